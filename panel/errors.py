@@ -1,0 +1,192 @@
+"""Every error that a person may read, in one tree.
+
+An error says what happened (`message`) and what to do about it (`hint`), and
+knows how the two outer faces end with it: `status` over HTTP, `exit_code` in
+the shell (1: a problem was found; 2: wrong usage; 3: refused, nothing changed).
+The page, the shell and the log show the same two sentences. Neither may ever
+hold a secret.
+"""
+
+from __future__ import annotations
+
+
+class PanelError(Exception):
+    """The root. `str(error)` is the message, followed by the hint if there is one."""
+
+    status = 500
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+# -- the install ---------------------------------------------------------------
+
+
+class SettingsError(PanelError):
+    """A PANEL_ setting that is unknown or cannot be used. Nothing was started."""
+
+    exit_code = 3
+
+
+class NoInstall(PanelError):
+    """The settings name a place where Mailkeep was never set up."""
+
+    status = 503
+    exit_code = 3
+
+
+class NotTheOwner(PanelError):
+    """A command was run as another Unix user than the owner of the data directory."""
+
+    exit_code = 3
+
+
+class AlreadySetUp(PanelError):
+    """Set-up was asked for once more; it is closed for ever."""
+
+    status = 403
+    exit_code = 3
+
+
+class DataDirError(PanelError):
+    """The data directory cannot be made, written or kept private."""
+
+    exit_code = 3
+
+
+class DatabaseError(PanelError):
+    """The database cannot be used: broken, locked for too long or newer than the code."""
+
+    status = 503
+    exit_code = 3
+
+
+class ServeError(PanelError):
+    """The web server or the worker could not be started."""
+
+
+# -- people at the door --------------------------------------------------------
+
+
+class NotAllowed(PanelError):
+    """Signed in, but in a role that may not do this."""
+
+    status = 403
+    exit_code = 3
+
+
+class NotFound(PanelError):
+    """What was named does not exist (or must not be seen by who asks)."""
+
+    status = 404
+    exit_code = 3
+
+
+class BadInput(PanelError):
+    """A value typed by a person cannot be used. Nothing was changed."""
+
+    status = 422
+    exit_code = 3
+
+    def __init__(self, message: str, hint: str = "", field: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.field = field
+
+
+class Throttled(PanelError):
+    """Too many tries; `hint` says how long to wait."""
+
+    status = 429
+    exit_code = 3
+
+
+# -- stored secrets and their key ----------------------------------------------
+
+
+class EditedMeanwhile(PanelError):
+    """The row was changed by somebody else since it was read. Nothing was written."""
+
+    status = 409
+    exit_code = 3
+
+
+class PasswordNeeded(PanelError):
+    """Host, port, security, username or method changes only together with a password."""
+
+    status = 422
+    exit_code = 3
+
+
+class Refused(PanelError):
+    """The step does not fit the state of the key, or a proof is missing. Nothing was changed."""
+
+    status = 409
+    exit_code = 3
+
+
+class KeyFileError(PanelError):
+    """The key file cannot be used as it is; the hint says what to type to mend it."""
+
+    status = 503
+    exit_code = 3
+
+
+class CannotStore(PanelError):
+    """A secret cannot be stored in the present state of the key. Nothing was written."""
+
+    status = 503
+    exit_code = 3
+
+
+class CannotOpen(PanelError):
+    """A sealed secret could not be opened. Never an empty string instead. See its subclasses."""
+
+    status = 503
+
+
+class KeyAbsent(CannotOpen):
+    """No usable key file on this server: the state is one of key-missing, -unreadable, -wrong."""
+
+
+class UnknownKey(CannotOpen):
+    """The record was sealed under a key that is not in the key file."""
+
+
+class WrongKey(CannotOpen):
+    """The record names a key of the file, but its commitment does not match that key."""
+
+
+class Tampered(CannotOpen):
+    """The record, or the endpoint it was sealed for, was changed since it was sealed."""
+
+
+class Malformed(CannotOpen):
+    """The stored bytes are no record of a known version."""
+
+
+# -- speaking to mail servers --------------------------------------------------
+
+
+class MailError(PanelError):
+    """Talking to a mail server failed at `step`: name, connect, tls, login, folder or fetch.
+
+    `permanent` is true where trying again cannot help until a person changes
+    something (a refused password, a certificate for another name).
+    """
+
+    status = 502
+
+    def __init__(self, step: str, message: str, hint: str = "", *, permanent: bool = False) -> None:
+        super().__init__(message, hint)
+        self.step = step
+        self.permanent = permanent
+
+
+class SpoolError(PanelError):
+    """The Maildir cannot be written. Collecting stops; nothing on the server is touched."""
