@@ -1,0 +1,37 @@
+"""Mailkeep: the server-admin panel of a self-hosted helpdesk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from flask import Flask
+
+from panel import db, install
+from panel.config import ROOT, Settings
+from panel.encryption import hook
+from panel.encryption.keystore import KeyStore
+
+
+@dataclass(frozen=True)
+class Services:
+    """What routes and commands find in `app.extensions["mailkeep"]`."""
+
+    settings: Settings
+    keystore: KeyStore
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application for `settings` (read from the environment when not given). A wiring list."""
+    os.umask(0o077)  # whatever this process writes is private
+    settings = settings or Settings.load()
+    database = db.connect(settings.database_url)
+    db.database.initialize(database)
+    keystore = KeyStore.of(settings)
+    hook.connect(database, keystore)
+
+    app = Flask("panel", root_path=str(ROOT), static_folder="static", template_folder="templates")
+    secret_key = install.read_secret_key(settings)
+    app.secret_key = secret_key.reveal() if secret_key else None
+    app.extensions["mailkeep"] = Services(settings, keystore)
+    return app

@@ -1,0 +1,23 @@
+"""Recording who did what: into the table, and into the log."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+
+from panel.db import now
+from panel.models.activity import Activity
+
+logger = logging.getLogger("mailkeep.activity")
+
+
+def record(
+    what: str, subject: str = "", detail: str = "", *, who: str | None = None, address: str = ""
+) -> None:
+    """Keep one event. `what` is a verb in the past ('account added'); never pass a secret value.
+
+    With no `who`, it was somebody in the shell, or the worker.
+    """
+    who = who or f"shell ({getpass.getuser()})"
+    Activity.create(at=now(), who=who, what=what, subject=subject[:320], address=address[:64], detail=detail)
+    logger.info("%s: %s %s %s", what, subject, f"by {who}", f"from {address}" if address else "")

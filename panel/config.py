@@ -1,0 +1,278 @@
+"""The settings: environment in, one frozen value out.
+
+Everything a run depends on is read here, once, and checked before anything is
+started. The names and defaults are a contract (README, `docs/settings.md`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from panel.errors import SettingsError
+from panel.secret import Secret
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_ENV_FILE = Path("/etc/mailkeep.env")
+DEFAULT_MAIL_PORTS = "25,110,143,465,587,993,995"
+# Where no mail server can be, but a cloud's metadata service or a router can.
+DEFAULT_DENY_NETWORKS = ",".join(
+    (
+        "0.0.0.0/8", "169.254.0.0/16", "100.100.100.200/32", "224.0.0.0/4", "255.255.255.255/32",
+        "::/128", "fe80::/10", "fd00:ec2::254/128", "ff00::/8",
+    )
+)  # fmt: skip
+
+NAMES = frozenset(
+    {
+        "PANEL_ENV_FILE", "PANEL_DATA_DIR", "PANEL_DATABASE_URL", "PANEL_QUEUE_URL", "PANEL_KEY_FILE",
+        "PANEL_SECRET_KEY", "PANEL_BIND", "PANEL_URL", "PANEL_TRUSTED_PROXIES", "PANEL_MAIL_SPOOL",
+        "PANEL_MAIL_GROUP", "PANEL_MAIL_PORTS", "PANEL_MAIL_DENY_NETWORKS", "PANEL_MAIL_CA_FILE",
+        "PANEL_LOG_FORMAT", "PANEL_METRICS", "PANEL_CONTACT", "PANEL_TIMEZONE",
+    }
+)  # fmt: skip
+FROM_FILE = frozenset({"PANEL_SECRET_KEY", "PANEL_DATABASE_URL", "PANEL_QUEUE_URL"})
+# Kubernetes injects these for a service that is called 'panel'.
+NOT_OURS = re.compile(r"PANEL_(SERVICE_.*|PORT.*)\Z")
+SHORTEST_SECRET_KEY = 32
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one install runs with. Made by `Settings.load`, never changed afterwards."""
+
+    data_dir: Path
+    database_url: str
+    queue_url: str
+    key_file: Path
+    secret_key: Secret | None  # None: the one in <data>/secret-key
+    bind_host: str
+    bind_port: int
+    url: str | None
+    trusted_proxies: int
+    mail_spool: Path
+    mail_group: str | None
+    mail_ports: frozenset[int]
+    mail_deny_networks: tuple[Network, ...]
+    mail_ca_file: Path | None
+    log_format: str
+    metrics: bool
+    contact: str | None
+    timezone: ZoneInfo
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read and check every setting.
+
+        With no `environ`, that of the process is used, over the lines of
+        PANEL_ENV_FILE. Raises SettingsError, naming the setting and what it takes.
+        """
+        given = dict(os.environ if environ is None else environ)
+        values = _from_env_file(given) | {k: v for k, v in given.items() if k.startswith("PANEL_")}
+        _refuse_unknown(values)
+        values = {name: value for name, value in values.items() if value != ""}
+        for name in FROM_FILE:
+            if f"{name}_FILE" in values:
+                values[name] = _read_file_setting(name, values)
+        return _build(values)
+
+
+def _build(values: Mapping[str, str]) -> Settings:
+    data_dir = _path(values.get("PANEL_DATA_DIR", str(ROOT / "data")))
+    host, port = _bind(values.get("PANEL_BIND", "127.0.0.1:8000"))
+    ca_file = values.get("PANEL_MAIL_CA_FILE")
+    return Settings(
+        data_dir=data_dir,
+        database_url=_database_url(values.get("PANEL_DATABASE_URL", f"sqlite:///{data_dir}/panel.db")),
+        queue_url=_queue_url(values.get("PANEL_QUEUE_URL", f"sqlite:///{data_dir}/queue.db")),
+        key_file=_path(values.get("PANEL_KEY_FILE", str(data_dir / "encryption-key.bin"))),
+        secret_key=_secret_key(values.get("PANEL_SECRET_KEY")),
+        bind_host=host,
+        bind_port=port,
+        url=_url(values.get("PANEL_URL")),
+        trusted_proxies=_number("PANEL_TRUSTED_PROXIES", values.get("PANEL_TRUSTED_PROXIES", "0"), 0, 10),
+        mail_spool=_path(values.get("PANEL_MAIL_SPOOL", str(data_dir / "mail"))),
+        mail_group=values.get("PANEL_MAIL_GROUP"),
+        mail_ports=_ports(values.get("PANEL_MAIL_PORTS", DEFAULT_MAIL_PORTS)),
+        mail_deny_networks=_networks(values.get("PANEL_MAIL_DENY_NETWORKS", DEFAULT_DENY_NETWORKS)),
+        mail_ca_file=_readable_file("PANEL_MAIL_CA_FILE", ca_file) if ca_file else None,
+        log_format=_choice("PANEL_LOG_FORMAT", values.get("PANEL_LOG_FORMAT", "text"), ("text", "json")),
+        metrics=_choice("PANEL_METRICS", values.get("PANEL_METRICS", "0"), ("0", "1")) == "1",
+        contact=values.get("PANEL_CONTACT"),
+        timezone=_timezone(values.get("PANEL_TIMEZONE", "UTC")),
+    )
+
+
+def _from_env_file(environ: Mapping[str, str]) -> dict[str, str]:
+    """The PANEL_ lines of the environment file: NAME=value, # comments, optional quotes."""
+    named = environ.get("PANEL_ENV_FILE")
+    path = Path(named) if named else DEFAULT_ENV_FILE
+    try:
+        if not named and not path.exists():
+            return {}
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"The settings file {path} cannot be read: {_why(error)}.",
+            "Correct PANEL_ENV_FILE, or make the file readable for the user that runs Mailkeep.",
+        ) from None
+    return dict(_env_line(path, number, line) for number, line in _lines(text))
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    numbered = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return [(number, line) for number, line in numbered if line and not line.startswith("#")]
+
+
+def _env_line(path: Path, number: int, line: str) -> tuple[str, str]:
+    name, equals, value = line.removeprefix("export ").partition("=")
+    name, value = name.strip(), value.strip()
+    if not equals or not name.startswith("PANEL_"):
+        raise SettingsError(
+            f"Line {number} of {path} is not a setting.", "Write PANEL_NAME=value, or begin the line with #."
+        )
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    return name, value
+
+
+def _refuse_unknown(values: Mapping[str, str]) -> None:
+    known = NAMES | {f"{name}_FILE" for name in FROM_FILE}
+    for name in sorted(values):
+        if name in known or NOT_OURS.match(name):
+            continue
+        near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0)
+        raise SettingsError(
+            f"The setting {name} is unknown.", f"Did you mean {near[0]}? Correct it, or remove it."
+        )
+
+
+def _read_file_setting(name: str, values: Mapping[str, str]) -> str:
+    if name in values:
+        raise SettingsError(f"Both {name} and {name}_FILE are set.", "Keep one of them.")
+    path = Path(values[f"{name}_FILE"])
+    try:
+        return path.read_text("utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"The file that {name}_FILE names, {path}, cannot be read: {_why(error)}.",
+            "Correct the path or its permissions.",
+        ) from None
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or "unknown reason").lower() if isinstance(error, OSError) else "it is not UTF-8"
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _readable_file(name: str, text: str) -> Path:
+    path = _path(text)
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise SettingsError(
+            f"The file that {name} names, {path}, cannot be read: {_why(error)}.",
+            "Correct the path or its permissions.",
+        ) from None
+    return path
+
+
+def _number(name: str, text: str, lowest: int, highest: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = lowest - 1
+    if not lowest <= value <= highest:
+        raise SettingsError(f"{name} is {text!r}.", f"It takes a whole number from {lowest} to {highest}.")
+    return value
+
+
+def _choice(name: str, text: str, choices: tuple[str, ...]) -> str:
+    if text not in choices:
+        raise SettingsError(f"{name} is {text!r}.", f"It takes {' or '.join(choices)}.")
+    return text
+
+
+def _bind(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host:
+        raise SettingsError(f"PANEL_BIND is {text!r}.", "It takes address:port, for example 127.0.0.1:8000.")
+    return host, _number("PANEL_BIND's port", port, 1, 65535)
+
+
+def _url(text: str | None) -> str | None:
+    if text is None:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise SettingsError(
+            f"PANEL_URL is {text!r}.",
+            "It takes the panel's public address, for example https://mail.example.org/.",
+        )
+    return text.rstrip("/")
+
+
+def _database_url(text: str) -> str:
+    if not text.startswith("sqlite:///"):
+        raise SettingsError(
+            f"PANEL_DATABASE_URL names a database that this version cannot use ({text.partition(':')[0]}).",
+            "Use sqlite:///path, or leave it unset.",
+        )
+    return text
+
+
+def _queue_url(text: str) -> str:
+    if not text.startswith("sqlite:///"):
+        raise SettingsError(
+            f"PANEL_QUEUE_URL names a queue that this version cannot use ({text.partition(':')[0]}).",
+            "Use sqlite:///path, or leave it unset.",
+        )
+    return text
+
+
+def _secret_key(text: str | None) -> Secret | None:
+    if text is None:
+        return None
+    if len(text.strip()) < SHORTEST_SECRET_KEY:
+        raise SettingsError(
+            f"PANEL_SECRET_KEY is shorter than {SHORTEST_SECRET_KEY} characters.",
+            "Make a random one, for example with: openssl rand -hex 32",
+        )
+    return Secret(text.strip())
+
+
+def _ports(text: str) -> frozenset[int]:
+    return frozenset(_number("PANEL_MAIL_PORTS", part.strip(), 1, 65535) for part in text.split(","))
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise SettingsError(
+            f"PANEL_MAIL_DENY_NETWORKS has a part that is no network: {error}.",
+            "It takes networks with commas between them, for example 10.0.0.0/8,fe80::/10.",
+        ) from None
+
+
+def _timezone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (OSError, ValueError):
+        raise SettingsError(
+            f"PANEL_TIMEZONE is {text!r}, which this system does not know.",
+            "It takes a name such as Europe/Berlin.",
+        ) from None

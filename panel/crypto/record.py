@@ -1,0 +1,125 @@
+"""The sealed record: one secret, sealed under one key for one place.
+
+Layout, version 1, integers big-endian:
+
+    version u8 ‖ suite u8 ‖ key id 8 ‖ salt 24 ‖ commitment 32
+    ‖ AES-256-GCM(u16 length ‖ secret ‖ zeros up to a size step) with its 16-byte tag
+
+The salt makes each message key single-use, so the fixed nonce is safe. The
+commitment tells 'another key' from 'something was changed'; the pattern is that
+of the AWS Encryption SDK's committing suites. What the record is bound to
+(`Binding`) is authenticated with it: in any other place it does not open.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import struct
+from dataclasses import astuple, dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from panel.crypto.keyfile import KEY_ID_BYTES, Key, expand
+from panel.errors import Malformed, Tampered, UnknownKey, WrongKey
+
+VERSION, SUITE = 1, 1
+SALT_BYTES, COMMITMENT_BYTES, TAG_BYTES = 24, 32, 16
+HEADER = struct.Struct(f">BB{KEY_ID_BYTES}s{SALT_BYTES}s{COMMITMENT_BYTES}s")
+LENGTH = struct.Struct(">H")
+FIELD_LENGTH = struct.Struct(">I")
+SIZES = (64, 256, 1024, 4096, 16384)
+LONGEST_SECRET = SIZES[-1] - LENGTH.size
+# Single-use keys need no varying nonce (see above).
+NONCE = bytes(12)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Whose secret it is and where it may be shown. The order of the fields is part of the format."""
+
+    label: str  # mailkeep/mail or mailkeep/oauth
+    instance_id: bytes
+    account: str
+    direction: str
+    protocol: str
+    host: str
+    port: str
+    security: str
+    username: str
+    auth_method: str
+    token_url: str
+
+    def to_bytes(self) -> bytes:
+        """Each field as u32 length ‖ bytes; text in UTF-8. No separator can be forged."""
+        fields = (f if isinstance(f, bytes) else f.encode("utf-8", "surrogatepass") for f in astuple(self))
+        return b"".join(FIELD_LENGTH.pack(len(f)) + f for f in fields)
+
+
+def seal(key: Key, secret: bytes, binding: Binding) -> bytes:
+    """The record of `secret` (at most LONGEST_SECRET bytes) under `key`, openable only with `binding`."""
+    salt = secrets.token_bytes(SALT_BYTES)
+    message_key, commitment = _derive(key, binding.label, salt)
+    header = HEADER.pack(VERSION, SUITE, key.id, salt, commitment)
+    return header + AESGCM(message_key).encrypt(NONCE, _pad(secret), header + binding.to_bytes())
+
+
+def unseal(key: Key, record: bytes, binding: Binding) -> bytes:
+    """The secret in `record`.
+
+    Raises Malformed for bytes that are no record of version 1, UnknownKey where
+    the record names another key than `key`, WrongKey where it names `key` but
+    was made with another, Tampered where the record or its place was changed.
+    """
+    key_id = key_id_of(record)
+    header, sealed = record[: HEADER.size], record[HEADER.size :]
+    _, _, _, salt, commitment = HEADER.unpack(header)
+    if key_id != key.id:
+        raise UnknownKey("The stored password was sealed under another key than the one given.")
+    message_key, expected = _derive(key, binding.label, salt)
+    if not hmac.compare_digest(commitment, expected):
+        raise WrongKey("The stored password was sealed under a key that is not the one it names.", _MEND)
+    try:
+        padded = AESGCM(message_key).decrypt(NONCE, sealed, header + binding.to_bytes())
+    except InvalidTag:
+        raise Tampered(
+            "The stored password, or the server settings it was stored for, were changed outside Mailkeep.",
+            _MEND,
+        ) from None
+    return _unpad(padded)
+
+
+def key_id_of(record: bytes) -> bytes:
+    """The id of the key that `record` names. Raises Malformed for what is no record of version 1."""
+    sizes = {HEADER.size + size + TAG_BYTES for size in SIZES}
+    if len(record) not in sizes or record[0] != VERSION or record[1] != SUITE:
+        raise Malformed("The stored password is not a sealed record that this Mailkeep knows.", _MEND)
+    return record[2 : 2 + KEY_ID_BYTES]
+
+
+def _derive(key: Key, purpose: str, salt: bytes) -> tuple[bytes, bytes]:
+    name = purpose.encode("ascii")
+    okm = expand(key.material, b"mailkeep/seal/1" + bytes([len(name)]) + name + salt, 64)
+    return okm[:32], okm[32:]
+
+
+def _pad(secret: bytes) -> bytes:
+    if len(secret) > LONGEST_SECRET:
+        raise ValueError(f"a secret has at most {LONGEST_SECRET} bytes")
+    framed = LENGTH.pack(len(secret)) + secret
+    return framed.ljust(next(size for size in SIZES if size >= len(framed)), b"\0")
+
+
+def _unpad(padded: bytes) -> bytes:
+    (length,) = LENGTH.unpack_from(padded)
+    secret = padded[LENGTH.size : LENGTH.size + length]
+    # Authentic, so only a faulty writer gets here; still never a wrong password in silence.
+    if len(secret) != length or padded != _pad(secret):
+        raise Malformed(
+            "The stored password's record is padded in a way that this Mailkeep does not know.", _MEND
+        )
+    return secret
+
+
+_MEND = "Open the account and enter its server and password again."

@@ -1,0 +1,179 @@
+"""The database: opened from the URL, its locks, and what may write to guarded columns.
+
+Times in it are whole UTC seconds, ids of our own are text or bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import peewee
+from peewee import DatabaseProxy, Field, Insert, Node, SqliteDatabase, Update
+
+from panel.errors import DatabaseError
+
+BUSY_SECONDS = 15
+PRAGMAS = {
+    "journal_mode": "wal",
+    # A commit that says it is durable must be: key and mail steps build on it.
+    "synchronous": "full",
+    "foreign_keys": 1,
+    # Overwritten passwords are zeroed, also by DROP TABLE (docs/encryption.md, 'old plaintext').
+    "secure_delete": "on",
+}
+
+# Peewee binds models to one database per process; create_app and tests re-bind it.
+database: Any = DatabaseProxy()
+
+
+class Guarded(Protocol):
+    """A field that says itself which values a query may write to it."""
+
+    def admit(self, value: object) -> None:
+        """Raise TypeError for a value that must not be written this way."""
+
+
+class GuardedSqlite(SqliteDatabase):
+    """SQLite, with every query object looked at before it becomes SQL.
+
+    Peewee's fields see plain values only: expressions, SQL(…), other columns and
+    bulk CASE nodes bypass `db_value` (docs/decisions/0003). All query objects
+    pass `execute`, so guarded fields are asked there. Raw SQL strings are not seen.
+    """
+
+    def execute(self, query: Any, **context_options: Any) -> Any:
+        """Run `query`. Raises TypeError where it writes what a guarded field does not admit."""
+        admit(query)
+        return super().execute(query, **context_options)
+
+
+def connect(url: str) -> GuardedSqlite:
+    """The database that `url` (sqlite:///path) names, not yet opened."""
+    path = url.removeprefix("sqlite:///")
+    return GuardedSqlite(path, pragmas=PRAGMAS, lock_type="IMMEDIATE", timeout=BUSY_SECONDS)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the driver's errors into a DatabaseError that a person can act on."""
+    try:
+        yield
+    except (peewee.OperationalError, peewee.DatabaseError) as error:
+        if isinstance(error, peewee.IntegrityError):
+            raise
+        raise explain(error) from error
+
+
+def explain(error: peewee.DatabaseError) -> DatabaseError:
+    """What a driver's error means to a person. The driver's text holds no values on SQLite."""
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return DatabaseError(
+            f"The database was busy for more than {BUSY_SECONDS} seconds; nothing was changed.", "Try again."
+        )
+    if "full" in text:
+        return DatabaseError("The disk is full; nothing was changed.", "Make room, then try again.")
+    if "readonly" in text or "read-only" in text or "unable to open" in text:
+        return DatabaseError(
+            f"The database cannot be written ({text}).",
+            "Check the owner and the permissions of the data directory.",
+        )
+    if "not a database" in text or "malformed" in text or "corrupt" in text:
+        return DatabaseError(
+            f"The database file is damaged ({text}).", "Stop Mailkeep and restore the database from a backup."
+        )
+    return DatabaseError(f"The database reported: {text}.", "Look at the server's log, or run: flask doctor")
+
+
+@contextmanager
+def transaction() -> Iterator[None]:
+    """One transaction (a savepoint inside another). On SQLite it holds the write lock from its start.
+
+    That write lock is both the shared and the exclusive lock of the state row
+    that the encryption steps ask for: see `panel.models.encryption`.
+    """
+    with database.atomic():
+        yield
+
+
+def now() -> int:
+    """The time as the database keeps it: whole seconds UTC."""
+    return int(time.time())
+
+
+# -- guarded columns -------------------------------------------------------------
+
+
+def admit(query: Any) -> None:
+    """Ask every guarded field that `query` would write. Raises TypeError if one refuses."""
+    if isinstance(query, Update):
+        _admit_row(query.table, query._update)
+    elif isinstance(query, Insert):
+        _admit_insert(query)
+    for cte in getattr(query, "_cte_list", None) or ():
+        admit(cte._query)
+
+
+def _admit_insert(query: Any) -> None:
+    guarded = _guarded_fields(query.table)
+    if not guarded:
+        return
+    conflict = query._on_conflict
+    if conflict is not None:
+        if (conflict._action or "").upper() == "REPLACE" or conflict._preserve:
+            raise TypeError(f"{_name(query.table)} rows are never replaced or merged: use save()")
+        _admit_row(query.table, conflict._update or {})
+    rows = query._insert
+    if isinstance(rows, Node):
+        raise TypeError(f"{_name(query.table)} rows are not inserted from a query: use save()")
+    rows = [rows] if isinstance(rows, Mapping) else list(rows or ())
+    query._insert = rows[0] if isinstance(query._insert, Mapping) else rows  # an iterator was used up
+    for row in rows:
+        pairs = row if isinstance(row, Mapping) else dict(zip(_columns(query), row, strict=False))
+        _admit_row(query.table, pairs)
+
+
+def _columns(query: Any) -> list[Any]:
+    return list(query._columns or query.get_default_columns() or ())
+
+
+def _admit_row(table: Any, values: Mapping[Any, object]) -> None:
+    guarded = _guarded_fields(table)
+    if not guarded:
+        return
+    for column, value in values.items():
+        name = column if isinstance(column, str) else getattr(column, "name", None)
+        if not isinstance(name, str):
+            raise TypeError(f"{_name(table)} is written by field, not by expression")
+        if name in guarded:
+            guarded[name].admit(value)
+
+
+def _guarded_fields(table: Any) -> dict[str, Any]:
+    """Guarded fields by field and by column name; also for a bare Table of a guarded model's name."""
+    fields: dict[str, Any] = {}
+    for model in _models_of(table):
+        for field in model._meta.sorted_fields:
+            if isinstance(field, Field) and hasattr(field, "admit"):
+                fields[field.name] = fields[field.column_name] = field
+    return fields
+
+
+def _models_of(table: Any) -> list[Any]:
+    if isinstance(table, type) and issubclass(table, peewee.Model):
+        return [table]
+    if isinstance(table, peewee.ModelAlias):
+        return [table.model]
+    return [m for m in _subclasses(peewee.Model) if m._meta.table_name == _name(table)]
+
+
+def _subclasses(model: type) -> list[Any]:
+    return [m for child in model.__subclasses__() for m in (child, *_subclasses(child))]
+
+
+def _name(table: Any) -> str:
+    meta = getattr(table, "_meta", None)
+    return meta.table_name if meta is not None else getattr(table, "__name__", str(table))

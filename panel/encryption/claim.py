@@ -1,0 +1,49 @@
+"""The steps that write the state row, each under its exclusive lock, file and row read anew."""
+
+from __future__ import annotations
+
+import secrets
+
+from panel import db
+from panel.encryption import facts, state
+from panel.encryption.keystore import KeyStore
+from panel.models import Encryption, Endpoint
+
+RANDOM_BYTES = 16
+
+
+def needed(disk: state.FileFacts, row: state.RowFacts) -> bool:
+    """Whether a good key file waits to be chosen: nobody has, or what was chosen may not seal any more."""
+    file = disk.file
+    if file is None or file.release_id is not None or state.wrong(file, row) is not None:
+        return False
+    return row.active_key_id is None or not file.may_seal(row.active_key_id)
+
+
+def if_needed(keystore: KeyStore) -> None:
+    """Choose the key file's last usable key, in a transaction of its own, where `needed` says so.
+
+    Losing against somebody else is as good as winning: the row then names their choice.
+    """
+    if not needed(facts.disk(keystore), facts.row()):
+        return
+    with db.transaction():
+        disk, row = facts.disk(keystore), facts.row()
+        if disk.file is None or not needed(disk, row):
+            return
+        keystore.expect(disk.file.goal.id)
+        changes = {"active_key_id": disk.file.goal.id, "scrub_owed": secrets.token_bytes(RANDOM_BYTES)}
+        if row.active_key_id is None:
+            changes |= {"key_created_at": db.now(), "enabled_at": db.now(), "backup_proved_at": None}
+        Encryption.update(changes).execute()
+
+
+def owe_scrub() -> None:
+    """Note that old values may still stand in the database's files. Call it where one was replaced."""
+    Encryption.update(scrub_owed=secrets.token_bytes(RANDOM_BYTES)).execute()
+
+
+def owe_scrub_for_clear() -> None:
+    """`owe_scrub` where clear values are there that a save may be about to replace."""
+    if Endpoint.select().where(Endpoint.clear.is_null(False)).exists():
+        owe_scrub()

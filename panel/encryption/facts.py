@@ -1,0 +1,144 @@
+"""Gathering what `state` judges: the disk, the state row, the records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from peewee import fn
+
+from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
+from panel.encryption import state
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
+from panel.errors import KeyFileError
+from panel.models import Account, Encryption, Endpoint
+
+UNKNOWN_KEY = "It was sealed under a key that is not in the key file."
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything that a person is told about the key. No path and no key bytes."""
+
+    state: State
+    reason: str  # what is wrong, in a sentence; empty where nothing is
+    mend: str
+    found: str | None  # fingerprints
+    expected: str | None
+    total: int
+    sealed: int
+    clear: int
+    unreadable: int
+    failures: tuple[Failure, ...]
+    scrub_owed: bool
+    key_created_at: int | None
+    enabled_at: int | None
+    verified_at: int | None
+    backup_proved_at: int | None
+    trouble_since: int | None
+
+
+def disk(keystore: KeyStore) -> FileFacts:
+    """The key file and the witness as they are now."""
+    witness = keystore.witness()
+    try:
+        return FileFacts(keystore.read(), None, witness)
+    except KeyFileError as error:
+        return FileFacts(None, error, witness)
+
+
+def row(found: Encryption | None = None) -> RowFacts:
+    """The state row as it is now. Inside a transaction it is locked until its end."""
+    found = found or Encryption.only()
+    if found is None:
+        return RowFacts(damaged=True)
+    return RowFacts(
+        bytes(found.instance_id),
+        _bytes(found.active_key_id),
+        _bytes(found.release_id),
+        _bytes(found.scrub_owed),
+    )
+
+
+def any_sealed() -> bool:
+    """Whether at least one secret is stored sealed."""
+    return bool(Endpoint.select().where(Endpoint.sealed.is_null(False)).exists())
+
+
+def records(file: KeyFile | None) -> RecordFacts:
+    """Counts, and the accounts whose record is known not to open with `file`."""
+    key_id = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES)
+    counted = (
+        Endpoint.select(key_id, fn.count(Endpoint.id)).where(Endpoint.sealed.is_null(False)).group_by(key_id)
+    )
+    by_key = {_key_id(found): count for found, count in counted.tuples()}
+    clear = Endpoint.select().where(Endpoint.clear.is_null(False)).count()
+    return RecordFacts(clear, by_key, tuple(_failures(file)) if file else ())
+
+
+def _failures(file: KeyFile) -> list[Failure]:
+    sealed = (
+        Endpoint.select(Endpoint, Account.address)
+        .join(Account)
+        .where(Endpoint.sealed.is_null(False))
+        .where(
+            ((Endpoint.failed_rev == Endpoint.rev) & (Endpoint.failed_generation == file.generation))
+            | fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES).not_in([key.id for key in file.keys])
+        )
+        .order_by(Account.address)
+    )
+    return [Failure(str(e.account_id), e.account.address, e.failure or UNKNOWN_KEY) for e in sealed]
+
+
+def look(keystore: KeyStore) -> Status:
+    """The state of the key with all that the pages and the shell say about it."""
+    found = Encryption.only()
+    on_disk, chosen = disk(keystore), row(found)
+    stored = records(on_disk.file)
+    now = state.derive(on_disk, chosen, stored)
+    reason, mend = _trouble(now, on_disk, chosen, keystore)
+    file = on_disk.file
+    expected = chosen.active_key_id or on_disk.witness or None
+    return Status(
+        state=now,
+        reason=reason,
+        mend=mend,
+        found=fingerprint((file.find(expected) or file.goal).id) if file else None,
+        expected=fingerprint(expected) if expected else None,
+        total=stored.sealed + stored.clear,
+        sealed=stored.sealed,
+        clear=stored.clear,
+        unreadable=stored.sealed if now.no_key else len(stored.failures),
+        failures=stored.failures,
+        scrub_owed=chosen.scrub_owed is not None,
+        key_created_at=found.key_created_at if found else None,
+        enabled_at=found.enabled_at if found else None,
+        verified_at=found.verified_at if found else None,
+        backup_proved_at=found.backup_proved_at if found else None,
+        trouble_since=found.trouble_since if found else None,
+    )
+
+
+def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStore) -> tuple[str, str]:
+    if now is State.KEY_UNREADABLE and on_disk.error is not None:
+        return on_disk.error.message, on_disk.error.hint
+    if now is State.KEY_MISSING:
+        return (
+            "The encryption key file is missing.",
+            f"Put it back from its backup as {keystore.path}, mode 600.",
+        )
+    if now is State.KEY_WRONG and on_disk.file is not None:
+        reason = state.wrong(on_disk.file, chosen) or ""
+        return f"{reason}.", f"Put the right key file back as {keystore.path}, mode 600."
+    return "", ""
+
+
+def _bytes(value: object) -> bytes | None:
+    """A blob as bytes; whatever else SQL put there still counts as a value that fits nothing."""
+    if value is None:
+        return None
+    return bytes(value) if isinstance(value, (bytes, memoryview)) else str(value).encode()
+
+
+def _key_id(value: object) -> bytes:
+    return _bytes(value) or b""

@@ -1,0 +1,68 @@
+"""Sealing as Peewee saves: what `SecretRow.save()` asks before a secret reaches the database.
+
+Connected to the database in `create_app`. Within one transaction: lock the state
+row, look at the key file again, seal or keep clear as `state.sealing_key` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from panel import db
+from panel.crypto import record
+from panel.encryption import claim, facts, state
+from panel.encryption.keystore import KeyStore
+from panel.errors import BadInput
+from panel.models.endpoint import Endpoint
+from panel.models.secret_row import Clear, Sealed, SecretRow
+from panel.secret import Secret
+
+
+class Hook:
+    """The sealer of one database and one key store."""
+
+    def __init__(self, keystore: KeyStore) -> None:
+        self.keystore = keystore
+
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        """A transaction that secrets may be saved in, holding the lock of the state row.
+
+        A key that nobody has claimed yet is claimed first, in a transaction of
+        its own: the lock is never upgraded. Several rows that belong together are
+        saved inside one `storing()`.
+        """
+        if not db.database.in_transaction():
+            claim.if_needed(self.keystore)
+        with db.database.atomic() if not db.database.in_transaction() else _joined():
+            yield
+
+    def seal(self, row: SecretRow, secret: Secret) -> Sealed | Clear:
+        """What to store for `secret` in the complete `row`, by what file and state row say now."""
+        if len(secret.reveal_bytes()) > record.LONGEST_SECRET:
+            raise BadInput(
+                f"The password is longer than {record.LONGEST_SECRET} bytes.",
+                "Use a shorter one.",
+                field="password",
+            )
+        disk, chosen = facts.disk(self.keystore), facts.row()
+        key = state.sealing_key(disk, chosen, facts.any_sealed())
+        if key is None:
+            return Clear(secret)
+        self.keystore.expect(key.id)
+        binding = cast(Endpoint, row).binding(chosen.instance_id)
+        claim.owe_scrub_for_clear()
+        return Sealed(record.seal(key, secret.reveal_bytes(), binding))
+
+
+@contextmanager
+def _joined() -> Iterator[None]:
+    yield
+
+
+def connect(database: Any, keystore: KeyStore) -> Hook:
+    """Make `keystore` the one that `database` seals with."""
+    database.sealer = Hook(keystore)
+    return cast(Hook, database.sealer)

@@ -1,0 +1,319 @@
+"""The key file on the disk, and the small files beside it.
+
+Nothing here decides what a key may be used for: it reads and writes whole files
+so that a crash at any instant leaves the old one or the new one. No file that
+holds a key is ever overwritten in place or removed without a durable copy.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import pwd
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from panel.config import Settings
+from panel.crypto.keyfile import KEY_ID_BYTES, LARGEST, KeyFile, NotAKeyFile, fingerprint
+from panel.errors import KeyFileError, Refused
+
+WITNESS = "encryption-expected"
+LOCK = "encryption-key.lock"
+MARKER = "can-disable-encryption.txt"
+LARGEST_MARKER = 4096
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The file that proves access to the file system: its text and its age."""
+
+    text: str
+    modified: float  # Unix time, seconds
+
+
+@dataclass(frozen=True)
+class KeyStore:
+    """Where this server keeps its key file (`path`) and the files that go with it (`data_dir`)."""
+
+    path: Path
+    data_dir: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> KeyStore:
+        """The key store that the settings name."""
+        return cls(settings.key_file, settings.data_dir)
+
+    @property
+    def owner(self) -> str:
+        """The Unix user that all of it belongs to, for the commands shown to people."""
+        uid = self.data_dir.stat().st_uid
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return f"#{uid}"
+
+    # -- the key file --------------------------------------------------------------
+
+    def read(self) -> KeyFile | None:
+        """The key file as it is now; None where there is none.
+
+        Raises KeyFileError, with what to type to mend it, for a file that is
+        damaged or that others could have read or put there. Never cached: a save
+        and a sweep look again each time.
+        """
+        data = self._read_private(self.path, LARGEST)
+        return None if data is None else self._parse(self.path, data)
+
+    def create(self, file: KeyFile, path: Path | None = None) -> bool:
+        """Write `file` durably under a name that is free; False where the name is taken.
+
+        Raises Refused where the disk does not take it; nothing is changed then.
+        """
+        path = path or self.path
+        with self._written(path, file) as temporary:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            _sync_directory(path.parent)
+        return True
+
+    def replace(self, old: KeyFile, new: KeyFile) -> None:
+        """Put `new` in the place of `old`. Call it under `locked()` and the lock of the state row.
+
+        Raises Refused where the file is not of `old`'s generation any more.
+        """
+        present = self.read()
+        if present is None or present.generation != old.generation:
+            raise Refused("The key file was changed by somebody else meanwhile.", "Look at the page again.")
+        with self._written(self.path, new) as temporary:
+            temporary.rename(self.path)
+            _sync_directory(self.path.parent)
+
+    def retire(self, file: KeyFile) -> Path:
+        """Move the key file aside, with its flag taken off, and return the copy's path.
+
+        The copy is durable before the original goes; repeated after a crash it
+        ends in the same place.
+        """
+        copy = self._beside(f"retired-{fingerprint(file.goal.id)}-{file.generation}")
+        kept = file.kept()
+        if not self.create(kept, copy) and self._holds(copy) != kept:
+            raise Refused(f"Another file is in the way: {copy}.", "Move it elsewhere, then press resume.")
+        self.path.unlink(missing_ok=True)
+        _sync_directory(self.path.parent)
+        return copy
+
+    def set_aside_unused(self, file: KeyFile) -> Path:
+        """Move aside a key file that lost the race of two servers; it has sealed nothing."""
+        copy = self._beside(f"unused-{fingerprint(file.goal.id)}")
+        self.create(file, copy)
+        self.path.unlink()
+        _sync_directory(self.path.parent)
+        return copy
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time changes the key file. Always taken before the lock of the state row."""
+        fd = os.open(self.data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def clean(self) -> None:
+        """At start: remove what a killed write left behind. A temporary file was never used."""
+        with self.locked():
+            for path in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+                path.unlink(missing_ok=True)
+
+    # -- the witness: which key this server expects ----------------------------------
+
+    def witness(self) -> bytes | None:
+        """The key id this server has sealed under; None if it never has.
+
+        A witness that cannot be read still counts as one: it comes back as an empty id.
+        """
+        path = self.data_dir / WITNESS
+        try:
+            data = bytes.fromhex(path.read_text("ascii").strip())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            return b""
+        return data if len(data) == KEY_ID_BYTES else b""
+
+    def expect(self, key_id: bytes) -> None:
+        """Note durably, before the first seal under it, that this server expects `key_id`."""
+        if self.witness() == key_id:
+            return
+        path = self.data_dir / WITNESS
+        with _temporary(path, key_id.hex().encode() + b"\n") as temporary:
+            temporary.rename(path)
+            _sync_directory(self.data_dir)
+
+    def forget_witness(self) -> None:
+        """Remove the witness: only where the key file is gone and a retired copy holds its key."""
+        witness = self.witness()
+        if witness is None or self.read() is not None or self.retired_copy_of(witness) is None:
+            return
+        (self.data_dir / WITNESS).unlink(missing_ok=True)
+        _sync_directory(self.data_dir)
+
+    def retired_copy_of(self, key_id: bytes) -> Path | None:
+        """The retired copy beside the key file's name that holds `key_id`, if there is one."""
+        for path in sorted(self.path.parent.glob(f"{self.path.stem}.retired-*.bin")):
+            file = self._holds(path)
+            if file is not None and file.find(key_id) is not None:
+                return path
+        return None
+
+    # -- the marker: proof of access to the file system --------------------------------
+
+    @property
+    def marker_path(self) -> Path:
+        """Where the marker must be made."""
+        return self.data_dir / MARKER
+
+    def marker(self) -> Marker | None:
+        """The marker, held to the key file's rules of owner and mode; None where there is none.
+
+        Raises KeyFileError for one that somebody else could have made.
+        """
+        data = self._read_private(self.marker_path, LARGEST_MARKER)
+        if data is None:
+            return None
+        return Marker(data.decode("utf-8", "replace"), self.marker_path.stat().st_mtime)
+
+    def key_file_modified(self) -> float:
+        """When the key file was last written (Unix time, seconds)."""
+        return self.path.stat().st_mtime
+
+    def delete_marker(self) -> None:
+        """Remove the marker, durably: it is good for one use. Symbolic links are removed, not followed."""
+        try:
+            self.marker_path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise Refused(
+                f"The file {self.marker_path} cannot be removed ({_reason(error)}).", "Remove it by hand."
+            ) from None
+        _sync_directory(self.data_dir)
+
+    # -- reading and writing safely ------------------------------------------------------
+
+    def _read_private(self, path: Path, limit: int) -> bytes | None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unopenable(path, error) from None
+        with os.fdopen(fd, "rb") as file:
+            try:
+                self._check(path, os.fstat(fd))
+                return file.read(limit + 1)
+            except OSError as error:
+                raise self._unopenable(path, error) from None
+
+    def _unopenable(self, path: Path, error: OSError) -> KeyFileError:
+        if error.errno == errno.ELOOP:
+            mend = f'Put the file itself in its place: cp --remove-destination "$(readlink -f {path})" {path}'
+            return KeyFileError(f"The file {path} is a symbolic link.", mend)
+        if error.errno == errno.EACCES:
+            return KeyFileError(f"The file {path} may not be read.", f"Type: sudo chown {self.owner} {path}")
+        return KeyFileError(
+            f"The file {path} cannot be read ({_reason(error)}).", "Put it back from its backup."
+        )
+
+    def _check(self, path: Path, found: os.stat_result) -> None:
+        """Refuse what others could have put there or could read (see `docs/encryption.md`)."""
+        if not stat.S_ISREG(found.st_mode):
+            raise KeyFileError(
+                f"{path} is not a regular file.",
+                f"Move it away (mv {path} {path}.away), then put the file back.",
+            )
+        if found.st_uid != self.data_dir.stat().st_uid:
+            raise KeyFileError(
+                f"The file {path} belongs to another user than the data directory.",
+                f"Type: sudo chown {self.owner} {path}",
+            )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            raise KeyFileError(
+                f"The file {path} can be read or written by other users (mode {stat.S_IMODE(found.st_mode):04o}).",
+                f"Type: chmod 600 {path}",
+            )
+        if stat.S_IMODE(path.parent.stat().st_mode) & 0o022:
+            raise KeyFileError(
+                f"The directory {path.parent} can be written by other users.",
+                f"Type: chmod go-w {path.parent}",
+            )
+
+    def _parse(self, path: Path, data: bytes) -> KeyFile:
+        try:
+            return KeyFile.from_bytes(data)
+        except NotAKeyFile as error:
+            raise KeyFileError(
+                f"The file {path} is no intact key file: {error}.", "Put it back from its backup."
+            ) from None
+
+    def _holds(self, path: Path) -> KeyFile | None:
+        """What a copy holds, or None where it is no intact key file of ours."""
+        try:
+            data = self._read_private(path, LARGEST)
+            return None if data is None else KeyFile.from_bytes(data)
+        except (KeyFileError, NotAKeyFile):
+            return None
+
+    def _beside(self, what: str) -> Path:
+        return self.path.with_name(f"{self.path.stem}.{what}.bin")
+
+    @contextmanager
+    def _written(self, path: Path, file: KeyFile) -> Iterator[Path]:
+        """`file` in a durable temporary file beside `path`, read back and found the same."""
+        with _temporary(path, file.to_bytes()) as temporary:
+            if self._holds(temporary) != file:
+                raise Refused(
+                    f"The key file could not be written to {path.parent} as it should be; nothing was changed.",
+                    "Check the disk and the directory's permissions (chmod go-w), then try again.",
+                )
+            yield temporary
+
+
+@contextmanager
+def _temporary(path: Path, data: bytes) -> Iterator[Path]:
+    """A private, durable file with `data` in the directory of `path`; gone at the end unless renamed."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    except OSError as error:
+        raise Refused(
+            f"The directory {path.parent} does not take the file {path.name} ({_reason(error)}).",
+            "Make room or correct its permissions, then try again.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "unknown reason").lower()

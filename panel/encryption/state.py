@@ -1,0 +1,160 @@
+"""What state the key is in: derived from the file, the state row and the records each time.
+
+There is no mode to flip. `derive` is the table of docs/encryption.md, row by
+row; `sealing_key` is its last column, what a save stores. Both are pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from panel.crypto.keyfile import Key, KeyFile
+from panel.errors import CannotStore, KeyAbsent, KeyFileError
+
+
+class State(StrEnum):
+    """The states that pages, shell and JSON name."""
+
+    OFF = "off"
+    ENABLING = "enabling"
+    ON = "on"
+    ROTATING = "rotating"
+    DISABLING = "disabling"
+    KEY_MISSING = "key-missing"
+    KEY_UNREADABLE = "key-unreadable"
+    KEY_WRONG = "key-wrong"
+    INCONSISTENT = "inconsistent"
+
+    @property
+    def no_key(self) -> bool:
+        """Secrets are neither stored nor read; collecting pauses."""
+        return self in (State.KEY_MISSING, State.KEY_UNREADABLE, State.KEY_WRONG)
+
+    @property
+    def working(self) -> bool:
+        """A sweep is at work, or due."""
+        return self in (State.ENABLING, State.ROTATING, State.DISABLING)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What lies on the disk: the file, or why it cannot be used, and the witness."""
+
+    file: KeyFile | None
+    error: KeyFileError | None = None
+    witness: bytes | None = None
+
+
+@dataclass(frozen=True)
+class RowFacts:
+    """The state row. `damaged`: there is not exactly one."""
+
+    instance_id: bytes = b""
+    active_key_id: bytes | None = None
+    release_id: bytes | None = None
+    scrub_owed: bytes | None = None
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One account whose record does not open, and why."""
+
+    account: str
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RecordFacts:
+    """How many secrets are stored in which way."""
+
+    clear: int = 0
+    sealed_by_key: dict[bytes, int] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def sealed(self) -> int:
+        """All sealed records, whether they open or not."""
+        return sum(self.sealed_by_key.values())
+
+
+def derive(disk: FileFacts, row: RowFacts, records: RecordFacts) -> State:
+    """The state; the first line that fits counts."""
+    file = disk.file
+    if disk.error is not None:
+        return State.KEY_UNREADABLE
+    if file is None:
+        return State.OFF if _never_sealed(disk, row) and not records.sealed else State.KEY_MISSING
+    if wrong(file, row) is not None:
+        return State.KEY_WRONG
+    if file.release_id is not None:
+        return State.DISABLING
+    rotated = len(file.keys) > 1
+    others = any(key_id != file.goal.id for key_id in records.sealed_by_key if file.find(key_id))
+    if row.active_key_id is None or records.clear or (row.scrub_owed is not None and not rotated):
+        return State.ENABLING
+    if row.active_key_id != file.goal.id or len(file.usable) > 1 or others or row.scrub_owed is not None:
+        return State.ROTATING
+    if records.failures or any(file.find(key_id) is None for key_id in records.sealed_by_key):
+        return State.INCONSISTENT
+    return State.ON
+
+
+def wrong(file: KeyFile, row: RowFacts) -> str | None:
+    """Why an intact `file` is not the one that the database expects; None where it is."""
+    if row.damaged:
+        return "The database does not have exactly one encryption row"
+    if file.instance_id != row.instance_id:
+        return "The key file belongs to another install"
+    if row.active_key_id is not None and file.find(row.active_key_id) is None:
+        return "The key file does not hold the key that is in use"
+    if file.release_id is not None and file.release_id != row.release_id:
+        return "The key file is marked for turning encryption off, but the database knows nothing of that"
+    return None
+
+
+def sealing_key(disk: FileFacts, row: RowFacts, any_sealed: bool) -> Key | None:
+    """What a save stores: the key to seal under, or None for clear.
+
+    Raises CannotStore in the states where nothing is stored, and while nobody
+    has claimed a usable key yet. Call it under the lock of the state row.
+    """
+    if disk.error is not None:
+        raise CannotStore(disk.error.message, disk.error.hint)
+    file = disk.file
+    if file is None:
+        if _never_sealed(disk, row) and not any_sealed:
+            return None
+        raise CannotStore("The encryption key file is missing, so no password can be stored.", "Put it back.")
+    reason = wrong(file, row)
+    if reason is not None:
+        raise CannotStore(f"{reason}, so no password can be stored.", "Put the right key file back.")
+    if file.release_id is not None:
+        return None
+    key = file.find(row.active_key_id)
+    if key is None or key.state != "usable":
+        raise CannotStore(
+            "Encryption is just being turned on; the password was not stored.", "Try again in a moment."
+        )
+    return key
+
+
+def require_readable(disk: FileFacts, row: RowFacts, any_sealed: bool) -> None:
+    """Raise KeyAbsent in the states where secrets are not read, clear ones included."""
+    if disk.error is not None:
+        raise KeyAbsent(disk.error.message, disk.error.hint)
+    if disk.file is None:
+        if not (_never_sealed(disk, row) and not any_sealed):
+            raise KeyAbsent(
+                "The encryption key file is missing.", "Put it back; collecting goes on by itself then."
+            )
+        return
+    reason = wrong(disk.file, row)
+    if reason is not None:
+        raise KeyAbsent(f"{reason}.", "Put the right key file back; collecting goes on by itself then.")
+
+
+def _never_sealed(disk: FileFacts, row: RowFacts) -> bool:
+    return disk.witness is None and row.active_key_id is None and not row.damaged

@@ -1,0 +1,43 @@
+"""The tables, one file each. They know no feature: what seals a secret is connected to the database."""
+
+from panel.models.account import Account
+from panel.models.activity import Activity
+from panel.models.base import BaseModel
+from panel.models.collection import Collection
+from panel.models.encryption import Encryption
+from panel.models.endpoint import Endpoint
+from panel.models.message import Message, Skipped
+from panel.models.person import Person
+from panel.models.session import Session
+from panel.models.set_up import SetUp
+from panel.models.sign_in_try import SignInTry
+
+TABLES: tuple[type[BaseModel], ...] = (
+    Encryption,
+    Person,
+    Session,
+    SignInTry,
+    SetUp,
+    Account,
+    Endpoint,
+    Collection,
+    Message,
+    Skipped,
+    Activity,
+)
+
+__all__ = [
+    "TABLES",
+    "Account",
+    "Activity",
+    "BaseModel",
+    "Collection",
+    "Encryption",
+    "Endpoint",
+    "Message",
+    "Person",
+    "Session",
+    "SetUp",
+    "SignInTry",
+    "Skipped",
+]

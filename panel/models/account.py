@@ -1,0 +1,28 @@
+"""The helpdesk's mailboxes."""
+
+from __future__ import annotations
+
+import uuid
+
+from peewee import BigIntegerField, CharField, IntegerField
+
+from panel.models.base import BaseModel
+
+BEGINS = ("now", "unread", "all")
+
+
+def new_uuid() -> str:
+    """An account's name for machines: it binds its sealed records and names its Maildir."""
+    return str(uuid.uuid4())
+
+
+class Account(BaseModel):
+    """One mailbox that mail is collected from. How to reach it stands in its Endpoint."""
+
+    uuid = CharField(max_length=36, primary_key=True, default=new_uuid)
+    address = CharField(max_length=254, unique=True)
+    folder = CharField(max_length=255, default="INBOX")
+    begin = CharField(max_length=8, default="now")
+    interval = IntegerField(default=60)  # seconds between two rounds
+    paused_at = BigIntegerField(null=True)
+    created_at = BigIntegerField()

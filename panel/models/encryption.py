@@ -1,0 +1,49 @@
+"""The state row: which of the key file's keys is in use, and what is still owed.
+
+It *chooses* among what the key file permits; nothing written here can make a
+secret be stored in clear or be disclosed (docs/encryption.md, 'States').
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import cast
+
+from peewee import BigIntegerField, BlobField, IntegerField
+
+from panel.models.base import BaseModel
+
+ID_BYTES = 16
+
+
+class Encryption(BaseModel):
+    """Exactly one row.
+
+    The lock of the state row: every transaction that stores a secret, and every
+    step that changes this row or then the key file, begins with `transaction()`
+    and reads the row first. On SQLite that transaction is BEGIN IMMEDIATE: one
+    writer at a time, which is shared and exclusive lock in one.
+    """
+
+    id = IntegerField(primary_key=True)
+    instance_id = BlobField()
+    active_key_id = BlobField(null=True)
+    release_id = BlobField(null=True)
+    scrub_owed = BlobField(null=True)
+    # For people only; nothing is decided by these.
+    key_created_at = BigIntegerField(null=True)
+    enabled_at = BigIntegerField(null=True)
+    verified_at = BigIntegerField(null=True)
+    backup_proved_at = BigIntegerField(null=True)
+    trouble_since = BigIntegerField(null=True)
+
+    @classmethod
+    def begin(cls) -> None:
+        """Write the one row of a new install, with a fresh instance id."""
+        cls.insert(id=1, instance_id=secrets.token_bytes(ID_BYTES)).on_conflict_ignore().execute()
+
+    @classmethod
+    def only(cls) -> Encryption | None:
+        """The row, or None where there is not exactly one."""
+        rows = list(cls.select().limit(2))
+        return cast(Encryption, rows[0]) if len(rows) == 1 else None

@@ -1,0 +1,42 @@
+"""What was fetched, so that each message is delivered once."""
+
+from __future__ import annotations
+
+from peewee import AutoField, BigIntegerField, BlobField, BooleanField, CharField, ForeignKeyField, TextField
+
+from panel.models.account import Account
+from panel.models.base import BaseModel
+
+
+class Message(BaseModel):
+    """One fetched message. `ready`: its file is safe on disk in tmp/ and may be moved to new/."""
+
+    id = AutoField()
+    account = ForeignKeyField(Account, backref="messages", on_delete="CASCADE")
+    uidvalidity = BigIntegerField()
+    uid = BigIntegerField()
+    name = CharField(max_length=120)  # the file's name in the Maildir
+    digest = BlobField()  # SHA-256 of the message as the server sent it
+    ready = BooleanField(default=True)
+
+    class Meta:
+        indexes = (
+            (("account", "uidvalidity", "uid"), True),
+            (("account", "digest"), False),
+            (("account", "ready"), False),
+        )
+
+
+class Skipped(BaseModel):
+    """A message that was not fetched, and why, so that nobody has to guess."""
+
+    id = AutoField()
+    account = ForeignKeyField(Account, backref="skipped", on_delete="CASCADE")
+    uidvalidity = BigIntegerField()
+    uid = BigIntegerField()
+    size = BigIntegerField()
+    reason = TextField()
+    at = BigIntegerField()
+
+    class Meta:
+        indexes = ((("account", "uidvalidity", "uid"), True),)

@@ -1,0 +1,21 @@
+"""Who may sign in."""
+
+from __future__ import annotations
+
+from peewee import AutoField, BigIntegerField, CharField, Check, TextField
+
+from panel.models.base import BaseModel
+
+ROLES = ("admin", "agent", "user")
+
+
+class Person(BaseModel):
+    """An admin, agent or user of the helpdesk. The login password is a one-way hash (PHC string)."""
+
+    id = AutoField()
+    email = CharField(max_length=254, unique=True)
+    name = CharField(max_length=200)
+    role = CharField(max_length=8, constraints=[Check("role IN ('admin', 'agent', 'user')")])
+    login_hash = TextField()
+    created_at = BigIntegerField()
+    disabled_at = BigIntegerField(null=True)

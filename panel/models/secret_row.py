@@ -1,0 +1,279 @@
+"""Rows that hold a secret: two columns, at most one of them set, and one way to write them.
+
+A `Secret` is handed to the row (`row.password = Secret(…)`); `save()` has the
+sealer that is connected to the database turn it into what is stored, from the
+complete row, in one transaction. No other write reaches the secret columns or
+the bound columns that the sealed record is authenticated with: their fields
+admit only values wrapped by the types below. Why it is not done by a signal or
+by `db_value` alone: docs/decisions/0003-secret-rows.md.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from peewee import (
+    BlobField,
+    Check,
+    Field,
+    ForeignKeyField,
+    IntegerField,
+    ModelInsert,
+    ModelUpdate,
+    Node,
+    TextField,
+)  # fmt: skip
+
+from panel.errors import EditedMeanwhile, PasswordNeeded
+from panel.models.base import BaseModel
+from panel.secret import Secret
+
+SECRET_COLUMNS = ("clear", "sealed", "rev")
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A record on its way into the database. Made by the sealer only."""
+
+    record: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Clear:
+    """A secret on its way into the database unsealed. Made by the sealer only."""
+
+    secret: Secret
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The value of a bound column on its way into the database. Made by `SecretRow.save()` only."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    """A sealed record as read. Opening it is `panel.encryption.credential`'s work alone."""
+
+    record: bytes = field(repr=False)
+
+
+class Sealer(Protocol):
+    """What a database must have connected before a secret can be stored (`panel.encryption.hook`)."""
+
+    def storing(self) -> AbstractContextManager[None]:
+        """The transaction to store in, under the lock of the state row."""
+
+    def seal(self, row: SecretRow, secret: Secret) -> Sealed | Clear:
+        """What is to be stored for `secret` in the complete `row`. Raises CannotStore."""
+
+
+class _Unloaded:
+    """Marks 'store nothing here' for the column that is not set."""
+
+
+EMPTY = _Unloaded()
+
+
+class _SecretField(Field):
+    only_from: ClassVar[type]
+
+    def admit(self, value: object) -> None:
+        """Let pass what the sealer made; raise TypeError for all else, also for None and for SQL."""
+        if not isinstance(value, (self.only_from, _Unloaded)):
+            raise TypeError(f"{self.name} is written by save() alone: set the row's password to a Secret")
+
+    def db_value(self, value: object) -> Any:
+        if isinstance(value, Node):
+            raise TypeError(f"{self.name} is never compared or computed")
+        self.admit(value)
+        return None if isinstance(value, _Unloaded) else self._unwrap(value)
+
+    def _unwrap(self, value: Any) -> Any:
+        raise NotImplementedError
+
+
+class SealedField(_SecretField, BlobField):
+    """Holds a sealed record; reads as StoredRecord, which is not accepted back."""
+
+    only_from = Sealed
+
+    def _unwrap(self, value: Sealed) -> Any:
+        return BlobField.db_value(self, value.record)
+
+    def python_value(self, value: Any) -> StoredRecord | None:
+        if value is None:
+            return None
+        return StoredRecord(value.encode() if isinstance(value, str) else bytes(value))
+
+
+class ClearField(_SecretField, TextField):
+    """Holds a secret unsealed, while encryption is off; reads as Secret."""
+
+    only_from = Clear
+
+    def _unwrap(self, value: Clear) -> str:
+        return value.secret.reveal()
+
+    def python_value(self, value: Any) -> Secret | None:
+        if value is None:
+            return None
+        return Secret(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
+
+
+class _BoundField(Field):
+    """A column that the sealed record is authenticated with."""
+
+    def admit(self, value: object) -> None:
+        """Let pass what `save()` wrapped; raise TypeError for all else."""
+        if not isinstance(value, Saved):
+            raise TypeError(f"{self.name} is bound to the row's secret: change it with save()")
+
+    def db_value(self, value: Any) -> Any:
+        return super().db_value(value.value if isinstance(value, Saved) else value)
+
+
+class BoundText(_BoundField, TextField):
+    """Text, read leniently: a value forced in by SQL fails when it is opened, not when it is listed."""
+
+    def python_value(self, value: Any) -> str:
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+class BoundInteger(_BoundField, IntegerField):
+    """An integer, read leniently as BoundText is."""
+
+    def python_value(self, value: Any) -> Any:
+        return value
+
+
+class BoundForeignKey(_BoundField, ForeignKeyField):
+    """A reference that is part of the binding."""
+
+
+class SecretRow(BaseModel):
+    """A row with one secret. Subclasses name their bound columns in `BOUND`."""
+
+    BOUND: ClassVar[tuple[str, ...]] = ()
+
+    clear = ClearField(null=True)
+    sealed = SealedField(null=True)
+    rev = BoundInteger()
+
+    class Meta:
+        constraints = [Check("clear IS NULL OR sealed IS NULL")]
+
+    _password: Secret | None = None
+
+    @property
+    def password(self) -> Secret | None:
+        """The Secret that waits to be saved; None where there is none. Never what is stored."""
+        return self._password
+
+    @password.setter
+    def password(self, secret: Secret) -> None:
+        if not isinstance(secret, Secret):
+            raise TypeError("the password of a row is a Secret")
+        self._password = secret
+
+    def save(self, force_insert: bool = False, only: Any = None) -> int:
+        """Write what was set, and seal the waiting password from the complete row.
+
+        Raises PasswordNeeded where a bound column changed without a password,
+        EditedMeanwhile where the row changed since it was read, CannotStore where
+        the state of the key forbids it; nothing is written then and the password
+        still waits. Rows of a secret take part in a transaction, not in a savepoint.
+        """
+        changed = {f.name for f in self.dirty_fields}
+        new = force_insert or not self._is_stored()
+        self._refuse(changed, only)
+        if not new and self._password is None and not changed & set(self.BOUND):
+            return int(super().save(only=only)) if changed else 0
+        if self._meta.database.transaction_depth() > 1:
+            raise TypeError("a secret is stored at the top of a transaction, not inside a savepoint")
+        with self._sealer.storing():
+            return self._insert() if new else self._update(changed)
+
+    def _refuse(self, changed: set[str], only: Any) -> None:
+        if changed & set(SECRET_COLUMNS) and self._is_stored():
+            raise TypeError("set the row's password to a Secret; its columns are written by save() alone")
+        names = {f if isinstance(f, str) else f.name for f in only or ()}
+        if names & {*SECRET_COLUMNS, *self.BOUND} or (only is not None and self._password is not None):
+            raise TypeError("only= cannot name or leave out a secret or a bound column")
+
+    def _is_stored(self) -> bool:
+        return self._pk is not None
+
+    @property
+    def _sealer(self) -> Sealer:
+        sealer: Sealer | None = getattr(self._meta.database.obj, "sealer", None)
+        if sealer is None:
+            raise TypeError("no sealer is connected to the database: create_app() does that")
+        return sealer
+
+    def _insert(self) -> int:
+        if self._password is None:
+            raise PasswordNeeded("A password is needed for a new mail server.", "Enter it.")
+        values = {name: value for name, value in self.__data__.items() if name not in SECRET_COLUMNS}
+        key = ModelInsert(type(self), self._columns(values, rev=1)).execute()
+        self._meta.database.after_commit(lambda: self._stored(key, 1, values))
+        return 1
+
+    def _update(self, changed: set[str]) -> int:
+        fresh = self._fresh()
+        rev = self.__data__.get("rev", fresh["rev"])
+        if fresh["rev"] != rev:
+            raise EditedMeanwhile(
+                "Somebody else changed this account meanwhile.", "Look at it again, then repeat your change."
+            )
+        complete = {name: self.__data__[name] if name in changed else fresh[name] for name in self.BOUND}
+        if self._password is None:
+            if complete == {name: fresh[name] for name in self.BOUND}:
+                return int(super().save(only=changed - set(self.BOUND))) if changed - set(self.BOUND) else 0
+            raise PasswordNeeded(
+                "The server settings can change only together with the password.", "Enter the password again."
+            )
+        values = {**{name: self.__data__[name] for name in changed}, **complete}
+        columns = self._columns(values, rev=rev + 1)
+        key = type(self)._meta.primary_key
+        where = (key == self._pk) & (type(self).rev == rev)
+        if ModelUpdate(type(self), columns).where(where).execute() != 1:
+            raise EditedMeanwhile(
+                "Somebody else changed this account meanwhile.", "Look at it again, then repeat your change."
+            )
+        self._meta.database.after_commit(lambda: self._stored(self._pk, rev + 1, values))
+        return 1
+
+    def _fresh(self) -> dict[str, Any]:
+        model = type(self)
+        fields = [model._meta.fields[name] for name in (*self.BOUND, "rev")]
+        row = model.select(*fields).where(model._meta.primary_key == self._pk).dicts().first()
+        if row is None:
+            raise EditedMeanwhile("This account was removed meanwhile.", "Go back to the list of accounts.")
+        return dict(row)
+
+    def _columns(self, values: dict[str, Any], rev: int) -> dict[Field, Any]:
+        """`values` for a query, with the waiting password sealed for exactly them."""
+        assert self._password is not None
+        row = type(self)(**values)
+        stored = self._sealer.seal(row, self._password)
+        fields = type(self)._meta.fields
+        columns: dict[Field, Any] = {
+            fields[name]: Saved(value) if name in self.BOUND else value for name, value in values.items()
+        }
+        columns[fields["sealed"]] = stored if isinstance(stored, Sealed) else EMPTY
+        columns[fields["clear"]] = stored if isinstance(stored, Clear) else EMPTY
+        columns[fields["rev"]] = Saved(rev)
+        return columns
+
+    def _stored(self, key: Any, rev: int, values: dict[str, Any]) -> None:
+        """After the commit, and only then: the password is safe, the instance is clean."""
+        self._pk = key
+        self.__data__["rev"] = rev
+        self.__data__.pop("clear", None)
+        self.__data__.pop("sealed", None)
+        self._password = None
+        self._dirty.clear()
