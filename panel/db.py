@@ -44,10 +44,15 @@ class GuardedSqlite(SqliteDatabase):
     pass `execute`, so guarded fields are asked there. Raw SQL strings are not seen.
     """
 
+    def _add_conn_hooks(self, conn: Any) -> None:
+        # Text that SQL forced in and that is no UTF-8 must not break the page that lists it.
+        conn.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        super()._add_conn_hooks(conn)  # type: ignore[misc]
+
     def execute(self, query: Any, **context_options: Any) -> Any:
         """Run `query`. Raises TypeError where it writes what a guarded field does not admit."""
         admit(query)
-        return super().execute(query, **context_options)
+        return super().execute(query, **context_options)  # type: ignore[no-untyped-call]
 
 
 def connect(url: str) -> GuardedSqlite:
@@ -110,7 +115,7 @@ def now() -> int:
 def admit(query: Any) -> None:
     """Ask every guarded field that `query` would write. Raises TypeError if one refuses."""
     if isinstance(query, Update):
-        _admit_row(query.table, query._update)
+        _admit_row(query.table, query._update)  # type: ignore[attr-defined]
     elif isinstance(query, Insert):
         _admit_insert(query)
     for cte in getattr(query, "_cte_list", None) or ():
@@ -171,7 +176,8 @@ def _models_of(table: Any) -> list[Any]:
 
 
 def _subclasses(model: type) -> list[Any]:
-    return [m for child in model.__subclasses__() for m in (child, *_subclasses(child))]
+    children: list[Any] = model.__subclasses__()
+    return [m for child in children for m in (child, *_subclasses(child))]
 
 
 def _name(table: Any) -> str:

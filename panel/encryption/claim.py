@@ -32,7 +32,10 @@ def if_needed(keystore: KeyStore) -> None:
         if disk.file is None or not needed(disk, row):
             return
         keystore.expect(disk.file.goal.id)
-        changes = {"active_key_id": disk.file.goal.id, "scrub_owed": secrets.token_bytes(RANDOM_BYTES)}
+        changes: dict[str, object] = {
+            "active_key_id": disk.file.goal.id,
+            "scrub_owed": secrets.token_bytes(RANDOM_BYTES),
+        }
         if row.active_key_id is None:
             changes |= {"key_created_at": db.now(), "enabled_at": db.now(), "backup_proved_at": None}
         Encryption.update(changes).execute()

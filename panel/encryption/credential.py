@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from panel.crypto import keyring
 from panel.encryption import facts, state
 from panel.encryption.keystore import KeyStore
-from panel.errors import CannotOpen, PasswordNeeded
+from panel.errors import BadInput, CannotOpen, Malformed, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Endpoint
 from panel.secret import Secret
@@ -41,12 +41,17 @@ def open_for(endpoint: Endpoint, keystore: KeyStore) -> Credential:
 
 def unseal(endpoint: Endpoint, disk: state.FileFacts, row: state.RowFacts) -> Secret:
     """The secret of the row under the facts given. For `open_for` and the sweep."""
-    if endpoint.clear is not None:
-        return endpoint.clear
-    if endpoint.sealed is None or disk.file is None:
-        raise PasswordNeeded("No password is stored for this account.", "Open the account and enter it.")
-    opened = keyring.unseal(disk.file, endpoint.sealed.record, endpoint.binding(row.instance_id))
-    return Secret(opened.decode("utf-8"))
+    try:
+        if endpoint.clear is not None:
+            return Secret(endpoint.clear.text)
+        if endpoint.sealed is None or disk.file is None:
+            raise PasswordNeeded("No password is stored for this account.", "Open the account and enter it.")
+        binding = endpoint.binding(row.instance_id)
+        return Secret(keyring.unseal(disk.file, endpoint.sealed.record, binding).decode("utf-8"))
+    except (BadInput, UnicodeDecodeError):
+        raise Malformed(
+            "What is stored as the password is not one that Mailkeep wrote.", "Enter the password again."
+        ) from None
 
 
 def note(endpoint: Endpoint, disk: state.FileFacts, error: CannotOpen | None) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from peewee import fn
 
@@ -67,18 +69,20 @@ def any_sealed() -> bool:
 
 def records(file: KeyFile | None) -> RecordFacts:
     """Counts, and the accounts whose record is known not to open with `file`."""
-    key_id = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES)
+    key_id = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES).coerce(False)  # bytes, not a StoredRecord
     counted = (
         Endpoint.select(key_id, fn.count(Endpoint.id)).where(Endpoint.sealed.is_null(False)).group_by(key_id)
     )
-    by_key = {_key_id(found): count for found, count in counted.tuples()}
+    by_key = {
+        _bytes(found) or b"": count for found, count in cast(Iterable[tuple[object, int]], counted.tuples())
+    }
     clear = Endpoint.select().where(Endpoint.clear.is_null(False)).count()
     return RecordFacts(clear, by_key, tuple(_failures(file)) if file else ())
 
 
 def _failures(file: KeyFile) -> list[Failure]:
     sealed = (
-        Endpoint.select(Endpoint, Account.address)
+        Endpoint.select(Endpoint, Account)
         .join(Account)
         .where(Endpoint.sealed.is_null(False))
         .where(
@@ -138,7 +142,3 @@ def _bytes(value: object) -> bytes | None:
     if value is None:
         return None
     return bytes(value) if isinstance(value, (bytes, memoryview)) else str(value).encode()
-
-
-def _key_id(value: object) -> bytes:
-    return _bytes(value) or b""

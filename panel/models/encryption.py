@@ -7,8 +7,6 @@ secret be stored in clear or be disclosed (docs/encryption.md, 'States').
 from __future__ import annotations
 
 import secrets
-from typing import cast
-
 from peewee import BigIntegerField, BlobField, IntegerField
 
 from panel.models.base import BaseModel
@@ -46,4 +44,4 @@ class Encryption(BaseModel):
     def only(cls) -> Encryption | None:
         """The row, or None where there is not exactly one."""
         rows = list(cls.select().limit(2))
-        return cast(Encryption, rows[0]) if len(rows) == 1 else None
+        return rows[0] if len(rows) == 1 else None

@@ -15,8 +15,11 @@ class Endpoint(SecretRow):
     """One server of an account. Bound columns are written by `save()` only, together with a password."""
 
     BOUND = (
-        "account", "direction", "protocol", "host", "port", "security", "username", "auth_method", "token_url",
+        "account", "direction", "protocol", "host", "port", "security", "username",
+        "auth_method", "token_url",
     )  # fmt: skip
+
+    account_id: str
 
     id = AutoField()
     account = BoundForeignKey(Account, backref="endpoints", on_delete="CASCADE")

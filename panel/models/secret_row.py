@@ -61,6 +61,13 @@ class StoredRecord:
     record: bytes = field(repr=False)
 
 
+@dataclass(frozen=True)
+class StoredClear:
+    """An unsealed secret as read, whatever SQL may have put there. `panel.encryption.credential` checks it."""
+
+    text: str = field(repr=False)
+
+
 class Sealer(Protocol):
     """What a database must have connected before a secret can be stored (`panel.encryption.hook`)."""
 
@@ -102,7 +109,7 @@ class SealedField(_SecretField, BlobField):
     only_from = Sealed
 
     def _unwrap(self, value: Sealed) -> Any:
-        return BlobField.db_value(self, value.record)
+        return BlobField.db_value(self, value.record)  # type: ignore[no-untyped-call]
 
     def python_value(self, value: Any) -> StoredRecord | None:
         if value is None:
@@ -111,17 +118,17 @@ class SealedField(_SecretField, BlobField):
 
 
 class ClearField(_SecretField, TextField):
-    """Holds a secret unsealed, while encryption is off; reads as Secret."""
+    """Holds a secret unsealed, while encryption is off; reads as StoredClear, which is not accepted back."""
 
     only_from = Clear
 
     def _unwrap(self, value: Clear) -> str:
         return value.secret.reveal()
 
-    def python_value(self, value: Any) -> Secret | None:
+    def python_value(self, value: Any) -> StoredClear | None:
         if value is None:
             return None
-        return Secret(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
+        return StoredClear(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
 
 
 class _BoundField(Field):
@@ -133,7 +140,7 @@ class _BoundField(Field):
             raise TypeError(f"{self.name} is bound to the row's secret: change it with save()")
 
     def db_value(self, value: Any) -> Any:
-        return super().db_value(value.value if isinstance(value, Saved) else value)
+        return super().db_value(value.value if isinstance(value, Saved) else value)  # type: ignore[no-untyped-call]
 
 
 class BoundText(_BoundField, TextField):
@@ -167,6 +174,7 @@ class SecretRow(BaseModel):
         constraints = [Check("clear IS NULL OR sealed IS NULL")]
 
     _password: Secret | None = None
+    _dirty: set[str]  # Peewee's own, missing from its stubs
 
     @property
     def password(self) -> Secret | None:

@@ -1,5 +1,7 @@
 """The first tables. Frozen: the models go on, this file does not."""
 
+from typing import Any
+
 from peewee import (
     AutoField,
     BigIntegerField,
@@ -14,7 +16,7 @@ from peewee import (
 )  # fmt: skip
 
 
-def up(migrator, db):
+def up(migrator: Any, db: Any) -> None:
     class Encryption(Model):
         id = IntegerField(primary_key=True)
         instance_id = BlobField()

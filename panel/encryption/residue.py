@@ -1,0 +1,57 @@
+"""Old plaintext: overwriting a value does not remove its copies from the database's files.
+
+`scrub` rewrites the file and empties the write-ahead log. Measured on SQLite with
+secure_delete on: copies stay in the log until a checkpoint truncates it, and in
+free pages until VACUUM (docs/encryption.md, 'Old copies').
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import peewee
+
+from panel import db
+from panel.encryption import facts
+from panel.encryption.keystore import KeyStore
+from panel.models import Encryption
+
+TRIES = 4
+PAUSE = 0.25  # seconds between two tries; readers of a page are gone by then
+
+logger = logging.getLogger("mailkeep.encryption")
+
+
+def scrub(keystore: KeyStore) -> bool:
+    """Remove old values from the database's files, if that is owed. True once nothing is owed.
+
+    It waits for records to be settled: while clear values are stored there is
+    nothing to gain. An open reader keeps the log from being emptied; it is tried
+    again, then left owed for the next tick.
+    """
+    owed = facts.row().scrub_owed
+    if owed is None:
+        return True
+    if facts.records(facts.disk(keystore).file).clear:
+        return False
+    if not _rewrite():
+        logger.warning("old values could not be removed yet: the database is being read; trying again later")
+        return False
+    # Only the debt that was there when we began: a row replaced meanwhile owes anew.
+    Encryption.update(scrub_owed=None).where(Encryption.scrub_owed == owed).execute()
+    return facts.row().scrub_owed is None
+
+
+def _rewrite() -> bool:
+    """VACUUM, then empty the log. False where somebody's reading kept it from that."""
+    try:
+        db.database.execute_sql("VACUUM")
+        for _ in range(TRIES):
+            busy, _log, _checkpointed = db.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                return True
+            time.sleep(PAUSE)
+    except peewee.OperationalError as error:
+        logger.warning("the database could not be rewritten: %s", error)
+    return False

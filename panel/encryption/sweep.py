@@ -1,0 +1,181 @@
+"""Bringing every stored secret to where the key file says it belongs. Anybody may resume it at any time.
+
+Direction and key of each batch come from the key file and the state row, read
+under the lock of the state row; never from an argument, never from memory. Only
+the `releasing` flag *in the file*, with the row's release id, makes a batch write
+clear text. Rows are guarded by their `rev`: what a person saved meanwhile wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from peewee import fn
+
+from panel import db
+from panel.crypto import keyring, record
+from panel.crypto.keyfile import KEY_ID_BYTES, Key
+from panel.encryption import claim, credential, facts, state
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import Failure
+from panel.errors import CannotOpen, KeyAbsent, PanelError
+from panel.models import Account, Endpoint
+
+BATCH = 500
+
+Progress = Callable[[int, int], None]  # rows where they belong, rows in all
+
+
+@dataclass
+class Report:
+    """What a sweep did: rows changed, and the accounts whose record could not be opened."""
+
+    changed: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where the rows of one batch go: under `key`, or to clear where it is None."""
+
+    disk: state.FileFacts
+    row: state.RowFacts
+    key: Key | None
+
+    @property
+    def owed(self) -> Any:
+        """The condition of rows that are not there yet."""
+        if self.key is None:
+            return Endpoint.sealed.is_null(False)
+        other = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES) != self.key.id
+        return Endpoint.clear.is_null(False) | (Endpoint.sealed.is_null(False) & other)
+
+    def rows_after(self, last: int) -> list[Endpoint]:
+        """The next rows that are not where they belong."""
+        query = Endpoint.select().where((Endpoint.id > last) & self.owed)
+        return list(query.order_by(Endpoint.id).limit(BATCH))
+
+
+def run(keystore: KeyStore, progress: Progress | None = None) -> Report:
+    """Sweep until one whole pass changes nothing.
+
+    Raises KeyAbsent where the key is missing, unreadable or wrong. A row whose
+    record does not open is reported and left as it was.
+    """
+    claim.if_needed(keystore)
+    report = Report()
+    with db.transaction():
+        pass  # every save that looked at the file before this commit has committed
+    while True:
+        report.failures.clear()
+        changed = _pass(keystore, report, progress)
+        report.changed += changed
+        if changed == 0:
+            return report
+
+
+def _pass(keystore: KeyStore, report: Report, progress: Progress | None) -> int:
+    """Once through the table, page by page in the order of the ids; the number of rows changed."""
+    last = changed = 0
+    while True:
+        with db.transaction():
+            target = _target(keystore)
+            batch = target.rows_after(last)
+            written = _write(target, batch, report, keystore) if batch else 0
+        if not batch:
+            return changed
+        last, changed = batch[-1].id, changed + written
+        if progress is not None:
+            progress(*_done(target))
+
+
+def _target(keystore: KeyStore) -> _Target:
+    disk, row = facts.disk(keystore), facts.row()
+    state.require_readable(disk, row, any_sealed=True)
+    if disk.file is None:
+        raise KeyAbsent("There is no key file, so there is nothing to encrypt.", "Turn encryption on first.")
+    if disk.file.release_id is not None:
+        return _Target(disk, row, None)
+    return _Target(disk, row, state.sealing_key(disk, row, any_sealed=True))
+
+
+def _write(target: _Target, batch: list[Endpoint], report: Report, keystore: KeyStore) -> int:
+    """Move the rows of one batch, in the transaction of the caller; the number that really changed."""
+    if target.key is not None:
+        keystore.expect(target.key.id)
+    moved = []
+    for endpoint in batch:
+        try:
+            moved.append(_moved(target, endpoint))
+        except CannotOpen as error:
+            credential.note(endpoint, target.disk, error)
+            report.failures.append(_failure(endpoint, error))
+    if target.key is not None and moved:
+        claim.owe_scrub()
+    # Raw SQL: this is the one other writer of the secret columns (docs/decisions/0003).
+    cursor = db.database.connection().cursor()
+    cursor.executemany(
+        "UPDATE endpoint SET clear = ?, sealed = ?, rev = rev + 1, failed_rev = NULL,"
+        " failed_generation = NULL, failure = NULL WHERE id = ? AND rev = ?",
+        moved,
+    )
+    return int(cursor.rowcount) if moved else 0
+
+
+def _moved(target: _Target, endpoint: Endpoint) -> tuple[str | None, bytes | None, int, int]:
+    """The row's new columns; a sealed record is opened again before it replaces anything."""
+    secret = credential.unseal(endpoint, target.disk, target.row)
+    if target.key is None:
+        return secret.reveal(), None, endpoint.id, endpoint.rev
+    binding = endpoint.binding(target.row.instance_id)
+    sealed = record.seal(target.key, secret.reveal_bytes(), binding)
+    assert target.disk.file is not None
+    if keyring.unseal(target.disk.file, sealed, binding) != secret.reveal_bytes():
+        raise PanelError(
+            "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
+        )
+    return None, sealed, endpoint.id, endpoint.rev
+
+
+def _failure(endpoint: Endpoint, error: CannotOpen) -> Failure:
+    account = Account.get_by_id(endpoint.account_id)
+    return Failure(account.uuid, account.address, error.message)
+
+
+def _done(target: _Target) -> tuple[int, int]:
+    stored = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
+    total = Endpoint.select().where(stored).count()
+    return total - Endpoint.select().where(target.owed).count(), total
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `verify` found: how many secrets opened, and which did not."""
+
+    opened: int
+    failures: tuple[Failure, ...]
+
+
+def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
+    """Open every stored secret once and keep in each row what was found.
+
+    Changes nothing else. Raises KeyAbsent where the key is missing, unreadable or wrong.
+    """
+    stored = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
+    ids = [row.id for row in Endpoint.select(Endpoint.id).where(stored).order_by(Endpoint.id)]
+    failures = []
+    for done, endpoint_id in enumerate(ids, 1):
+        endpoint = Endpoint.get_or_none(Endpoint.id == endpoint_id)
+        if endpoint is None:
+            continue
+        try:
+            credential.open_for(endpoint, keystore)
+        except KeyAbsent:
+            raise
+        except CannotOpen as error:
+            failures.append(_failure(endpoint, error))
+        if progress is not None:
+            progress(done, len(ids))
+    return Verdict(len(ids) - len(failures), tuple(failures))
