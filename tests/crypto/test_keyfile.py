@@ -1,0 +1,127 @@
+"""Promises of the key file's bytes (panel.crypto.keyfile)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from panel.crypto.keyfile import Key, KeyFile, NotAKeyFile, fingerprint
+
+FROZEN: dict[str, Any] = json.loads(
+    (Path(__file__).parent.parent / "vectors" / "records.json").read_text("utf-8")
+)
+INSTANCE = bytes.fromhex(FROZEN["instance"])
+
+
+def resummed(body: bytes) -> bytes:
+    return body + hashlib.sha256(body).digest()
+
+
+@pytest.mark.parametrize("case", FROZEN["files"], ids=lambda c: f"generation {c['generation']}")
+def test_files_of_the_independent_implementation_are_read_and_written_the_same(case: dict[str, Any]) -> None:
+    data = bytes.fromhex(case["file"])
+    file = KeyFile.from_bytes(data)
+    assert file.generation == case["generation"]
+    assert file.instance_id == INSTANCE
+    assert (file.release_id.hex() if file.release_id else None) == case["release"]
+    assert [key.id.hex() for key in file.keys] == [key["id"] for key in case["keys"]]
+    assert file.to_bytes() == data
+
+
+def test_a_generated_file_comes_back_the_same() -> None:
+    file = KeyFile.generate(INSTANCE)
+    assert KeyFile.from_bytes(file.to_bytes()) == file
+
+
+def test_every_flipped_bit_is_refused() -> None:
+    data = KeyFile.generate(INSTANCE).to_bytes()
+    for bit in range(len(data) * 8):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(NotAKeyFile):
+            KeyFile.from_bytes(bytes(flipped))
+
+
+def test_every_truncation_and_every_added_byte_is_refused() -> None:
+    data = KeyFile.generate(INSTANCE).to_bytes()
+    for length in range(len(data)):
+        with pytest.raises(NotAKeyFile):
+            KeyFile.from_bytes(data[:length])
+    with pytest.raises(NotAKeyFile):
+        KeyFile.from_bytes(data + b"\n")
+
+
+def test_line_end_conversion_is_named() -> None:
+    data = KeyFile.generate(INSTANCE).to_bytes()
+    for damaged in (data.replace(b"\r\n", b"\n"), data.replace(b"\n", b"\r\n")):
+        with pytest.raises(NotAKeyFile, match="line ends|damaged|begin"):
+            KeyFile.from_bytes(damaged)
+
+
+def test_a_key_that_does_not_match_its_id_is_refused() -> None:
+    body = bytearray(KeyFile.generate(INSTANCE).to_bytes()[:-32])
+    body[-1] ^= 1
+    with pytest.raises(NotAKeyFile, match="does not match its key id"):
+        KeyFile.from_bytes(resummed(bytes(body)))
+
+
+def test_the_same_key_twice_is_refused() -> None:
+    key = Key.generate()
+    with pytest.raises(NotAKeyFile, match="twice"):
+        KeyFile.from_bytes(KeyFile(INSTANCE, (key, key)).to_bytes())
+
+
+def test_a_file_without_a_usable_key_is_refused() -> None:
+    retired = Key(Key.generate().material, "retired")
+    for keys in ((), (retired,)):
+        with pytest.raises(NotAKeyFile, match="no usable key"):
+            KeyFile.from_bytes(KeyFile(INSTANCE, keys).to_bytes())
+
+
+def test_a_newer_version_is_named() -> None:
+    body = bytearray(KeyFile.generate(INSTANCE).to_bytes()[:-32])
+    body[8] = 2
+    with pytest.raises(NotAKeyFile, match="version 2"):
+        KeyFile.from_bytes(resummed(bytes(body)))
+
+
+def test_a_flag_without_its_release_id_is_refused_and_the_other_way_round() -> None:
+    body = bytearray(KeyFile.generate(INSTANCE).to_bytes()[:-32])
+    body[9] = 1
+    with pytest.raises(NotAKeyFile, match="flags"):
+        KeyFile.from_bytes(resummed(bytes(body)))
+    body[9], body[12] = 0, 1
+    with pytest.raises(NotAKeyFile, match="flags"):
+        KeyFile.from_bytes(resummed(bytes(body)))
+
+
+def test_releasing_and_back_each_raise_the_generation() -> None:
+    file = KeyFile.generate(INSTANCE)
+    flagged = file.releasing(b"r" * 16)
+    assert (flagged.generation, flagged.release_id) == (2, b"r" * 16)
+    assert (flagged.kept().generation, flagged.kept().release_id) == (3, None)
+    assert KeyFile.from_bytes(flagged.to_bytes()) == flagged
+
+
+def test_the_last_usable_key_is_the_goal_and_retired_keys_never_seal() -> None:
+    retired, one, two = Key(Key.generate().material, "retired"), Key.generate(), Key.generate()
+    file = KeyFile(INSTANCE, (one, two, retired))
+    assert file.goal is two
+    assert file.may_seal(one.id)
+    assert not file.may_seal(retired.id)
+    assert not file.may_seal(None)
+    assert file.find(retired.id) is retired
+
+
+def test_key_bytes_are_in_no_repr() -> None:
+    file = KeyFile.generate(INSTANCE)
+    for material in (file.goal.material.hex(), repr(file.goal.material)):
+        assert material not in repr(file)
+
+
+def test_a_fingerprint_is_four_groups_of_four() -> None:
+    assert fingerprint(bytes.fromhex("9f3c41d207aae5b1")) == "9f3c-41d2-07aa-e5b1"
