@@ -193,15 +193,13 @@ class SecretRow(BaseModel):
         Raises PasswordNeeded where a bound column changed without a password,
         EditedMeanwhile where the row changed since it was read, CannotStore where
         the state of the key forbids it; nothing is written then and the password
-        still waits. Rows of a secret take part in a transaction, not in a savepoint.
+        still waits. It waits until the outermost transaction has committed.
         """
         changed = {f.name for f in self.dirty_fields}
         new = force_insert or not self._is_stored()
         self._refuse(changed, only)
         if not new and self._password is None and not changed & set(self.BOUND):
             return int(super().save(only=only)) if changed else 0
-        if self._meta.database.transaction_depth() > 1:
-            raise TypeError("a secret is stored at the top of a transaction, not inside a savepoint")
         with self._sealer.storing():
             return self._insert() if new else self._update(changed)
 
@@ -227,7 +225,7 @@ class SecretRow(BaseModel):
             raise PasswordNeeded("A password is needed for a new mail server.", "Enter it.")
         values = {name: value for name, value in self.__data__.items() if name not in SECRET_COLUMNS}
         key = ModelInsert(type(self), self._columns(values, rev=1)).execute()
-        self._meta.database.after_commit(lambda: self._stored(key, 1, values))
+        self._meta.database.after_commit(lambda: self._committed(key, 1))
         return 1
 
     def _update(self, changed: set[str]) -> int:
@@ -252,7 +250,7 @@ class SecretRow(BaseModel):
             raise EditedMeanwhile(
                 "Somebody else changed this account meanwhile.", "Look at it again, then repeat your change."
             )
-        self._meta.database.after_commit(lambda: self._stored(self._pk, rev + 1, values))
+        self._meta.database.after_commit(lambda: self._committed(self._pk, rev + 1))
         return 1
 
     def _fresh(self) -> dict[str, Any]:
@@ -277,8 +275,15 @@ class SecretRow(BaseModel):
         columns[fields["rev"]] = Saved(rev)
         return columns
 
-    def _stored(self, key: Any, rev: int, values: dict[str, Any]) -> None:
-        """After the commit, and only then: the password is safe, the instance is clean."""
+    def _committed(self, key: Any, rev: int) -> None:
+        """After the commit, and only if it took: the password is safe, the instance is clean.
+
+        A savepoint may have been rolled back alone; then the row does not have
+        this `rev`, and the password goes on waiting.
+        """
+        model = type(self)
+        if not model.select().where((model._meta.primary_key == key) & (model.rev == rev)).exists():
+            return
         self._pk = key
         self.__data__["rev"] = rev
         self.__data__.pop("clear", None)

@@ -17,7 +17,11 @@ from peewee import (
 
 
 def up(migrator: Any, db: Any) -> None:
-    class Encryption(Model):
+    class Frozen(Model):
+        class Meta:
+            legacy_table_names = False
+
+    class Encryption(Frozen):
         id = IntegerField(primary_key=True)
         instance_id = BlobField()
         active_key_id = BlobField(null=True)
@@ -29,7 +33,7 @@ def up(migrator: Any, db: Any) -> None:
         backup_proved_at = BigIntegerField(null=True)
         trouble_since = BigIntegerField(null=True)
 
-    class Person(Model):
+    class Person(Frozen):
         id = AutoField()
         email = CharField(max_length=254, unique=True)
         name = CharField(max_length=200)
@@ -38,7 +42,7 @@ def up(migrator: Any, db: Any) -> None:
         created_at = BigIntegerField()
         disabled_at = BigIntegerField(null=True)
 
-    class Session(Model):
+    class Session(Frozen):
         id = AutoField()
         token_hash = BlobField(unique=True)
         person = ForeignKeyField(Person, on_delete="CASCADE")
@@ -48,24 +52,20 @@ def up(migrator: Any, db: Any) -> None:
         address = CharField(max_length=64)
         agent = CharField(max_length=300)
 
-    class SignInTry(Model):
+    class SignInTry(Frozen):
         id = AutoField()
         who = CharField(max_length=300)
         at = BigIntegerField()
 
         class Meta:
-            table_name = "sign_in_try"
             indexes = ((("who", "at"), False),)
 
-    class SetUp(Model):
+    class SetUp(Frozen):
         id = IntegerField(primary_key=True)
         token_hash = BlobField(null=True)
         closed_at = BigIntegerField(null=True)
 
-        class Meta:
-            table_name = "set_up"
-
-    class Account(Model):
+    class Account(Frozen):
         uuid = CharField(max_length=36, primary_key=True)
         address = CharField(max_length=254, unique=True)
         folder = CharField(max_length=255)
@@ -74,7 +74,7 @@ def up(migrator: Any, db: Any) -> None:
         paused_at = BigIntegerField(null=True)
         created_at = BigIntegerField()
 
-    class Endpoint(Model):
+    class Endpoint(Frozen):
         id = AutoField()
         clear = TextField(null=True)
         sealed = BlobField(null=True)
@@ -97,7 +97,7 @@ def up(migrator: Any, db: Any) -> None:
             constraints = [Check("clear IS NULL OR sealed IS NULL")]
             indexes = ((("account", "direction"), True),)
 
-    class Collection(Model):
+    class Collection(Frozen):
         account = ForeignKeyField(Account, primary_key=True, on_delete="CASCADE")
         uidvalidity = BigIntegerField(null=True)
         last_uid = BigIntegerField()
@@ -112,7 +112,7 @@ def up(migrator: Any, db: Any) -> None:
         leased_by = CharField(max_length=64, null=True)
         leased_until = BigIntegerField()
 
-    class Message(Model):
+    class Message(Frozen):
         id = AutoField()
         account = ForeignKeyField(Account, on_delete="CASCADE")
         uidvalidity = BigIntegerField()
@@ -128,7 +128,7 @@ def up(migrator: Any, db: Any) -> None:
                 (("account", "ready"), False),
             )
 
-    class Skipped(Model):
+    class Skipped(Frozen):
         id = AutoField()
         account = ForeignKeyField(Account, on_delete="CASCADE")
         uidvalidity = BigIntegerField()
@@ -140,7 +140,7 @@ def up(migrator: Any, db: Any) -> None:
         class Meta:
             indexes = ((("account", "uidvalidity", "uid"), True),)
 
-    class Activity(Model):
+    class Activity(Frozen):
         id = AutoField()
         at = BigIntegerField(index=True)
         who = CharField(max_length=254)

@@ -1,0 +1,162 @@
+"""`flask encryption …`: the same steps as the page, waiting until they are done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from panel.encryption import facts, residue, switch
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.encryption.switch import Actor
+from panel.errors import Refused
+from panel.shell import PanelGroup, print_json, progress
+
+encryption = PanelGroup("encryption", help="The key that mailbox passwords are encrypted with.")
+
+WORDS = {
+    State.OFF: "off: passwords are stored in clear",
+    State.ENABLING: "being turned on",
+    State.ON: "on",
+    State.ROTATING: "moving to another key",
+    State.DISABLING: "being turned off",
+    State.KEY_MISSING: "the key file is missing; collecting is paused",
+    State.KEY_UNREADABLE: "the key file cannot be used; collecting is paused",
+    State.KEY_WRONG: "the key file is the wrong one; collecting is paused",
+    State.INCONSISTENT: "on, but some passwords do not open",
+}
+
+
+def _keystore() -> KeyStore:
+    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
+    return keystore
+
+
+def as_json(now: facts.Status) -> dict[str, Any]:
+    """What `status --json` prints (docs/encryption.md)."""
+    return {
+        "state": str(now.state),
+        "key": {
+            "file": _keystore().path.name,
+            "found": now.found,
+            "expected": now.expected,
+            "created_at": now.key_created_at,
+        },
+        "passwords": {
+            "total": now.total,
+            "sealed": now.sealed,
+            "clear": now.clear,
+            "unreadable": now.unreadable,
+        },
+        "backup_proved_at": now.backup_proved_at,
+    }
+
+
+def _tell(now: facts.Status) -> None:
+    click.echo(f"Encryption: {WORDS[now.state]}.")
+    click.echo(f"Passwords: {now.total} stored, {now.sealed} encrypted, {now.clear} in clear.")
+    if now.found or now.expected:
+        click.echo(f"Key: found {now.found or 'none'}, expected {now.expected or 'none'}.")
+    if now.reason:
+        click.echo(f"{now.reason} {now.mend}")
+    for failure in now.failures:
+        click.echo(f"{failure.address}: {failure.reason}")
+
+
+@encryption.command()
+@click.option("--json", "json_", is_flag=True, help="Print JSON.")
+@with_appcontext
+@click.pass_context
+def status(context: click.Context, json_: bool) -> None:
+    """Tell what state the key is in. Exit status 1 where something is wrong with it."""
+    now = facts.look(_keystore())
+    if json_:
+        print_json(as_json(now))
+    else:
+        _tell(now)
+    if now.state.no_key or now.state is State.INCONSISTENT:
+        context.exit(1)
+
+
+@encryption.command()
+@click.option(
+    "--understand-key-loss", is_flag=True, help="Losing the key file means losing all encrypted data."
+)
+@click.option("--backup-prepared", is_flag=True, help="A secure way to back up the key file is prepared.")
+@with_appcontext
+@click.pass_context
+def enable(context: click.Context, understand_key_loss: bool, backup_prepared: bool) -> None:
+    """Generate the key file and encrypt every stored password."""
+    if not (understand_key_loss and backup_prepared):
+        raise Refused(
+            "Both confirmations are needed; nothing was changed.",
+            "Add --understand-key-loss (losing the key file means losing all encrypted data) and "
+            "--backup-prepared (you have prepared a secure way to back up the key file).",
+        )
+    switch.enable(_keystore(), Actor())
+    _finish(context)
+
+
+@encryption.command()
+@with_appcontext
+@click.pass_context
+def resume(context: click.Context) -> None:
+    """Finish what is under way: turning on or turning off."""
+    _finish(context)
+
+
+@encryption.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_appcontext
+@click.pass_context
+def disable(context: click.Context, yes: bool) -> None:
+    """Write every stored password back in clear and retire the key file."""
+    if not yes:
+        count = facts.look(_keystore()).sealed
+        click.confirm(f"Write {count} passwords back into the database in clear?", abort=True)
+    switch.disable(_keystore(), Actor(), in_shell=True)
+    _finish(context)
+
+
+@encryption.command()
+@click.option("--json", "json_", is_flag=True, help="Print JSON.")
+@click.option("--scan", is_flag=True, help="Also look for every password in the database's files.")
+@with_appcontext
+@click.pass_context
+def verify(context: click.Context, json_: bool, scan: bool) -> None:
+    """Open every stored password once. Exit status 1 where one does not open, or a scan finds one."""
+    with progress("Opening passwords", quiet=json_) as bar:
+        verdict = switch.verify(_keystore(), bar)
+    failed = [{"account": f.address, "reason": f.reason} for f in verdict.failures]
+    result: dict[str, Any] = {"opened": verdict.opened, "failed": failed}
+    if scan:
+        result["scan"] = residue.scan(_keystore(), current_app.extensions["mailkeep"].settings)
+    if json_:
+        print_json(result)
+    else:
+        _tell_verdict(result)
+    if failed or (scan and result["scan"]["found"]):
+        context.exit(1)
+
+
+def _tell_verdict(result: dict[str, Any]) -> None:
+    click.echo(f"{result['opened']} passwords opened, {len(result['failed'])} did not.")
+    for failure in result["failed"]:
+        click.echo(f"{failure['account']}: {failure['reason']}")
+    if "scan" in result:
+        for name in result["scan"]["found"]:
+            click.echo(f"A password stands in: {name}")
+        if not result["scan"]["found"]:
+            click.echo(f"Nothing found in: {', '.join(result['scan']['searched'])}.")
+        click.echo(f"Cannot be seen from here: {', '.join(result['scan']['not_visible'])}.")
+
+
+def _finish(context: click.Context) -> None:
+    with progress("Passwords") as bar:
+        report = switch.resume(_keystore(), bar)
+    _tell(facts.look(_keystore()))
+    if report.failures:
+        context.exit(1)

@@ -1,0 +1,40 @@
+"""The shapes of what the Encryption page sends."""
+
+from __future__ import annotations
+
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, StringField
+from wtforms.validators import DataRequired, Regexp
+
+# WTForms takes every other text for true.
+FALSE_VALUES = (False, "false", "", "0", "off", "no", "n", "f")
+
+
+class EnableForm(FlaskForm):
+    """The two confirmations. Both are checked here, on the server, before a byte is written."""
+
+    understand_key_loss = BooleanField(
+        "I understand that losing the encryption key file (data/encryption-key.bin) "
+        "means losing all encrypted data.",
+        validators=[DataRequired("Confirm that you understand what losing the key file means.")],
+        false_values=FALSE_VALUES,
+    )
+    backup_prepared = BooleanField(
+        "I have prepared a secure way to back up the key file.",
+        validators=[DataRequired("Confirm that you have prepared a secure way to back up the key file.")],
+        false_values=FALSE_VALUES,
+    )
+
+
+class ProofForm(FlaskForm):
+    """The answer to the backup challenge: the first word of what sha256sum printed."""
+
+    answer = StringField(
+        "Result",
+        filters=[lambda text: (text or "").strip().split(" ")[0].lower()],
+        validators=[Regexp(r"\A[0-9a-f]{64}\Z", message="Paste the 64 characters that sha256sum printed.")],
+    )
+
+
+class ActionForm(FlaskForm):
+    """A button and its CSRF token."""

@@ -1,0 +1,45 @@
+"""Proving that a backup of the key file is good, without the key ever travelling.
+
+The page gives a fresh nonce; where the copy lies, SHA-256(nonce ‖ copy) is
+computed and pasted back. A shell may hand the copy itself (`key check FILE`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+from panel import db
+from panel.activity import service as activity
+from panel.encryption import facts
+from panel.encryption.keystore import KeyStore
+from panel.encryption.switch import Actor
+from panel.errors import BadInput, Refused
+from panel.models import Encryption
+
+NONCE_BYTES = 16
+
+
+def nonce() -> str:
+    """A fresh nonce: hexadecimal text, used as it stands. The caller keeps it until the answer comes."""
+    return secrets.token_hex(NONCE_BYTES)
+
+
+def prove(keystore: KeyStore, given: str, answer: str, actor: Actor) -> None:
+    """Note that the backup is good if `answer` is SHA-256(`given` ‖ today's key file) in hexadecimal.
+
+    Raises BadInput for another answer, Refused where there is no good key file.
+    """
+    disk = facts.disk(keystore)
+    if disk.file is None:
+        raise Refused("There is no good key file to compare the copy with.", "Look at the page again.")
+    expected = hashlib.sha256(given.encode() + disk.file.to_bytes()).hexdigest()
+    if not hmac.compare_digest(expected, answer):
+        raise BadInput(
+            "The copy is not the same as today's key file.",
+            "Copy the key file again, in binary mode, then run the command where the new copy lies.",
+            field="answer",
+        )
+    Encryption.update(backup_proved_at=db.now()).execute()
+    activity.record("key backup proved", who=actor.who, address=actor.address)

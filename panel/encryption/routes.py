@@ -1,0 +1,127 @@
+"""Server > Encryption in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, current_app, request, session, url_for
+from flask_login import current_user
+
+from panel.encryption import facts, proof, switch
+from panel.encryption.forms import ActionForm, EnableForm, ProofForm
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.encryption.switch import Actor
+from panel.errors import PanelError, Refused
+from panel.web.access import allow, fresh_password_required
+from panel.web.htmx import go, page
+
+blueprint = Blueprint("encryption", __name__, url_prefix="/server/encryption")
+allow(blueprint, read={"admin", "agent"}, write={"admin"})
+NONCE = "key-backup-nonce"
+
+
+def _keystore() -> KeyStore:
+    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
+    return keystore
+
+
+def _actor() -> Actor:
+    return Actor(current_user.email, request.remote_addr or "")
+
+
+def _render(status: int = 200, **context: Any) -> Any:
+    """The page in the state of this moment; one fragment replaces itself while work is going on."""
+    keystore = _keystore()
+    admin = current_user.role == "admin"
+    now = facts.look(keystore)
+    context.setdefault("enable_form", EnableForm(formdata=None))
+    context.setdefault("proof_form", ProofForm(formdata=None))
+    if admin and now.state in (State.ON, State.ROTATING, State.INCONSISTENT):
+        context.setdefault("challenge", switch.challenge(keystore))
+        session.setdefault(NONCE, proof.nonce())
+    settings = current_app.extensions["mailkeep"].settings
+    return page(
+        "encryption/page.html",
+        fragment="encryption/_state.html",
+        status=status,
+        now=now,
+        admin=admin,
+        nonce=session.get(NONCE),
+        action_form=ActionForm(formdata=None),
+        keystore=keystore if admin else None,
+        contact=settings.contact,
+        unproved=admin and now.state is State.ON and now.backup_proved_at is None,
+        **context,
+    )
+
+
+@blueprint.get("")
+def show() -> Any:
+    """What state the key is in and what can be done."""
+    return _render()
+
+
+@blueprint.post("/enable")
+@fresh_password_required
+def enable() -> Any:
+    """Generate the key file and begin to encrypt, once both boxes are confirmed."""
+    form = EnableForm()
+    if not form.validate_on_submit():
+        return _render(422, enable_form=form)
+    return _act(lambda: switch.enable(_keystore(), _actor()))
+
+
+@blueprint.post("/disable")
+@fresh_password_required
+def disable() -> Any:
+    """Begin to write the passwords back in clear, once the marker file proves access to the server."""
+    return _act(lambda: switch.disable(_keystore(), _actor()))
+
+
+@blueprint.post("/cancel")
+@fresh_password_required
+def cancel() -> Any:
+    """Stop turning off, and seal again."""
+    return _act(lambda: switch.cancel_disable(_keystore(), _actor()))
+
+
+@blueprint.post("/resume")
+@fresh_password_required
+def resume() -> Any:
+    """Have the worker go on with what is under way."""
+    return _act(lambda: None)
+
+
+@blueprint.post("/verify")
+@fresh_password_required
+def verify() -> Any:
+    """Open every stored password once and tell which do not open."""
+    return _act(lambda: switch.verify(_keystore()))
+
+
+@blueprint.post("/backup")
+@fresh_password_required
+def backup() -> Any:
+    """Take the answer that proves the backup of the key file."""
+    form = ProofForm()
+    if not form.validate_on_submit():
+        return _render(422, proof_form=form)
+    given = session.get(NONCE)
+    if given is None:
+        return _render(422, refused=Refused("This page was open for too long.", "Run the command shown now."))
+    response = _act(lambda: proof.prove(_keystore(), given, form.answer.data or "", _actor()))
+    if response.status_code < 400:
+        session.pop(NONCE, None)
+    return response
+
+
+def _act(step: Callable[[], object]) -> Any:
+    """Take one step, wake the worker, and show the page that results."""
+    try:
+        step()
+    except PanelError as error:
+        return _render(error.status, refused=error)
+    current_app.extensions["mailkeep.jobs"].sweep()
+    return go(url_for("encryption.show"))

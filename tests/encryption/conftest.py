@@ -1,0 +1,113 @@
+"""An install with accounts, without web or worker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from panel import create_app, db, install
+from panel.config import ROOT, Settings
+from panel.encryption import credential, facts, switch
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.models import Account, Endpoint
+from panel.secret import Secret
+
+
+@dataclass(frozen=True)
+class House:
+    """One install, as a test holds it."""
+
+    settings: Settings
+    keystore: KeyStore
+
+    @property
+    def data(self) -> Path:
+        return self.settings.data_dir
+
+    @property
+    def key_file(self) -> Path:
+        return self.settings.key_file
+
+    @property
+    def state(self) -> State:
+        return facts.look(self.keystore).state
+
+    def add(self, password: str = "hunter2hunter2", **over: Any) -> Endpoint:
+        account = Account.create(address=f"{Account.select().count()}@example.org", created_at=db.now())
+        endpoint = new_endpoint(account, **over)
+        endpoint.password = Secret(password)
+        endpoint.save()
+        return Endpoint.get_by_id(endpoint.id)
+
+    def enable(self) -> None:
+        switch.enable(self.keystore, switch.Actor("admin@example.org"))
+        switch.resume(self.keystore)
+
+    def disable(self) -> None:
+        switch.disable(self.keystore, switch.Actor(), in_shell=True)
+        switch.resume(self.keystore)
+
+    def opened(self, endpoint: Endpoint) -> str:
+        row = Endpoint.get_by_id(endpoint.id)
+        return credential.open_for(row, self.keystore).secret.reveal()
+
+    def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        return list(db.database.execute_sql(statement, values).fetchall())
+
+    def row(self, endpoint: Endpoint) -> tuple[Any, Any, int]:
+        return self.sql("SELECT clear, sealed, rev FROM endpoint WHERE id = ?", endpoint.id)[0]  # type: ignore[return-value]
+
+    def files_with(self, marker: str) -> list[str]:
+        """Files under the data directory that hold `marker`, read by another process."""
+        script = (
+            "import sys, pathlib; m = sys.argv[2].encode();"
+            "print('\\n'.join(p.name for p in pathlib.Path(sys.argv[1]).rglob('*')"
+            " if p.is_file() and m in p.read_bytes()))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(self.data), marker], capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+
+def new_endpoint(account: Account, **over: Any) -> Endpoint:
+    values: dict[str, Any] = {
+        "direction": "in", "protocol": "imap", "host": "imap.example.org", "port": 993, "security": "tls",
+        "username": account.address, "auth_method": "plain", "token_url": "",
+    }  # fmt: skip
+    return Endpoint(account=account, **{**values, **over})
+
+
+def settings_in(directory: Path, **over: str) -> Settings:
+    return Settings.load({"PANEL_DATA_DIR": str(directory / "data"), "PANEL_ENV_FILE": "/dev/null", **over})
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    settings = settings_in(tmp_path)
+    install.prepare(settings)
+    create_app(settings)
+    with db.database.connection_context():
+        yield House(settings, KeyStore.of(settings))
+
+
+def in_process(house: House, code: str, *arguments: str) -> subprocess.Popen[str]:
+    """Run `code` in another process that works on the same install; `keystore` is there by name."""
+    head = (
+        "import sys; from pathlib import Path; from panel import create_app, db; from panel.config import Settings;"
+        "from panel.encryption.keystore import KeyStore; from panel.encryption import *;"
+        "from panel.encryption import switch, sweep, facts; from panel.models import *; from panel.secret import Secret;"
+        "s = Settings.load({'PANEL_DATA_DIR': sys.argv[1], 'PANEL_ENV_FILE': '/dev/null'}); create_app(s);"
+        "keystore = KeyStore.of(s); db.database.connect(); actor = switch.Actor('other');\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", head + code, str(house.data), *arguments],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
