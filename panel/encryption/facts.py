@@ -55,7 +55,7 @@ def row(found: Encryption | None = None) -> RowFacts:
     if found is None:
         return RowFacts(damaged=True)
     return RowFacts(
-        bytes(found.instance_id),
+        _bytes(found.instance_id) or b"",
         _bytes(found.active_key_id),
         _bytes(found.release_id),
         _bytes(found.scrub_owed),

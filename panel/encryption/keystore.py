@@ -216,12 +216,13 @@ class KeyStore:
             return None
         except OSError as error:
             raise self._unopenable(path, error) from None
-        with os.fdopen(fd, "rb") as file:
-            try:
-                self._check(path, os.fstat(fd))
-                return file.read(limit + 1)
-            except OSError as error:
-                raise self._unopenable(path, error) from None
+        try:
+            self._check(path, os.fstat(fd))
+            return _all(fd, limit + 1)
+        except OSError as error:
+            raise self._unopenable(path, error) from None
+        finally:
+            os.close(fd)
 
     def _unopenable(self, path: Path, error: OSError) -> KeyFileError:
         if error.errno == errno.ELOOP:
@@ -305,6 +306,12 @@ def _temporary(path: Path, data: bytes) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _all(fd: int, limit: int) -> bytes:
+    """At most `limit` bytes of an open file."""
+    with os.fdopen(os.dup(fd), "rb") as file:
+        return file.read(limit)
 
 
 def _sync_directory(path: Path) -> None:

@@ -3,7 +3,8 @@
 Direction and key of each batch come from the key file and the state row, read
 under the lock of the state row; never from an argument, never from memory. Only
 the `releasing` flag *in the file*, with the row's release id, makes a batch write
-clear text. Rows are guarded by their `rev`: what a person saved meanwhile wins.
+clear text. Rows are guarded by their `rev`: what a person saved meanwhile wins. The
+sweep leaves `rev` as it is, since the secret stays the same: nobody's form grows stale.
 """
 
 from __future__ import annotations
@@ -117,8 +118,8 @@ def _write(target: _Target, batch: list[Endpoint], report: Report, keystore: Key
     # Raw SQL: this is the one other writer of the secret columns (docs/decisions/0003).
     cursor = db.database.connection().cursor()
     cursor.executemany(
-        "UPDATE endpoint SET clear = ?, sealed = ?, rev = rev + 1, failed_rev = NULL,"
-        " failed_generation = NULL, failure = NULL WHERE id = ? AND rev = ?",
+        "UPDATE endpoint SET clear = ?, sealed = ?, failed_rev = NULL, failed_generation = NULL,"
+        " failure = NULL WHERE id = ? AND rev = ?",
         moved,
     )
     return int(cursor.rowcount) if moved else 0
