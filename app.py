@@ -1,5 +1,7 @@
-"""The WSGI application. `flask …` and the web server find it here."""
+"""The WSGI application. `flask …` finds it here; bad settings end with one sentence and exit status 3."""
 
 from panel import create_app
+from panel.shell import exit_on_error
 
-app = create_app()
+with exit_on_error():
+    app = create_app()

@@ -11,6 +11,7 @@ from panel import db, install
 from panel.config import ROOT, Settings
 from panel.encryption import hook
 from panel.encryption.keystore import KeyStore
+from panel.jobs import Jobs
 
 
 @dataclass(frozen=True)
@@ -34,4 +35,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     secret_key = install.read_secret_key(settings)
     app.secret_key = secret_key.reveal() if secret_key else None
     app.extensions["mailkeep"] = Services(settings, keystore)
+    app.extensions["mailkeep.jobs"] = Jobs(app.extensions["mailkeep"])
     return app

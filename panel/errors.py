@@ -70,6 +70,8 @@ class DatabaseError(PanelError):
 class ServeError(PanelError):
     """The web server or the worker could not be started."""
 
+    exit_code = 3
+
 
 # -- people at the door --------------------------------------------------------
 

@@ -1,0 +1,120 @@
+"""The queue between web and worker: Huey, and its tasks, each one line into a service.
+
+Nothing hangs on the queue: our tables say what is due, and the tick of every
+minute enqueues again what a kill has lost. Arguments are ids only, tasks are
+signed (whoever writes queue.db still cannot make the worker load a pickle of
+his), and results are switched off, because they would keep exceptions, and with
+them what a server echoed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import sqlite3
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from huey import SqliteHuey, crontab
+from huey.api import Huey, TaskWrapper
+from huey.serializer import SignedSerializer
+
+from panel import db, install
+from panel.encryption import switch
+from panel.errors import DatabaseError, PanelError
+from panel.secret import Secret
+
+if TYPE_CHECKING:
+    from panel import Services
+
+THREADS = 8  # mail servers answer slowly and cost little: several accounts at once
+LONGEST_POLL = 1.0  # seconds until an idle worker thread looks again
+STOP_SECONDS = 20  # given to tasks in hand when the worker is stopped
+
+log = logging.getLogger(__name__)
+
+
+class Jobs:
+    """The queue of one install: what routes enqueue, and what the worker does with it."""
+
+    def __init__(self, services: Services) -> None:
+        """Keep `services` for the tasks; the queue itself is opened at the first use."""
+        self._services = services
+
+    def collect(self, uuid: str) -> None:
+        """Have the worker collect the mail of account `uuid` soon."""
+        self._tasks["collect_account"](uuid)
+
+    def sweep(self) -> None:
+        """Have the worker go on with encrypting or decrypting stored passwords soon."""
+        self._tasks["sweep"]()
+
+    def work(self, ready: Callable[[], None]) -> None:
+        """Be the worker until SIGTERM, which lets tasks in hand finish for STOP_SECONDS.
+
+        `ready` is called once work has begun. Raises DatabaseError where the queue cannot be opened.
+        """
+        consumer = self._huey.create_consumer(
+            workers=THREADS,
+            max_delay=LONGEST_POLL,
+            scheduler_interval=5,
+            graceful_signal="TERM",
+            shutdown_timeout=STOP_SECONDS,
+        )
+        self._tasks["tick"]()  # what was left lying while no worker ran
+        ready()
+        consumer.run()
+
+    @cached_property
+    def _tasks(self) -> dict[str, TaskWrapper]:
+        """Every task by its name. Huey finds them by that name, in web and worker alike."""
+        huey, keystore = self._huey, self._services.keystore
+
+        def collect_account(uuid: str) -> None:
+            log.info("would collect %s", uuid)
+
+        def sweep() -> None:
+            switch.resume(keystore)
+
+        def tick() -> None:
+            switch.resume(keystore)
+
+        return {
+            "collect_account": huey.task(name="collect_account")(_told(collect_account)),
+            "sweep": huey.task(name="sweep")(_told(sweep)),
+            "tick": huey.periodic_task(crontab(), name="tick")(_told(tick)),
+        }
+
+    @cached_property
+    def _huey(self) -> Huey:
+        settings = self._services.settings
+        path = settings.queue_url.removeprefix("sqlite:///")
+        serializer = SignedSerializer(_signing_key(install.read_secret_key(settings)))
+        try:
+            return SqliteHuey("mailkeep", filename=path, results=False, serializer=serializer)
+        except sqlite3.DatabaseError as error:
+            raise DatabaseError(
+                f"The queue {path} cannot be used ({error}).",
+                "Stop Mailkeep and remove that file: it holds nothing that is not enqueued again.",
+            ) from None
+
+
+def _signing_key(secret: Secret | None) -> str:
+    if secret is None:
+        raise DatabaseError("There is no secret key to sign tasks with.", "Start script/server once.")
+    return hmac.new(secret.reveal_bytes(), b"mailkeep/queue", hashlib.sha256).hexdigest()
+
+
+def _told(task: Callable[..., None]) -> Callable[..., None]:
+    """`task` with the database open for it; an expected error becomes a line of the log."""
+
+    def run(*ids: str) -> None:
+        try:
+            with db.explained(), db.database.connection_context():
+                task(*ids)
+        except PanelError as error:
+            log.warning("%s", error)
+
+    return run

@@ -1,0 +1,177 @@
+"""`python -m panel.serve`: prepares the install, then is the parent of web and worker.
+
+It starts itself twice more, as `web FD` and `worker FD`: fresh processes, which
+the kernel kills when their parent is gone. See `panel.children` for how they live.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import http.client
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from flask import Flask
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
+
+from panel import create_app, db, install, logs, process
+from panel.children import SIGNALS, Child, run
+from panel.config import Settings
+from panel.encryption import switch
+from panel.errors import ServeError, SettingsError
+from panel.jobs import Jobs
+from panel.shell import exit_on_error
+
+WEB_PROCESSES = 2
+WEB_THREADS = 8  # a live test holds one while a mail server is slow
+WEB_STOP_SECONDS = 10
+# No access log (a path may be the set-up token); errors go through our own handler.
+GRANIAN_LOG = {"formatters": {}, "handlers": {}, "loggers": {"_granian": {"propagate": True}}}
+
+log = logging.getLogger("panel.serve")
+
+
+def main(arguments: list[str]) -> None:
+    """Be the parent, or the child that `arguments` name."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a child inherits what its parent blocks
+    os.environ.pop("FLASK_DEBUG", None)
+    with exit_on_error():
+        settings = Settings.load()
+        logs.configure(settings.log_format)
+        process.harden()
+        match arguments:
+            case []:
+                sys.exit(0 if serve(settings) else 1)
+            case ["web", fd]:
+                web(settings, int(fd))
+            case ["worker", fd]:
+                worker(settings, int(fd))
+            case _:
+                sys.exit("usage: python -m panel.serve")
+
+
+def serve(settings: Settings) -> bool:
+    """Prepare the install and run web and worker until a signal; True where both stopped cleanly.
+
+    Raises DataDirError, DatabaseError, SettingsError or ServeError before anything is started.
+    """
+    install.prepare(settings)
+    with _only_one(settings):
+        require_free_port(settings.bind_host, settings.bind_port)
+        keystore = create_app(settings).extensions["mailkeep"].keystore
+        with db.explained(), db.database.connection_context():
+            switch.start(keystore)
+        return run([Child("web", partial(answers, settings)), Child("worker")], partial(_tell, settings))
+
+
+def web(settings: Settings, ready_fd: int) -> None:
+    """The web server, until SIGTERM."""
+    server = Granian(
+        "panel:create_app",
+        address=settings.bind_host,
+        port=settings.bind_port,
+        interface=Interfaces.WSGI,
+        workers=WEB_PROCESSES,
+        blocking_threads=WEB_THREADS,
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=WEB_STOP_SECONDS,
+        log_level=LogLevels.error,
+        log_dictconfig=GRANIAN_LOG,
+    )
+    _say_ready(ready_fd)  # the parent asks it over HTTP besides
+    server.serve(target_loader=partial(load_application, os.getpid()), wrap_loader=False)
+
+
+def load_application(parent: int) -> Flask:
+    """The application, in one of the processes of the web server `parent`."""
+    process.die_with(parent)
+    process.harden()
+    settings = Settings.load()
+    logs.configure(settings.log_format)
+    return create_app(settings)
+
+
+def worker(settings: Settings, ready_fd: int) -> None:
+    """The worker, until SIGTERM."""
+    jobs: Jobs = create_app(settings).extensions["mailkeep.jobs"]
+    jobs.work(partial(_say_ready, ready_fd))
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Raise SettingsError, saying which and why, where the panel cannot listen on `host` and `port`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except socket.gaierror:
+        raise SettingsError(f"PANEL_BIND names {host!r}, which is no address of this machine.") from None
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from None
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> SettingsError:
+    if error.errno == errno.EADDRINUSE:
+        return SettingsError(
+            f"Port {port} on {host} is in use by another program.",
+            "Stop that program, or set PANEL_BIND to another port.",
+        )
+    return SettingsError(
+        f"Mailkeep cannot listen on {host}, port {port} ({(error.strerror or '').lower()}).",
+        "Set PANEL_BIND to an address of this machine and, unless you are root, to a port from 1024 up.",
+    )
+
+
+def answers(settings: Settings) -> bool:
+    """Whether the web server answers requests by now."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind_host, settings.bind_host)  # noqa: S104
+    connection = http.client.HTTPConnection(host, settings.bind_port, timeout=5)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status > 0
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Hold the data directory's server lock. The kernel lets go of it however this process ends."""
+    with (settings.data_dir / "serve.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServeError(
+                f"Mailkeep is already running on the data directory {settings.data_dir}.",
+                "Stop that server first, or set PANEL_DATA_DIR to another directory.",
+            ) from None
+        yield
+
+
+def _tell(settings: Settings) -> None:
+    host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
+    base = settings.url or f"http://{host}:{settings.bind_port}"
+    log.info("Mailkeep answers on %s/ (Ctrl-C stops it).", base)
+
+
+def _say_ready(fd: int) -> None:
+    os.write(fd, b".")
+    os.close(fd)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
