@@ -1,0 +1,102 @@
+"""A real headless Chromium, and axe. A page that logs an error or breaks its own policy fails its test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+AXE = Path(__file__).parents[1] / "vendor/axe/axe.min.js"
+ARGUMENTS = (
+    "--no-sandbox",  # tests may run as root
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+)
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+NARROW = {"width": 320, "height": 640}
+
+CheckAxe = Callable[[Page], None]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; the test is skipped where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a browser of its own. Errors of scripts or of the content policy fail the test."""
+    yield from _page(browser.new_context())
+
+
+@pytest.fixture
+def page_without_scripts(browser: Browser) -> Iterator[Page]:
+    """The same where JavaScript is switched off."""
+    yield from _page(browser.new_context(java_script_enabled=False))
+
+
+def _page(context: BrowserContext) -> Iterator[Page]:
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.extend(_complaint(message)))
+    yield page
+    context.close()
+    assert not errors, "the browser complained:\n" + "\n".join(errors)
+
+
+def _complaint(message: ConsoleMessage) -> list[str]:
+    """Errors, but not those that only say an answer had a status of 4xx: a form with errors has 422."""
+    expected = message.text.startswith("Failed to load resource: the server responded with a status of 4")
+    return [f"{message.text} ({message.location})"] if message.type == "error" and not expected else []
+
+
+@pytest.fixture
+def axe() -> CheckAxe:
+    """Check a page: `axe(page)` fails with what axe finds in it, light, dark and 320 px wide."""
+    return check_axe
+
+
+def check_axe(page: Page) -> None:
+    """Fail with every finding of axe in `page` as it stands, in light and dark, wide and narrow."""
+    found: list[str] = []
+    before = page.viewport_size
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found += [f"{scheme}: {line}" for line in _findings(page)]
+    page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    found += [f"narrow: {line}" for line in _findings(page)]
+    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+        found.append("narrow: the page is wider than 320 px")
+    if before:
+        page.set_viewport_size(before)
+    page.emulate_media(color_scheme="light")
+    assert not found, f"{page.url}:\n" + "\n".join(found)
+
+
+def _findings(page: Page) -> list[str]:
+    page.evaluate(AXE.read_text("utf-8"))
+    result: dict[str, Any] = page.evaluate(
+        "rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", list(RULES)
+    )
+    return [
+        f"{violation['id']}: {violation['help']}: {node['html'][:200]}"
+        for violation in result["violations"]
+        for node in violation["nodes"]
+    ]

@@ -1,0 +1,102 @@
+"""Fixtures of all tests: an install of one's own, as app, as client, as real processes, in a browser."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from panel import create_app, install
+from panel.config import Settings
+from tests import running
+from tests.running import Environ, PanelServer
+
+pytest_plugins = ["tests.browser.fixtures"]
+if (Path(__file__).parent / "servers/fixtures.py").exists():
+    pytest_plugins.append("tests.servers.fixtures")
+
+STRICT = os.environ.get("CI") == "true"
+
+
+# -- how a run is chosen and judged ------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--long: with the long form of fault and fuzz runs."""
+    parser.addoption("--long", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow ones out unless asked for."""
+    if config.getoption("--long"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """In a strict run a skipped test has failed: something that it needs is not installed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in a strict run: {report.longrepr[-1]}"
+
+
+# -- one install ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> Environ:
+    """The settings of this test's own install. Change it before the other fixtures are asked for."""
+    return running.environ_for(tmp_path)
+
+
+@pytest.fixture
+def settings(environ: Environ) -> Settings:
+    """`environ` as Settings."""
+    return Settings.load(environ)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Flask:
+    """The application on a fresh install, in this process."""
+    install.prepare(settings)
+    app = create_app(settings)
+    app.testing = True
+    return app
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client of `app` that checks the HTML of every page it gets (tests/web/linter.py)."""
+    from tests.web.linter import LintingClient
+
+    app.test_client_class = LintingClient
+    return app.test_client()
+
+
+# -- real processes --------------------------------------------------------------------
+
+
+@pytest.fixture
+def cli(environ: Environ) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `flask ARGUMENTS…` on this test's install: `cli("people", "list", "--json")`, `stdin=` as text."""
+    return functools.partial(running.flask, environ)
+
+
+@pytest.fixture
+def panel_server(environ: Environ, tmp_path: Path) -> Iterator[PanelServer]:
+    """A running server on this test's install; stopped afterwards, whatever happened."""
+    server = PanelServer(environ, tmp_path / "server.log")
+    server.start()
+    yield server
+    server.stop()

@@ -1,0 +1,184 @@
+"""Real processes for tests: the server as `script/server` starts it, and commands of the shell."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from panel.config import ROOT
+
+START_SECONDS = 30
+STOP_SECONDS = 30
+
+Environ = dict[str, str]  # the PANEL_ settings of one install
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environ_for(directory: Path) -> Environ:
+    """The settings of an install of its own below `directory`, blind for those of this machine."""
+    return {
+        "PANEL_DATA_DIR": str(directory / "data"),
+        "PANEL_BIND": f"127.0.0.1:{free_port()}",
+        "PANEL_ENV_FILE": "/dev/null",
+    }
+
+
+def process_environ(environ: Mapping[str, str]) -> Environ:
+    """The environment of a process that runs with `environ` and nothing else that begins with PANEL_."""
+    others = {k: v for k, v in os.environ.items() if not k.startswith(("PANEL_", "FLASK_"))}
+    return others | dict(environ) | {"PYTHONUNBUFFERED": "1"}
+
+
+def flask(environ: Mapping[str, str], *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `flask ARGUMENTS` in the repository root, as a person would. Takes a minute at most."""
+    return subprocess.run(
+        [sys.executable, "-m", "flask", *arguments],
+        cwd=ROOT,
+        env=process_environ(environ),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+class PanelServer:
+    """`python -m panel.serve` with its own settings, its log in a file."""
+
+    def __init__(self, environ: Mapping[str, str], log: Path) -> None:
+        """Take the settings (`environ` may be changed before a start) and where the log goes."""
+        self.environ = dict(environ)
+        self.log_path = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the panel, without a slash at its end."""
+        return f"http://{self.environ['PANEL_BIND']}"
+
+    @property
+    def data_dir(self) -> Path:
+        """Where it writes."""
+        return Path(self.environ["PANEL_DATA_DIR"])
+
+    @property
+    def pid(self) -> int:
+        """The process id of the parent of web and worker."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """All lines written so far, by all starts."""
+        return self.log_path.read_text("utf-8") if self.log_path.exists() else ""
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Fails with its log where it does not."""
+        self.launch()
+        deadline = time.monotonic() + START_SECONDS
+        while not self.answers():
+            assert self._process and self._process.poll() is None, f"the server ended:\n{self.log}"
+            assert time.monotonic() < deadline, f"the server does not answer:\n{self.log}"
+            time.sleep(0.05)
+
+    def launch(self) -> None:
+        """Start it without waiting."""
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "panel.serve"],
+                cwd=ROOT,
+                env=process_environ(self.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+            )
+
+    def answers(self) -> bool:
+        """Whether /healthz answers by now."""
+        host, _, port = self.environ["PANEL_BIND"].rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status < 500
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def wait_for(self, line: str, seconds: float = START_SECONDS) -> None:
+        """Wait until `line` stands in the log."""
+        wait_until(lambda: line in self.log, seconds, f"{line!r} in the log:\n{self.log}")
+
+    def ended(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait until it has ended; its exit status."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to stop and wait; its exit status. Does nothing where it does not run."""
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(signum)
+        try:
+            return self.ended()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the server did not stop:\n{self.log}") from None
+
+    def kill(self) -> None:
+        """Kill the parent with SIGKILL; its children follow."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def restart(self) -> None:
+        """Stop and start it."""
+        self.stop()
+        self.start()
+
+
+def wait_until(what: object, seconds: float, why: str) -> None:
+    """Wait until `what()` is true; fails with `why` after `seconds`."""
+    assert callable(what)
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"still waiting after {seconds} s for {why}"
+        time.sleep(0.05)
+
+
+SEARCH = """
+import base64, json, pathlib, sys
+marker = sys.stdin.buffer.read()
+shapes = {marker, base64.b64encode(marker), json.dumps(marker.decode())[1:-1].encode()}
+for path in sorted(pathlib.Path(sys.argv[1]).rglob('*')):
+    if path.is_file() and any(shape in path.read_bytes() for shape in shapes):
+        print(path.relative_to(sys.argv[1]))
+"""
+
+
+def find_marker(directory: Path, marker: str) -> list[str]:
+    """The files below `directory` that hold `marker` (plain, base64, JSON-escaped).
+
+    Read by another process: closing a database file that this process has open
+    as a database would drop its locks.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCH, str(directory)], input=marker.encode(), capture_output=True, check=True
+    )
+    return done.stdout.decode().splitlines()
