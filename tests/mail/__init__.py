@@ -1,0 +1,1 @@
+"""What panel.mail promises, shown with real and with lying servers."""

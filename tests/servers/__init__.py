@@ -1,0 +1,1 @@
+"""Real mail servers for tests, and a few that lie."""
