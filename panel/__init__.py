@@ -6,12 +6,17 @@ import os
 from dataclasses import dataclass
 
 from flask import Flask
+from flask_wtf import CSRFProtect
 
 from panel import db, install
 from panel.config import ROOT, Settings
+from panel.encryption import cli as encryption_cli
 from panel.encryption import hook
+from panel.encryption import routes as encryption
 from panel.encryption.keystore import KeyStore
+from panel.health import routes as health
 from panel.jobs import Jobs
+from panel.web import access, connection, errors, headers, navigation, times
 
 
 @dataclass(frozen=True)
@@ -36,4 +41,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.secret_key = secret_key.reveal() if secret_key else None
     app.extensions["mailkeep"] = Services(settings, keystore)
     app.extensions["mailkeep.jobs"] = Jobs(app.extensions["mailkeep"])
+
+    connection.init_app(app)
+    headers.init_app(app, settings)
+    errors.init_app(app)
+    CSRFProtect(app)
+    access.init_app(app)
+    navigation.init_app(app)
+    times.init_app(app, settings)
+
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(encryption.blueprint)
+    app.cli.add_command(encryption_cli.encryption)
     return app

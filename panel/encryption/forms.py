@@ -30,11 +30,7 @@ class ProofForm(FlaskForm):
     """The answer to the backup challenge: the first word of what sha256sum printed."""
 
     answer = StringField(
-        "Result",
+        "What sha256sum printed",
         filters=[lambda text: (text or "").strip().split(" ")[0].lower()],
         validators=[Regexp(r"\A[0-9a-f]{64}\Z", message="Paste the 64 characters that sha256sum printed.")],
     )
-
-
-class ActionForm(FlaskForm):
-    """A button and its CSRF token."""

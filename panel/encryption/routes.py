@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, current_app, request, session, url_for
+from flask import Blueprint, current_app, flash, request, session, url_for
 from flask_login import current_user
 
 from panel.encryption import facts, proof, switch
-from panel.encryption.forms import ActionForm, EnableForm, ProofForm
+from panel.encryption.forms import EnableForm, ProofForm
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.encryption.switch import Actor
@@ -49,7 +49,7 @@ def _render(status: int = 200, **context: Any) -> Any:
         now=now,
         admin=admin,
         nonce=session.get(NONCE),
-        action_form=ActionForm(formdata=None),
+        stale_addresses=facts.unchanged_since(now.enabled_at) if admin else [],
         keystore=keystore if admin else None,
         contact=settings.contact,
         unproved=admin and now.state is State.ON and now.backup_proved_at is None,
@@ -91,14 +91,20 @@ def cancel() -> Any:
 @fresh_password_required
 def resume() -> Any:
     """Have the worker go on with what is under way."""
-    return _act(lambda: None)
+    return _act(lambda: None)  # waking the worker is all there is to it
 
 
 @blueprint.post("/verify")
 @fresh_password_required
 def verify() -> Any:
     """Open every stored password once and tell which do not open."""
-    return _act(lambda: switch.verify(_keystore()))
+
+    def step() -> None:
+        verdict = switch.verify(_keystore())
+        if not verdict.failures:
+            flash(f"All {verdict.opened} passwords opened.", "good")
+
+    return _act(step)
 
 
 @blueprint.post("/backup")
@@ -111,10 +117,13 @@ def backup() -> Any:
     given = session.get(NONCE)
     if given is None:
         return _render(422, refused=Refused("This page was open for too long.", "Run the command shown now."))
-    response = _act(lambda: proof.prove(_keystore(), given, form.answer.data or "", _actor()))
-    if response.status_code < 400:
+
+    def step() -> None:
+        proof.prove(_keystore(), given, form.answer.data or "", _actor())
         session.pop(NONCE, None)
-    return response
+        flash("The copy is the same as today's key file. Keep it apart from the database's backups.", "good")
+
+    return _act(step)
 
 
 def _act(step: Callable[[], object]) -> Any:

@@ -1,0 +1,1 @@
+"""What all pages share. Only routes and `create_app` import it."""

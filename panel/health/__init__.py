@@ -1,0 +1,1 @@
+"""Whether it works: for load balancers now, for people later."""

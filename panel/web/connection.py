@@ -1,0 +1,23 @@
+"""The database, open for the length of one request."""
+
+from __future__ import annotations
+
+from flask import Flask, request
+
+from panel import db
+
+
+def init_app(app: Flask) -> None:
+    """Open it before the request is looked at, close it when the response is done, streams included."""
+
+    def begin() -> None:
+        if request.endpoint not in ("static", "health.healthz"):
+            with db.explained():
+                db.database.connect(reuse_if_open=True)
+
+    def end(_error: BaseException | None) -> None:
+        if not db.database.is_closed():
+            db.database.close()
+
+    app.before_request(begin)
+    app.teardown_request(end)

@@ -1,0 +1,66 @@
+"""Errors as pages: the error's own two sentences, never what was inside."""
+
+from __future__ import annotations
+
+import logging
+
+import peewee
+from flask import Flask, Response
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+
+from panel import db
+from panel.errors import PanelError
+from panel.web.htmx import page
+
+logger = logging.getLogger("mailkeep.web")
+
+HTTP = {
+    400: ("The request could not be understood.", "Go back, reload the page and try again."),
+    404: ("There is no such page.", "Check the address, or go back to the start page."),
+    405: ("This address takes another kind of request.", "Go back to the start page."),
+    413: ("What was sent is too large.", "Shorten it and try again."),
+    421: ("This panel is not reached under that name.", "Use the address in PANEL_URL."),
+}
+
+
+def init_app(app: Flask) -> None:
+    """Answer every error with a page."""
+    app.register_error_handler(PanelError, _panel_error)
+    app.register_error_handler(peewee.DatabaseError, lambda error: _panel_error(db.explain(error)))
+    app.register_error_handler(CSRFError, _csrf_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _panel_error(error: PanelError) -> Response:
+    if error.status >= 500:
+        logger.error("%s", error)
+    return _render(error.status, error.message, error.hint)
+
+
+def _csrf_error(_error: CSRFError) -> Response:
+    return _render(
+        400,
+        "This page was open for too long, or the form came from another site.",
+        "Reload the page and try again.",
+    )
+
+
+def _http_error(error: HTTPException) -> Response:
+    code = error.code or 500
+    message, hint = HTTP.get(code, ("The request could not be answered.", "Go back to the start page."))
+    return _render(code, message, hint)
+
+
+def _unexpected(_error: Exception) -> Response:
+    logger.exception("a page met an error that it does not know")
+    return _render(
+        500,
+        "Something went wrong inside Mailkeep; nothing is known to be changed.",
+        "The server's log has the details.",
+    )
+
+
+def _render(status: int, message: str, hint: str) -> Response:
+    return page("errors/error.html", fragment="errors/_error.html", status=status, message=message, hint=hint)
