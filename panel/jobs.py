@@ -43,6 +43,10 @@ class Jobs:
         """Keep `services` for the tasks; the queue itself is opened at the first use."""
         self._services = services
 
+    def prepare(self) -> None:
+        """Make the queue where there is none. Raises DatabaseError where it cannot be used."""
+        self._huey  # noqa: B018 - opening it is all
+
     def collect(self, uuid: str) -> None:
         """Have the worker collect the mail of account `uuid` soon."""
         self._tasks["collect_account"](uuid)

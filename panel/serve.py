@@ -67,9 +67,10 @@ def serve(settings: Settings) -> bool:
     install.prepare(settings)
     with _only_one(settings):
         require_free_port(settings.bind_host, settings.bind_port)
-        keystore = create_app(settings).extensions["mailkeep"].keystore
+        app = create_app(settings)
+        app.extensions["mailkeep.jobs"].prepare()
         with db.explained(), db.database.connection_context():
-            switch.start(keystore)
+            switch.start(app.extensions["mailkeep"].keystore)
         return run([Child("web", partial(answers, settings)), Child("worker")], partial(_tell, settings))
 
 

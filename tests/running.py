@@ -87,10 +87,11 @@ class PanelServer:
         return self.log_path.read_text("utf-8") if self.log_path.exists() else ""
 
     def start(self) -> None:
-        """Start it and wait until it answers. Fails with its log where it does not."""
+        """Start it and wait until web and worker work. Fails with its log where they do not."""
+        before = len(self.log)
         self.launch()
         deadline = time.monotonic() + START_SECONDS
-        while not self.answers():
+        while "Mailkeep answers on" not in self.log[before:]:
             assert self._process and self._process.poll() is None, f"the server ended:\n{self.log}"
             assert time.monotonic() < deadline, f"the server does not answer:\n{self.log}"
             time.sleep(0.05)

@@ -1,0 +1,129 @@
+"""script/bootstrap: everything on an empty machine, nothing the second time.
+
+The repository of these tests has empty requirement files, so that no registry is
+asked; that the real ones install is shown by every run of script/test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from panel.config import ROOT
+
+NEEDED = ("sh", "dirname", "basename", "cmp", "cat", "rm", "cp")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A fresh clone, as far as bootstrap can tell, with a space in its path."""
+    repository = tmp_path / "a fresh clone"
+    (repository / "requirements").mkdir(parents=True)
+    shutil.copytree(ROOT / "script", repository / "script")
+    (repository / "requirements.txt").write_text("# nothing\n")
+    (repository / "requirements/dev.txt").write_text("# nothing either\n")
+    return repository
+
+
+def bootstrap(clone: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [clone / "script/bootstrap", *arguments],
+        cwd="/",
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def path_with(directory: Path, python3: str | None) -> str:
+    """A PATH with the tools that every machine has, and `python3` as given."""
+    directory.mkdir()
+    for name in NEEDED:
+        program = shutil.which(name)
+        assert program is not None
+        (directory / name).symlink_to(program)
+    if python3 is not None:
+        (directory / "python3").write_text(f"#!/bin/sh\n{python3}\n")
+        (directory / "python3").chmod(0o755)
+    return str(directory)
+
+
+def test_the_second_start_installs_nothing_and_says_nothing(clone: Path) -> None:
+    first = bootstrap(clone)
+    assert first.returncode == 0, first.stderr
+    assert "making .venv" in first.stderr
+    assert "installing" in first.stderr
+    began = time.monotonic()
+    second = bootstrap(clone)
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert time.monotonic() - began < 2
+    assert (clone / ".venv/bin/python").exists()
+
+
+def test_changed_pins_and_an_interrupted_install_are_installed_again(clone: Path) -> None:
+    assert bootstrap(clone).returncode == 0
+    (clone / "requirements.txt").write_text("./no-such-folder\n")
+    failed = bootstrap(clone)
+    assert failed.returncode == 1
+    assert "could not be installed" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    (clone / "requirements.txt").write_text("# nothing\n")
+    again = bootstrap(clone)
+    assert again.returncode == 0
+    assert "installing" in again.stderr
+    assert "making" not in again.stderr
+
+
+def test_a_half_made_environment_is_made_again(clone: Path) -> None:
+    (clone / ".venv/bin").mkdir(parents=True)
+    (clone / ".venv/bin/python").symlink_to("/bin/true")
+    assert "making .venv" in bootstrap(clone).stderr
+    assert bootstrap(clone).stderr == ""
+
+
+def test_a_moved_repository_gets_a_new_environment(clone: Path, tmp_path: Path) -> None:
+    assert bootstrap(clone).returncode == 0
+    moved = clone.rename(tmp_path / "elsewhere")
+    assert "making .venv" in bootstrap(moved).stderr
+
+
+def test_what_the_tests_need_holds_what_the_server_needs(clone: Path) -> None:
+    assert bootstrap(clone, "--dev").returncode == 0
+    assert bootstrap(clone).stderr == ""
+    (clone / "requirements.txt").write_text("# changed\n")
+    assert "installing" in bootstrap(clone).stderr
+    assert "installing" in bootstrap(clone, "--dev").stderr
+
+
+def test_two_at_once_make_one_environment(clone: Path) -> None:
+    both = [
+        subprocess.Popen([clone / "script/bootstrap"], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    told = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("making .venv" in text for text in told) == 1
+
+
+@pytest.mark.parametrize(
+    ("python3", "named"),
+    [
+        (None, "apt-get install python3 python3-venv"),
+        ('case "$2" in *platform*) echo 3.9.2;; *) exit 1;; esac', "3.9.2, but 3.11 or newer is needed"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "apt-get install python3-venv"),
+    ],
+    ids=["no python3", "an old one", "no venv module"],
+)
+def test_what_is_missing_is_named_with_the_package_to_install(
+    clone: Path, tmp_path: Path, python3: str | None, named: str
+) -> None:
+    refused = bootstrap(clone, PATH=path_with(tmp_path / "bin", python3))
+    assert refused.returncode == 3
+    assert named in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (clone / ".venv").exists()

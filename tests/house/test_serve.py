@@ -1,0 +1,120 @@
+"""script/server's processes: they start together, stop together and do not outlive each other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from panel.config import ROOT
+from tests.house.processes import alive, child, children, descendants
+from tests.running import Environ, PanelServer, free_port, process_environ, wait_until
+
+
+def second_server(environ: Environ, tmp_path: Path, **over: str) -> PanelServer:
+    return PanelServer(environ | over, tmp_path / "second.log")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly_when_asked(panel_server: PanelServer, signum: signal.Signals) -> None:
+    started = descendants(panel_server.pid)
+    assert len(started) >= 4  # web and two of its own, worker
+    assert panel_server.stop(signum) == 0
+    assert not any(alive(pid) for pid in started)
+    assert "Traceback" not in panel_server.log
+
+
+def test_it_starts_again_on_what_it_left(panel_server: PanelServer) -> None:
+    panel_server.restart()
+    assert panel_server.answers()
+    assert "ERROR" not in panel_server.log
+
+
+def test_children_die_with_a_parent_that_is_killed(panel_server: PanelServer) -> None:
+    started = descendants(panel_server.pid)
+    panel_server.kill()
+    wait_until(lambda: not any(alive(pid) for pid in started), 5, "the children to die")
+    panel_server.start()  # neither the port nor a lock is left behind
+
+
+@pytest.mark.parametrize("name", ["web", "worker"])
+def test_a_child_that_dies_is_started_again(panel_server: PanelServer, name: str) -> None:
+    killed = child(panel_server, name)
+    os.kill(killed, signal.SIGKILL)
+    panel_server.wait_for(f"The {name} process ended (killed by signal 9)")
+    wait_until(lambda: len(children(panel_server.pid)) == 2, 10, "the child to be back")
+    assert child(panel_server, name) != killed
+    wait_until(panel_server.answers, 10, "an answer")
+    assert panel_server.stop() == 0
+
+
+def test_one_process_of_the_web_server_may_die_unnoticed(panel_server: PanelServer) -> None:
+    first = children(child(panel_server, "web"))[0]
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not alive(first), 5, "the process to die")
+    for _ in range(5):
+        assert panel_server.answers()
+    wait_until(lambda: len(children(child(panel_server, "web"))) == 2, 20, "the process to be back")
+
+
+def test_what_it_writes_is_private(panel_server: PanelServer) -> None:
+    data = panel_server.data_dir
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in data.iterdir() if path.is_file()} == {0o600}
+
+
+def test_no_process_dumps_core(panel_server: PanelServer) -> None:
+    for pid in (panel_server.pid, *descendants(panel_server.pid)):
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        line = next(line for line in limits.splitlines() if line.startswith("Max core file size"))
+        assert line.split()[4:6] == ["0", "0"]
+
+
+def test_a_hardened_process_cannot_be_read_by_its_neighbours() -> None:
+    script = "import ctypes; from panel.process import harden; harden(); print(ctypes.CDLL(None).prctl(3))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "0\n", done.stderr  # PR_GET_DUMPABLE
+
+
+def test_two_starts_at_once_leave_one_server(environ: Environ, tmp_path: Path) -> None:
+    first = PanelServer(environ, tmp_path / "first.log")
+    second = second_server(environ, tmp_path, PANEL_BIND=f"127.0.0.1:{free_port()}")
+    both = (first, second)
+    try:
+        for server in both:
+            server.launch()
+        wait_until(lambda: first.answers() or second.answers(), 20, "an answer")
+        loser = second if first.answers() else first
+        assert loser.ended() == 3
+        assert f"already running on the data directory {loser.data_dir}" in loser.log
+        assert "Traceback" not in first.log + second.log
+    finally:
+        for server in both:
+            server.stop()
+
+
+def test_the_log_can_be_json(environ: Environ, tmp_path: Path) -> None:
+    server = second_server(environ, tmp_path, PANEL_LOG_FORMAT="json")
+    server.start()
+    assert server.stop() == 0
+    assert all(line.startswith('{"time": "') for line in server.log.splitlines()), server.log
+
+
+def test_script_server_is_that_server(environ: Environ) -> None:
+    """With the environment that is running these tests; that bootstrap makes one is shown elsewhere."""
+    if not (ROOT / ".venv").exists():
+        pytest.skip("the tests run outside of .venv")
+    process = subprocess.Popen(
+        [ROOT / "script/server"], cwd="/", env=process_environ(environ), stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any(f"answers on http://{environ['PANEL_BIND']}/" in line for line in lines)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    process.stderr.close()
