@@ -1,0 +1,46 @@
+"""`flask people`: who may sign in."""
+
+from __future__ import annotations
+
+import click
+
+from panel.models.person import ROLES
+from panel.people import service
+from panel.secret import Secret
+from panel.shell import PanelGroup, json_option, password_option, print_json
+
+people = PanelGroup("people", help="The people who may sign in.")
+
+
+@people.command()
+@click.argument("email")
+@click.option("--name", required=True, help="What the person is called.")
+@click.option("--role", type=click.Choice(ROLES), required=True, help="What the person may do.")
+@password_option()
+def add(email: str, name: str, role: str, password: Secret) -> None:
+    """Add a person with the address EMAIL."""
+    someone = service.add(email, name, role, password)
+    click.echo(f"Added {someone.email} as {someone.role}.")
+
+
+@people.command("list")
+@json_option
+def list_(json_: bool) -> None:
+    """List all people."""
+    everybody = service.everybody()
+    if json_:
+        print_json([_fields(someone) for someone in everybody])
+        return
+    for someone in everybody:
+        disabled = "  (disabled)" if someone.disabled_at else ""
+        click.echo(f"{someone.role:5}  {someone.email}  {someone.name}{disabled}")
+
+
+def _fields(someone: service.Someone) -> dict[str, object]:
+    return {
+        "email": someone.email,
+        "name": someone.name,
+        "role": someone.role,
+        "disabled": someone.disabled_at is not None,
+        "created_at": someone.created_at,
+    }

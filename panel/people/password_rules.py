@@ -1,0 +1,107 @@
+"""Which login passwords are taken: long ones of any kind, but none that is guessed first.
+
+There are no composition rules and nothing is cut off (NIST SP 800-63B, ASVS 6.2).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from panel.errors import BadInput
+from panel.secret import Secret
+
+SHORTEST, LONGEST = 12, 128  # characters, not bytes
+LONGEST_BLOCK = 4  # 'abcdabcdabcd' is as quickly guessed as 'abcd'
+SHORTEST_RUN = 3
+ROWS = (
+    "abcdefghijklmnopqrstuvwxyz",
+    "01234567890",
+    "12345678901234567890",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "qwertzuiopasdfghjklyxcvbnm",
+    "azertyuiopqsdfghjklmwxcvbn",
+    "1q2w3e4r5t6y7u8i9o0p",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm",
+)
+RUNS = tuple(row for forwards in ROWS for row in (forwards, forwards[::-1]))
+LOOKALIKES = str.maketrans("@4301$5!7", "aaeoissit")
+
+
+def check(password: Secret, email: str, name: str) -> None:
+    """Raise BadInput(field='password') unless `password` may become the login password of that person."""
+    text = password.reveal()
+    if len(text) < SHORTEST:
+        raise _refused(
+            f"The password is too short: it has {len(text)} characters, {SHORTEST} are needed.",
+            "Several words in a row are easy to remember.",
+        )
+    if len(text) > LONGEST:
+        raise _refused(f"The password is longer than {LONGEST} characters.", "Choose a shorter one.")
+    if _names(text, email, name):
+        raise _refused(
+            "The password is your own name or e-mail address.", "Choose one that nobody can look up."
+        )
+    if _is_common(text):
+        raise _refused(
+            "This password is one of those that are guessed first.",
+            "Choose another one, such as several words in a row.",
+        )
+
+
+def _refused(message: str, hint: str) -> BadInput:
+    return BadInput(message, hint, field="password")
+
+
+def _names(text: str, email: str, name: str) -> bool:
+    local, _, domain = email.partition("@")
+    known = {_letters(known) for known in (email, local, domain, name, name + email, email + name)}
+    return _letters(text) in known - {""}
+
+
+def _letters(text: str) -> str:
+    """`text` without what is typed between and around words."""
+    return re.sub(r"[\W_]", "", text.lower())
+
+
+def _is_common(text: str) -> bool:
+    lower = text.lower()
+    return _is_repeated(lower) or _is_runs(lower) or _is_common_word(lower)
+
+
+def _is_repeated(text: str) -> bool:
+    """Whether a block of few characters repeated makes up `text`."""
+    return any((text[:size] * len(text))[: len(text)] == text for size in range(1, LONGEST_BLOCK + 1))
+
+
+def _is_runs(text: str) -> bool:
+    """Whether `text` is nothing but stretches of the alphabet, of the digits or of a keyboard."""
+    while text:
+        length = max(_run_length(text, row) for row in RUNS)
+        if length < SHORTEST_RUN:
+            return False
+        text = text[length:]
+    return True
+
+
+def _run_length(text: str, row: str) -> int:
+    length = 0
+    while length < len(text) and text[: length + 1] in row:
+        length += 1
+    return length
+
+
+def _is_common_word(text: str) -> bool:
+    """Whether `text` is one common word, perhaps repeated, between digits and signs ('P@ssw0rd2024!')."""
+    bare = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", text)
+    for form in (_letters(bare), _letters(bare.translate(LOOKALIKES)), _letters(text)):
+        if any(form and form == word * (len(form) // len(word)) for word in _common_words()):
+            return True
+    return False
+
+
+@cache
+def _common_words() -> tuple[str, ...]:
+    lines = Path(__file__).with_name("common_passwords.txt").read_text("utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
