@@ -1,0 +1,87 @@
+"""Signing in, signing out, and typing the password again before something grave."""
+
+from __future__ import annotations
+
+import logging
+
+from panel import db
+from panel.activity.service import record
+from panel.crypto import login_hash
+from panel.errors import BadInput
+from panel.models.person import Person
+from panel.people.service import fold_email
+from panel.secret import Secret
+from panel.sign_in import sessions, throttle
+from panel.sign_in.sessions import Visitor
+
+# Verified where there is nobody to verify, so that the answer takes as long. Matches no password.
+NOBODYS_HASH = (
+    f"$argon2id$v=19$m={login_hash.CURRENT.memory},t={login_hash.CURRENT.time}"
+    f",p={login_hash.CURRENT.lanes}${'A' * 22}${'A' * 43}"
+)
+
+logger = logging.getLogger("mailkeep.sign_in")
+
+
+def sign_in(email: str, password: Secret, address: str, agent: str) -> str:
+    """The token of a new session for whom `email` and `password` name.
+
+    Raises BadInput, with the same words and after the same time for a wrong
+    password, an unknown address and a disabled person; Throttled after too many.
+    """
+    tried = throttle.begin(email, address)
+    person = Person.get_or_none(Person.email == fold_email(email))
+    known = _knows(person, password)
+    if person is None or person.disabled_at or not known:
+        _record_failure(person, address)
+        raise BadInput(
+            "The e-mail address or the password is not right.",
+            "Check both, then try again.",
+            field="password",
+        )
+    with db.transaction():
+        throttle.succeeded(tried)
+        token = sessions.begin(person.id, address, agent)
+        record("signed in", person.email, who=person.email, address=address)
+    _renew(person, password)
+    return token
+
+
+def confirm(visitor: Visitor, password: Secret, address: str) -> None:
+    """Note that the visitor has typed the own password just now.
+
+    Raises BadInput where it is wrong, Throttled after too many.
+    """
+    tried = throttle.begin(visitor.email, address)
+    person = Person.get_or_none((Person.id == visitor.id) & Person.disabled_at.is_null())
+    if not _knows(person, password):
+        _record_failure(person, address)
+        raise BadInput("The password is not right.", "Type the one that you sign in with.", field="password")
+    with db.transaction():
+        throttle.succeeded(tried)
+        sessions.set_confirmed(visitor.session_id)
+
+
+def sign_out(visitor: Visitor, token: str, address: str) -> None:
+    """End the visitor's session."""
+    with db.transaction():
+        sessions.end(token)
+        record("signed out", visitor.email, who=visitor.email, address=address)
+
+
+def _knows(person: Person | None, password: Secret) -> bool:
+    return login_hash.verify(password, person.login_hash if person else NOBODYS_HASH)
+
+
+def _record_failure(person: Person | None, address: str) -> None:
+    """Name only people whom there are: what else was typed may be a password in the wrong field."""
+    email = person.email if person else "unknown"
+    record("sign-in failed", email, who="somebody", address=address)
+
+
+def _renew(person: Person, password: Secret) -> None:
+    """Hash the password again where today's parameters cost more; a changed one stays as it is."""
+    if login_hash.is_stale(person.login_hash):
+        unchanged = (Person.id == person.id) & (Person.login_hash == person.login_hash)
+        Person.update(login_hash=login_hash.hash_password(password)).where(unchanged).execute()
+        logger.info("the password of person %s is hashed with today's parameters now", person.id)
