@@ -246,9 +246,10 @@ class KeyStore:
                 f"The file {path} belongs to another user than the data directory.",
                 f"Type: sudo chown {self.owner} {path}",
             )
-        if stat.S_IMODE(found.st_mode) & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077:
             raise KeyFileError(
-                f"The file {path} can be read or written by other users (mode {stat.S_IMODE(found.st_mode):04o}).",
+                f"The file {path} can be read or written by other users (mode {mode:04o}).",
                 f"Type: chmod 600 {path}",
             )
         if stat.S_IMODE(path.parent.stat().st_mode) & 0o022:
@@ -282,7 +283,7 @@ class KeyStore:
         with _temporary(path, file.to_bytes()) as temporary:
             if self._holds(temporary) != file:
                 raise Refused(
-                    f"The key file could not be written to {path.parent} as it should be; nothing was changed.",
+                    f"The key file could not be written to {path.parent} as it should; nothing was changed.",
                     "Check the disk and the directory's permissions (chmod go-w), then try again.",
                 )
             yield temporary

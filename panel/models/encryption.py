@@ -7,6 +7,7 @@ secret be stored in clear or be disclosed (docs/encryption.md, 'States').
 from __future__ import annotations
 
 import secrets
+
 from peewee import BigIntegerField, BlobField, IntegerField
 
 from panel.models.base import BaseModel

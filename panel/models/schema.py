@@ -54,6 +54,6 @@ def refuse_newer(database: Any) -> None:
     unknown = [m.name for m in _runner(database).status() if m.path is None]
     if unknown:
         raise DatabaseError(
-            f"The database was written by a newer Mailkeep (it has {unknown[-1]}, which this one does not know).",
+            f"The database was written by a newer Mailkeep ({unknown[-1]} is not known here).",
             "Run that version or a newer one, or restore a database backup from before the upgrade.",
         )

@@ -63,7 +63,7 @@ class StoredRecord:
 
 @dataclass(frozen=True)
 class StoredClear:
-    """An unsealed secret as read, whatever SQL may have put there. `panel.encryption.credential` checks it."""
+    """An unsealed secret as read, whatever SQL put there. `panel.encryption.credential` checks it."""
 
     text: str = field(repr=False)
 

@@ -150,7 +150,8 @@ def up(migrator: Any, db: Any) -> None:
         detail = TextField()
 
     tables = [
-        Encryption, Person, Session, SignInTry, SetUp, Account, Endpoint, Collection, Message, Skipped, Activity,
+        Encryption, Person, Session, SignInTry, SetUp, Account, Endpoint, Collection, Message, Skipped,
+        Activity,
     ]  # fmt: skip
     db.bind(tables, bind_refs=False, bind_backrefs=False)
     db.create_tables(tables, safe=False)
