@@ -90,7 +90,7 @@ class DovecotServer:
     host = "localhost"
 
     def __init__(self, directory: Path) -> None:
-        """Start it. A `directory` that Dovecot's own users cannot enter is replaced by a fresh one in /tmp."""
+        """Start it. A `directory` that the users of Dovecot cannot enter is replaced by one in /tmp."""
         self._own = None if _open_to_others(directory) else Path(tempfile.mkdtemp(prefix="dovecot-"))
         self.directory = self._own or directory
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,159 @@
+"""The socket layer under every mail protocol: lines and blocks of bytes, with caps and one deadline.
+
+The mail clients of the standard library count their timeout per read, so a
+server that drips bytes holds them for ever, and they allocate what a server
+announces. Here each read is bounded in time by the session's deadline, and
+each size is checked before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from contextlib import suppress
+
+from panel.errors import MailError
+from panel.mail.policy import Policy
+
+CHUNK = 2**16
+FRESH = 0.25  # seconds for which a timeout set on the socket is taken to be still right
+
+
+class Wire:
+    """A connected socket of one session. `step` names what the session is doing, for errors."""
+
+    def __init__(self, connection: socket.socket, host: str, policy: Policy, ends_at: float) -> None:
+        """Take over `connection`; `ends_at` is the session's deadline in `time.monotonic()` seconds."""
+        self.step = "connect"
+        self.host = host
+        self._socket = connection
+        self._policy = policy
+        self._ends_at = ends_at
+        self._buffer = bytearray()
+        self._start = 0  # of what is unread in the buffer
+        self._received = 0
+        self._timed_at = float("-inf")
+
+    # -- reading -------------------------------------------------------------------
+
+    def line(self) -> bytes:
+        """The next line without its line end. Raises MailError when it is longer than the policy allows."""
+        searched = self._start
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
+            if searched - self._start > self._policy.max_line:
+                raise self._lies("a line without an end")
+            searched -= self._more()
+        line = bytes(memoryview(self._buffer)[self._start : end])
+        self._start = end + 1
+        if len(line) > self._policy.max_line:
+            raise self._lies("a line without an end")
+        return line.removesuffix(b"\r")
+
+    def exactly(self, size: int) -> bytes:
+        """The next `size` bytes. The caller has checked `size`: memory for it is taken at once."""
+        block = bytearray(size)
+        with memoryview(block) as view, memoryview(self._buffer) as buffered:
+            have = min(size, len(buffered) - self._start)
+            view[:have] = buffered[self._start : self._start + have]
+            self._start += have
+            while have < size:
+                have += self._receive_into(view[have:])
+        return bytes(block)
+
+    @property
+    def unread(self) -> int:
+        """How many bytes were received and not yet asked for."""
+        return len(self._buffer) - self._start
+
+    def _more(self) -> int:
+        """Read into the buffer; returns by how many bytes what is unread moved towards its front."""
+        moved = self._start
+        del self._buffer[:moved]
+        self._start = 0
+        chunk = bytearray(CHUNK)
+        with memoryview(chunk) as view:
+            self._buffer += view[: self._receive_into(view)]
+        return moved
+
+    def _receive_into(self, view: memoryview) -> int:
+        self._set_timeout()
+        try:
+            count = self._socket.recv_into(view)
+        except (OSError, ValueError) as error:
+            raise self.failure(error) from None
+        if count == 0:
+            raise self._closed()
+        self._received += count
+        if self._received > self._policy.max_session:
+            raise self._lies(f"more than {self._policy.max_session >> 20} MiB in one session")
+        return count
+
+    # -- writing, TLS, time ----------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Write all of `data`."""
+        self._timed_at = float("-inf")
+        self._set_timeout()
+        try:
+            self._socket.sendall(data)
+        except (OSError, ValueError) as error:
+            raise self.failure(error) from None
+
+    def encrypt(self, context: ssl.SSLContext) -> str:
+        """Shake hands and verify the server as `host`. Returns the version, such as TLSv1.3.
+
+        Raises ssl.SSLError and OSError as they come: `connect` puts them into words.
+        """
+        self._timed_at = float("-inf")
+        self._set_timeout()
+        wrapped = context.wrap_socket(self._socket, server_hostname=self.host)
+        self._socket = wrapped
+        return wrapped.version() or "TLS"
+
+    def close(self) -> None:
+        """Close the connection, however it stands."""
+        with suppress(OSError):
+            self._socket.close()
+
+    def seconds_left(self) -> float:
+        """Until the session's deadline; negative afterwards."""
+        return self._ends_at - time.monotonic()
+
+    def _set_timeout(self) -> None:
+        """At most until the deadline. Setting it costs a system call, so not before every read."""
+        now = time.monotonic()
+        left = self._ends_at - now
+        if left <= 0:
+            raise self._too_late()
+        if now - self._timed_at > FRESH:
+            self._socket.settimeout(min(left, self._policy.patience))
+            self._timed_at = now
+
+    # -- words -----------------------------------------------------------------------
+
+    def failure(self, error: Exception) -> MailError:
+        """What went wrong on the socket, in words."""
+        if isinstance(error, TimeoutError):
+            return self._too_late()
+        if isinstance(error, ssl.SSLError):
+            return MailError(self.step, f"The encrypted connection to {self.host} broke.", "Try again later.")
+        return self._closed()
+
+    def _too_late(self) -> MailError:
+        return MailError(
+            self.step,
+            f"{self.host} did not answer in time.",
+            "Check the port and the kind of encryption, or try again later.",
+        )
+
+    def _closed(self) -> MailError:
+        return MailError(
+            self.step, f"{self.host} closed the connection.", "Check the port, or try again later."
+        )
+
+    def _lies(self, what: str) -> MailError:
+        return MailError(
+            self.step, f"{self.host} sent {what}, which no mail server does.", "Check the name and the port."
+        )
