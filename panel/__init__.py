@@ -16,6 +16,11 @@ from panel.encryption import routes as encryption
 from panel.encryption.keystore import KeyStore
 from panel.health import routes as health
 from panel.jobs import Jobs
+from panel.people import cli as people_cli
+from panel.setup import cli as setup_cli
+from panel.setup import routes as setup
+from panel.sign_in import login
+from panel.sign_in import routes as sign_in
 from panel.web import access, connection, errors, headers, navigation, times
 
 
@@ -46,11 +51,17 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.init_app(app, settings)
     errors.init_app(app)
     CSRFProtect(app)
+    login.init_app(app)
     access.init_app(app)
     navigation.init_app(app)
     times.init_app(app, settings)
 
     app.register_blueprint(health.blueprint)
+    app.register_blueprint(setup.blueprint)
+    app.register_blueprint(sign_in.blueprint)
+    app.register_blueprint(sign_in.home_blueprint)
     app.register_blueprint(encryption.blueprint)
+    app.cli.add_command(setup_cli.setup)
+    app.cli.add_command(people_cli.people)
     app.cli.add_command(encryption_cli.encryption)
     return app

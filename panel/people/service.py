@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from peewee import IntegrityError
 
@@ -36,6 +36,16 @@ class Someone:
         return cls(row.id, row.email, row.name, row.role, row.created_at, row.disabled_at)
 
 
+@dataclass(frozen=True)
+class NewPerson:
+    """Somebody who may be added: everything is checked, the password is hashed."""
+
+    email: str
+    name: str
+    role: str
+    login_hash: str
+
+
 def add(
     email: str, name: str, role: str, password: Secret, *, who: str | None = None, address: str = ""
 ) -> Someone:
@@ -44,21 +54,31 @@ def add(
     Raises BadInput, naming the field, for an address that is none or is taken, an
     empty name, an unknown role or a password that the rules refuse.
     """
+    new = prepare(email, name, role, password)
+    with db.transaction():
+        someone = insert(new)
+        record("person added", new.email, f"role {role}", who=who, address=address)
+    return someone
+
+
+def prepare(email: str, name: str, role: str, password: Secret) -> NewPerson:
+    """Check and hash, which is slow on purpose: call it before the transaction. Raises BadInput as `add`."""
     email, name = normalise_email(email), normalise_name(name)
     if role not in ROLES:
         raise BadInput(f"There is no role {role!r}.", f"Choose one of: {', '.join(ROLES)}.", field="role")
     password_rules.check(password, email, name)
-    hashed = login_hash.hash_password(password)  # slow on purpose, so before the transaction
-    with db.transaction():
-        try:
-            with db.transaction():
-                row = Person.create(email=email, name=name, role=role, login_hash=hashed, created_at=db.now())
-        except IntegrityError:
-            raise BadInput(
-                f"There is a person with the address {email} already.", "Use another address.", field="email"
-            ) from None
-        record("person added", email, f"role {role}", who=who, address=address)
-    return Someone.of(row)
+    return NewPerson(email, name, role, login_hash.hash_password(password))
+
+
+def insert(new: NewPerson) -> Someone:
+    """Write `new`. Raises BadInput(field='email') where the address is taken."""
+    try:
+        with db.transaction():
+            return Someone.of(Person.create(**asdict(new), created_at=db.now()))
+    except IntegrityError:
+        raise BadInput(
+            f"There is a person with the address {new.email} already.", "Use another address.", field="email"
+        ) from None
 
 
 def everybody() -> list[Someone]:

@@ -1,0 +1,21 @@
+"""`flask setup`: the first install without a browser."""
+
+from __future__ import annotations
+
+import click
+from flask import current_app
+
+from panel.secret import Secret
+from panel.setup import service
+from panel.shell import PanelCommand, password_option
+
+
+@click.command("setup", cls=PanelCommand, creates_install=True)
+@click.option("--admin-email", required=True, help="Address of the first administrator.")
+@click.option("--admin-name", required=True, help="Name of the first administrator.")
+@password_option()
+def setup(admin_email: str, admin_name: str, password: Secret) -> None:
+    """Make the install and its first administrator. Refused once there is one."""
+    settings = current_app.extensions["mailkeep"].settings
+    someone = service.complete(settings, admin_name, admin_email, password)
+    click.echo(f"Mailkeep is set up in {settings.data_dir}. {someone.email} is its administrator.")

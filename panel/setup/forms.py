@@ -1,0 +1,22 @@
+"""The shape of what the first administrator sends."""
+
+from __future__ import annotations
+
+from flask_wtf import FlaskForm
+from wtforms import PasswordField, StringField
+from wtforms.validators import EqualTo, InputRequired
+
+
+class AdminForm(FlaskForm):
+    """Name, address and password. Their rules are those of `panel.people`."""
+
+    name = StringField("Your name", validators=[InputRequired("Enter your name.")])
+    email = StringField("E-mail address", validators=[InputRequired("Enter your e-mail address.")])
+    password = PasswordField("Password", validators=[InputRequired("Choose a password.")])
+    again = PasswordField(
+        "Password again",
+        validators=[
+            InputRequired("Enter the password a second time."),
+            EqualTo("password", "The two passwords are not the same."),
+        ],
+    )

@@ -1,0 +1,125 @@
+"""The first administrator: made once, by whoever can read the server's files or its log."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+from pathlib import Path
+
+from panel import db
+from panel.activity.service import record
+from panel.config import Settings
+from panel.errors import AlreadySetUp
+from panel.install import sync_directory
+from panel.models.set_up import SetUp
+from panel.people import service as people
+from panel.people.service import Someone
+from panel.secret import Secret
+
+TOKEN_FILE = "setup-token"  # noqa: S105 - a file's name
+TOKEN_BYTES = 32
+
+logger = logging.getLogger("mailkeep.setup")
+
+
+def open_url(settings: Settings) -> str | None:
+    """The path of the set-up page, with its one-time token; None once set-up is closed.
+
+    The token is made at the first call and stays until it has been used: its
+    value lies in <data>/setup-token, the database holds its hash. Where the two
+    do not fit, a new one replaces both.
+    """
+    path = settings.data_dir / TOKEN_FILE
+    with db.transaction():
+        row = _row()
+        if not _is_open(row):
+            _remove(path)
+            return None
+        token = _read(path)
+        if not _fits(token, row):
+            token = secrets.token_urlsafe(TOKEN_BYTES)
+            _write(path, token)
+            SetUp.update(token_hash=_hash(token)).where(SetUp.id == 1).execute()
+    return f"/setup/{token}"
+
+
+def require_open() -> None:
+    """Raise AlreadySetUp once there is an administrator."""
+    if not _is_open(_row()):
+        raise AlreadySetUp("Mailkeep is set up already.", "Sign in, or ask one of its administrators.")
+
+
+def check(token: str) -> bool:
+    """Whether `token` opens set-up now."""
+    row = _row()
+    return _is_open(row) and _fits(token, row)
+
+
+def complete(
+    settings: Settings, name: str, email: str, password: Secret, *, address: str | None = None
+) -> Someone:
+    """Make the first administrator and close set-up for ever, both or neither.
+
+    Of several at the same moment one succeeds. With no `address`, it is done in
+    the shell. Raises AlreadySetUp for all
+    others, BadInput as `people.service.add` does.
+    """
+    require_open()
+    new = people.prepare(email, name, "admin", password)  # slow on purpose, so before the transaction
+    with db.transaction():
+        require_open()
+        someone = people.insert(new)
+        SetUp.update(closed_at=db.now(), token_hash=None).where(SetUp.id == 1).execute()
+        who = None if address is None else someone.email
+        record("set up", someone.email, who=who, address=address or "")
+    _remove(settings.data_dir / TOKEN_FILE)
+    return someone
+
+
+def _row() -> SetUp:
+    row: SetUp = SetUp.get_by_id(1)
+    return row
+
+
+def _is_open(row: SetUp) -> bool:
+    return row.closed_at is None and not people.an_admin_exists()
+
+
+def _fits(token: str | None, row: SetUp) -> bool:
+    if not token or row.token_hash is None:
+        return False
+    return hmac.compare_digest(_hash(token), bytes(row.token_hash))
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+def _write(path: Path, token: str) -> None:
+    """Put `token` into a private file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def _remove(path: Path) -> None:
+    """Take the file away. If that fails, what it holds opens nothing any more."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s cannot be removed (%s); its token is worth nothing.", path.name, error.strerror)
