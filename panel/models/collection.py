@@ -23,6 +23,7 @@ class Collection(BaseModel):
     # Where the next round begins: messages of this UIDVALIDITY up to last_uid are done.
     uidvalidity = BigIntegerField(null=True)
     last_uid = BigIntegerField(default=0)
+    begin_below = BigIntegerField(default=0)  # UIDs below it were there before us: 'Begin with' decides
     endpoint_mark = BlobField(null=True)  # digest of host, port, username, folder the cursor belongs to
     # Health: what the last real round did.
     last_success_at = BigIntegerField(null=True)

@@ -101,6 +101,7 @@ def up(migrator: Any, db: Any) -> None:
         account = ForeignKeyField(Account, primary_key=True, on_delete="CASCADE")
         uidvalidity = BigIntegerField(null=True)
         last_uid = BigIntegerField()
+        begin_below = BigIntegerField()
         endpoint_mark = BlobField(null=True)
         last_success_at = BigIntegerField(null=True)
         problem = TextField(null=True)
