@@ -29,6 +29,7 @@ from panel.config import Settings
 from panel.encryption import switch
 from panel.errors import ServeError, SettingsError
 from panel.jobs import Jobs
+from panel.setup import service as setup
 from panel.shell import exit_on_error
 
 WEB_PROCESSES = 2
@@ -71,7 +72,10 @@ def serve(settings: Settings) -> bool:
         app.extensions["mailkeep.jobs"].prepare()
         with db.explained(), db.database.connection_context():
             switch.start(app.extensions["mailkeep"].keystore)
-        return run([Child("web", partial(answers, settings)), Child("worker")], partial(_tell, settings))
+            invitation = setup.open_url(settings)
+        return run(
+            [Child("web", partial(answers, settings)), Child("worker")], partial(_tell, settings, invitation)
+        )
 
 
 def web(settings: Settings, ready_fd: int) -> None:
@@ -163,10 +167,12 @@ def _only_one(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _tell(settings: Settings) -> None:
+def _tell(settings: Settings, invitation: str | None) -> None:
     host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
     base = settings.url or f"http://{host}:{settings.bind_port}"
     log.info("Mailkeep answers on %s/ (Ctrl-C stops it).", base)
+    if invitation:
+        log.info("Set up Mailkeep at %s%s (once, by whoever opens it first).", base, invitation)
 
 
 def _say_ready(fd: int) -> None:
