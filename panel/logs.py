@@ -64,7 +64,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         trace = _trace(record)
-        return json.dumps(event | {"trace": trace} if trace else event, ensure_ascii=False)
+        return json.dumps(event | {"trace": trace} if trace else event)
 
 
 def describe(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.running import PanelServer
+from tests.running import PanelServer, wait_until
 
 
 def children(pid: int) -> list[int]:
@@ -21,11 +21,22 @@ def descendants(pid: int) -> list[int]:
 
 
 def child(server: PanelServer, name: str) -> int:
-    """The process id of the server's `web` or `worker`."""
-    for pid in children(server.pid):
-        if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-            return pid
-    raise AssertionError(f"no {name} process:\n{server.log}")
+    """The process id of the server's `web` or `worker`, which may just be starting."""
+    found: list[int] = []
+
+    def look() -> bool:
+        found[:] = [pid for pid in children(server.pid) if name in _arguments(pid)]
+        return bool(found)
+
+    wait_until(look, 10, f"a {name} process:\n{server.log}")
+    return found[0]
+
+
+def _arguments(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def alive(pid: int) -> bool:
