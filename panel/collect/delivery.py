@@ -1,0 +1,151 @@
+"""Each message into the Maildir once, whatever is killed when.
+
+A batch: files written and fsynced in tmp/, then tmp/ itself → one commit of the
+messages' rows together with the cursor → files renamed into new/ → new/ fsynced
+→ rows no longer `ready`, which the next transaction notes. Before the commit
+nothing counts: the files are swept away and fetched again. After it the files
+are ours: `recover` moves what is still in tmp/; what is not there was delivered,
+and somebody may have taken it since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from panel import db
+from panel.collect.cursor import EARLIER, Cursor
+from panel.collect.lease import Lease
+from panel.mail.maildir import Maildir
+from panel.models import Message, Skipped
+
+
+@dataclass(frozen=True)
+class Written:
+    """One message that is safe in tmp/."""
+
+    uid: int
+    name: str
+    digest: bytes  # SHA-256 of the message as the server sent it
+
+
+@dataclass(frozen=True)
+class Passed:
+    """One message that is not fetched, and why."""
+
+    uid: int
+    size: int
+    reason: str
+
+
+def write(maildir: Maildir, uid: int, raw: bytes) -> Written:
+    """Write one message into tmp/ and fsync it. Several threads may do so at once."""
+    name = maildir.unique_name()
+    maildir.write(name, raw)
+    return Written(uid, name, hashlib.sha256(raw).digest())
+
+
+class Delivery:
+    """The delivering of one round, under its lease."""
+
+    def __init__(self, maildir: Maildir, lease: Lease) -> None:
+        """Deliver into `maildir` while `lease` is held."""
+        self._maildir = maildir
+        self._lease = lease
+        self._account = lease.account
+
+    def recover(self) -> None:
+        """Finish what a killed round has committed, and sweep away what it has not.
+
+        Raises LeaseLost, SpoolError.
+        """
+        ready = Message.select(Message.name).where(Message.account == self._account, Message.ready)
+        self._publish([row.name for row in ready])
+        with db.transaction():
+            self._lease.keep()
+            self._settle()
+        self._maildir.clean()
+
+    def deliver(self, batch: Sequence[Written], passed: Iterable[Passed], cursor: Cursor) -> int:
+        """Deliver `batch`, list `passed` and move the cursor. Returns how many were new.
+
+        Messages that an earlier numbering of the mailbox brought already are not
+        delivered again. Raises LeaseLost before anything was committed, SpoolError.
+        """
+        self._maildir.sync_tmp()
+        with db.transaction():
+            self._lease.keep()
+            self._settle()
+            fresh = [one for one in batch if not self._known(one, cursor.uidvalidity)]
+            self._note(fresh, cursor.uidvalidity)
+            self._list(passed, cursor.uidvalidity)
+            cursor.save(self._account)
+        self._publish([one.name for one in fresh])
+        self._discard(batch, fresh)
+        return len(fresh)
+
+    def finish(self) -> None:
+        """Note that the last batch lies in new/."""
+        with db.transaction():
+            self._lease.keep()
+            self._settle()
+
+    # -- rows ------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """What was published before this transaction began is delivered."""
+        here = (Message.account == self._account) & Message.ready
+        Message.update(ready=False).where(here).execute()
+
+    def _known(self, one: Written, uidvalidity: int) -> bool:
+        """Whether it was fetched under an earlier numbering; its row then takes the new number."""
+        earlier = (
+            Message.select(Message.id)
+            .where(
+                Message.account == self._account,
+                Message.digest == one.digest,
+                Message.uidvalidity == EARLIER,
+            )
+            .limit(1)
+        )
+        same = Message.id.in_(earlier)
+        return bool(Message.update(uidvalidity=uidvalidity, uid=one.uid).where(same).execute())
+
+    def _note(self, fresh: Sequence[Written], uidvalidity: int) -> None:
+        rows = [
+            {
+                "account": self._account,
+                "uidvalidity": uidvalidity,
+                "uid": one.uid,
+                "name": one.name,
+                "digest": one.digest,
+                "ready": True,
+            }
+            for one in fresh
+        ]
+        if rows:
+            Message.insert_many(rows).execute()
+
+    def _list(self, passed: Iterable[Passed], uidvalidity: int) -> None:
+        for one in passed:
+            Skipped.insert(
+                account=self._account,
+                uidvalidity=uidvalidity,
+                uid=one.uid,
+                size=one.size,
+                reason=one.reason,
+                at=db.now(),
+            ).on_conflict_ignore().execute()
+
+    # -- files -----------------------------------------------------------------------
+
+    def _publish(self, names: list[str]) -> None:
+        if names:
+            self._maildir.publish(names)
+            self._maildir.sync_new()
+
+    def _discard(self, batch: Sequence[Written], fresh: Sequence[Written]) -> None:
+        """Remove the copies in tmp/ of what was known already."""
+        if len(fresh) < len(batch):
+            self._maildir.clean()
