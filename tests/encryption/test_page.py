@@ -1,0 +1,288 @@
+"""Promises of Server > Encryption in the browser: both boxes, every state its own face, agents read only."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from panel import db
+from panel.config import Settings
+from panel.crypto.keyfile import KeyFile
+from panel.encryption import facts, switch
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.models import Account, Encryption, Session
+from panel.people import service as people
+from panel.secret import Secret
+from panel.sign_in import service as sign_in
+from tests.encryption.conftest import House, new_endpoint
+
+ENABLE = "/server/encryption/enable"
+BOTH = {"understand_key_loss": "y", "backup_prepared": "y"}
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def house(app: Flask, settings: Settings) -> House:
+    app.config["WTF_CSRF_ENABLED"] = False
+    return House(settings, KeyStore.of(settings))
+
+
+@pytest.fixture
+def sign_in_as(client: FlaskClient, house: House) -> Callable[[str], FlaskClient]:
+    def sign_in(role: str) -> FlaskClient:
+        with db.database.connection_context():
+            people.add(f"{role}@example.org", role.title(), role, Secret(PASSWORD))
+        response = client.post("/login", data={"email": f"{role}@example.org", "password": PASSWORD})
+        assert response.status_code == 303
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def admin(sign_in_as: Callable[[str], FlaskClient]) -> FlaskClient:
+    return sign_in_as("admin")
+
+
+def in_database(step: Callable[[], Any]) -> Any:
+    with db.database.connection_context():
+        return step()
+
+
+def files(house: House) -> set[str]:
+    return {p.name for p in house.data.iterdir() if p.name.startswith(("encryption", "can-"))}
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        {},
+        {"understand_key_loss": "y"},
+        {"backup_prepared": "y"},
+        {"understand_key_loss": "y", "backup_prepared": "false"},
+        {"understand_key_loss": "0", "backup_prepared": "y"},
+        {"understand_key_loss": "off", "backup_prepared": "no"},
+        {"understand_key_loss": "", "backup_prepared": "y"},
+    ],
+)
+def test_without_both_boxes_it_is_422_and_nothing_is_written(
+    admin: FlaskClient, house: House, boxes: dict[str, str]
+) -> None:
+    in_database(lambda: house.add("MARKER-still-clear"))
+    response = admin.post(ENABLE, data=boxes)
+    assert response.status_code == 422
+    assert "There is a problem" in response.text
+    assert files(house) == set()
+    assert in_database(lambda: house.state) is State.OFF
+
+
+def test_the_box_that_was_ticked_stays_ticked(admin: FlaskClient) -> None:
+    page = admin.post(ENABLE, data={"understand_key_loss": "y"}).text
+    assert re.search(r'id="understand_key_loss"[^>]* checked', page)
+    assert not re.search(r'id="backup_prepared"[^>]* checked', page)
+    assert "Confirm that you have prepared a secure way to back up the key file." in page
+
+
+def test_with_both_boxes_the_key_is_made_and_the_page_shows_progress(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: house.add())
+    response = admin.post(ENABLE, data=BOTH)
+    assert (response.status_code, response.location) == (303, "/server/encryption")
+    assert "encryption-key.bin" in files(house)
+    page = admin.get("/server/encryption").text
+    assert "Being turned on" in page
+    assert "0 of 1 passwords" in page
+    in_database(lambda: switch.resume(house.keystore))
+    assert "1 of 1" in admin.get("/server/encryption").text
+
+
+def test_the_warning_and_the_boxes_say_the_agreed_words(admin: FlaskClient, house: House) -> None:
+    page = re.sub(r"\s+", " ", re.sub(r"</?code>", "", admin.get("/server/encryption").text))
+    for words in (
+        "The button below makes a new secure key in a file on this server, data/encryption-key.bin, and encrypts every "
+        "stored mailbox password with it. If that file is lost or damaged, Mailkeep can no longer read those passwords, "
+        "and each must be entered again. Keep its backup apart from the backups of the database: whoever holds both can "
+        "read the passwords. Once encryption is on, it takes direct access to this server&#39;s files to turn it off again.",
+        "I understand that losing the encryption key file (data/encryption-key.bin) means losing all encrypted data.",
+        "I have prepared a secure way to back up the key file.",
+        "Generate Key File &amp; Enable Encryption",
+    ):
+        assert words.replace("&#39;", "'") in page.replace("&#39;", "'"), words
+
+
+def on(house: House) -> None:
+    house.add("hunter2hunter2")
+    house.enable()
+
+
+def tampered(house: House) -> None:
+    on(house)
+    house.sql("UPDATE endpoint SET host = 'evil.example.org'")
+    switch.verify(house.keystore)
+
+
+def missing(house: House) -> None:
+    on(house)
+    house.key_file.unlink()
+
+
+def unreadable(house: House) -> None:
+    on(house)
+    house.key_file.chmod(0o644)
+
+
+def wrong(house: House) -> None:
+    on(house)
+    house.key_file.write_bytes(KeyFile.generate(b"x" * 16).to_bytes())
+
+
+def disabling(house: House) -> None:
+    on(house)
+    switch.disable(house.keystore, switch.Actor(), in_shell=True)
+
+
+FACES: dict[str, tuple[Callable[[House], object], State, list[str], list[str]]] = {
+    "off": (lambda h: h.add(), State.OFF, ["1 password is", "Before you start"], ["Turn encryption off"]),
+    "enabling": (
+        lambda h: (h.add(), switch.enable(h.keystore, switch.Actor())),
+        State.ENABLING, ["Being turned on", "0 of 1 passwords", "Go on now"], ["Generate Key File"],
+    ),
+    "on": (on, State.ON, ["1 of 1", "sha256sum", "can-disable-encryption.txt"], ["Generate Key File"]),
+    "disabling": (disabling, State.DISABLING, ["Writing passwords back in clear", "Cancel and encrypt again"], ["Generate Key File"]),
+    "missing": (missing, State.KEY_MISSING, ["The key file is missing", "Expected", "install -m 600"], ["Generate Key File", "I have created the file"]),
+    "unreadable": (unreadable, State.KEY_UNREADABLE, ["The key file cannot be used", "chmod 600"], ["Generate Key File"]),
+    "wrong": (wrong, State.KEY_WRONG, ["This is not the right key file", "another install", "Found"], ["Generate Key File"]),
+    "inconsistent": (tampered, State.INCONSISTENT, ["0@example.org", "changed outside Mailkeep", "Check again"], ["Generate Key File"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "state", "shown", "hidden"), FACES.values(), ids=FACES)
+def test_each_state_has_its_own_face_and_says_what_to_do(
+    admin: FlaskClient,
+    house: House,
+    make: Callable[[House], object],
+    state: State,
+    shown: list[str],
+    hidden: list[str],
+) -> None:
+    in_database(lambda: make(house))
+    assert in_database(lambda: house.state) is state
+    page = admin.get("/server/encryption").text
+    for words in shown:
+        assert words in page
+    for words in hidden:
+        assert words not in page
+
+
+@pytest.mark.parametrize(("make", "state", "shown", "hidden"), FACES.values(), ids=FACES)
+def test_an_agent_sees_the_state_but_no_button_path_code_or_full_fingerprint(
+    sign_in_as: Callable[[str], FlaskClient],
+    house: House,
+    make: Callable[[House], object],
+    state: State,
+    shown: list[str],
+    hidden: list[str],
+) -> None:
+    in_database(lambda: make(house))
+    agent = sign_in_as("agent")
+    page = agent.get("/server/encryption").text
+    main = page[page.index("<main") : page.index("</main>")]
+    assert "<form" not in main
+    assert str(house.data) not in page
+    full = in_database(lambda: facts.look(house.keystore)).expected
+    if full:
+        assert full not in page
+
+
+@pytest.mark.parametrize("role", ["agent", "user"])
+@pytest.mark.parametrize("step", ["enable", "disable", "cancel", "resume", "verify", "backup"])
+def test_an_agent_and_a_user_cannot_take_any_step(
+    sign_in_as: Callable[[str], FlaskClient], house: House, step: str, role: str
+) -> None:
+    assert sign_in_as(role).post(f"/server/encryption/{step}", data=BOTH).status_code == 403
+    assert files(house) == set()
+
+
+def test_every_page_says_that_collecting_is_paused_while_the_key_is_away(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: missing(house))
+    for url in ("/server/encryption", "/nowhere"):
+        assert "Collecting mail is paused." in admin.get(url).text
+
+
+def test_steps_ask_for_the_own_password_again_after_five_minutes(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: Session.update(confirmed_at=db.now() - 301).execute())
+    response = admin.post(ENABLE, data=BOTH)
+    assert response.status_code == 303
+    assert response.location.startswith("/confirm?next=")
+    assert files(house) == set()
+    again = admin.post("/confirm", data={"password": PASSWORD, "next": "/server/encryption"})
+    assert again.location == "/server/encryption"
+    assert admin.post(ENABLE, data=BOTH).location == "/server/encryption"
+    assert "encryption-key.bin" in files(house)
+
+
+def test_turning_off_on_the_page_takes_the_marker_file(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: on(house))
+    page = admin.get("/server/encryption").text
+    found = re.search(r"echo ([0-9a-f]+ [0-9a-f]+) &gt;", page)
+    assert found is not None
+    refused = admin.post("/server/encryption/disable")
+    assert refused.status_code == 409
+    assert "is not there yet" in refused.text
+    house.keystore.marker_path.write_text(found[1] + "\n")
+    house.keystore.marker_path.chmod(0o600)
+    assert admin.post("/server/encryption/disable").status_code == 303
+    in_database(lambda: switch.resume(house.keystore))
+    assert in_database(lambda: house.state) is State.OFF
+
+
+def test_the_backup_is_proved_by_its_hash_and_the_key_never_travels(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: on(house))
+    page = admin.get("/server/encryption").text
+    nonce = re.search(r"printf ([0-9a-f]{32});", page)
+    assert nonce is not None
+    data = house.key_file.read_bytes()
+    wrong_answer = hashlib.sha256(nonce[1].encode() + data + b"\n").hexdigest()
+    assert admin.post("/server/encryption/backup", data={"answer": wrong_answer}).status_code == 422
+    assert admin.post("/server/encryption/backup", data={"answer": "not a hash"}).status_code == 422
+    answer = hashlib.sha256(nonce[1].encode() + data).hexdigest()
+    assert admin.post("/server/encryption/backup", data={"answer": f" {answer}  - "}).status_code == 303
+    assert in_database(lambda: Encryption.only().backup_proved_at) is not None  # type: ignore[union-attr]
+    for key_form in (data[52:].hex(), data.hex()):
+        assert key_form not in page
+
+
+def test_htmx_gets_the_fragment_and_a_redirect_it_understands(admin: FlaskClient, house: House) -> None:
+    htmx = {"HX-Request": "true"}
+    fragment = admin.get("/server/encryption", headers=htmx)
+    assert "<html" not in fragment.text
+    assert 'id="state"' in fragment.text
+    done = admin.post(ENABLE, data=BOTH, headers=htmx)
+    assert (done.status_code, done.headers["HX-Redirect"]) == (204, "/server/encryption")
+
+
+def test_a_session_that_ended_sends_htmx_to_the_sign_in_page(admin: FlaskClient) -> None:
+    in_database(lambda: Session.delete().execute())
+    response = admin.get("/server/encryption", headers={"HX-Request": "true"})
+    assert response.headers["HX-Redirect"].startswith("/login?next=")
+
+
+def test_no_page_in_any_state_holds_the_password(admin: FlaskClient, house: House) -> None:
+    marker = "MARKER-never-on-a-page"
+
+    def store() -> None:
+        account = Account.create(address="m@example.org", created_at=0)
+        endpoint = new_endpoint(account)
+        endpoint.password = Secret(marker)
+        endpoint.save()
+
+    in_database(store)
+    for step in (lambda: None, house.enable, house.key_file.unlink):
+        in_database(step)
+        assert marker not in admin.get("/server/encryption").text
