@@ -27,6 +27,15 @@ def _keystore() -> KeyStore:
     return keystore
 
 
+@blueprint.app_context_processor
+def key_trouble() -> dict[str, Any]:
+    """For the banner of every page: the status where the key is no use, or records do not open."""
+    if getattr(current_user, "role", "") not in ("admin", "agent"):
+        return {"key_trouble": None}
+    now = facts.look(_keystore())
+    return {"key_trouble": now if now.state.no_key or now.state is State.INCONSISTENT else None}
+
+
 def _actor() -> Actor:
     return Actor(current_user.email, request.remote_addr or "")
 

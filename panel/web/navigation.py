@@ -7,8 +7,6 @@ from typing import Any
 from flask import Flask, current_app, request
 from flask_login import current_user
 
-from panel.encryption import facts
-from panel.encryption.state import State
 from panel.web.headers import plain_http_exposed
 
 # endpoint, words, roles that see it
@@ -32,12 +30,5 @@ def _context() -> dict[str, Any]:
             for endpoint, words, roles in ENTRIES
             if role in roles and endpoint in current_app.view_functions
         ],
-        "key_trouble": _key_trouble() if role in ("admin", "agent") else None,
         "plain_http_exposed": plain_http_exposed(),
     }
-
-
-def _key_trouble() -> facts.Status | None:
-    """The status where every page must speak of it: no usable key, or records that do not open."""
-    now = facts.look(current_app.extensions["mailkeep"].keystore)
-    return now if now.state.no_key or now.state is State.INCONSISTENT else None
