@@ -190,5 +190,18 @@ class MailError(PanelError):
         self.permanent = permanent
 
 
+class MessageTooLarge(MailError):
+    """A message is larger than is taken. `uid` is None if the server named the size first."""
+
+    def __init__(self, uid: int | None, size: int, limit: int) -> None:
+        super().__init__(
+            "fetch",
+            f"A message of {size} bytes is larger than the {limit} bytes that are taken.",
+            "Collect it by hand; the others are collected.",
+        )
+        self.uid = uid
+        self.size = size
+
+
 class SpoolError(PanelError):
     """The Maildir cannot be written. Collecting stops; nothing on the server is touched."""
