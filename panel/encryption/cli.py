@@ -6,14 +6,13 @@ from typing import Any
 
 import click
 from flask import current_app
-from flask.cli import with_appcontext
 
 from panel.encryption import facts, residue, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.encryption.switch import Actor
 from panel.errors import Refused
-from panel.shell import PanelGroup, print_json, progress
+from panel.shell import PanelGroup, ask, json_option, print_json, progress, yes_option
 
 encryption = PanelGroup("encryption", help="The key that mailbox passwords are encrypted with.")
 
@@ -67,8 +66,7 @@ def _tell(now: facts.Status) -> None:
 
 
 @encryption.command()
-@click.option("--json", "json_", is_flag=True, help="Print JSON.")
-@with_appcontext
+@json_option
 @click.pass_context
 def status(context: click.Context, json_: bool) -> None:
     """Tell what state the key is in. Exit status 1 where something is wrong with it."""
@@ -86,7 +84,6 @@ def status(context: click.Context, json_: bool) -> None:
     "--understand-key-loss", is_flag=True, help="Losing the key file means losing all encrypted data."
 )
 @click.option("--backup-prepared", is_flag=True, help="A secure way to back up the key file is prepared.")
-@with_appcontext
 @click.pass_context
 def enable(context: click.Context, understand_key_loss: bool, backup_prepared: bool) -> None:
     """Generate the key file and encrypt every stored password."""
@@ -101,7 +98,6 @@ def enable(context: click.Context, understand_key_loss: bool, backup_prepared: b
 
 
 @encryption.command()
-@with_appcontext
 @click.pass_context
 def resume(context: click.Context) -> None:
     """Finish what is under way: turning on or turning off."""
@@ -109,22 +105,19 @@ def resume(context: click.Context) -> None:
 
 
 @encryption.command()
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@with_appcontext
+@yes_option
 @click.pass_context
 def disable(context: click.Context, yes: bool) -> None:
     """Write every stored password back in clear and retire the key file."""
-    if not yes:
-        count = facts.look(_keystore()).sealed
-        click.confirm(f"Write {count} passwords back into the database in clear?", abort=True)
+    count = facts.look(_keystore()).sealed
+    ask(f"Write {count} passwords back into the database in clear?", yes)
     switch.disable(_keystore(), Actor(), in_shell=True)
     _finish(context)
 
 
 @encryption.command()
-@click.option("--json", "json_", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--scan", is_flag=True, help="Also look for every password in the database's files.")
-@with_appcontext
 @click.pass_context
 def verify(context: click.Context, json_: bool, scan: bool) -> None:
     """Open every stored password once. Exit status 1 where one does not open, or a scan finds one."""

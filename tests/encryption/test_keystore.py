@@ -159,7 +159,9 @@ def test_a_witness_that_cannot_be_read_still_counts_as_one(store: KeyStore, cont
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_directory_that_takes_no_file_is_a_clear_refusal(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_takes_no_file_is_a_clear_refusal(
+    store: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_fd: int) -> None:
         raise OSError(28, "No space left on device")
 

@@ -90,7 +90,9 @@ def test_the_box_that_was_ticked_stays_ticked(admin: FlaskClient) -> None:
     assert "Confirm that you have prepared a secure way to back up the key file." in page
 
 
-def test_with_both_boxes_the_key_is_made_and_the_page_shows_progress(admin: FlaskClient, house: House) -> None:
+def test_with_both_boxes_the_key_is_made_and_the_page_shows_progress(
+    admin: FlaskClient, house: House
+) -> None:
     in_database(lambda: house.add())
     response = admin.post(ENABLE, data=BOTH)
     assert (response.status_code, response.location) == (303, "/server/encryption")
@@ -209,7 +211,9 @@ def test_an_agent_and_a_user_cannot_take_any_step(
     assert files(house) == set()
 
 
-def test_every_page_says_that_collecting_is_paused_while_the_key_is_away(admin: FlaskClient, house: House) -> None:
+def test_every_page_says_that_collecting_is_paused_while_the_key_is_away(
+    admin: FlaskClient, house: House
+) -> None:
     in_database(lambda: missing(house))
     for url in ("/server/encryption", "/nowhere"):
         assert "Collecting mail is paused." in admin.get(url).text

@@ -60,7 +60,9 @@ def test_a_password_replaced_while_enabling_leaves_no_old_copy_either(house: Hou
     assert house.files_with(marker) == []
 
 
-def test_while_somebody_reads_the_database_the_scrub_is_owed_and_named_then_done(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_somebody_reads_the_database_the_scrub_is_owed_and_named_then_done(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(residue, "PAUSE", 0)
     monkeypatch.setattr(residue, "TRIES", 1)
     house.add("MARKER-held-open")
@@ -104,7 +106,8 @@ def test_a_sweep_that_was_killed_is_finished_by_anybody(house: House) -> None:
     endpoints = [house.add(f"password {i}") for i in range(1100)]
     switch.enable(house.keystore, ACTOR)
     killed = in_process(
-        house, "import os; sweep.BATCH = 50; switch.resume(keystore, lambda done, total: done >= 300 and os.kill(os.getpid(), 9))"
+        house,
+        "import os; sweep.BATCH = 50; switch.resume(keystore, lambda done, total: done >= 300 and os.kill(os.getpid(), 9))",
     )
     killed.wait(timeout=60)
     assert killed.returncode == -9
@@ -176,7 +179,9 @@ PLANTED = [None, b"", b"\0" * 8, b"\0" * 16, "text", 0, -1]
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_no_edit_of_the_encryption_row_stores_or_shows_a_password_or_loses_one(house: House, column: str) -> None:
+def test_no_edit_of_the_encryption_row_stores_or_shows_a_password_or_loses_one(
+    house: House, column: str
+) -> None:
     endpoint = house.add("kept")
     house.enable()
     (good,) = house.sql(f"SELECT {column} FROM encryption")[0]
@@ -215,11 +220,15 @@ def test_a_second_encryption_row_stops_everything_and_loses_nothing(house: House
     assert house.opened(endpoint) == "kept"
 
 
-@pytest.mark.parametrize("column", ["host", "port", "security", "username", "protocol", "direction", "auth_method", "token_url"])
+@pytest.mark.parametrize(
+    "column", ["host", "port", "security", "username", "protocol", "direction", "auth_method", "token_url"]
+)
 def test_a_server_edited_by_sql_is_refused_and_named(house: House, column: str) -> None:
     endpoint, healthy = house.add("first"), house.add("second")
     house.enable()
-    house.sql(f"UPDATE endpoint SET {column} = ? WHERE id = ?", 994 if column == "port" else "evil", endpoint.id)
+    house.sql(
+        f"UPDATE endpoint SET {column} = ? WHERE id = ?", 994 if column == "port" else "evil", endpoint.id
+    )
     with pytest.raises(Tampered):
         house.opened(endpoint)
     assert house.state is State.INCONSISTENT
@@ -242,7 +251,9 @@ def test_no_record_opens_in_any_other_row(house: House) -> None:
         house.sql("UPDATE endpoint SET sealed = ? WHERE id = ?", records[target.id], target.id)
 
 
-def test_a_clear_value_planted_while_on_is_sealed_by_the_next_sweep_and_named_in_activity(house: House) -> None:
+def test_a_clear_value_planted_while_on_is_sealed_by_the_next_sweep_and_named_in_activity(
+    house: House,
+) -> None:
     endpoint = house.add("kept")
     house.enable()
     house.sql("UPDATE endpoint SET sealed = NULL, clear = 'planted'")

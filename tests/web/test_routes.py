@@ -1,0 +1,136 @@
+"""Promises of every address there is: nobody gets in unasked, and every answer carries the headers."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.routing import Rule
+
+from panel import create_app, db, install
+from panel.config import Settings
+from panel.people import service as people
+from panel.secret import Secret
+from panel.web.headers import HEADERS
+
+PUBLIC = {
+    "/static/<path:filename>", "/static/<filename>", "/healthz", "/readyz", "/login", "/logout", "/confirm", "/setup",
+    "/setup/<token>", "/setup/admin",
+}  # fmt: skip
+PASSWORD = "correct horse battery staple"
+
+
+def url_of(rule: Rule) -> str:
+    return re.sub(r"<[^>]+>", "some-thing", rule.rule)
+
+
+def rules(app: Flask) -> list[tuple[str, str, str]]:
+    return [
+        (rule.rule, url_of(rule), method)
+        for rule in app.url_map.iter_rules()
+        for method in sorted((rule.methods or set()) & {"GET", "POST"})
+    ]
+
+
+def signed_in(client: FlaskClient, role: str) -> FlaskClient:
+    with db.database.connection_context():
+        people.add(f"{role}@example.org", role, role, Secret(PASSWORD))
+    assert (
+        client.post("/login", data={"email": f"{role}@example.org", "password": PASSWORD}).status_code == 303
+    )
+    return client
+
+
+def test_nobody_who_is_not_signed_in_gets_anything_but_the_doors(app: Flask, client: FlaskClient) -> None:
+    app.config["WTF_CSRF_ENABLED"] = False
+    for rule, url, method in rules(app):
+        if rule in PUBLIC:
+            continue
+        response = client.open(url, method=method)
+        assert response.status_code == 303, (method, url)
+        assert response.location.startswith("/login?next="), (method, url)
+
+
+@pytest.mark.parametrize("role", ["agent", "user"])
+def test_agents_and_users_get_only_what_is_theirs(app: Flask, client: FlaskClient, role: str) -> None:
+    app.config["WTF_CSRF_ENABLED"] = False
+    signed_in(client, role)
+    theirs = {"/", "/server/encryption"} if role == "agent" else {"/"}
+    for rule, url, method in rules(app):
+        if rule in PUBLIC or (method == "GET" and url in theirs):
+            continue
+        assert client.open(url, method=method).status_code == 403, (method, url)
+    for url in theirs:
+        assert client.get(url).status_code in (200, 303)
+
+
+def test_a_page_that_nobody_declared_answers_nobody(app: Flask, client: FlaskClient) -> None:
+    app.view_functions["undeclared"] = lambda: "secret"
+    app.url_map.add(Rule("/undeclared", endpoint="undeclared", methods=["GET"]))
+    app.config["WTF_CSRF_ENABLED"] = False
+    assert signed_in(client, "admin").get("/undeclared").status_code == 404
+
+
+def test_no_post_is_taken_without_its_csrf_token(app: Flask, client: FlaskClient) -> None:
+    for _rule, url, method in rules(app):
+        if method == "POST":
+            assert client.post(url).status_code == 400, url
+
+
+def test_every_answer_carries_the_headers_404_and_500_included(app: Flask, client: FlaskClient) -> None:
+    app.config["WTF_CSRF_ENABLED"] = False
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.testing = False
+    signed_in(client, "admin")
+
+    def broken() -> str:
+        raise RuntimeError("MARKER of what is inside")
+
+    app.view_functions["home.show"] = broken
+    urls = [(url, method) for _, url, method in rules(app) if not url.startswith("/logout")] + [
+        ("/nowhere", "GET")
+    ]
+    seen = set()
+    for url, method in urls:
+        response = client.open(url, method=method)
+        seen.add(response.status_code)
+        for name, value in HEADERS.items():
+            assert response.headers[name] == value, (method, url, name)
+        assert "unsafe" not in response.headers["Content-Security-Policy"]
+        if not url.startswith("/static"):
+            assert response.headers["Cache-Control"] == "no-store"
+        assert "MARKER" not in response.text
+    assert {200, 404, 500} <= seen
+
+
+def test_a_public_address_makes_cookies_secure_and_other_hosts_refused(environ: dict[str, str]) -> None:
+    settings = Settings.load(environ | {"PANEL_URL": "https://mail.example.org"})
+    install.prepare(settings)
+    client = create_app(settings).test_client()
+    assert client.get("/login", headers={"Host": "evil.example.org"}).status_code == 421
+    response = client.get("/login", base_url="https://mail.example.org")
+    cookie = response.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-mailkeep=")
+    for flag in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"):
+        assert flag in cookie
+    assert "Strict-Transport-Security" in response.headers
+
+
+def test_plain_http_off_loopback_works_under_a_red_banner(client: FlaskClient) -> None:
+    assert "This connection is not encrypted" in client.get("/login", headers={"Host": "mail.lan:8000"}).text
+    assert "This connection is not encrypted" not in client.get("/login").text
+
+
+def test_forwarded_headers_are_believed_only_from_trusted_proxies(environ: dict[str, str]) -> None:
+    for hops, secure in (("0", False), ("1", True)):
+        settings = Settings.load(environ | {"PANEL_TRUSTED_PROXIES": hops})
+        install.prepare(settings)
+        client = create_app(settings).test_client()
+        page = client.get("/login", headers={"Host": "mail.lan", "X-Forwarded-Proto": "https"}).text
+        assert ("This connection is not encrypted" not in page) is secure
+
+
+def test_healthz_answers_and_readyz_says_nothing_about_the_key(client: FlaskClient) -> None:
+    assert (client.get("/healthz").status_code, client.get("/readyz").text) == (200, "ready\n")
