@@ -1,0 +1,143 @@
+"""One Maildir (https://cr.yp.to/proto/maildir.html). No crash leaves half a message in `new/`."""
+
+from __future__ import annotations
+
+import grp
+import itertools
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from panel.errors import SpoolError
+
+FOLDERS = ("tmp", "new", "cur")
+
+
+class Maildir:
+    """Messages are written into `tmp/`, where nobody looks, and later renamed into `new/`.
+
+    With a Unix `group` its members may take the mail away (directories 2770,
+    files 0660); without one nobody but the owner may (0700, 0600).
+    Every method raises SpoolError when the disk refuses.
+    """
+
+    def __init__(self, path: Path, group: str | None = None) -> None:
+        self.path = path
+        self._group = group
+        self._file_mode = 0o660 if group else 0o600
+        self._directory_mode = 0o2770 if group else 0o700
+        self._numbers = itertools.count(1)
+        self._host = socket.gethostname().replace("/", "\\057").replace(":", "\\072")
+
+    def create(self) -> None:
+        """Make the three folders where they are missing, and set their modes. All of it is then on the disk.
+
+        The spool around the Maildir is made too if it is missing, and open to the group; one that
+        exists keeps its mode.
+        """
+        with self._named("made"):
+            spool = self.path.parent
+            if not spool.exists():
+                spool.mkdir(parents=True, mode=0o700)
+                self._permit(spool, 0o2750 if self._group else 0o700)
+            for path in (self.path, *(self.path / name for name in FOLDERS)):
+                path.mkdir(exist_ok=True, mode=0o700)
+                self._permit(path, self._directory_mode)
+            for path in (self.path, spool, spool.parent):
+                _sync(path)
+
+    def unique_name(self, size: int) -> str:
+        """A file name that no other delivery uses. It ends with the size in bytes, for who reads it."""
+        now = time.time_ns()
+        return (
+            f"{now // 10**9}.M{now // 1000 % 10**6:06d}P{os.getpid()}Q{next(self._numbers)}"
+            f"R{os.urandom(4).hex()}.{self._host},S={size}"
+        )
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one message into `tmp/`; on return its bytes are on the disk (its name: `sync_tmp`)."""
+        with self._named("written"):
+            path = self.path / "tmp" / name
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                if self._group:
+                    os.fchmod(descriptor, self._file_mode)
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                os.fsync(descriptor)
+            except OSError:
+                path.unlink(missing_ok=True)  # or every try on a full disk leaves its half behind
+                raise
+            finally:
+                os.close(descriptor)
+
+    def sync_tmp(self) -> None:
+        """On return the names in `tmp/` are on the disk."""
+        with self._named("written"):
+            _sync(self.path / "tmp")
+
+    def publish(self, names: Iterable[str]) -> None:
+        """Rename from `tmp/` into `new/`. One that is not in `tmp/` was published before: nothing to do."""
+        with self._named("written"):
+            for name in names:
+                try:
+                    (self.path / "tmp" / name).rename(self.path / "new" / name)
+                except FileNotFoundError:
+                    (self.path / "new").stat()  # the folder itself must be there
+
+    def sync_new(self) -> None:
+        """On return the names in `new/` are on the disk."""
+        with self._named("written"):
+            _sync(self.path / "new")
+
+    def has_tmp(self, name: str) -> bool:
+        """Whether a message of that name was written and not published yet."""
+        with self._named("read"):
+            try:
+                (self.path / "tmp" / name).stat()
+            except FileNotFoundError:
+                return False
+            return True
+
+    def clean(self, keep: set[str]) -> None:
+        """Remove from `tmp/` what is not in `keep`: left behind by a crash. Only its owner writes there."""
+        with self._named("cleaned"), os.scandir(self.path / "tmp") as entries:
+            for entry in entries:
+                if entry.name not in keep and entry.is_file(follow_symlinks=False):
+                    Path(entry.path).unlink(missing_ok=True)
+
+    def _permit(self, path: Path, mode: int) -> None:
+        if self._group:
+            os.chown(path, -1, self._gid(self._group))
+        path.chmod(mode)
+
+    def _gid(self, group: str) -> int:
+        try:
+            return grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise SpoolError(
+                f"There is no Unix group {group} on this machine.",
+                "Make it (groupadd), or change PANEL_MAIL_GROUP.",
+            ) from None
+
+    @contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SpoolError(
+                f"The mail folder {self.path} cannot be {what}: {error.strerror or error}.",
+                "Check free space, owner and mode there. Mail stays on its server meanwhile.",
+            ) from error
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
