@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from panel import db
 from panel.collect.lease import Lease
 from panel.mail.endpoint import Endpoint as MailServer
-from panel.models import Collection, Message
+from panel.models import Collection, Message, Skipped
 
 EARLIER = 0  # no server's UIDVALIDITY: it is never zero
 
@@ -69,3 +69,4 @@ def _set_apart(account: str) -> None:
     """Take the numbers off all rows of the account; they keep their digests."""
     here = (Message.account == account) & (Message.uidvalidity != EARLIER)
     Message.update(uidvalidity=EARLIER, uid=-Message.id).where(here).execute()
+    Skipped.delete().where(Skipped.account == account).execute()  # they are met, and listed, anew

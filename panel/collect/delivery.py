@@ -41,7 +41,7 @@ class Passed:
 
 def write(maildir: Maildir, uid: int, raw: bytes) -> Written:
     """Write one message into tmp/ and fsync it. Several threads may do so at once."""
-    name = maildir.unique_name()
+    name = maildir.unique_name(len(raw))
     maildir.write(name, raw)
     return Written(uid, name, hashlib.sha256(raw).digest())
 
@@ -62,10 +62,7 @@ class Delivery:
         """
         ready = Message.select(Message.name).where(Message.account == self._account, Message.ready)
         self._publish([row.name for row in ready])
-        with db.transaction():
-            self._lease.keep()
-            self._settle()
-        self._maildir.clean()
+        self.finish()
 
     def deliver(self, batch: Sequence[Written], passed: Iterable[Passed], cursor: Cursor) -> int:
         """Deliver `batch`, list `passed` and move the cursor. Returns how many were new.
@@ -77,19 +74,22 @@ class Delivery:
         with db.transaction():
             self._lease.keep()
             self._settle()
-            fresh = [one for one in batch if not self._known(one, cursor.uidvalidity)]
+            fresh = self._fresh(batch, cursor.uidvalidity)
             self._note(fresh, cursor.uidvalidity)
             self._list(passed, cursor.uidvalidity)
             cursor.save(self._account)
         self._publish([one.name for one in fresh])
-        self._discard(batch, fresh)
         return len(fresh)
 
     def finish(self) -> None:
-        """Note that the last batch lies in new/."""
+        """Note that the last batch lies in new/, and remove copies of what was known already.
+
+        Nobody may be writing into tmp/ any more. Raises LeaseLost, SpoolError.
+        """
         with db.transaction():
             self._lease.keep()
             self._settle()
+        self._maildir.clean(keep=set())
 
     # -- rows ------------------------------------------------------------------------
 
@@ -97,6 +97,12 @@ class Delivery:
         """What was published before this transaction began is delivered."""
         here = (Message.account == self._account) & Message.ready
         Message.update(ready=False).where(here).execute()
+
+    def _fresh(self, batch: Sequence[Written], uidvalidity: int) -> Sequence[Written]:
+        earlier = Message.account == self._account, Message.uidvalidity == EARLIER
+        if not Message.select().where(*earlier).exists():
+            return batch
+        return [one for one in batch if not self._known(one, uidvalidity)]
 
     def _known(self, one: Written, uidvalidity: int) -> bool:
         """Whether it was fetched under an earlier numbering; its row then takes the new number."""
@@ -144,8 +150,3 @@ class Delivery:
         if names:
             self._maildir.publish(names)
             self._maildir.sync_new()
-
-    def _discard(self, batch: Sequence[Written], fresh: Sequence[Written]) -> None:
-        """Remove the copies in tmp/ of what was known already."""
-        if len(fresh) < len(batch):
-            self._maildir.clean()

@@ -15,11 +15,33 @@ from panel import db
 from panel.models import Collection
 
 SECONDS = 300  # longer than any time between two renewals of a living round
-HOLDER_LENGTH = 64
 
 
-class LeaseLost(Exception):  # noqa: N818 - not an error of anybody: somebody else goes on
+class LeaseLost(Exception):
     """Another collector has taken the account over. Nothing more may be written for it."""
+
+
+def free_dead() -> None:
+    """Free what processes of this machine hold that are alive no more: killed, or ended by a restart."""
+    for row in Collection.select().where(Collection.leased_until > db.now()):
+        host, _, rest = str(row.leased_by).partition(":")
+        if host == _host() and not _alive(rest.partition(":")[0]):
+            same = Collection.leased_by == row.leased_by
+            Collection.update(leased_by=None, leased_until=0).where(same).execute()
+
+
+def _host() -> str:
+    return socket.gethostname().replace(":", "")[:32]
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class Lease:
@@ -28,7 +50,7 @@ class Lease:
     def __init__(self, account: str) -> None:
         """A lease of the account with this uuid, not yet taken."""
         self.account = account
-        self.holder = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(6)}"[-HOLDER_LENGTH:]
+        self.holder = f"{_host()}:{os.getpid()}:{secrets.token_hex(6)}"
 
     def take(self) -> bool:
         """Take it where it is free or has run out; False where somebody holds it."""

@@ -1,0 +1,47 @@
+"""How the last real round of an account went, and when the next one is due."""
+
+from __future__ import annotations
+
+from panel import db
+from panel.errors import CannotOpen, MailError, PanelError, PasswordNeeded
+from panel.models import Account, Collection
+
+MINUTE = 60
+# Seconds until the next try after the first, second, … failure in a row.
+BACKOFF = tuple(minutes * MINUTE for minutes in (1, 2, 5, 15, 60))
+# The same where a server said no: asking it again soon could lock the mailbox.
+BACKOFF_REFUSED = tuple(minutes * MINUTE for minutes in (15, 60, 360))
+
+
+def succeeded(account: Account, started: int, more: bool) -> None:
+    """Note a round that began at `started`. `more`: it left messages for the next one, due at once."""
+    _update(
+        account,
+        last_success_at=db.now(),
+        problem=None,
+        hint=None,
+        permanent=False,
+        failing_since=None,
+        failures=0,
+        next_due_at=started if more else started + account.interval,
+    )
+
+
+def failed(account: Account, error: PanelError) -> None:
+    """Note what went wrong and when to try again."""
+    before = Collection.get_by_id(account.uuid)
+    refused = isinstance(error, MailError) and error.permanent
+    delays = BACKOFF_REFUSED if refused else BACKOFF
+    _update(
+        account,
+        problem=error.message,
+        hint=error.hint,
+        permanent=refused or isinstance(error, CannotOpen | PasswordNeeded),
+        failing_since=before.failing_since or db.now(),
+        failures=before.failures + 1,
+        next_due_at=db.now() + delays[min(before.failures, len(delays) - 1)],
+    )
+
+
+def _update(account: Account, **values: object) -> None:
+    Collection.update(**values).where(Collection.account == account).execute()

@@ -1,0 +1,134 @@
+"""One round of one account: what is new on the server comes into the Maildir, and how it went is noted."""
+
+from __future__ import annotations
+
+import logging
+import uuid as uuids
+from dataclasses import dataclass
+from functools import partial
+
+from panel import db
+from panel.collect import due, health
+from panel.collect.cursor import endpoint_mark, open_cursor
+from panel.collect.delivery import Delivery
+from panel.collect.lease import Lease, LeaseLost
+from panel.collect.visit import Visit
+from panel.config import Settings
+from panel.encryption import credential, facts, state
+from panel.encryption.credential import Credential
+from panel.encryption.keystore import KeyStore
+from panel.errors import KeyAbsent, MessageTooLarge, PanelError, PasswordNeeded, SpoolError
+from panel.mail.imap import ImapSession
+from panel.mail.maildir import Maildir
+from panel.mail.policy import Policy
+from panel.models import Account, Collection, Endpoint
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a round brought. `more`: it did not reach the end, and the next one is due at once."""
+
+    address: str
+    delivered: int
+    passed: int
+    more: bool
+
+
+class Unknown(PanelError):
+    """An error that the round does not know; the log tells more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Collecting met an error that Mailkeep does not know.", "The server's log tells more of it."
+        )
+
+
+@dataclass(frozen=True)
+class Collector:
+    """Collects the accounts of one install."""
+
+    settings: Settings
+    keystore: KeyStore
+
+    def require_key(self) -> None:
+        """Raise KeyAbsent where no password can be read at all: then no round needs to begin."""
+        state.require_readable(facts.disk(self.keystore), facts.row(), facts.any_sealed())
+
+    def collect(self, uuid: str, *, anyway: bool = False) -> Outcome | None:
+        """One round of one account. None where it is not due, unless `anyway`, or somebody is at it.
+
+        Raises KeyAbsent, and nothing is noted: it is not the account's fault.
+        Raises any other PanelError after having noted it as the account's problem.
+        """
+        account = Account.get_or_none(Account.uuid == uuid)
+        if account is None or account.paused_at is not None:
+            return None
+        Collection.insert(account=account).on_conflict_ignore().execute()
+        lease = Lease(uuid)
+        if not (anyway or due.is_due(uuid)) or not lease.take():
+            return None
+        try:
+            return self._noted(account, lease)
+        except LeaseLost:
+            log.warning("%s: another collector has taken over.", account.address)
+            return None
+        finally:
+            lease.release()
+
+    def _noted(self, account: Account, lease: Lease) -> Outcome:
+        started = db.now()
+        try:
+            outcome = self._round(account, lease)
+        except (KeyAbsent, LeaseLost):
+            raise
+        except PanelError as error:
+            health.failed(account, error)
+            raise
+        except Exception:
+            health.failed(account, Unknown())
+            raise
+        health.succeeded(account, started, outcome.more)
+        return outcome
+
+    def _round(self, account: Account, lease: Lease) -> Outcome:
+        maildir = self._maildir(account)
+        Delivery(maildir, lease).recover()
+        endpoint = Endpoint.get_or_none(Endpoint.account == account, Endpoint.direction == "in")
+        if endpoint is None:
+            raise PasswordNeeded("The account names no server to collect from.", "Open it and enter one.")
+        opened = credential.open_for(endpoint, self.keystore)
+        visit = partial(self._visit, account, opened, maildir, lease)
+        try:
+            return visit(measure=False)
+        except MessageTooLarge:
+            return visit(measure=True)
+
+    def _visit(
+        self, account: Account, opened: Credential, maildir: Maildir, lease: Lease, *, measure: bool
+    ) -> Outcome:
+        policy = Policy.of(self.settings)
+        # The very server that the password was opened for: nothing is read from the row again.
+        with ImapSession(opened.server, opened.secret, account.folder, policy) as session:
+            mark = endpoint_mark(opened.server, account.folder)
+            cursor = open_cursor(lease, account.begin, mark, session.uidvalidity, _next_uid(session))
+            visit = Visit(session, maildir, lease, policy)
+            visit.run(account, cursor, measure)
+        return Outcome(account.address, visit.delivered, visit.passed, visit.more)
+
+    def _maildir(self, account: Account) -> Maildir:
+        try:
+            name = str(uuids.UUID(account.uuid))  # never a path that SQL put there
+        except ValueError:
+            raise SpoolError(
+                "The account's id is not one that Mailkeep gave.", "Remove the account."
+            ) from None
+        maildir = Maildir(self.settings.mail_spool / name, self.settings.mail_group)
+        maildir.create()
+        return maildir
+
+
+def _next_uid(session: ImapSession) -> int:
+    """The server's UIDNEXT, or what it must be where the server does not tell."""
+    return session.uidnext or max(session.uids(0), default=0) + 1

@@ -1,0 +1,108 @@
+"""One opened mailbox: what is wanted of it is fetched, and delivered batch by batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+from panel.collect import delivery, listing
+from panel.collect.cursor import Cursor
+from panel.collect.delivery import Delivery, Passed, Written
+from panel.collect.lease import Lease
+from panel.collect.listing import Progress
+from panel.collect.stream import Messages, Stream
+from panel.errors import MailError, MessageTooLarge
+from panel.mail.imap import ImapSession
+from panel.mail.maildir import Maildir
+from panel.mail.policy import Policy
+from panel.models import Account
+
+BATCH = 250  # messages to one commit,
+BATCH_SECONDS = 10.0  # or what has come in that time
+RESERVE = 180.0  # seconds of the session kept back for ending it well
+
+NOT_HANDED_OUT = "The server lists it but does not hand it out."
+
+
+class Visit:
+    """Counts what it has delivered and passed over; `more`: it ended before all was fetched."""
+
+    def __init__(self, session: ImapSession, maildir: Maildir, lease: Lease, policy: Policy) -> None:
+        """Visit the mailbox that `session` has open, delivering into `maildir` under `lease`."""
+        self._session = session
+        self._maildir = maildir
+        self._lease = lease
+        self._limit = policy.max_message
+        self._delivery = Delivery(maildir, lease)
+        self.delivered = self.passed = 0
+        self.more = False
+
+    def run(self, account: Account, cursor: Cursor, measure: bool) -> None:
+        """Fetch and deliver what is wanted; with `measure`, ask for all sizes before.
+
+        Sizes cost the server a reading of every message, so they are asked for
+        only after one was too large. Raises MessageTooLarge then: that message is
+        listed, the session closed. Raises MailError, SpoolError, LeaseLost too;
+        what was fetched before is delivered.
+        """
+        uids = listing.wanted(self._session, account, cursor)
+        self._progress = Progress(cursor, uids, max(uids, default=cursor.last_uid))
+        self._deliver([], self._too_large(uids) if measure else [])
+        try:
+            self._fetch()
+        except MessageTooLarge as error:
+            if error.uid in self._progress.left:
+                self._deliver([], [Passed(error.uid, error.size, error.message)])
+            raise
+        if not self.more:
+            self._deliver([], self._not_handed_out(self._progress.left))
+        self._delivery.finish()
+
+    def _fetch(self) -> None:
+        messages = self._in_time(self._session.fetch(self._progress.left))
+        with Stream(messages, partial(delivery.write, self._maildir)) as stream:
+            for batch in _batches(stream):
+                if batch:
+                    self._deliver(batch, [])
+                else:
+                    self._lease.keep()
+
+    def _in_time(self, messages: Messages) -> Messages:
+        """`messages` until the session's time is nearly over."""
+        for message in messages:
+            yield message
+            if self._session.seconds_left() < RESERVE:
+                self.more = True
+                return
+
+    def _deliver(self, batch: Sequence[Written], passed: Sequence[Passed]) -> None:
+        cursor = self._progress.done([*(one.uid for one in batch), *(one.uid for one in passed)])
+        self.delivered += self._delivery.deliver(batch, passed, cursor)
+        self.passed += len(passed)
+
+    def _too_large(self, uids: Sequence[int]) -> list[Passed]:
+        sizes = self._session.sizes(uids)
+        reason = f"Larger than {self._limit >> 20} MiB."
+        return [Passed(uid, size, reason) for uid, size in sizes.items() if size > self._limit]
+
+    def _not_handed_out(self, left: Iterable[int]) -> list[Passed]:
+        """Those that are still there although fetching left them out; the others were removed meanwhile."""
+        return [Passed(uid, size, NOT_HANDED_OUT) for uid, size in self._session.sizes(left).items()]
+
+
+def _batches(stream: Iterable[Written | None]) -> Iterator[list[Written]]:
+    """What is written, some at a time; empty as a sign of life. What there is comes before a MailError."""
+    batch: list[Written] = []
+    begun = time.monotonic()
+    try:
+        for one in stream:
+            if one is not None:
+                batch.append(one)
+            if one is None or len(batch) >= BATCH or time.monotonic() - begun > BATCH_SECONDS:
+                yield batch
+                batch, begun = [], time.monotonic()
+    except MailError:
+        yield batch
+        raise
+    yield batch
