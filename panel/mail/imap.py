@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from imaplib import Internaldate2tuple
 from itertools import groupby
 from types import TracebackType
 from typing import Self
@@ -130,6 +131,14 @@ class ImapSession:
             return []
         answers = self._fetch_command(b"1:*", b"(UID FLAGS)")
         return sorted({uid for answer in answers if (uid := uid_of(answer)) and not SEEN.search(answer[0])})
+
+    def arrived_since(self, moment: int) -> list[int]:
+        """The UIDs that came into the folder at `moment` (UTC seconds) or later by the server's clock."""
+        if self.exists == 0:
+            return []
+        answers = self._fetch_command(b"1:*", b"(UID INTERNALDATE)")
+        dated = {uid: Internaldate2tuple(answer[0]) for answer in answers if (uid := uid_of(answer))}
+        return sorted(uid for uid, date in dated.items() if date is not None and time.mktime(date) >= moment)
 
     def sizes(self, uids: Iterable[int]) -> dict[int, int]:
         """Bytes of each message, as the server counts them. Those gone meanwhile are left out."""
