@@ -17,8 +17,7 @@ LONGEST_BLOCK = 4  # 'abcdabcdabcd' is as quickly guessed as 'abcd'
 SHORTEST_RUN = 3
 ROWS = (
     "abcdefghijklmnopqrstuvwxyz",
-    "01234567890",
-    "12345678901234567890",
+    "01234567890123456789",
     "qwertyuiopasdfghjklzxcvbnm",
     "qwertzuiopasdfghjklyxcvbnm",
     "azertyuiopqsdfghjklmwxcvbn",
@@ -76,11 +75,14 @@ def _is_repeated(text: str) -> bool:
 
 
 def _is_runs(text: str) -> bool:
-    """Whether `text` is nothing but stretches of the alphabet, of the digits or of a keyboard."""
+    """Whether `text` is nothing but stretches of the alphabet, of the digits or of a keyboard.
+
+    One or two characters at the end do not save it.
+    """
     while text:
         length = max(_run_length(text, row) for row in RUNS)
         if length < SHORTEST_RUN:
-            return False
+            return len(text) < SHORTEST_RUN
         text = text[length:]
     return True
 
