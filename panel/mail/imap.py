@@ -26,6 +26,7 @@ PROBE_SECONDS, PROBE_PATIENCE = 45.0, 15.0  # somebody looks at the page meanwhi
 FOLDERS_SHOWN = 30
 BODIES_AT_ONCE, SIZES_AT_ONCE = 100, 500  # UIDs per command: lines stay short of every server's limit
 UNDER_WAY = 2  # commands sent ahead, so that the server never waits for us
+SECURITIES = frozenset({"tls", "starttls", "none"})
 PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "CONTACTADMIN", "SERVERBUG"})  # RFC 5530
 
 EXISTS = re.compile(rb"\* ([0-9]{1,10}) EXISTS", re.IGNORECASE)
@@ -106,8 +107,9 @@ class ImapSession:
     def close(self) -> None:
         """Log out without waiting for an answer, and close. May be called twice."""
         if self._connection is not None:
-            with suppress(MailError):
-                self._connection.send(b"LOGOUT")
+            if self._connection.logged_in:
+                with suppress(MailError):
+                    self._connection.send(b"LOGOUT")
             self._connection.wire.close()
             self._connection = None
 
@@ -216,7 +218,10 @@ class ImapSession:
         yield "login", f"Logged in as {endpoint.username}."
 
     def _refuse_other_methods(self) -> None:
-        if self._endpoint.auth_method != "plain" or "\0" in self._endpoint.username:
+        endpoint = self._endpoint
+        if endpoint.security not in SECURITIES:
+            raise MailError("tls", "The kind of encryption is not known.", "Choose TLS.", permanent=True)
+        if endpoint.auth_method != "plain" or "\0" in endpoint.username:
             raise MailError(
                 "login",
                 "This way of logging in is not known here.",

@@ -45,6 +45,7 @@ class Imap:
         self._policy = policy
         self._username = username
         self._secret = secret
+        self.logged_in = False
         self._count = 0
         self._answered = 0  # bytes since the last command was completed, messages apart
         self._capabilities: frozenset[bytes] | None = None
@@ -114,6 +115,7 @@ class Imap:
             raise self._no_login("takes no password here")
         else:
             self._login()
+        self.logged_in = True
 
     def _authenticate(self, *, ahead: bool) -> None:
         message = base64.b64encode(sasl_plain(self._username, self._secret))

@@ -78,8 +78,8 @@ class Wire:
         return moved
 
     def _receive_into(self, view: memoryview) -> int:
-        self._set_timeout()
         try:
+            self._set_timeout()
             count = self._socket.recv_into(view)
         except (OSError, ValueError) as error:
             raise self.failure(error) from None
@@ -95,8 +95,8 @@ class Wire:
     def send(self, data: bytes) -> None:
         """Write all of `data`."""
         self._timed_at = float("-inf")
-        self._set_timeout()
         try:
+            self._set_timeout()
             self._socket.sendall(data)
         except (OSError, ValueError) as error:
             raise self.failure(error) from None

@@ -95,6 +95,8 @@ class DovecotServer:
         self.directory = self._own or directory
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o755)
+        (self.directory / "mail").mkdir(exist_ok=True)
+        (self.directory / "mail").chmod(0o755)  # the umask may be a private one
         self._authority = Authority(self.directory / "certificates")
         self._passwords = self.directory / "passwords"
         self._passwords.touch()
@@ -113,6 +115,7 @@ class DovecotServer:
         ]
         fresh = self._passwords.with_suffix(".new")
         fresh.write_text("\n".join([*others, f"{user}:{{SHA512.b64}}{digest}"]) + "\n")
+        fresh.chmod(0o644)  # create_app has set a private umask; Dovecot's own users must read it
         fresh.replace(self._passwords)
         self.maildir(user)
 

@@ -110,10 +110,14 @@ class ScriptedServer:
 
 
 class RogueServer(ScriptedServer):
-    """Behaves like an IMAP server and lets everybody in. `saw_login` tells whether a password was offered."""
+    """Behaves like an IMAP server and lets everybody in. `saw_login` tells whether a password was offered.
+
+    With a certificate and `tls` false it offers STARTTLS.
+    """
 
     def __init__(self, certificate: Certificate | None = None, *, tls: bool = True) -> None:
-        super().__init__(let_in, certificate, tls=tls)
+        script = let_in if tls or certificate is None else let_in_by_starttls
+        super().__init__(script, certificate, tls=tls)
 
     @property
     def saw_login(self) -> bool:
@@ -139,11 +143,27 @@ def enter(talk: Talk) -> None:
 def let_in(talk: Talk) -> None:
     """Greet, and answer OK to everything; EXAMINE shows an empty folder."""
     greet(talk)
+    serve_folder(talk)
+
+
+def serve_folder(talk: Talk) -> None:
+    """Answer OK to everything."""
     while True:
         tag, rest = talk.command()
+        if rest == b"CAPABILITY":
+            talk.send(b"* CAPABILITY %s\r\n" % PLAIN_CAPABILITIES)
         if rest.startswith(b"EXAMINE"):
             talk.send(b"* 0 EXISTS\r\n* OK [UIDVALIDITY 1] .\r\n* OK [UIDNEXT 1] .\r\n")
         talk.send(tag + b" OK done\r\n")
+
+
+def let_in_by_starttls(talk: Talk) -> None:
+    """Encrypt when asked to, then let in."""
+    greet(talk, b"IMAP4rev1 STARTTLS LOGINDISABLED")
+    tag, _ = talk.command()
+    talk.send(tag + b" OK begin\r\n")
+    talk.encrypt()
+    serve_folder(talk)
 
 
 def examine_then(answer: Callable[[Talk, bytes], None], exists: int = 1) -> Script:
@@ -226,7 +246,7 @@ def starttls_injection(talk: Talk) -> None:
     tag, _ = talk.command()
     talk.send(tag + b" OK begin\r\n* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n")
     talk.encrypt()
-    let_in(talk)
+    serve_folder(talk)
 
 
 def starttls_injection_later(talk: Talk) -> None:
@@ -237,7 +257,7 @@ def starttls_injection_later(talk: Talk) -> None:
     time.sleep(0.1)
     talk.send(b"* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n")
     talk.encrypt()
-    let_in(talk)
+    serve_folder(talk)
 
 
 def refuse_with(text: Callable[[bytes], bytes], capabilities: bytes = PLAIN_CAPABILITIES) -> Script:
