@@ -9,6 +9,9 @@ from flask import Flask
 from flask_wtf import CSRFProtect
 
 from panel import db, install
+from panel.accounts import cli as accounts_cli
+from panel.accounts import routes as accounts
+from panel.collect import cli as collect_cli
 from panel.config import ROOT, Settings
 from panel.encryption import cli as encryption_cli
 from panel.encryption import hook
@@ -60,8 +63,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(setup.blueprint)
     app.register_blueprint(sign_in.blueprint)
     app.register_blueprint(sign_in.home_blueprint)
+    app.register_blueprint(accounts.blueprint)
     app.register_blueprint(encryption.blueprint)
     app.cli.add_command(setup_cli.setup)
     app.cli.add_command(people_cli.people)
+    app.cli.add_command(accounts_cli.accounts)
     app.cli.add_command(encryption_cli.encryption)
+    app.cli.add_command(collect_cli.collect)
     return app

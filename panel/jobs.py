@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,6 +23,10 @@ from huey.api import Huey, TaskWrapper
 from huey.serializer import SignedSerializer
 
 from panel import db, install
+from panel.collect import due
+from panel.collect.round import Collector
+from panel.collect import due
+from panel.collect.round import Collector
 from panel.encryption import switch
 from panel.errors import DatabaseError, PanelError
 from panel.secret import Secret
@@ -48,7 +53,8 @@ class Jobs:
         self._huey  # noqa: B018 - opening it is all
 
     def collect(self, uuid: str) -> None:
-        """Have the worker collect the mail of account `uuid` soon."""
+        """Have the worker collect the mail of account `uuid` soon, whatever it backs off from."""
+        due.at_once(uuid)
         self._tasks["collect_account"](uuid)
 
     def sweep(self) -> None:
@@ -74,17 +80,34 @@ class Jobs:
     @cached_property
     def _tasks(self) -> dict[str, TaskWrapper]:
         """Every task by its name. Huey finds them by that name, in web and worker alike."""
-        huey, keystore = self._huey, self._services.keystore
+        collector = Collector(self._services.settings, self._services.keystore)
+        sweeping = threading.Lock()
 
         def collect_account(uuid: str) -> None:
-            log.info("would collect %s", uuid)
+            outcome = collector.collect(uuid)
+            if outcome and outcome.delivered:
+                log.info("%s: %d new messages.", outcome.address, outcome.delivered)
+            if outcome and outcome.more:
+                self.collect(uuid)
 
         def sweep() -> None:
-            switch.resume(keystore)
+            if not sweeping.acquire(blocking=False):
+                return  # one at a time: a long one must not take the threads of collecting
+            try:
+                switch.resume(collector.keystore)
+            finally:
+                sweeping.release()
 
         def tick() -> None:
-            switch.resume(keystore)
+            self.sweep()
+            collector.require_key()
+            uuids = due.accounts()
+            if self._huey.pending_count() > len(uuids):
+                return  # those of the last tick still wait
+            for uuid in uuids:
+                self.collect(uuid)
 
+        huey = self._huey
         return {
             "collect_account": huey.task(name="collect_account")(_told(collect_account)),
             "sweep": huey.task(name="sweep")(_told(sweep)),
@@ -119,6 +142,6 @@ def _told(task: Callable[..., None]) -> Callable[..., None]:
             with db.explained(), db.database.connection_context():
                 task(*ids)
         except PanelError as error:
-            log.warning("%s", error)
+            log.warning("%s: %s", " ".join((task.__name__, *ids)), error)
 
     return run

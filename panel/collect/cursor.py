@@ -68,5 +68,5 @@ def open_cursor(lease: Lease, begin: str, mark: bytes, uidvalidity: int, uidnext
 def _set_apart(account: str) -> None:
     """Take the numbers off all rows of the account; they keep their digests."""
     here = (Message.account == account) & (Message.uidvalidity != EARLIER)
-    Message.update(uidvalidity=EARLIER, uid=-Message.id).where(here).execute()
+    Message.update(uidvalidity=EARLIER, uid=Message.id).where(here).execute()
     Skipped.delete().where(Skipped.account == account).execute()  # they are met, and listed, anew

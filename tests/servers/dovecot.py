@@ -46,7 +46,7 @@ ssl_key = <{key}
 ssl_min_protocol = TLSv1.2
 passdb {{
   driver = passwd-file
-  args = username_format=%u {passwords}
+  args = username_format=%u {passwords}/%u
 }}
 userdb {{
   driver = static
@@ -99,7 +99,7 @@ class DovecotServer:
         (self.directory / "mail").chmod(0o755)  # the umask may be a private one
         self._authority = Authority(self.directory / "certificates")
         self._passwords = self.directory / "passwords"
-        self._passwords.touch()
+        self._passwords.mkdir(exist_ok=True)
         self._numbers = itertools.count(1)
         self.ca_file = self._authority.ca_file
         self.tls_port, self.starttls_port = _free_ports(2)
@@ -110,13 +110,14 @@ class DovecotServer:
     def add_user(self, user: str, password: str) -> None:
         """Make a mailbox, or give it another password. Any text will do: only its hash is written."""
         digest = base64.b64encode(hashlib.sha512(password.encode()).digest()).decode()
-        others = [
-            line for line in self._passwords.read_text().splitlines() if not line.startswith(f"{user}:")
-        ]
-        fresh = self._passwords.with_suffix(".new")
-        fresh.write_text("\n".join([*others, f"{user}:{{SHA512.b64}}{digest}"]) + "\n")
-        fresh.chmod(0o644)  # create_app has set a private umask; Dovecot's own users must read it
-        fresh.replace(self._passwords)
+        path = self._passwords / user
+        changed = path.exists()
+        fresh = self._passwords / f"{user}.new"
+        fresh.write_text(f"{user}:{{SHA512.b64}}{digest}\n")
+        os.utime(fresh, (0, next(self._numbers)))
+        fresh.replace(path)
+        if changed:
+            time.sleep(1.1)  # Dovecot looks at a file it knows once per second, at its time in seconds
         self.maildir(user)
 
     def maildir(self, user: str, folder: str = "INBOX") -> Path:

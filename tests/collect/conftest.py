@@ -1,0 +1,133 @@
+"""An install whose accounts collect from a real Dovecot."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from panel import create_app, db, install
+from panel.collect.round import Collector, Outcome
+from panel.config import ROOT, Settings
+from panel.encryption import switch
+from panel.encryption.keystore import KeyStore
+from panel.models import Account, Collection, Endpoint, Message, Skipped
+from panel.secret import Secret
+from tests import running
+from tests.running import Environ
+from tests.servers.dovecot import DovecotServer
+
+PASSWORD = "correct horse  battery"
+
+
+@dataclass(frozen=True)
+class PostOffice:
+    """One install and the mail server its accounts are on, as a test holds them."""
+
+    environ: Environ
+    settings: Settings
+    dovecot: DovecotServer
+
+    @property
+    def keystore(self) -> KeyStore:
+        return KeyStore.of(self.settings)
+
+    @property
+    def collector(self) -> Collector:
+        return Collector(self.settings, self.keystore)
+
+    def add(self, *messages: bytes, begin: str = "all", **over: Any) -> Account:
+        """An account with a mailbox of its own on the server that holds `messages`."""
+        user = over.pop("username", None) or f"u{secrets.token_hex(5)}"
+        self.dovecot.add_user(user, PASSWORD)
+        for raw in messages:
+            self.dovecot.deliver(user, raw)
+        account = Account.create(address=f"{user}@example.org", begin=begin, created_at=db.now())
+        values = {
+            "direction": "in", "protocol": "imap", "host": "localhost", "port": self.dovecot.tls_port,
+            "security": "tls", "username": user, "auth_method": "plain", "token_url": "",
+        }  # fmt: skip
+        endpoint = Endpoint(account=account, **{**values, **over})
+        endpoint.password = Secret(PASSWORD)
+        endpoint.save()
+        return account
+
+    def user(self, account: Account) -> str:
+        return str(account.address).partition("@")[0]
+
+    def deliver(self, account: Account, *messages: bytes) -> None:
+        for raw in messages:
+            self.dovecot.deliver(self.user(account), raw)
+
+    def collect(self, account: Account) -> Outcome | None:
+        return self.collector.collect(account.uuid, anyway=True)
+
+    def spool(self, account: Account) -> Path:
+        return self.settings.mail_spool / account.uuid
+
+    def mail(self, account: Account) -> list[bytes]:
+        """What lies in new/, sorted."""
+        return sorted(path.read_bytes() for path in (self.spool(account) / "new").iterdir())
+
+    def row(self, account: Account) -> Collection:
+        return Collection.get_by_id(account.uuid)
+
+    def fetched(self, account: Account) -> list[Message]:
+        return list(Message.select().where(Message.account == account))
+
+    def skipped(self, account: Account) -> list[Skipped]:
+        return list(Skipped.select().where(Skipped.account == account))
+
+    def encrypt(self) -> None:
+        switch.enable(self.keystore, switch.Actor("admin@example.org"))
+        switch.resume(self.keystore)
+
+    def sql(self, statement: str, *values: object) -> None:
+        db.database.execute_sql(statement, values)
+
+    def process(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        """`flask collect ARGUMENTS…` as a process that can be killed."""
+        return self._start(["-m", "flask", "collect", *arguments], environ)
+
+    def python(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        """A process that runs `code` on this install; `collector` is there by name."""
+        head = (
+            "import os, signal, sys\nfrom panel import create_app, db\nfrom panel.config import Settings\n"
+            "from panel.collect.round import Collector\nfrom panel.encryption.keystore import KeyStore\n"
+            "s = Settings.load()\ncreate_app(s)\ndb.database.connect()\n"
+            "collector = Collector(s, KeyStore.of(s))\n"
+        )
+        return self._start(["-c", head + code, *arguments], {})
+
+    def _start(self, arguments: list[str], environ: dict[str, str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=running.process_environ({**self.environ, **environ}),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+
+@pytest.fixture
+def post(environ: Environ, dovecot: DovecotServer) -> Iterator[PostOffice]:
+    environ["PANEL_MAIL_CA_FILE"] = str(dovecot.ca_file)
+    environ["PANEL_MAIL_PORTS"] = f"{dovecot.tls_port},{dovecot.starttls_port}"
+    settings = Settings.load(environ)
+    install.prepare(settings)
+    create_app(settings)
+    with db.database.connection_context():
+        yield PostOffice(environ, settings, dovecot)
+
+
+def letter(number: int, body: bytes = b"Hello.\r\n") -> bytes:
+    """A message unlike any other."""
+    head = f"From: a@example.com\r\nSubject: {number}\r\nMessage-ID: <{number}@example.com>\r\n\r\n"
+    return head.encode() + body
