@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import getpass
 import logging
+from dataclasses import dataclass
 
 from panel.db import now
 from panel.models.activity import Activity
 
 logger = logging.getLogger("mailkeep.activity")
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asks for a step, and from where."""
+
+    who: str | None = None  # None: the Unix user in the shell
+    address: str = ""
 
 
 def record(

@@ -7,10 +7,10 @@ from typing import Any
 import click
 from flask import current_app
 
+from panel.activity.service import Actor
 from panel.encryption import facts, residue, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
-from panel.encryption.switch import Actor
 from panel.errors import Refused
 from panel.shell import PanelGroup, ask, json_option, print_json, progress, yes_option
 

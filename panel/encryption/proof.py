@@ -12,9 +12,9 @@ import secrets
 
 from panel import db
 from panel.activity import service as activity
+from panel.activity.service import Actor
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
-from panel.encryption.switch import Actor
 from panel.errors import BadInput, Refused
 from panel.models import Encryption
 

@@ -8,11 +8,11 @@ from typing import Any
 from flask import Blueprint, current_app, flash, request, session, url_for
 from flask_login import current_user
 
+from panel.activity.service import Actor
 from panel.encryption import facts, proof, switch
 from panel.encryption.forms import EnableForm, ProofForm
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
-from panel.encryption.switch import Actor
 from panel.errors import PanelError, Refused
 from panel.web.access import allow, fresh_password_required
 from panel.web.htmx import go, page

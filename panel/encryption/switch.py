@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from panel import db
 from panel.activity import service as activity
+from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile, expand
 from panel.encryption import claim, facts, residue, state, sweep
 from panel.encryption.keystore import MARKER, KeyStore
@@ -25,14 +26,6 @@ from panel.models import Account, Encryption, Endpoint
 
 NONCE_BYTES, CODE_BYTES, RELEASE_BYTES = 8, 8, 16
 MARKER_SECONDS = 3600
-
-
-@dataclass(frozen=True)
-class Actor:
-    """Who asks for a step, and from where, for Activity."""
-
-    who: str | None = None  # None: the Unix user in the shell
-    address: str = ""
 
 
 # -- on --------------------------------------------------------------------------

@@ -1,16 +1,11 @@
-"""Times for people: how long ago, and exactly when, with the zone."""
+"""Times in templates."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from flask import Flask
 
 from panel.config import Settings
-from panel.db import now
-
-STEPS = ((86400, "day"), (3600, "hour"), (60, "minute"))
+from panel.times import ago, exact, machine
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -18,27 +13,3 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.filters["ago"] = ago
     app.jinja_env.filters["exact_time"] = lambda at: exact(at, settings.timezone)
     app.jinja_env.filters["machine_time"] = machine
-
-
-def ago(at: int | None, today: int | None = None) -> str:
-    """`at` (Unix seconds) relative to now: 'just now', '5 minutes ago', 'in 2 hours', 'never'."""
-    if at is None:
-        return "never"
-    seconds = (now() if today is None else today) - at
-    distance = abs(seconds)
-    for size, name in STEPS:
-        if distance >= size:
-            count = distance // size
-            text = f"{count} {name}{'s' if count > 1 else ''}"
-            return f"{text} ago" if seconds > 0 else f"in {text}"
-    return "just now" if seconds >= 0 else "in a moment"
-
-
-def exact(at: int, zone: ZoneInfo) -> str:
-    """`at` as 2026-11-23 20:15:04 UTC."""
-    return datetime.fromtimestamp(at, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
-
-
-def machine(at: int) -> str:
-    """`at` as HTML's datetime attribute wants it."""
-    return datetime.fromtimestamp(at, UTC).isoformat()

@@ -58,7 +58,7 @@ def test_every_truncation_and_every_added_byte_is_refused() -> None:
 def test_line_end_conversion_is_named() -> None:
     data = KeyFile.generate(INSTANCE).to_bytes()
     for damaged in (data.replace(b"\r\n", b"\n"), data.replace(b"\n", b"\r\n")):
-        with pytest.raises(NotAKeyFile, match="line ends|damaged|begin"):
+        with pytest.raises(NotAKeyFile, match=r"line ends|damaged|begin"):
             KeyFile.from_bytes(damaged)
 
 

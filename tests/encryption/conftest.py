@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from panel import create_app, db, install
+from panel.activity.service import Actor
 from panel.config import ROOT, Settings
 from panel.encryption import credential, facts, switch
 from panel.encryption.keystore import KeyStore
@@ -47,11 +48,11 @@ class House:
         return Endpoint.get_by_id(endpoint.id)
 
     def enable(self) -> None:
-        switch.enable(self.keystore, switch.Actor("admin@example.org"))
+        switch.enable(self.keystore, Actor("admin@example.org"))
         switch.resume(self.keystore)
 
     def disable(self) -> None:
-        switch.disable(self.keystore, switch.Actor(), in_shell=True)
+        switch.disable(self.keystore, Actor(), in_shell=True)
         switch.resume(self.keystore)
 
     def opened(self, endpoint: Endpoint) -> str:
@@ -62,7 +63,7 @@ class House:
         return list(db.database.execute_sql(statement, values).fetchall())
 
     def row(self, endpoint: Endpoint) -> tuple[Any, Any, int]:
-        return self.sql("SELECT clear, sealed, rev FROM endpoint WHERE id = ?", endpoint.id)[0]  # type: ignore[return-value]
+        return self.sql("SELECT clear, sealed, rev FROM endpoint WHERE id = ?", endpoint.id)[0]
 
     def files_with(self, marker: str) -> list[str]:
         """Files under the data directory that hold `marker`, read by another process."""
@@ -103,9 +104,9 @@ def in_process(house: House, code: str, *arguments: str) -> subprocess.Popen[str
     head = (
         "import sys; from pathlib import Path; from panel import create_app, db; from panel.config import Settings;"
         "from panel.encryption.keystore import KeyStore; from panel.encryption import *;"
-        "from panel.encryption import switch, sweep, facts; from panel.models import *; from panel.secret import Secret;"
+        "from panel.encryption import switch, sweep, facts; from panel.models import *; from panel.secret import Secret;from panel.activity.service import Actor;"
         "s = Settings.load({'PANEL_DATA_DIR': sys.argv[1], 'PANEL_ENV_FILE': '/dev/null'}); create_app(s);"
-        "keystore = KeyStore.of(s); db.database.connect(); actor = switch.Actor('other');\n"
+        "keystore = KeyStore.of(s); db.database.connect(); actor = Actor('other');\n"
     )
     return subprocess.Popen(
         [sys.executable, "-c", head + code, str(house.data), *arguments],

@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from panel import db
+from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
 from panel.encryption import facts, switch
@@ -20,7 +21,6 @@ from panel.encryption.state import State
 from panel.models import Account, Encryption, Session
 from panel.people import service as people
 from panel.secret import Secret
-from panel.sign_in import service as sign_in
 from tests.encryption.conftest import House, new_endpoint
 
 ENABLE = "/server/encryption/enable"
@@ -146,13 +146,13 @@ def wrong(house: House) -> None:
 
 def disabling(house: House) -> None:
     on(house)
-    switch.disable(house.keystore, switch.Actor(), in_shell=True)
+    switch.disable(house.keystore, Actor(), in_shell=True)
 
 
 FACES: dict[str, tuple[Callable[[House], object], State, list[str], list[str]]] = {
     "off": (lambda h: h.add(), State.OFF, ["1 password is", "Before you start"], ["Turn encryption off"]),
     "enabling": (
-        lambda h: (h.add(), switch.enable(h.keystore, switch.Actor())),
+        lambda h: (h.add(), switch.enable(h.keystore, Actor())),
         State.ENABLING, ["Being turned on", "0 of 1 passwords", "Go on now"], ["Generate Key File"],
     ),
     "on": (on, State.ON, ["1 of 1", "sha256sum", "can-disable-encryption.txt"], ["Generate Key File"]),

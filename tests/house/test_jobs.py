@@ -15,6 +15,7 @@ import pytest
 from flask import Flask
 
 from panel import create_app, db
+from panel.activity.service import Actor
 from panel.config import Settings
 from panel.encryption import facts, switch
 from panel.encryption.keystore import KeyStore
@@ -113,7 +114,7 @@ def test_a_killed_worker_s_work_is_taken_up_again(panel_server: PanelServer) -> 
     keystore = add_account(Settings.load(panel_server.environ), "p" * 24)
     os.kill(child(panel_server, "worker"), signal.SIGKILL)
     with db.database.connection_context():
-        switch.enable(keystore, switch.Actor("admin@example.org"))  # nobody enqueues the sweep
+        switch.enable(keystore, Actor("admin@example.org"))  # nobody enqueues the sweep
     assert state(keystore) is State.ENABLING
     wait_until(lambda: state(keystore) is State.ON, 20, f"the sweep to be finished:\n{panel_server.log}")
 

@@ -37,7 +37,7 @@ def test_a_second_start_changes_nothing(house: House) -> None:
 
 def test_a_database_newer_than_the_code_is_refused_by_name(house: House) -> None:
     house.sql("INSERT INTO schema_migration (name, applied) VALUES ('9999_future', '2030-01-01')")
-    with pytest.raises(DatabaseError, match="newer Mailkeep.*9999_future"):
+    with pytest.raises(DatabaseError, match=r"newer Mailkeep.*9999_future"):
         schema.check(db.database.obj)
     with pytest.raises(DatabaseError, match="newer"):
         schema.upgrade(db.database.obj)

@@ -20,7 +20,7 @@ def test_every_vendored_script_matches_its_recorded_hash(directory: object) -> N
     ]
     recorded = {line[0]: line[-1] for line in lines}
     found = {
-        path.name: base64.b64encode(hashlib.sha384(path.read_bytes()).digest()).decode()
-        for path in folder.glob("*.js")
+        str(path.relative_to(folder)): base64.b64encode(hashlib.sha384(path.read_bytes()).digest()).decode()
+        for path in folder.rglob("*.js")
     }
     assert found == recorded

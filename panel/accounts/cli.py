@@ -1,0 +1,194 @@
+"""`flask accounts …`: the same checks and steps as the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+from flask import current_app
+
+from panel.accounts import overview, service, trial
+from panel.accounts.overview import Line
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.encryption.keystore import KeyStore
+from panel.errors import PasswordNeeded
+from panel.mail.endpoint import Endpoint as MailServer
+from panel.secret import Secret
+from panel.shell import PanelGroup, ask, json_option, password_option, print_json, yes_option
+from panel.times import ago
+
+accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
+
+SERVER_OPTIONS = (
+    click.option("--protocol", default=None, help="imap."),
+    click.option("--host", default=None, help="Name of the mail server."),
+    click.option("--port", type=int, default=None, help="993 for tls, 143 for starttls."),
+    click.option("--security", default=None, help="tls, starttls or none (this machine only)."),
+    click.option("--username", default=None, help="The address if not given."),
+)
+
+
+def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(SERVER_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["mailkeep"].settings
+    return settings
+
+
+def _keystore() -> KeyStore:
+    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
+    return keystore
+
+
+def as_json(line: Line) -> dict[str, Any]:
+    """What `list --json` and `show --json` print for one account."""
+    names = (
+        "address", "uuid", "protocol", "host", "port", "security", "username", "paused", "password",
+        "last_success_at", "problem",
+    )  # fmt: skip
+    return {name: getattr(line, name) for name in names}
+
+
+@accounts.command()
+@click.argument("address")
+@_server_options
+@password_option()
+@click.option("--folder", default="INBOX", show_default=True)
+@click.option("--begin", default="now", show_default=True, help="now, unread or all.")
+@click.option("--interval", type=int, default=60, show_default=True, help="Seconds between two looks.")
+def add(
+    address: str, protocol: str | None, host: str | None, port: int | None, security: str | None,
+    username: str | None, password: Secret, folder: str, begin: str, interval: int,
+) -> None:  # fmt: skip
+    """Add a mail account."""
+    if host is None:
+        raise click.UsageError("Missing option '--host'.")
+    security = security or "tls"
+    default_port = 143 if security == "starttls" else 993
+    box = service.mailbox(address, folder, interval)
+    where = service.server(
+        _settings(), protocol or "imap", host, port or default_port, security, username or box.address
+    )
+    uuid = service.add(box, where, password, begin, Actor())
+    click.echo(f"{box.address} was added ({uuid}).")
+
+
+@accounts.command("list")
+@json_option
+def list_(json_: bool) -> None:
+    """List the accounts and how collecting goes."""
+    lines = overview.lines(_keystore())
+    if json_:
+        print_json([as_json(line) for line in lines])
+    for line in [] if json_ else lines:
+        click.echo(_sentence(line))
+
+
+@accounts.command()
+@click.argument("account")
+@json_option
+def show(account: str, json_: bool) -> None:
+    """Show one account."""
+    line = _line(account)
+    if json_:
+        print_json(as_json(line))
+    else:
+        click.echo(_sentence(line))
+
+
+def _line(account: str) -> Line:
+    found, _ = service.find(account)
+    line = overview.line(_keystore(), found.uuid)
+    assert line is not None  # found just now
+    return line
+
+
+def _sentence(line: Line) -> str:
+    state = "paused" if line.paused else line.problem or "fine"
+    where = f"{line.protocol} {line.host}:{line.port} {line.security} as {line.username}"
+    last = ago(line.last_success_at)
+    return f"{line.address}: {where}; password {line.password}; last collected {last}; {state}"
+
+
+@accounts.command()
+@click.argument("account")
+@click.pass_context
+def test(context: click.Context, account: str) -> None:
+    """Try the stored server and password out. Exit status 1 where that fails."""
+    found, endpoint = service.find(account)
+    credential = trial.credential_for(service.server_of(endpoint), None, found.uuid, _keystore())
+    for step in trial.run(credential, found.folder, _settings(), Actor(), found.address):
+        click.echo(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
+        if not step.ok:
+            context.exit(1)
+
+
+@accounts.command()
+@click.argument("account")
+def pause(account: str) -> None:
+    """Stop collecting for this account."""
+    service.pause(service.find(account)[0].uuid, Actor())
+
+
+@accounts.command()
+@click.argument("account")
+def resume(account: str) -> None:
+    """Collect for this account again."""
+    service.resume(service.find(account)[0].uuid, Actor())
+
+
+@accounts.command("set-password")
+@click.argument("account")
+@password_option()
+def set_password(account: str, password: Secret) -> None:
+    """Store another password for the same server."""
+    service.set_password(service.find(account)[0].uuid, password, Actor())
+
+
+@accounts.command()
+@click.argument("account")
+@_server_options
+@password_option(required=False)
+@click.option("--address", default=None)
+@click.option("--folder", default=None)
+@click.option("--interval", type=int, default=None)
+def edit(
+    account: str, protocol: str | None, host: str | None, port: int | None, security: str | None,
+    username: str | None, password: Secret | None, address: str | None, folder: str | None,
+    interval: int | None,
+) -> None:  # fmt: skip
+    """Change an account; what is not given stays. A changed server needs --password-file."""
+    found, endpoint = service.find(account)
+    box = service.mailbox(address or found.address, folder or found.folder, interval or found.interval)
+    given = {"protocol": protocol, "host": host, "port": port, "security": security, "username": username}
+    where = _changed(service.server_of(endpoint), {k: v for k, v in given.items() if v is not None})
+    if where is not None and password is None:
+        raise PasswordNeeded(
+            "The server settings can change only together with the password.", "Add --password-file."
+        )
+    service.edit(found.uuid, box, where, password, None, Actor())
+
+
+def _changed(stored: MailServer, given: dict[str, Any]) -> MailServer | None:
+    if not given:
+        return None
+    names = ("protocol", "host", "port", "security", "username")
+    values = {name: getattr(stored, name) for name in names} | given
+    return service.server(_settings(), **values)
+
+
+@accounts.command()
+@click.argument("account")
+@yes_option
+def remove(account: str, yes: bool) -> None:
+    """Forget an account and its password. Delivered mail stays."""
+    found, _ = service.find(account)
+    ask(f"Forget {found.address} and its password?", yes)
+    service.remove(found.uuid, Actor())
+    click.echo(f"{found.address} was removed. Delivered mail stays in {_settings().mail_spool / found.uuid}.")

@@ -1,0 +1,90 @@
+"""The list of accounts, with what the last real collection found. Needs no key: nothing is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from peewee import JOIN, fn
+
+from panel.encryption import facts
+from panel.encryption.keystore import KeyStore
+from panel.models import Account, Collection, Endpoint, Skipped
+
+
+@dataclass(frozen=True)
+class Line:
+    """One account as the list and `accounts list --json` show it."""
+
+    uuid: str
+    address: str
+    protocol: str
+    host: str
+    port: int
+    security: str
+    username: str
+    folder: str
+    interval: int
+    paused: bool
+    password: str  # clear, sealed, unreadable, none
+    last_success_at: int | None
+    problem: str | None
+    hint: str | None
+    next_try_at: int | None
+    skipped: int
+
+
+def lines(keystore: KeyStore) -> list[Line]:
+    """All accounts, by address."""
+    status = facts.look(keystore)
+    unreadable = {failure.account for failure in status.failures}
+    query = (
+        Endpoint.select(Endpoint, Account, Collection)
+        .join(Account)
+        .join(Collection, JOIN.LEFT_OUTER, on=(Collection.account == Account.uuid), attr="progress")
+        .where(Endpoint.direction == "in")
+        .order_by(Account.address)
+    )
+    skipped = _skipped()
+    return [_line(e, status.state.no_key, unreadable, skipped.get(e.account.uuid, 0)) for e in query]
+
+
+def _skipped() -> dict[str, int]:
+    """How many messages were skipped, by account."""
+    query = Skipped.select(Skipped.account, fn.count(Skipped.id)).group_by(Skipped.account).tuples()
+    return dict(cast(Iterable[tuple[str, int]], query))
+
+
+def line(keystore: KeyStore, uuid: str) -> Line | None:
+    """One of them, or None."""
+    return next((each for each in lines(keystore) if each.uuid == uuid), None)
+
+
+def _line(endpoint: Endpoint, no_key: bool, unreadable: set[str], skipped: int) -> Line:
+    account = endpoint.account
+    progress = getattr(account, "progress", None)
+    return Line(
+        uuid=account.uuid,
+        address=account.address,
+        protocol=endpoint.protocol,
+        host=endpoint.host,
+        port=endpoint.port,
+        security=endpoint.security,
+        username=endpoint.username,
+        folder=account.folder,
+        interval=account.interval,
+        paused=account.paused_at is not None,
+        password=_password(endpoint, no_key or account.uuid in unreadable),
+        last_success_at=progress.last_success_at if progress else None,
+        problem=progress.problem if progress else None,
+        hint=progress.hint if progress else None,
+        next_try_at=progress.next_due_at or None if progress else None,
+        skipped=skipped,
+    )
+
+
+def _password(endpoint: Endpoint, unreadable: bool) -> str:
+    if endpoint.sealed is not None:
+        return "unreadable" if unreadable else "sealed"
+    return "clear" if endpoint.clear is not None else "none"

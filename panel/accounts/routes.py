@@ -1,0 +1,243 @@
+"""Mail accounts in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    flash,
+    render_template,
+    request,
+    stream_template,
+    stream_with_context,
+    url_for,
+)  # fmt: skip
+from flask_login import current_user
+
+from panel.accounts import overview, service, trial
+from panel.accounts.forms import EditForm, NewForm, ServerForm
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.encryption import facts
+from panel.encryption.keystore import KeyStore
+from panel.errors import BadInput, PanelError
+from panel.mail.endpoint import Endpoint as MailServer
+from panel.mail.imap import Step
+from panel.models import Endpoint, Skipped
+from panel.secret import Secret
+from panel.web.access import allow, fresh_password_required
+from panel.web.htmx import go, is_htmx, page
+
+blueprint = Blueprint("accounts", __name__, url_prefix="/accounts")
+allow(blueprint, read={"admin"}, write={"admin"})
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["mailkeep"].settings
+    return settings
+
+
+def _keystore() -> KeyStore:
+    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
+    return keystore
+
+
+def _actor() -> Actor:
+    return Actor(current_user.email, request.remote_addr or "")
+
+
+def _collect_soon(uuid: str) -> None:
+    current_app.extensions["mailkeep.jobs"].collect(uuid)
+
+
+@blueprint.get("")
+def show() -> Any:
+    """The list: is mail coming in, and what is wrong where it is not."""
+    return page("accounts/list.html", fragment="accounts/_list.html", lines=overview.lines(_keystore()))
+
+
+# -- adding and changing ---------------------------------------------------------
+
+
+@blueprint.get("/new")
+def new() -> Any:
+    """An empty form."""
+    return page("accounts/new.html", form=NewForm(formdata=None))
+
+
+@blueprint.post("/new")
+@fresh_password_required
+def add() -> Any:
+    """Store a new account and have its mail collected."""
+    form = NewForm()
+    if not form.validate_on_submit():
+        return page("accounts/new.html", status=422, form=form)
+    try:
+        box = service.mailbox(form.address.data, form.folder.data, form.interval.data)
+        password = _password(form)
+        if password is None:
+            raise BadInput("The password is empty.", "Enter the mailbox's password.", field="password")
+        uuid = service.add(box, _server(form), password, form.begin.data, _actor())
+    except PanelError as error:
+        return page("accounts/new.html", status=error.status, form=form, problem=_on_field(form, error))
+    _collect_soon(uuid)
+    flash(f"{box.address} was added. Its mail is being collected.", "good")
+    return go(url_for(".show"))
+
+
+@blueprint.get("/<uuid>")
+def edit(uuid: str) -> Any:
+    """An account's settings, without its password; and its health."""
+    account, endpoint = service.find(uuid)
+    form = EditForm(formdata=None, data=_stored(uuid, endpoint, account))
+    return _edit_page(uuid, form)
+
+
+@blueprint.post("/<uuid>")
+@fresh_password_required
+def change(uuid: str) -> Any:
+    """Store what was changed."""
+    form = EditForm()
+    if not form.validate_on_submit():
+        return _edit_page(uuid, form, 422)
+    try:
+        box = service.mailbox(form.address.data, form.folder.data, form.interval.data)
+        rev = int(form.rev.data) if (form.rev.data or "").isdigit() else None
+        service.edit(uuid, box, _server(form), _password(form), rev, _actor())
+    except PanelError as error:
+        return _edit_page(uuid, form, error.status, _on_field(form, error))
+    _collect_soon(uuid)
+    flash(f"{box.address} was changed.", "good")
+    return go(url_for(".show"))
+
+
+def _stored(uuid: str, endpoint: Endpoint, account: Any) -> dict[str, Any]:
+    """What the form begins with: not the server, where its record does not open and it may be forged."""
+    values = {"address": account.address, "folder": account.folder, "interval": account.interval}
+    values |= {"account": uuid, "rev": endpoint.rev, "protocol": endpoint.protocol}
+    if not _is_forged(uuid):
+        names = ("host", "port", "security", "username")
+        values |= {name: getattr(endpoint, name) for name in names}
+    else:
+        values |= {"port": None, "security": None}
+    return values
+
+
+def _is_forged(uuid: str) -> bool:
+    line = overview.line(_keystore(), uuid)
+    return line is not None and line.password == "unreadable" and not _key_is_away()  # noqa: S105
+
+
+def _key_is_away() -> bool:
+    return facts.look(_keystore()).state.no_key
+
+
+def _edit_page(uuid: str, form: EditForm, status: int = 200, problem: PanelError | None = None) -> Response:
+    line = overview.line(_keystore(), uuid)
+    if line is None:
+        service.find(uuid)  # raises NotFound
+    skipped = Skipped.select().where(Skipped.account == uuid).order_by(Skipped.at.desc()).limit(100)
+    return page(
+        "accounts/edit.html",
+        status=status,
+        form=form,
+        problem=problem,
+        line=line,
+        forged=_is_forged(uuid),
+        skipped=list(skipped),
+    )
+
+
+def _server(form: ServerForm) -> MailServer:
+    f = form
+    return service.server(_settings(), f.protocol.data, f.host.data, f.port.data, f.security.data, f.user)
+
+
+def _password(form: ServerForm) -> Secret | None:
+    return Secret(form.password.data) if form.password.data else None
+
+
+def _on_field(form: ServerForm, error: PanelError) -> PanelError | None:
+    """Put the error beside the field that it is about; the error itself where there is none."""
+    field = getattr(form, getattr(error, "field", None) or "", None)
+    if field is None:
+        return error
+    field.errors = [str(error)]
+    return None
+
+
+# -- pausing and removing ------------------------------------------------------------
+
+
+@blueprint.post("/<uuid>/pause")
+def pause(uuid: str) -> Any:
+    """Stop collecting for a while."""
+    service.pause(uuid, _actor())
+    return go(url_for(".show"))
+
+
+@blueprint.post("/<uuid>/resume")
+def resume(uuid: str) -> Any:
+    """Collect again."""
+    service.resume(uuid, _actor())
+    _collect_soon(uuid)
+    return go(url_for(".show"))
+
+
+@blueprint.get("/<uuid>/remove")
+def ask_remove(uuid: str) -> Any:
+    """Ask before an account goes."""
+    account, _ = service.find(uuid)
+    return page("accounts/remove.html", account=account, spool=_settings().mail_spool / account.uuid)
+
+
+@blueprint.post("/<uuid>/remove")
+@fresh_password_required
+def remove(uuid: str) -> Any:
+    """Forget the account and its password."""
+    account, _ = service.find(uuid)
+    service.remove(uuid, _actor())
+    flash(f"{account.address} was removed. Mail that was delivered stays.", "good")
+    return go(url_for(".show"))
+
+
+# -- the live test -------------------------------------------------------------------
+
+
+@blueprint.post("/test")
+@fresh_password_required
+def test() -> Any:
+    """Try the typed server out: steps as they happen, by htmx as events, else as a page that grows."""
+    form = ServerForm()
+    try:
+        if not form.validate_on_submit():
+            raise BadInput(next(iter(form.errors.values()))[0], "Fill it in, then test again.")
+        uuid = form.account.data or None
+        found = trial.credential_for(_server(form), _password(form), uuid, _keystore())
+        steps = trial.run(found, form.folder.data or "INBOX", _settings(), _actor(), form.address.data)
+    except PanelError as error:
+        return page("accounts/test.html", fragment="errors/_error.html", status=error.status,
+                    message=error.message, hint=error.hint, steps=[])  # fmt: skip
+    if is_htmx():
+        return Response(stream_with_context(_events(steps)), mimetype="text/event-stream")
+    return Response(
+        stream_template("accounts/test.html", steps=steps, address=form.address.data), mimetype="text/html"
+    )
+
+
+def _events(steps: Iterator[Step]) -> Iterator[str]:
+    """Server-sent events, each with the list of all steps so far."""
+    done: list[Step] = []
+    yield _event(render_template("accounts/_steps.html", steps=done, running=True))
+    for step in steps:
+        done.append(step)
+        running = step.ok and step.name != "folder"
+        yield _event(render_template("accounts/_steps.html", steps=done, running=running))
+
+
+def _event(html: str) -> str:
+    return "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"

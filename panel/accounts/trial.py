@@ -1,0 +1,53 @@
+"""Trying out a mail server before it is saved, in the request that asks: each step as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from panel import db
+from panel.accounts import service
+from panel.activity import service as activity
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.encryption import credential
+from panel.encryption.credential import Credential
+from panel.encryption.keystore import KeyStore
+from panel.errors import PasswordNeeded, Throttled
+from panel.mail import imap
+from panel.mail.endpoint import Endpoint as MailServer
+from panel.mail.imap import Step
+from panel.mail.policy import Policy
+from panel.models import Activity
+from panel.secret import Secret
+
+TRIED = "connection tested"
+PER_HOUR = 60  # of the whole install: a test connects wherever it is told
+
+
+def credential_for(
+    where: MailServer, password: Secret | None, uuid: str | None, keystore: KeyStore
+) -> Credential:
+    """What to log in with: the typed password, or the stored one for exactly the stored server.
+
+    Raises PasswordNeeded where neither fits, CannotOpen where the stored one does not open.
+    """
+    if password is not None:
+        return Credential(where, password)
+    if uuid is not None:
+        _, endpoint = service.find(uuid)
+        if service.same_server(endpoint, where):
+            return credential.open_for(endpoint, keystore)
+        raise PasswordNeeded(
+            "The stored password is only ever shown to the stored server.",
+            "Enter the password to test another one.",
+        )
+    raise PasswordNeeded("The password is empty.", "Enter the mailbox's password.")
+
+
+def run(found: Credential, folder: str, settings: Settings, actor: Actor, subject: str) -> Iterator[Step]:
+    """Begin a test: its steps as they happen. Raises Throttled before the first one after too many."""
+    recent = Activity.select().where((Activity.what == TRIED) & (Activity.at > db.now() - 3600)).count()
+    if recent >= PER_HOUR:
+        raise Throttled(f"There were {recent} tests within an hour.", "Wait some minutes, then try again.")
+    activity.record(TRIED, subject, who=actor.who, address=actor.address)
+    return imap.probe(found.server, found.secret, folder, Policy.of(settings))
