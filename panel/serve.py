@@ -65,6 +65,7 @@ def serve(settings: Settings) -> bool:
 
     Raises DataDirError, DatabaseError, SettingsError or ServeError before anything is started.
     """
+    log.info("Starting Mailkeep on the data directory %s.", settings.data_dir)
     install.prepare(settings)
     with _only_one(settings):
         require_free_port(settings.bind_host, settings.bind_port)
@@ -110,6 +111,9 @@ def worker(settings: Settings, ready_fd: int) -> None:
     """The worker, until SIGTERM."""
     jobs: Jobs = create_app(settings).extensions["mailkeep.jobs"]
     jobs.work(partial(_say_ready, ready_fd))
+    # Threads whose time ran out end with the process: each of their steps may be the last.
+    logging.shutdown()
+    os._exit(0)
 
 
 def require_free_port(host: str, port: int) -> None:

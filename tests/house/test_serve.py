@@ -13,7 +13,7 @@ import pytest
 
 from panel.config import ROOT
 from tests.house.processes import alive, child, children, descendants
-from tests.running import Environ, PanelServer, free_port, process_environ, wait_until
+from tests.running import Environ, PanelServer, environ_for, free_port, process_environ, wait_until
 
 
 def second_server(environ: Environ, tmp_path: Path, **over: str) -> PanelServer:
@@ -27,6 +27,34 @@ def test_it_stops_cleanly_when_asked(panel_server: PanelServer, signum: signal.S
     assert panel_server.stop(signum) == 0
     assert not any(alive(pid) for pid in started)
     assert "Traceback" not in panel_server.log
+
+
+def test_a_stop_says_what_it_waits_for_and_a_second_one_ends_that(panel_server: PanelServer) -> None:
+    started = descendants(panel_server.pid)
+    os.kill(child(panel_server, "worker"), signal.SIGSTOP)  # it will not hear of it
+    os.kill(panel_server.pid, signal.SIGINT)
+    panel_server.wait_for("Stopping; waiting until the worker process has finished its work")
+    assert panel_server.stop(signal.SIGINT) == 1
+    assert not any(alive(pid) for pid in started)
+
+
+def test_a_first_start_that_fails_ends_everything_and_says_why(tmp_path: Path) -> None:
+    script = (
+        "from panel.children import Child, run; from panel.shell import exit_on_error\n"
+        "with exit_on_error(): run([Child('nonsense')], print)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=process_environ(environ_for(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 3
+    assert "usage: python -m panel.serve" in done.stderr  # what the child said
+    assert "The nonsense process did not start (exit status 1). The lines above say why." in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_it_starts_again_on_what_it_left(panel_server: PanelServer) -> None:
