@@ -25,8 +25,6 @@ from huey.serializer import SignedSerializer
 from panel import db, install
 from panel.collect import due
 from panel.collect.round import Collector
-from panel.collect import due
-from panel.collect.round import Collector
 from panel.encryption import switch
 from panel.errors import DatabaseError, PanelError
 from panel.secret import Secret
@@ -105,7 +103,7 @@ class Jobs:
             if self._huey.pending_count() > len(uuids):
                 return  # those of the last tick still wait
             for uuid in uuids:
-                self.collect(uuid)
+                self._tasks["collect_account"](uuid)
 
         huey = self._huey
         return {

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from panel import create_app, db, install
+from panel.activity.service import Actor
 from panel.collect.round import Collector, Outcome
+from panel.activity.service import Actor
 from panel.config import ROOT, Settings
 from panel.encryption import switch
 from panel.encryption.keystore import KeyStore
@@ -65,8 +67,10 @@ class PostOffice:
         for raw in messages:
             self.dovecot.deliver(self.user(account), raw)
 
-    def collect(self, account: Account) -> Outcome | None:
-        return self.collector.collect(account.uuid, anyway=True)
+    def collect(self, account: Account) -> Outcome:
+        outcome = self.collector.collect(account.uuid, anyway=True)
+        assert outcome is not None, "somebody else collects it"
+        return outcome
 
     def spool(self, account: Account) -> Path:
         return self.settings.mail_spool / account.uuid
@@ -85,7 +89,7 @@ class PostOffice:
         return list(Skipped.select().where(Skipped.account == account))
 
     def encrypt(self) -> None:
-        switch.enable(self.keystore, switch.Actor("admin@example.org"))
+        switch.enable(self.keystore, Actor("admin@example.org"))
         switch.resume(self.keystore)
 
     def sql(self, statement: str, *values: object) -> None:
