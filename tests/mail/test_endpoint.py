@@ -36,7 +36,8 @@ def test_what_is_typed_becomes_one_spelling(typed: str, host: str) -> None:
     [
         "", " ", ".", "a..b", "-a.example", "a-.example", "a b.example", "a\0b", "☃.example",
         "a" * 64 + ".de", ".".join(["abcdefgh"] * 29), "imap.example.com:993", "imaps://imap.example.com",
-        "me@example.com", "fe80::1%eth0", "127.1", "0x7f.1", "2130706433", "0177.0.0.1", "1.2.3.4.5", "example.0x",
+        "me@example.com", "fe80::1%eth0", "127.1", "0x7f.1", "2130706433", "0177.0.0.1", "1.2.3.4.5",
+        "example.0x",
     ],
 )  # fmt: skip
 def test_what_can_be_no_server_is_refused_at_its_field(typed: str) -> None:

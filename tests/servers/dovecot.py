@@ -40,6 +40,7 @@ default_process_limit = 500
 auth_mechanisms = plain login
 auth_failure_delay = 0
 auth_username_chars =
+auth_username_format = %u
 ssl = required
 ssl_cert = <{chain}
 ssl_key = <{key}
