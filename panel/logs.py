@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
+import threading
 import traceback
 from datetime import UTC, datetime
-from types import TracebackType
+from typing import Any
 
 from panel.errors import PanelError
 
@@ -20,8 +22,6 @@ SPEAKING = (PanelError, OSError, ImportError, AttributeError, NameError, TypeErr
 # Chatter of libraries; their warnings and errors are kept.
 QUIET = ("huey", "_granian", "werkzeug", "imapclient")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 class PanelHandler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -40,6 +40,18 @@ def configure(log_format: str, level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def catch_all() -> None:
+    """Have what nobody catches, in any thread, end in the log instead of in Python's own traceback."""
+    sys.excepthook = lambda kind, error, trace: _uncaught((kind, error, trace))
+    threading.excepthook = lambda found: _uncaught((found.exc_type, found.exc_value, found.exc_traceback))
+
+
+def _uncaught(found: Any) -> None:
+    if issubclass(found[0], KeyboardInterrupt):
+        return
+    logging.getLogger(__name__).critical("An error that nobody expected:", exc_info=found)
 
 
 class TextFormatter(logging.Formatter):

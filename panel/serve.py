@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> None:
     with exit_on_error():
         settings = Settings.load()
         logs.configure(settings.log_format)
+        logs.catch_all()
         process.harden()
         match arguments:
             case []:
@@ -83,7 +84,7 @@ def web(settings: Settings, ready_fd: int) -> None:
     """The web server, until SIGTERM."""
     server = Granian(
         "panel:create_app",
-        address=settings.bind_host,
+        address=resolve(settings.bind_host, settings.bind_port)[1][0],  # it takes no names
         port=settings.bind_port,
         interface=Interfaces.WSGI,
         workers=WEB_PROCESSES,
@@ -118,18 +119,27 @@ def worker(settings: Settings, ready_fd: int) -> None:
 
 def require_free_port(host: str, port: int) -> None:
     """Raise SettingsError, saying which and why, where the panel cannot listen on `host` and `port`."""
+    family, address = resolve(host, port)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen()
-    except socket.gaierror:
-        raise SettingsError(f"PANEL_BIND names {host!r}, which is no address of this machine.") from None
     except OSError as error:
         raise _cannot_listen(host, port, error) from None
+
+
+def resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """The address to listen on, by number. Raises SettingsError where `host` is the name of none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        raise SettingsError(
+            f"PANEL_BIND names {host!r}, which is no address of this machine.",
+            "Set it to an address and a port, for example 127.0.0.1:8000.",
+        ) from None
+    family, _, _, _, address = found[0]
+    return family, (str(address[0]), port)
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> SettingsError:

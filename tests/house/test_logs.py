@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from panel import logs
+from panel.config import ROOT
 from panel.errors import DatabaseError
 
 
@@ -88,3 +90,18 @@ def test_the_chatter_of_libraries_is_left_out(log: Log) -> None:
     logging.getLogger("huey").error("Task failed")
     assert "Task failed" in log.text
     assert "Shutting down" not in log.text
+
+
+def test_what_nobody_catches_is_told_the_same_way() -> None:
+    script = (
+        "import sys, threading; from panel import logs; logs.configure('text'); logs.catch_all()\n"
+        "def fail(text): raise ValueError(text)\n"
+        "thread = threading.Thread(target=fail, args=sys.argv[1:]); thread.start(); thread.join()\n"
+        "fail(sys.argv[1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, MARKER], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("ValueError (text withheld)") == 2
+    assert MARKER not in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -106,6 +107,28 @@ def test_a_hardened_process_cannot_be_read_by_its_neighbours() -> None:
     script = "import ctypes; from panel.process import harden; harden(); print(ctypes.CDLL(None).prctl(3))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "0\n", done.stderr  # PR_GET_DUMPABLE
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+HOSTS = ["localhost", "0.0.0.0", *(["[::1]"] if has_ipv6() else [])]  # noqa: S104
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_it_listens_on_names_and_on_addresses_of_both_kinds(
+    environ: Environ, tmp_path: Path, host: str
+) -> None:
+    server = second_server(environ, tmp_path, PANEL_BIND=f"{host}:{free_port()}")
+    server.start()
+    assert f"Mailkeep answers on http://{server.environ['PANEL_BIND']}/" in server.log
+    assert server.stop() == 0
 
 
 def test_two_starts_at_once_leave_one_server(environ: Environ, tmp_path: Path) -> None:
