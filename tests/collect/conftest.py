@@ -15,7 +15,6 @@ import pytest
 from panel import create_app, db, install
 from panel.activity.service import Actor
 from panel.collect.round import Collector, Outcome
-from panel.activity.service import Actor
 from panel.config import ROOT, Settings
 from panel.encryption import switch
 from panel.encryption.keystore import KeyStore

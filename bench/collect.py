@@ -1,0 +1,232 @@
+"""How long does collecting a full mailbox take, beside mbsync and fetchmail?
+
+5,000 messages (about 174 MB) from a real Dovecot over TLS into a Maildir, fsync
+on, each program in turn and several times in one run; medians and ratios are
+printed and written to bench/results/collect.json. fetchmail is run once: it is slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from panel import create_app, db, install
+from panel.config import ROOT, Settings
+from panel.models import Account, Endpoint
+from panel.secret import Secret
+from tests.running import process_environ
+from tests.servers.dovecot import DovecotServer
+
+USER, PASSWORD = "bench", "correct horse battery staple"
+SIZES = (2_000, 4_000, 8_000, 20_000, 140_000)  # in turn: 34.8 kB on average, as in a mixed mailbox
+RESULTS = ROOT / "bench/results/collect.json"
+
+MBSYNC = """
+FSync yes
+IMAPAccount bench
+Host localhost
+Port {port}
+User {user}
+Pass "{password}"
+SSLType IMAPS
+CertificateFile {ca_file}
+
+IMAPStore far
+Account bench
+
+MaildirStore near
+Inbox {maildir}
+
+Channel bench
+Far :far:
+Near :near:
+Patterns INBOX
+Sync Pull New
+Create Near
+SyncState *
+"""
+
+FETCHMAIL = """
+poll localhost protocol IMAP port {port}
+  user "{user}" password "{password}"
+  options ssl sslcertck sslcertfile "{ca_file}" fetchall keep no rewrite
+  mda "{mda}"
+"""
+
+
+class Run:
+    """One program collecting the whole mailbox into an empty place of its own."""
+
+    def __init__(self, server: DovecotServer, directory: Path) -> None:
+        self.server = server
+        self.directory = directory
+        self.maildir = directory / "maildir"
+
+    def mailkeep(self) -> float:
+        """`flask collect --once`, start of the process included."""
+        environ = {
+            "PANEL_DATA_DIR": str(self.directory / "data"),
+            "PANEL_ENV_FILE": "/dev/null",
+            "PANEL_MAIL_CA_FILE": str(self.server.ca_file),
+            "PANEL_MAIL_PORTS": str(self.server.tls_port),
+        }
+        settings = Settings.load(environ)
+        install.prepare(settings)
+        create_app(settings)
+        with db.database.connection_context():
+            self.maildir = settings.mail_spool / _add_account(self.server.tls_port)
+        return _timed([sys.executable, "-m", "flask", "collect", "--once"], process_environ(environ))
+
+    def mbsync(self) -> float:
+        """mbsync (isync), FSync yes."""
+        configuration = self._configuration("mbsyncrc", MBSYNC)
+        for name in ("new", "cur", "tmp"):
+            (self.maildir / name).mkdir(parents=True)
+        return _timed(["mbsync", "-q", "-c", str(configuration), "bench"], self._environ())
+
+    def fetchmail(self) -> float:
+        """fetchmail, each message to a delivery agent that fsyncs, as it wants it."""
+        agent = self.directory / "deliver"
+        agent.write_text(f'#!/bin/sh\nset -e\nf="{self.maildir}/new/$$"\ncat >"$f"\nsync "$f"\n')
+        agent.chmod(0o700)
+        (self.maildir / "new").mkdir(parents=True)
+        configuration = self._configuration("fetchmailrc", FETCHMAIL)
+        return _timed(["fetchmail", "-s", "-f", str(configuration)], self._environ())
+
+    def _configuration(self, name: str, template: str) -> Path:
+        path = self.directory / name
+        text = template.format(
+            port=self.server.tls_port,
+            user=USER,
+            password=PASSWORD,
+            ca_file=self.server.ca_file,
+            maildir=self.maildir,
+            mda=self.directory / "deliver",
+        )
+        path.write_text(text)
+        path.chmod(0o600)
+        return path
+
+    def _environ(self) -> dict[str, str]:
+        home = str(self.directory)
+        return {**os.environ, "HOME": home, "FETCHMAILHOME": home}
+
+    def collected(self) -> int:
+        """Messages in the Maildir."""
+        return sum(1 for name in ("new", "cur") for _ in (self.maildir / name).glob("*"))
+
+
+PROGRAMS: dict[str, Callable[[Run], float]] = {
+    "Mailkeep": Run.mailkeep,
+    "mbsync": Run.mbsync,
+    "fetchmail": Run.fetchmail,
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table and write the results. Ends with an error where a program missed a message."""
+    parser = argparse.ArgumentParser(prog="script/bench collect")
+    parser.add_argument("--messages", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--programs", default=",".join(PROGRAMS), help="which to run")
+    options = parser.parse_args(arguments)
+    directory = Path(tempfile.mkdtemp(prefix="bench-collect-"))
+    server = DovecotServer(directory / "dovecot")
+    try:
+        print(f"filling a mailbox with {options.messages} messages …", flush=True)
+        octets = _fill(server, options.messages)
+        names = [name for name in options.programs.split(",") if name == "Mailkeep" or _installed(name)]
+        times = _measure(server, directory, names, options)
+    finally:
+        server.stop()
+        shutil.rmtree(directory)
+    _report(times, options.messages, octets)
+
+
+def _measure(
+    server: DovecotServer, directory: Path, names: list[str], options: argparse.Namespace
+) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(options.rounds + 1):  # the first one warms Dovecot's caches and is not counted
+        for name in names:
+            if name == "fetchmail" and number != 1:
+                continue
+            seconds = _one(server, directory / f"{name}{number}", name, options.messages)
+            print(f"  {name}: {seconds:.2f} s{'' if number else ' (not counted)'}", flush=True)
+            if number:
+                times[name].append(seconds)
+    return times
+
+
+def _one(server: DovecotServer, directory: Path, name: str, messages: int) -> float:
+    directory.mkdir()
+    run = Run(server, directory)
+    seconds = PROGRAMS[name](run)
+    if run.collected() != messages:
+        raise SystemExit(f"{name} collected {run.collected()} of {messages} messages.")
+    shutil.rmtree(directory)
+    os.sync()  # nobody pays for what another one left to write
+    return seconds
+
+
+def _fill(server: DovecotServer, messages: int) -> int:
+    server.add_user(USER, PASSWORD)
+    for number in range(messages):
+        server.fill(USER, 1, SIZES[number % len(SIZES)])
+    return sum(path.stat().st_size for path in (server.maildir(USER) / "new").iterdir())
+
+
+def _add_account(port: int) -> str:
+    account = Account.create(address="bench@example.org", begin="all", created_at=db.now())
+    endpoint = Endpoint(
+        account=account,
+        direction="in",
+        protocol="imap",
+        host="localhost",
+        port=port,
+        security="tls",
+        username=USER,
+        auth_method="plain",
+        token_url="",
+    )
+    endpoint.password = Secret(PASSWORD)
+    endpoint.save()
+    return str(account.uuid)
+
+
+def _timed(command: list[str], environ: dict[str, str]) -> float:
+    began = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise SystemExit(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+    return seconds
+
+
+def _installed(name: str) -> bool:
+    if shutil.which(name):
+        return True
+    print(f"{name} is not installed; left out")
+    return False
+
+
+def _report(times: dict[str, list[float]], messages: int, octets: int) -> None:
+    medians = {name: statistics.median(values) for name, values in times.items() if values}
+    own = medians["Mailkeep"]
+    print(f"\n{messages} messages, {octets / 1e6:.0f} MB, over TLS, fsync on; medians\n")
+    print(f"  {'':12}{'seconds':>10}{'of Mailkeep':>14}{'messages/s':>13}")
+    for name, seconds in medians.items():
+        print(f"  {name:12}{seconds:10.2f}{seconds / own:13.2f}×{messages / seconds:13.0f}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    content = {"messages": messages, "bytes": octets, "seconds": times, "medians": medians}
+    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"\nwritten to {RESULTS.relative_to(ROOT)}")
