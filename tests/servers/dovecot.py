@@ -96,11 +96,11 @@ class DovecotServer:
         self.directory = self._own or directory
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o755)
-        (self.directory / "mail").mkdir(exist_ok=True)
-        (self.directory / "mail").chmod(0o755)  # the umask may be a private one
         self._authority = Authority(self.directory / "certificates")
         self._passwords = self.directory / "passwords"
-        self._passwords.mkdir(exist_ok=True)
+        for open_to_others in (self.directory / "mail", self._passwords):
+            open_to_others.mkdir(exist_ok=True)
+            open_to_others.chmod(0o755)  # the umask is a private one once create_app was called
         self._numbers = itertools.count(1)
         self.ca_file = self._authority.ca_file
         self.tls_port, self.starttls_port = _free_ports(2)
@@ -115,6 +115,7 @@ class DovecotServer:
         changed = path.exists()
         fresh = self._passwords / f"{user}.new"
         fresh.write_text(f"{user}:{{SHA512.b64}}{digest}\n")
+        fresh.chmod(0o644)
         os.utime(fresh, (0, next(self._numbers)))
         fresh.replace(path)
         if changed:
