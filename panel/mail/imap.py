@@ -8,33 +8,22 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from imaplib import Internaldate2tuple
-from itertools import groupby
 from types import TracebackType
 from typing import Self
 
-from imapclient import imap_utf7
-
 from panel.errors import MailError
-from panel.mail import addresses, connect
+from panel.mail import imap_folders
 from panel.mail.endpoint import Endpoint
-from panel.mail.imap_protocol import Answer, Imap, ServerRefused, body_of, quoted, uid_of
+from panel.mail.imap_protocol import Imap, ServerRefused
+from panel.mail.imap_way_in import WayIn
+from panel.mail.imap_words import Answer, body_of, date_of, uid_of, uid_sets
 from panel.mail.policy import Policy
 from panel.secret import Secret
 
 PROBE_SECONDS, PROBE_PATIENCE = 45.0, 15.0  # somebody looks at the page meanwhile
-FOLDERS_SHOWN = 30
 BODIES_AT_ONCE, SIZES_AT_ONCE = 100, 500  # UIDs per command: lines stay short of every server's limit
 UNDER_WAY = 2  # commands sent ahead, so that the server never waits for us
-SECURITIES = frozenset({"tls", "starttls", "none"})
-PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "CONTACTADMIN", "SERVERBUG"})  # RFC 5530
 
-EXISTS = re.compile(rb"\* ([0-9]{1,10}) EXISTS", re.IGNORECASE)
-UIDVALIDITY = re.compile(rb"\[UIDVALIDITY ([0-9]{1,10})\]", re.IGNORECASE)
-UIDNEXT = re.compile(rb"\[UIDNEXT ([0-9]{1,10})\]", re.IGNORECASE)
-LIST = re.compile(rb'\* LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.*)\Z', re.IGNORECASE | re.DOTALL)
-MESSAGES = re.compile(rb"\bMESSAGES ([0-9]{1,10})\b", re.IGNORECASE)
-UNSEEN = re.compile(rb"\bUNSEEN ([0-9]{1,10})\b", re.IGNORECASE)
 SIZE = re.compile(rb"\bRFC822\.SIZE ([0-9]{1,20})\b", re.IGNORECASE)
 SEEN = re.compile(rb"FLAGS \([^)]*\\Seen\b", re.IGNORECASE)
 
@@ -80,23 +69,28 @@ class ImapSession:
     """
 
     def __init__(self, endpoint: Endpoint, secret: Secret, folder: str, policy: Policy) -> None:
-        self._endpoint = endpoint
-        self._secret = secret
+        self._host = endpoint.host
         self._folder = folder
-        self._policy = policy
         self._ends_at = time.monotonic() + policy.deadline
-        self._connection: Imap | None = None
+        self._way_in = WayIn(endpoint, secret, policy, self._ends_at)
+        self._closed = False
         self.uidvalidity = self.uidnext = self.exists = 0
+
+    def steps(self) -> Iterator[tuple[str, str]]:
+        """Go the whole way once without opening the folder: each step when it is done, and what it found."""
+        yield from self._way_in.steps()
+        yield "folder", imap_folders.describe(self._imap("folder"), self._folder)
 
     def __enter__(self) -> Self:
         """Connect, log in and open the folder."""
         try:
-            for _ in self._open():
+            for _ in self._way_in.steps():
                 pass
-            self._examine()
+            opened = imap_folders.examine(self._imap("folder"), self._folder)
         except BaseException:
             self.close()
             raise
+        self.uidvalidity, self.uidnext, self.exists = opened.uidvalidity, opened.uidnext, opened.exists
         return self
 
     def __exit__(
@@ -106,12 +100,14 @@ class ImapSession:
 
     def close(self) -> None:
         """Log out without waiting for an answer, and close. May be called twice."""
-        if self._connection is not None:
-            if self._connection.logged_in:
-                with suppress(MailError):
-                    self._connection.send(b"LOGOUT")
-            self._connection.wire.close()
-            self._connection = None
+        imap = self._way_in.imap
+        if imap is None or self._closed:
+            return
+        self._closed = True
+        if imap.logged_in:
+            with suppress(MailError):
+                imap.send(b"LOGOUT")
+        imap.wire.close()
 
     def seconds_left(self) -> float:
         """Until the deadline of this session; who fetches stops before it."""
@@ -139,8 +135,8 @@ class ImapSession:
         if self.exists == 0:
             return []
         answers = self._fetch_command(b"1:*", b"(UID INTERNALDATE)")
-        dated = {uid: Internaldate2tuple(answer[0]) for answer in answers if (uid := uid_of(answer))}
-        return sorted(uid for uid, date in dated.items() if date is not None and time.mktime(date) >= moment)
+        dates = {uid: date_of(answer) for answer in answers if (uid := uid_of(answer))}
+        return sorted(uid for uid, date in dates.items() if date is not None and date >= moment)
 
     def sizes(self, uids: Iterable[int]) -> dict[int, int]:
         """Bytes of each message, as the server counts them. Those gone meanwhile are left out."""
@@ -192,172 +188,13 @@ class ImapSession:
             if refused.code != "EXPUNGEISSUED":  # some of them are gone: said with NO (RFC 5530)
                 raise MailError(
                     "fetch",
-                    f"{self._endpoint.host} refused to hand out mail. It says: {refused.text}",
+                    f"{self._host} refused to hand out mail. It says: {refused.text}",
                     "Try again later.",
                 ) from None
 
-    # -- the way in ------------------------------------------------------------------
-
-    def steps(self) -> Iterator[tuple[str, str]]:
-        """Go the whole way once: the name of each step and what it found, when it is done."""
-        yield from self._open()
-        yield "folder", self._look_around()
-
-    def _open(self) -> Iterator[tuple[str, str]]:
-        endpoint, policy = self._endpoint, self._policy
-        self._refuse_other_methods()
-        found = addresses.resolve(endpoint, policy, min(policy.connect_timeout, self.seconds_left()))
-        yield "name", f"{endpoint.host} is {', '.join(dict.fromkeys(str(one.ip) for one in found))}."
-        wire = connect.dial(endpoint.host, found, policy, self._ends_at)
-        imap = self._connection = Imap(wire, policy, endpoint.username, self._secret)
-        if endpoint.security != "tls":
-            imap.greeting()
-        yield "connect", f"{endpoint.host} answers on port {endpoint.port}."
-        yield "tls", self._encrypt(imap)
-        self._log_in(imap)
-        yield "login", f"Logged in as {endpoint.username}."
-
-    def _refuse_other_methods(self) -> None:
-        endpoint = self._endpoint
-        if endpoint.security not in SECURITIES:
-            raise MailError("tls", "The kind of encryption is not known.", "Choose TLS.", permanent=True)
-        if endpoint.auth_method != "plain" or "\0" in endpoint.username:
-            raise MailError(
-                "login",
-                "This way of logging in is not known here.",
-                "Choose username and password, and type the username again.",
-                permanent=True,
-            )
-
-    def _encrypt(self, imap: Imap) -> str:
-        imap.wire.step = "tls"
-        if self._endpoint.security == "none":
-            return "Not encrypted: the server runs on this very machine."
-        if self._endpoint.security == "starttls":
-            imap.starttls()
-        version = connect.encrypt(imap.wire, self._policy)
-        if self._endpoint.security == "tls":
-            imap.greeting()
-        return f"Encrypted with {version}, and the certificate is valid for {self._endpoint.host}."
-
-    def _log_in(self, imap: Imap) -> None:
-        imap.wire.step = "login"
-        try:
-            imap.login()
-        except ServerRefused as refused:
-            raise MailError(
-                "login",
-                f"{self._endpoint.host} refused the username or the password. It says: {refused.text}",
-                "Type both again. Some providers want a password made for mail programs only.",
-                permanent=refused.code not in PASSING,
-            ) from None
-
-    def _examine(self) -> None:
-        imap = self._imap("folder")
-        try:
-            for answer in imap.command(b"EXAMINE " + folder_word(self._folder)):
-                self._note(answer[0])
-        except ServerRefused as refused:
-            raise self._no_folder(refused, self._folders()) from None
-        if self.uidvalidity == 0:
-            raise imap.nonsense()
-
-    def _note(self, line: bytes) -> None:
-        if match := EXISTS.match(line):
-            self.exists = int(match[1])
-        elif match := UIDVALIDITY.search(line):
-            self.uidvalidity = int(match[1])
-        elif match := UIDNEXT.search(line):
-            self.uidnext = int(match[1])
-
-    def _look_around(self) -> str:
-        imap = self._imap("folder")
-        folders = self._folders()
-        messages = unseen = 0
-        try:
-            for answer in imap.command(b"STATUS " + folder_word(self._folder) + b" (MESSAGES UNSEEN)"):
-                if b"STATUS" in answer[0][:9].upper():
-                    messages = _number(MESSAGES, answer[-1])
-                    unseen = _number(UNSEEN, answer[-1])
-        except ServerRefused as refused:
-            raise self._no_folder(refused, folders) from None
-        return (
-            f"“{self._folder}” holds {_counted(messages, 'message')}, {unseen} of them unread. "
-            f"Folders: {_listed(folders)}."
-        )
-
-    def _folders(self) -> list[str]:
-        """The names of the folders that can be opened, INBOX first."""
-        imap = self._imap("folder")
-        names: list[str] = []
-        try:
-            for answer in imap.command(b'LIST "" "*"'):
-                name = folder_of(answer)
-                if name is not None:
-                    names.append(imap.shown(name))
-        except ServerRefused:
-            return []
-        return sorted(names, key=lambda name: (name.upper() != "INBOX", name.casefold()))
-
-    def _no_folder(self, refused: ServerRefused, folders: list[str]) -> MailError:
-        if self._folder in folders:
-            message = f"The folder “{self._folder}” cannot be opened. The server says: {refused.text}"
-        else:
-            message = f"There is no folder “{self._folder}” in this mailbox."
-        hint = f"Choose one of these: {_listed(folders)}." if folders else "Check the name of the folder."
-        return MailError("folder", message, hint, permanent=True)
-
     def _imap(self, step: str) -> Imap:
-        if self._connection is None:
-            raise MailError(step, f"The session with {self._endpoint.host} has ended.", "Try again later.")
-        self._connection.wire.step = step
-        return self._connection
-
-
-def uid_sets(uids: Iterable[int], at_once: int) -> Iterator[bytes]:
-    """UIDs as sets of IMAP (`1:3,7`), at most `at_once` in each."""
-    ordered = sorted(set(uids))
-    for begin in range(0, len(ordered), at_once):
-        batch = ordered[begin : begin + at_once]
-        # Neighbours keep the same distance to their place in the list.
-        runs = groupby(enumerate(batch), key=lambda pair: pair[1] - pair[0])
-        yield b",".join(_run([uid for _, uid in run]) for _, run in runs)
-
-
-def _run(uids: list[int]) -> bytes:
-    return b"%d" % uids[0] if len(uids) == 1 else b"%d:%d" % (uids[0], uids[-1])
-
-
-def folder_word(folder: str) -> bytes:
-    """A folder's name as IMAP writes it: modified UTF-7 (RFC 3501, 5.1.3), quoted."""
-    if not folder or any(c in folder for c in "\r\n\0"):
-        raise MailError("folder", "The name of the folder cannot be used.", "Type it again.", permanent=True)
-    return quoted(imap_utf7.encode(folder))
-
-
-def folder_of(answer: Answer) -> str | None:
-    """The name in an answer to LIST; None for other answers and for folders that hold no messages."""
-    match = LIST.match(answer[0])
-    if match is None or b"\\noselect" in match[1].lower() or b"\\nonexistent" in match[1].lower():
-        return None
-    word = answer[1] if len(answer) > 1 else match[2].strip()
-    if word.startswith(b'"') and len(answer) == 1:
-        word = re.sub(rb"\\(.)", rb"\1", word[1:-1])
-    try:
-        return str(imap_utf7.decode(word))
-    except (ValueError, LookupError):
-        return word.decode("ascii", "replace")
-
-
-def _number(pattern: re.Pattern[bytes], text: bytes) -> int:
-    match = pattern.search(text)
-    return int(match[1]) if match else 0
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def _listed(folders: list[str]) -> str:
-    more = len(folders) - FOLDERS_SHOWN
-    return ", ".join(folders[:FOLDERS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        imap = self._way_in.imap
+        if imap is None or self._closed:
+            raise MailError(step, f"The session with {self._host} has ended.", "Try again later.")
+        imap.wire.step = step
+        return imap

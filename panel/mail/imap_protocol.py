@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from panel.errors import MailError, MessageTooLarge
 from panel.mail.echo import sasl_plain, without_echo
+from panel.mail.imap_words import BODY, Answer, quoted, uid_of
 from panel.mail.policy import Policy
 from panel.mail.wire import Wire
 from panel.secret import Secret
@@ -21,11 +22,7 @@ LITERAL = re.compile(rb"~?\{([0-9]{1,20})\+?\}\Z")
 STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
 CODE = re.compile(rb"\s*\[([A-Za-z0-9-]+)[^\]]*\]")
 CAPABILITIES = re.compile(rb"\bCAPABILITY ([^\]]*)", re.IGNORECASE)
-UID = re.compile(rb"\bUID ([0-9]{1,10})\b", re.IGNORECASE)
-BODY = re.compile(rb"\bBODY\[\] \Z", re.IGNORECASE)
 LONGEST_INITIAL = 900  # a longer response of SASL goes on a line of its own
-
-Answer = list[bytes]  # text, then literal and text in turn
 
 
 class ServerRefused(Exception):
@@ -253,31 +250,3 @@ class Imap:
     def _note_capabilities(self, line: bytes) -> None:
         if match := CAPABILITIES.search(line):
             self._capabilities = frozenset(match[1].upper().split())
-
-
-def quoted(text: bytes) -> bytes:
-    """A quoted string of IMAP. The caller has made sure that no CR, LF or NUL is in it."""
-    return b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
-
-
-FLAGS = re.compile(rb"FLAGS \([^)]*\)", re.IGNORECASE)
-QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
-QUOTED_BODY = re.compile(rb'\bBODY\[\] "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
-
-
-def uid_of(answer: Answer) -> int | None:
-    """The UID in an answer to FETCH, wherever it stands; not one inside a flag or a string."""
-    for text in answer[::2]:
-        if match := UID.search(QUOTED.sub(b"", FLAGS.sub(b"", text))):
-            return int(match[1])
-    return None
-
-
-def body_of(answer: Answer) -> bytes | None:
-    """The message in an answer to FETCH; None if there is none in it."""
-    for text, literal in zip(answer[::2], answer[1::2], strict=False):
-        if BODY.search(text):
-            return literal
-    if match := QUOTED_BODY.search(answer[0]):
-        return re.sub(rb"\\(.)", rb"\1", match[1])
-    return None

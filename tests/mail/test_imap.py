@@ -95,6 +95,17 @@ def test_only_uids_above_the_last_one_are_listed(session: Session, three: list[b
         assert [imap.uids(after) for after in (0, 1, 2, 3, 1000)] == [[1, 2, 3], [2, 3], [3], [], []]
 
 
+def test_what_arrived_since_a_moment_is_told_by_the_servers_clock(
+    dovecot: DovecotServer, user: str, session: Session
+) -> None:
+    old, new = dovecot.deliver(user, message(1)), dovecot.deliver(user, message(2))
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    os.utime(new, (1_000_000_100, 1_000_000_100))
+    with session() as imap:
+        moments = (999_999_999, 1_000_000_000, 1_000_000_001, 1_000_000_100, 1_000_000_101)
+        assert [imap.arrived_since(moment) for moment in moments] == [[1, 2], [1, 2], [2], [2], []]
+
+
 def test_an_empty_folder_is_empty(session: Session) -> None:
     with session() as imap:
         assert (imap.exists, imap.uids(0), imap.unseen(), imap.sizes([]), list(imap.fetch([]))) == (

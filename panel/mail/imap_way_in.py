@@ -1,0 +1,79 @@
+"""The way to a mailbox, step by step: name, connect, tls, login."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from panel.errors import MailError
+from panel.mail import addresses, connect
+from panel.mail.endpoint import Endpoint
+from panel.mail.imap_protocol import Imap, ServerRefused
+from panel.mail.policy import Policy
+from panel.secret import Secret
+
+SECURITIES = frozenset({"tls", "starttls", "none"})
+PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "CONTACTADMIN", "SERVERBUG"})  # RFC 5530
+
+
+class WayIn:
+    """`steps()` goes it; `imap` is the connection from the moment there is one, for the caller to close."""
+
+    def __init__(self, endpoint: Endpoint, secret: Secret, policy: Policy, ends_at: float) -> None:
+        self.imap: Imap | None = None
+        self._endpoint = endpoint
+        self._secret = secret
+        self._policy = policy
+        self._ends_at = ends_at
+
+    def steps(self) -> Iterator[tuple[str, str]]:
+        """Each step when it is done: its name and what it found. Raises MailError at the one that fails."""
+        endpoint, policy = self._endpoint, self._policy
+        self._refuse_unknown_kinds()
+        found = addresses.resolve(
+            endpoint, policy, min(policy.connect_timeout, self._ends_at - time.monotonic())
+        )
+        yield "name", f"{endpoint.host} is {', '.join(dict.fromkeys(str(one.ip) for one in found))}."
+        wire = connect.dial(endpoint.host, found, policy, self._ends_at)
+        imap = self.imap = Imap(wire, policy, endpoint.username, self._secret)
+        if endpoint.security != "tls":
+            imap.greeting()
+        yield "connect", f"{endpoint.host} answers on port {endpoint.port}."
+        yield "tls", self._encrypt(imap)
+        self._log_in(imap)
+        yield "login", f"Logged in as {endpoint.username}."
+
+    def _refuse_unknown_kinds(self) -> None:
+        endpoint = self._endpoint
+        if endpoint.security not in SECURITIES:
+            raise MailError("tls", "The kind of encryption is not known.", "Choose TLS.", permanent=True)
+        if endpoint.auth_method != "plain" or "\0" in endpoint.username:
+            raise MailError(
+                "login",
+                "This way of logging in is not known here.",
+                "Choose username and password, and type the username again.",
+                permanent=True,
+            )
+
+    def _encrypt(self, imap: Imap) -> str:
+        imap.wire.step = "tls"
+        if self._endpoint.security == "none":
+            return "Not encrypted: the server runs on this very machine."
+        if self._endpoint.security == "starttls":
+            imap.starttls()
+        version = connect.encrypt(imap.wire, self._policy)
+        if self._endpoint.security == "tls":
+            imap.greeting()
+        return f"Encrypted with {version}, and the certificate is valid for {self._endpoint.host}."
+
+    def _log_in(self, imap: Imap) -> None:
+        imap.wire.step = "login"
+        try:
+            imap.login()
+        except ServerRefused as refused:
+            raise MailError(
+                "login",
+                f"{self._endpoint.host} refused the username or the password. It says: {refused.text}",
+                "Type both again. Some providers want a password made for mail programs only.",
+                permanent=refused.code not in PASSING,
+            ) from None
