@@ -1,7 +1,7 @@
 """The queue between web and worker: Huey, and its tasks, each one line into a service.
 
 Nothing hangs on the queue: our tables say what is due, and the tick of every
-minute enqueues again what a kill has lost. Arguments are ids only, tasks are
+few seconds enqueues again what a kill has lost. Arguments are ids only, tasks are
 signed (whoever writes queue.db still cannot make the worker load a pickle of
 his), and results are switched off, because they would keep exceptions, and with
 them what a server echoed.
@@ -14,25 +14,29 @@ import hmac
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from huey import SqliteHuey, crontab
+from huey import SqliteHuey
 from huey.api import Huey, TaskWrapper
 from huey.serializer import SignedSerializer
 
 from panel import db, install
 from panel.collect import due
 from panel.collect.round import Collector
+from panel.config import Settings
 from panel.encryption import switch
-from panel.errors import DatabaseError, PanelError
+from panel.errors import DatabaseError, KeyAbsent, PanelError
 from panel.secret import Secret
 
 if TYPE_CHECKING:
     from panel import Services
 
 THREADS = 8  # mail servers answer slowly and cost little: several accounts at once
+TICK_SECONDS = 5.0  # between two looks at what is due
 LONGEST_POLL = 1.0  # seconds until an idle worker thread looks again
 STOP_SECONDS = 20  # given to tasks in hand when the worker is stopped
 
@@ -71,13 +75,23 @@ class Jobs:
             graceful_signal="TERM",
             shutdown_timeout=STOP_SECONDS,
         )
-        self._tasks["tick"]()  # what was left lying while no worker ran
+        threading.Thread(target=self._tick_on, daemon=True).start()
         ready()
         consumer.run()
 
+    def _tick_on(self) -> None:
+        # Huey's crontab knows whole minutes only: an account due a second later would wait for two.
+        while True:
+            self._tasks["tick"].call_local()
+            time.sleep(TICK_SECONDS)
+
     @cached_property
     def _tasks(self) -> dict[str, TaskWrapper]:
-        """Every task by its name. Huey finds them by that name, in web and worker alike."""
+        """Every task by its name. Huey finds them by that name, in web and worker alike.
+
+        Two threads that come here at once make two queues on the same file, which is harmless.
+        """
+        huey = _open(self._services.settings)
         collector = Collector(self._services.settings, self._services.keystore)
         sweeping = threading.Lock()
 
@@ -98,32 +112,38 @@ class Jobs:
 
         def tick() -> None:
             self.sweep()
-            collector.require_key()
+            with suppress(KeyAbsent):  # the sweep keeps that in Activity, once
+                collector.require_key()
+                enqueue_due()
+
+        def enqueue_due() -> None:
             uuids = due.accounts()
-            if self._huey.pending_count() > len(uuids):
+            if huey.pending_count() > len(uuids):
                 return  # those of the last tick still wait
             for uuid in uuids:
                 self._tasks["collect_account"](uuid)
 
-        huey = self._huey
         return {
             "collect_account": huey.task(name="collect_account")(_told(collect_account)),
             "sweep": huey.task(name="sweep")(_told(sweep)),
-            "tick": huey.periodic_task(crontab(), name="tick")(_told(tick)),
+            "tick": huey.task(name="tick")(_told(tick)),
         }
 
-    @cached_property
+    @property
     def _huey(self) -> Huey:
-        settings = self._services.settings
-        path = settings.queue_url.removeprefix("sqlite:///")
-        serializer = SignedSerializer(_signing_key(install.read_secret_key(settings)))
-        try:
-            return SqliteHuey("mailkeep", filename=path, results=False, serializer=serializer)
-        except sqlite3.DatabaseError as error:
-            raise DatabaseError(
-                f"The queue {path} cannot be used ({error}).",
-                "Stop Mailkeep and remove that file: it holds nothing that is not enqueued again.",
-            ) from None
+        return self._tasks["tick"].huey
+
+
+def _open(settings: Settings) -> Huey:
+    path = settings.queue_url.removeprefix("sqlite:///")
+    serializer = SignedSerializer(_signing_key(install.read_secret_key(settings)))
+    try:
+        return SqliteHuey("mailkeep", filename=path, results=False, serializer=serializer)
+    except sqlite3.DatabaseError as error:
+        raise DatabaseError(
+            f"The queue {path} cannot be used ({error}).",
+            "Stop Mailkeep and remove that file: it holds nothing that is not enqueued again.",
+        ) from None
 
 
 def _signing_key(secret: Secret | None) -> str:

@@ -8,8 +8,6 @@ from panel import db
 from panel.collect import lease
 from panel.models import Account, Collection, Endpoint
 
-SLACK = 10  # seconds: a tick that comes a moment early must not cost an account a whole turn
-
 
 def accounts() -> list[str]:
     """The uuids of the accounts to collect now, the longest waiting first.
@@ -19,7 +17,7 @@ def accounts() -> list[str]:
     lease.free_dead()
     now = db.now()
     free = Collection.leased_by.is_null() | (Collection.leased_until <= now)
-    waiting = Collection.account.is_null() | ((Collection.next_due_at <= now + SLACK) & free)
+    waiting = Collection.account.is_null() | ((Collection.next_due_at <= now) & free)
     query = (
         Account.select(Account.uuid)
         .join(Endpoint, on=(Endpoint.account == Account.uuid) & (Endpoint.direction == "in"))

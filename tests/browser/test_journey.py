@@ -1,0 +1,243 @@
+"""The main job on real parts: a browser, the real server, a real Dovecot, from an empty directory to sealed mail.
+
+The same journey with and without JavaScript; axe looks at every page and state on the way.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.fixtures import CheckAxe
+from tests.running import Environ, PanelServer, find_marker
+from tests.servers.dovecot import DovecotServer
+
+pytestmark = [pytest.mark.browser, pytest.mark.dovecot]
+
+ADMIN, OWN_PASSWORD = "dana@example.org", "correct horse battery staple"
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environ(environ: Environ, dovecot: DovecotServer) -> Environ:
+    """This install may reach the test's Dovecot and trusts its CA."""
+    ports = f"{dovecot.tls_port},{dovecot.starttls_port}"
+    return environ | {"PANEL_MAIL_PORTS": ports, "PANEL_MAIL_CA_FILE": str(dovecot.ca_file)}
+
+
+class Journey:
+    """One person in front of one browser."""
+
+    def __init__(
+        self, page: Page, server: PanelServer, dovecot: DovecotServer, axe: CheckAxe, scripts: bool
+    ) -> None:
+        self.page, self.server, self.dovecot, self.axe, self.scripts = page, server, dovecot, axe, scripts
+        self.user = f"support-{uuid.uuid4().hex[:8]}@example.org"
+        self.marker = f"MARKER {uuid.uuid4().hex} ü'\"\\%s "
+        dovecot.add_user(self.user, self.marker)
+
+    def go(self, path: str) -> None:
+        self.page.goto(self.server.url + path)
+
+    def press(self, words: str) -> None:
+        self.page.get_by_role("button", name=words).click()
+
+    def until(self, words: str, seconds: int = 30) -> None:
+        """Wait for words: by itself where scripts run, by reloading where they do not."""
+        if self.scripts:
+            expect(self.page.locator("main")).to_contain_text(words, timeout=seconds * 1000)
+            return
+        deadline = time.monotonic() + seconds
+        while words not in self.page.locator("main").inner_text():
+            assert time.monotonic() < deadline, (
+                f"never saw {words!r}: {self.page.locator('main').inner_text()}"
+            )
+            time.sleep(0.3)
+            self.page.goto(self.page.url)
+
+    def set_up(self) -> None:
+        token = (self.server.data_dir / "setup-token").read_text().strip()
+        assert token in self.server.log
+        self.go(f"/setup/{token}")
+        assert token not in self.page.url
+        self.axe(self.page)
+        self.page.get_by_label("Your name").fill("Dana")
+        self.page.get_by_label("E-mail address").fill(ADMIN)
+        for field in self.page.locator("input[type=password]").all():
+            field.fill(OWN_PASSWORD)
+        self.press("Create administrator")
+        self.page.wait_for_url("**/server/encryption")
+
+    def fill_account(self, password: str) -> None:
+        self.page.get_by_label("E-mail address").fill(self.user)
+        self.page.get_by_label("Mail server").fill("localhost")
+        self.page.get_by_label("Port").fill(str(self.dovecot.tls_port))
+        self.page.locator("#password").fill(password)
+
+    def test_and_add_account(self) -> None:
+        self.go("/accounts")
+        expect(self.page.get_by_role("heading", name="No mailbox yet")).to_be_visible()
+        self.axe(self.page)
+        self.page.get_by_role("link", name="Add a mail account").click()
+        self.axe(self.page)
+        self.fill_account("wrong password")
+        self.press("Test the connection")
+        expect(self.page.locator(".steps .bad strong")).to_have_text("login", timeout=30_000)
+        assert self.page.locator(".steps .bad").count() == 1
+        self.axe(self.page)
+        self.go("/accounts/new")
+        self.fill_account(self.marker)
+        self.page.get_by_label("Everything in the folder").check()
+        self.press("Test the connection")
+        steps = ["name", "connect", "tls", "login", "folder"]
+        expect(self.page.locator(".steps li strong")).to_have_text(steps, timeout=30_000)
+        assert self.page.locator(".steps .bad").count() == 0
+        if not self.scripts:
+            self.go("/accounts/new")
+            self.fill_account(self.marker)
+            self.page.get_by_label("Everything in the folder").check()
+        self.press("Add this account")
+        self.page.wait_for_url("**/accounts")
+        self.until(self.user)
+
+    def collected(self, count: int) -> None:
+        """Wait until `count` messages have been delivered into the Maildir."""
+        deadline = time.monotonic() + 90
+        while len(list((self.server.data_dir / "mail").glob("*/new/*"))) < count:
+            assert time.monotonic() < deadline, self.server.log
+            time.sleep(0.2)
+
+    def turn_on(self) -> None:
+        self.go("/server/encryption")
+        self.axe(self.page)
+        self.press("Generate Key File & Enable Encryption")
+        expect(self.page.get_by_text("There is a problem")).to_be_visible()
+        assert self.page.locator(".check.wrong").count() == 2
+        self.axe(self.page)
+        assert not (self.server.data_dir / "encryption-key.bin").exists()
+        self.page.get_by_label("I understand that losing").check()
+        self.page.get_by_label("I have prepared").check()
+        self.press("Generate Key File & Enable Encryption")
+        self.until("Prove the backup of the key")
+        self.axe(self.page)
+
+    def turn_off(self) -> None:
+        self.go("/server/encryption")
+        command = self.page.locator("#off pre").inner_text()
+        self.press("I have created the file: turn encryption off")
+        expect(self.page.get_by_text("is not there yet")).to_be_visible()
+        subprocess.run(["sh", "-c", command], check=True)
+        self.go("/server/encryption")
+        self.press("I have created the file: turn encryption off")
+        self.until("Before you start")
+
+
+@pytest.fixture(params=["with scripts", "without scripts"])
+def journey(
+    request: pytest.FixtureRequest, panel_server: PanelServer, dovecot: DovecotServer, axe: CheckAxe
+) -> Journey:
+    scripts = request.param == "with scripts"
+    page: Page = request.getfixturevalue("page" if scripts else "page_without_scripts")
+    check = axe if scripts else lambda page: None  # axe is a script
+    return Journey(page, panel_server, dovecot, check, scripts)
+
+
+def message(number: int) -> bytes:
+    return f"From: a@example.org\r\nSubject: number {number}\r\n\r\nHello {number}\r\n".encode()
+
+
+@pytest.mark.timeout(240)
+def test_from_an_empty_directory_to_sealed_and_collected_mail_and_back(journey: Journey, cli: Cli) -> None:
+    server, data = journey.server, journey.server.data_dir
+    for number in range(3):
+        journey.dovecot.deliver(journey.user, message(number))
+    journey.set_up()
+    journey.test_and_add_account()
+    journey.collected(3)
+    assert find_marker(data, journey.marker)
+
+    journey.turn_on()
+    assert find_marker(data, journey.marker) == []
+    journey.dovecot.deliver(journey.user, message(3))
+    assert cli("collect", "--once", "--account", journey.user).returncode == 0
+    journey.collected(4)
+    journey.go("/accounts")
+    expect(journey.page.get_by_text("Encrypted")).to_be_visible()
+    journey.axe(journey.page)
+
+    server.restart()
+    journey.dovecot.deliver(journey.user, message(4))
+    assert cli("collect", "--once", "--account", journey.user).returncode == 0
+    journey.collected(5)
+
+    key = data / "encryption-key.bin"
+    key.rename(data / "away.bin")
+    journey.dovecot.deliver(journey.user, message(5))
+    paused = cli("collect", "--once", "--account", journey.user)
+    assert paused.returncode != 0
+    assert "missing" in paused.stdout + paused.stderr
+    for path in ("/accounts", "/server/encryption"):
+        journey.go(path)
+        expect(journey.page.get_by_text("Collecting mail is paused.")).to_be_visible()
+    expect(journey.page.get_by_role("heading", name="The key file is missing")).to_be_visible()
+    journey.axe(journey.page)
+    assert len(list((data / "mail").glob("*/new/*"))) == 5
+    (data / "away.bin").rename(key)
+    assert cli("collect", "--once", "--account", journey.user).returncode == 0
+    journey.collected(6)
+
+    journey.turn_off()
+    assert not key.exists()
+    journey.dovecot.deliver(journey.user, message(6))
+    assert cli("collect", "--once", "--account", journey.user).returncode == 0
+    journey.collected(7)
+
+    texts = [path.read_bytes() for path in (data / "mail").glob("*/new/*")]
+    assert sorted(texts) == [message(n) for n in range(7)]
+    log = server.log
+    assert journey.marker not in log
+    assert "Traceback" not in log
+
+
+def test_a_keyboard_alone_can_turn_encryption_on(
+    panel_server: PanelServer, page: Page, dovecot: DovecotServer, axe: CheckAxe
+) -> None:
+    journey = Journey(page, panel_server, dovecot, axe, True)
+    journey.set_up()
+    journey.go("/server/encryption")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("I understand that losing")).to_be_focused()
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".problem")).to_be_focused()
+    page.get_by_label("I have prepared").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    journey.until("Prove the backup of the key")
+
+
+def test_what_the_manual_tells_to_type_proves_the_backup(
+    panel_server: PanelServer, page: Page, dovecot: DovecotServer, axe: CheckAxe, tmp_path: Path
+) -> None:
+    journey = Journey(page, panel_server, dovecot, axe, True)
+    journey.set_up()
+    journey.turn_on()
+    copy = tmp_path / "copy of the key.bin"
+    copy.write_bytes((panel_server.data_dir / "encryption-key.bin").read_bytes())
+    command = page.locator("#backup pre").inner_text().replace("COPY", f"'{copy}'")
+    printed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    page.get_by_label("What sha256sum printed").fill(printed)
+    page.get_by_role("button", name="Prove this copy").click()
+    journey.until("Keep it apart from the database's backups.")
