@@ -53,7 +53,8 @@ class Lease:
         self.holder = f"{_host()}:{os.getpid()}:{secrets.token_hex(6)}"
 
     def take(self) -> bool:
-        """Take it where it is free or has run out; False where somebody holds it."""
+        """Take it where it is free or has run out; False where somebody living holds it."""
+        free_dead()
         now = db.now()
         free = Collection.leased_by.is_null() | (Collection.leased_until <= now)
         return self._update(free, leased_by=self.holder, leased_until=now + SECONDS)
