@@ -199,7 +199,7 @@ def test_a_list_of_accounts_needs_no_key_and_survives_whatever_sql_put_there(hou
 
 TYPED = [
     "x", " leading", "trailing ", "  both  ", "Grüße", "пароль", "🗝️🔑", "\"double\"", "'single'", "back\\slash\\",
-    "100%", "%s %d %(x)s", "$argon2id$v=19$m=64", "\x01\x01looks like a record", "{}{{}}", "--leading", "a\r\nb", "\n",
+    "100%", "%s %d %(x)s", "$argon2id$v=19$m=64", "\x01\x01looks like a record", "AQGfPEHSB6rlsQ==", "x'0101'", "mailkeep/seal/1", "{}{{}}", "--leading", "a\r\nb", "\n",
     "\t", "0", "None", "null", "true", "b'bytes'", "x" * 1024, "ü" * 1024,
 ]  # fmt: skip
 
