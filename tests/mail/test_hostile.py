@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from panel.errors import MailError, MessageTooLarge
 from panel.mail.imap import ImapSession
@@ -194,6 +196,17 @@ def test_a_message_is_found_however_the_answer_is_arranged(
         assert fetched(server, trusting(server), 1) == [(1, b"hello")]
 
 
+def test_messages_are_only_peeked_at_for_servers_that_forget_what_read_only_means(
+    certificates: Authority, trusting: Trusting
+) -> None:
+    def answer(talk: Talk, tag: bytes) -> None:
+        talk.send(tag + b" OK done\r\n")
+
+    with ScriptedServer(hostile.examine_then(answer), certificates.good()) as server:
+        fetched(server, trusting(server), 1, 2, 3, 7)
+    assert b"UID FETCH 1:3,7 (UID BODY.PEEK[])\r\n" in server.received
+
+
 # -- STARTTLS ------------------------------------------------------------------------------
 
 
@@ -231,3 +244,33 @@ def test_capabilities_from_before_starttls_are_forgotten(certificates: Authority
         error = failure(at(server, "starttls"), trusting(server))
     assert error.step == "login"
     assert b"AUTHENTICATE" not in server.received
+
+
+# -- anything at all -------------------------------------------------------------------------
+
+PIECES = [
+    b"* ", b"a1 ", b"a2 ", b"a3 ", b"OK ", b"NO ", b"BYE ", b"FETCH (", b"UID 1 ", b"BODY[] ", b"{3}\r\n", b"{0}\r\n",
+    b"{99999999}\r\n", b"~{1}\r\n", b'"', b"\\", b")", b"\r\n", b"\n", b"\0", b"\xff", b"FLAGS (", b"EXISTS", b"1 ",
+    b"[UIDVALIDITY 7]", b"[CAPABILITY AUTH=PLAIN]", b"LIST () ", b"STATUS x (MESSAGES ", b"&AAA-", b"+ ", b"[", b"]",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join), max_size=5))
+def test_whatever_a_server_sends_ends_in_mail_or_in_one_clear_error(answers: list[bytes]) -> None:
+    def script(talk: Talk) -> None:
+        hostile.greet(talk)
+        for answer in answers:
+            tag, _ = talk.command()
+            talk.send(answer + b"\r\n" + tag + b" OK done\r\n")
+
+    with ScriptedServer(script) as server:
+        policy = Policy(frozenset({server.port}), deadline=5.0)
+        assert all(step.says for step in tried(at(server, "none"), policy))
+        try:
+            with ImapSession(at(server, "none"), Secret(PASSWORD), "INBOX", policy) as imap:
+                everything = (imap.uids(0), imap.unseen(), imap.arrived_since(0), imap.sizes([1]))
+                assert all(isinstance(part, list | dict) for part in everything)
+                assert len(list(imap.fetch([1]))) <= 1
+        except MailError as error:
+            assert error.message and error.hint
