@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class PostOffice:
     def collector(self) -> Collector:
         return Collector(self.settings, self.keystore)
 
+    def reaching(self, *ports: int) -> PostOffice:
+        """The same, allowed to connect to these ports only."""
+        return replace(self, settings=replace(self.settings, mail_ports=frozenset(ports)))
+
     def add(self, *messages: bytes, begin: str = "all", **over: Any) -> Account:
         """An account with a mailbox of its own on the server that holds `messages`."""
         user = over.pop("username", None) or f"u{secrets.token_hex(5)}"
@@ -58,6 +62,9 @@ class PostOffice:
         endpoint.password = Secret(PASSWORD)
         endpoint.save()
         return account
+
+    def endpoint(self, account: Account) -> Endpoint:
+        return Endpoint.get(Endpoint.account == account)
 
     def user(self, account: Account) -> str:
         return str(account.address).partition("@")[0]

@@ -1,0 +1,64 @@
+"""`flask collect`: what it prints, how it ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+
+from panel import db
+from panel.models import Account
+from tests.collect.conftest import PostOffice, letter
+from tests.running import wait_until
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_once_collects_all_that_is_due(post: PostOffice, cli: Cli) -> None:
+    accounts = [post.add(letter(number)) for number in range(3)]
+    done = cli("collect", "--once")
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == sorted(f"{a.address}: 1 new." for a in accounts)
+    assert all(len(post.mail(a)) == 1 for a in accounts)
+    assert cli("collect", "--once").stdout == ""
+
+
+def test_an_account_that_is_named_is_collected_before_it_is_due(post: PostOffice, cli: Cli) -> None:
+    account, other = post.add(), post.add(letter(9))
+    post.collect(account)
+    post.deliver(account, letter(1))
+    done = cli("collect", "--once", "--account", account.address)
+    assert done.stdout == f"{account.address}: 1 new.\n"
+    assert not post.spool(other).exists()
+
+
+def test_a_failure_ends_with_status_1_and_names_the_account(post: PostOffice, cli: Cli) -> None:
+    account = post.add()
+    post.dovecot.add_user(post.user(account), "changed")
+    done = cli("collect", "--once")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{account.address}: localhost refused the username or the password.")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_and_a_paused_account_are_refused(post: PostOffice, cli: Cli) -> None:
+    account = post.add()
+    Account.update(paused_at=db.now()).execute()
+    done = cli("collect", "--once", "--account", account.address)
+    assert (done.returncode, "is paused" in done.stderr) == (3, True)
+    done = cli("collect", "--once", "--account", "nobody@example.org")
+    assert (done.returncode, "There is no account" in done.stderr) == (3, True)
+
+
+def test_without_once_it_goes_on_until_ctrl_c(post: PostOffice) -> None:
+    account = post.add(letter(1), begin="all")
+    Account.update(interval=1).execute()
+    process = post.process()
+    new = post.spool(account) / "new"
+    wait_until(lambda: new.exists() and len(list(new.iterdir())) == 1, 20, "the first message")
+    post.deliver(account, letter(2))
+    wait_until(lambda: len(list(new.iterdir())) == 2, 20, "the second message")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, output
+    assert output.endswith("Stopped. What was under way goes on at the next start.\n")

@@ -1,0 +1,146 @@
+"""How it went is noted, errors back off, and due is who should be."""
+
+from __future__ import annotations
+
+import pytest
+
+from panel import db
+from panel.collect import due
+from panel.errors import MailError, SpoolError
+from panel.models import Account, Collection
+from panel.secret import Secret
+from tests.collect.conftest import PASSWORD, PostOffice, letter
+from tests.running import free_port
+
+MINUTE = 60
+
+
+def set_endpoint(post: PostOffice, account: Account, password: str = PASSWORD, **over: object) -> None:
+    endpoint = post.endpoint(account)
+    for name, value in over.items():
+        setattr(endpoint, name, value)
+    endpoint.password = Secret(password)
+    endpoint.save()
+
+
+def wait_of(post: PostOffice, account: Account) -> int:
+    """Seconds until the next try after one more failure."""
+    with pytest.raises(MailError):
+        post.collect(account)
+    return int(post.row(account).next_due_at) - db.now()
+
+
+def test_a_success_is_noted_and_the_next_round_is_an_interval_away(post: PostOffice) -> None:
+    account = post.add(letter(1))
+    before = db.now()
+    post.collect(account)
+    row = post.row(account)
+    assert row.problem is None and row.failures == 0
+    assert before <= row.last_success_at <= db.now()
+    assert before + account.interval <= row.next_due_at <= db.now() + account.interval
+    assert row.leased_by is None
+
+
+def test_an_error_that_may_pass_is_tried_again_after_1_2_5_15_and_60_minutes(post: PostOffice) -> None:
+    closed = free_port()
+    account = post.add(port=closed)
+    waits = [wait_of(post.reaching(closed), account) for _ in range(6)]
+    assert [round(wait / MINUTE) for wait in waits] == [1, 2, 5, 15, 60, 60]
+    row = post.row(account)
+    assert "refused the connection" in row.problem and row.hint
+    assert not row.permanent
+    assert row.failures == 6
+
+
+def test_a_refused_password_is_tried_less_often(post: PostOffice) -> None:
+    account = post.add()
+    set_endpoint(post, account, "wrong")
+    assert round(wait_of(post, account) / MINUTE) == 15
+    assert post.row(account).permanent
+    assert "refused the username or the password" in post.row(account).problem
+
+
+def test_a_success_clears_the_problem_and_the_first_failure_keeps_its_time(post: PostOffice) -> None:
+    account = post.add(letter(1))
+    post.collect(account)
+    succeeded = post.row(account).last_success_at
+    set_endpoint(post, account, "wrong")
+    for _ in range(2):
+        wait_of(post, account)
+    row = post.row(account)
+    assert row.failing_since is not None and row.last_success_at == succeeded
+    set_endpoint(post, account)
+    post.collect(account)
+    row = post.row(account)
+    assert (row.problem, row.hint, row.permanent, row.failing_since, row.failures) == (
+        None,
+        None,
+        False,
+        None,
+        0,
+    )
+
+
+def test_a_spool_that_cannot_be_written_is_named_and_nothing_is_counted_as_fetched(post: PostOffice) -> None:
+    account = post.add(letter(1))
+    post.settings.mail_spool.write_text("in the way")
+    with pytest.raises(SpoolError):
+        post.collect(account)
+    assert "cannot be made" in post.row(account).problem
+    post.settings.mail_spool.unlink()
+    post.collect(account)
+    assert post.mail(account) == [letter(1)]
+
+
+def test_an_error_nobody_knows_is_noted_too(post: PostOffice, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = post.add(letter(1))
+    monkeypatch.setattr("panel.collect.visit.Visit.run", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        post.collect(account)
+    assert "does not know" in post.row(account).problem
+
+
+# -- due ----------------------------------------------------------------------------------
+
+
+def test_a_new_account_is_due(post: PostOffice) -> None:
+    account = post.add()
+    assert due.accounts() == [account.uuid]
+
+
+def test_an_account_that_was_just_collected_is_not_due(post: PostOffice) -> None:
+    account = post.add()
+    post.collect(account)
+    assert due.accounts() == []
+    assert post.collector.collect(account.uuid) is None
+
+
+def test_a_paused_account_is_not_due_and_not_collected(post: PostOffice) -> None:
+    account = post.add(letter(1))
+    Account.update(paused_at=db.now()).execute()
+    assert due.accounts() == []
+    assert post.collector.collect(account.uuid, anyway=True) is None
+    assert not post.spool(account).exists()
+
+
+def test_an_account_that_backs_off_is_due_when_its_time_has_come_or_somebody_asks(post: PostOffice) -> None:
+    account = post.add()
+    set_endpoint(post, account, "wrong")
+    wait_of(post, account)
+    assert due.accounts() == []
+    due.at_once(account.uuid)
+    assert due.accounts() == [account.uuid]
+
+
+def test_the_longest_waiting_is_first(post: PostOffice) -> None:
+    accounts = [post.add() for _ in range(3)]
+    for number, account in enumerate(accounts):
+        post.collect(account)
+        Collection.update(next_due_at=100 - number).where(Collection.account == account).execute()
+    assert due.accounts() == [account.uuid for account in reversed(accounts)]
+
+
+def test_an_account_that_is_gone_is_nobodys_error(post: PostOffice) -> None:
+    account = post.add()
+    account.delete_instance()
+    assert post.collector.collect(account.uuid) is None
