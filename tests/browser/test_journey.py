@@ -88,14 +88,14 @@ class Journey:
         self.axe(self.page)
         self.fill_account("wrong password")
         self.press("Test the connection")
-        expect(self.page.locator(".steps .bad strong")).to_have_text("login", timeout=30_000)
+        expect(self.page.locator(".steps .bad strong")).to_have_text("Log in", timeout=30_000)
         assert self.page.locator(".steps .bad").count() == 1
         self.axe(self.page)
         self.go("/accounts/new")
         self.fill_account(self.marker)
         self.page.get_by_label("Everything in the folder").check()
         self.press("Test the connection")
-        steps = ["name", "connect", "tls", "login", "folder"]
+        steps = ["Name", "Connect", "TLS", "Log in", "Folder"]
         expect(self.page.locator(".steps li strong")).to_have_text(steps, timeout=30_000)
         assert self.page.locator(".steps .bad").count() == 0
         if not self.scripts:
