@@ -36,7 +36,7 @@ def test_a_success_is_noted_and_the_next_round_is_an_interval_away(post: PostOff
     post.collect(account)
     row = post.row(account)
     assert row.problem is None and row.failures == 0
-    assert before <= row.last_success_at <= db.now()
+    assert row.last_success_at is not None and before <= row.last_success_at <= db.now()
     assert before + account.interval <= row.next_due_at <= db.now() + account.interval
     assert row.leased_by is None
 
@@ -47,7 +47,7 @@ def test_an_error_that_may_pass_is_tried_again_after_1_2_5_15_and_60_minutes(pos
     waits = [wait_of(post.reaching(closed), account) for _ in range(6)]
     assert [round(wait / MINUTE) for wait in waits] == [1, 2, 5, 15, 60, 60]
     row = post.row(account)
-    assert "refused the connection" in row.problem and row.hint
+    assert "refused the connection" in (row.problem or "") and row.hint
     assert not row.permanent
     assert row.failures == 6
 
@@ -57,7 +57,7 @@ def test_a_refused_password_is_tried_less_often(post: PostOffice) -> None:
     set_endpoint(post, account, "wrong")
     assert round(wait_of(post, account) / MINUTE) == 15
     assert post.row(account).permanent
-    assert "refused the username or the password" in post.row(account).problem
+    assert "refused the username or the password" in (post.row(account).problem or "")
 
 
 def test_a_success_clears_the_problem_and_the_first_failure_keeps_its_time(post: PostOffice) -> None:
@@ -86,7 +86,7 @@ def test_a_spool_that_cannot_be_written_is_named_and_nothing_is_counted_as_fetch
     post.settings.mail_spool.write_text("in the way")
     with pytest.raises(SpoolError):
         post.collect(account)
-    assert "cannot be made" in post.row(account).problem
+    assert "cannot be made" in (post.row(account).problem or "")
     post.settings.mail_spool.unlink()
     post.collect(account)
     assert post.mail(account) == [letter(1)]
@@ -97,7 +97,7 @@ def test_an_error_nobody_knows_is_noted_too(post: PostOffice, monkeypatch: pytes
     monkeypatch.setattr("panel.collect.visit.Visit.run", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         post.collect(account)
-    assert "does not know" in post.row(account).problem
+    assert "does not know" in (post.row(account).problem or "")
 
 
 # -- due ----------------------------------------------------------------------------------

@@ -37,12 +37,12 @@ def session_of(post: PostOffice, account: Account) -> ImapSession:
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    real = Policy.of.__func__  # type: ignore[attr-defined]
+    real = Policy.of
 
-    def smaller(cls: type[Policy], settings: Settings) -> Policy:
-        return replace(real(cls, settings), max_message=size)
+    def smaller(settings: Settings) -> Policy:
+        return replace(real(settings), max_message=size)
 
-    monkeypatch.setattr(Policy, "of", classmethod(smaller))
+    monkeypatch.setattr(Policy, "of", smaller)
 
 
 # -- begin with --------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_another_host_with_the_same_mailbox_brings_nothing_twice(post: PostOffic
     post.collect(account)
     post.deliver(account, LETTERS[4])
     endpoint = post.endpoint(account)
-    endpoint.host = "127.0.0.1"  # type: ignore[assignment]
+    endpoint.host = "127.0.0.1"
     endpoint.password = Secret(PASSWORD)
     endpoint.save()
     assert post.collect(account).delivered == 1
