@@ -34,7 +34,9 @@ def test_a_hash_of_older_parameters_verifies_and_is_stale() -> None:
     assert not is_stale(hash_password(Secret("same")))
 
 
-@pytest.mark.parametrize("phc", ["", "plain", "$argon2id$v=19$m=64,t=1,p=1$", "$2b$12$abcdefghijklmnopqrstuv"])
+@pytest.mark.parametrize(
+    "phc", ["", "plain", "$argon2id$v=19$m=64,t=1,p=1$", "$2b$12$abcdefghijklmnopqrstuv"]
+)
 def test_what_is_no_hash_verifies_nothing(phc: str) -> None:
     assert not verify(Secret(""), phc)
     assert not verify(Secret("plain"), phc)

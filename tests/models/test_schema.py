@@ -60,6 +60,10 @@ def _prepared_elsewhere(settings: Settings) -> str:
         "print(install.prepare(Settings.load({'PANEL_DATA_DIR': sys.argv[1], 'PANEL_ENV_FILE': '/dev/null'})))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(settings.data_dir)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(settings.data_dir)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip()

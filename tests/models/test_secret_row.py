@@ -112,7 +112,9 @@ def test_a_partial_select_then_save_seals_from_the_whole_row(house: House) -> No
 
 
 @pytest.mark.parametrize("on", [False, True], ids=["off", "on"])
-def test_after_a_rollback_the_password_still_waits_and_the_next_save_stores_it(house: House, on: bool) -> None:
+def test_after_a_rollback_the_password_still_waits_and_the_next_save_stores_it(
+    house: House, on: bool
+) -> None:
     if on:
         house.enable()
     endpoint = house.add("first")
