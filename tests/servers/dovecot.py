@@ -188,7 +188,7 @@ class DovecotServer:
         if binary is None:
             raise RuntimeError("Dovecot is not installed: apt-get install dovecot-imapd")
         self._process = subprocess.Popen(
-            [binary, "-F", "-c", str(configuration)],
+            [*_dies_with_us(), binary, "-F", "-c", str(configuration)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -238,6 +238,12 @@ class DovecotServer:
 
 def _binary() -> str | None:
     return shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def _dies_with_us() -> list[str]:
+    """So that a test run that was killed leaves no server behind (util-linux; other systems do without)."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
 
 
 def _open_to_others(directory: Path) -> bool:
