@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, IntegerField, PasswordField, RadioField, SelectField, StringField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired
 
-PROTOCOLS = [("imap", "IMAP")]
+PROTOCOLS = [SelectChoice("imap", "IMAP")]
 SECURITIES = [
-    ("tls", "TLS from the start (port 993)"),
-    ("starttls", "STARTTLS (port 143)"),
-    ("none", "None: only for a server on this very machine"),
+    SelectChoice("tls", "TLS from the start (port 993)"),
+    SelectChoice("starttls", "STARTTLS (port 143)"),
+    SelectChoice("none", "None: only for a server on this very machine"),
 ]
 BEGINS = [
-    ("now", "Mail that arrives from now on"),
-    ("unread", "Mail that is unread now, and what arrives from now on"),
-    ("all", "Everything in the folder"),
+    SelectChoice("now", "Mail that arrives from now on"),
+    SelectChoice("unread", "Mail that is unread now, and what arrives from now on"),
+    SelectChoice("all", "Everything in the folder"),
 ]
 
 

@@ -1,0 +1,49 @@
+"""An administrator in front of the accounts pages of an install that trusts the test's Dovecot."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from panel import db
+from panel.accounts import service
+from panel.config import Settings
+from panel.models import Endpoint
+from tests.encryption.conftest import House
+from tests.running import Environ
+from tests.servers.dovecot import DovecotServer
+from tests.sign_in.browser import Browser, add_person
+
+
+@pytest.fixture
+def environ(environ: Environ, dovecot: DovecotServer) -> Environ:
+    ports = f"143,993,{dovecot.tls_port},{dovecot.starttls_port}"
+    return environ | {"PANEL_MAIL_PORTS": ports, "PANEL_MAIL_CA_FILE": str(dovecot.ca_file)}
+
+
+@pytest.fixture
+def house(app: Flask, settings: Settings) -> House:
+    return House(settings, app.extensions["mailkeep"].keystore)
+
+
+@pytest.fixture
+def admin(app: Flask) -> Browser:
+    add_person()
+    browser = Browser(app)
+    assert browser.sign_in().status_code == 303
+    return browser
+
+
+def form(**over: str) -> dict[str, str]:
+    """What a person fills in."""
+    return {
+        "address": "support@example.org", "protocol": "imap", "host": "imap.example.org", "port": "993",
+        "security": "tls", "username": "", "password": "hunter2hunter2", "folder": "INBOX", "begin": "now",
+        "interval": "60", **over,
+    }  # fmt: skip
+
+
+def stored(address: str = "support@example.org") -> Endpoint:
+    """The account's server as it stands in the database."""
+    with db.database.connection_context():
+        return service.find(address)[1]

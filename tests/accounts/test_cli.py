@@ -1,0 +1,143 @@
+"""Promises of `flask accounts …`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from panel import create_app, db, install
+from panel.config import Settings
+from panel.encryption.keystore import KeyStore
+from tests.accounts.conftest import stored
+from tests.encryption.conftest import House
+from tests.servers.dovecot import DovecotServer
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+SERVER = ("--protocol", "imap", "--host", "imap.example.org", "--port", "993", "--security", "tls")
+
+
+@pytest.fixture
+def house(settings: Settings) -> House:
+    install.prepare(settings)
+    create_app(settings)
+    return House(settings, KeyStore.of(settings))
+
+
+def add(
+    cli: Cli, address: str = "support@example.org", password: str = "hunter2", *more: str
+) -> subprocess.CompletedProcess[str]:
+    options = [*SERVER, "--username", address, "--password-file", "-", *more]
+    return cli("accounts", "add", *options, "--", address, stdin=password)
+
+
+def test_list_json_has_the_agreed_shape(cli: Cli, house: House) -> None:
+    assert add(cli).returncode == 0
+    (line,) = json.loads(cli("accounts", "list", "--json").stdout)
+    uuid = line.pop("uuid")
+    assert len(uuid) == 36
+    assert line == {
+        "address": "support@example.org", "protocol": "imap", "host": "imap.example.org", "port": 993, "security": "tls",
+        "username": "support@example.org", "paused": False, "password": "clear", "last_success_at": None, "problem": None,
+    }  # fmt: skip
+    assert json.loads(cli("accounts", "show", uuid, "--json").stdout)["address"] == "support@example.org"
+
+
+@pytest.mark.parametrize(
+    "typed", [" both ", "Grüße 🗝️", "a\\b'\"%s", "--leading", "x" * 1024, "ends in a newline\n"]
+)
+def test_a_password_file_is_taken_byte_for_byte_but_one_final_newline(
+    cli: Cli, house: House, tmp_path: Path, typed: str
+) -> None:
+    file = tmp_path / "a password.txt"
+    file.write_bytes(typed.encode() + b"\n")
+    done = cli("accounts", "add", *SERVER, "--password-file", str(file), "support@example.org")
+    assert done.returncode == 0, done.stderr
+    with db.database.connection_context():
+        assert house.opened(stored()) == typed
+
+
+def test_no_password_is_taken_from_the_command_line(cli: Cli, house: House) -> None:
+    assert cli("accounts", "add", *SERVER, "--password", "hunter2", "support@example.org").returncode == 2
+    assert cli("accounts", "add", *SERVER, "support@example.org").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--protocol", "pop3"), "pop3"),
+        (("--host", "imaps://x"), "not the name of a server"),
+        (("--port", "22"), "PANEL_MAIL_PORTS"),
+        (("--security", "none"), "cross the network"),
+        (("--begin", "yesterday"), "now, unread or all"),
+        (("--folder", "a\nb"), "control character"),
+    ],
+)
+def test_the_same_checks_as_the_form_exit_3_and_nothing_is_stored(
+    cli: Cli, house: House, more: tuple[str, str], says: str
+) -> None:
+    done = add(cli, "support@example.org", "hunter2", *more)
+    assert (done.returncode, says in done.stderr, "Traceback" in done.stderr) == (3, True, False), done.stderr
+    assert json.loads(cli("accounts", "list", "--json").stdout) == []
+
+
+def test_pause_resume_set_password_edit_and_remove(cli: Cli, house: House) -> None:
+    add(cli)
+    assert cli("accounts", "pause", "support@example.org").returncode == 0
+    assert json.loads(cli("accounts", "show", "support@example.org", "--json").stdout)["paused"] is True
+    assert cli("accounts", "resume", "support@example.org").returncode == 0
+    assert (
+        cli(
+            "accounts", "set-password", "support@example.org", "--password-file", "-", stdin="second"
+        ).returncode
+        == 0
+    )
+    refused = cli("accounts", "edit", "support@example.org", "--host", "other.example.org")
+    assert (refused.returncode, "--password-file" in refused.stderr) == (3, True)
+    edited = cli(
+        "accounts",
+        "edit",
+        "support@example.org",
+        "--host",
+        "other.example.org",
+        "--password-file",
+        "-",
+        stdin="third",
+    )
+    assert edited.returncode == 0, edited.stderr
+    with db.database.connection_context():
+        assert (house.opened(stored()), stored().host) == ("third", "other.example.org")
+    assert cli("accounts", "remove", "support@example.org").returncode == 3
+    assert cli("accounts", "remove", "support@example.org", "--yes").returncode == 0
+    assert cli("accounts", "show", "support@example.org").returncode == 3
+
+
+@pytest.mark.parametrize("address", ["--leading@example.org", "ünï@example.org", "a'b\"@example.org"])
+def test_strange_addresses_work_everywhere(cli: Cli, house: House, address: str) -> None:
+    assert add(cli, address).returncode == 0
+    assert cli("accounts", "show", "--", address).returncode == 0
+    assert cli("accounts", "pause", "--", address).returncode == 0
+    assert cli("accounts", "remove", "--yes", "--", address).returncode == 0
+
+
+def test_test_logs_in_and_exits_1_where_that_fails(cli: Cli, house: House, dovecot: DovecotServer) -> None:
+    dovecot.add_user("shell@example.org", "right")
+    where = [
+        "--host",
+        "localhost",
+        "--port",
+        str(dovecot.tls_port),
+        "--password-file",
+        "-",
+        "shell@example.org",
+    ]
+    cli("accounts", "add", *where, stdin="right")
+    done = cli("accounts", "test", "shell@example.org")
+    assert (done.returncode, done.stdout.count("ok ")) == (0, 5), done.stdout
+    cli("accounts", "set-password", "shell@example.org", "--password-file", "-", stdin="MARKER-wrong")
+    failed = cli("accounts", "test", "shell@example.org")
+    assert (failed.returncode, "FAILED  login" in failed.stdout) == (1, True)
+    assert "MARKER" not in failed.stdout + failed.stderr
