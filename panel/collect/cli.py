@@ -74,14 +74,16 @@ def _turn(collector: Collector, uuids: Sequence[str], *, anyway: bool) -> bool:
 
 def _one(collector: Collector, anyway: bool, uuid: str) -> bool:
     with db.database.connection_context():
-        address = Account.get_by_id(uuid).address
+        account = Account.get_or_none(Account.uuid == uuid)
+        if account is None:
+            return True  # removed meanwhile
         try:
             with db.explained():
                 outcome = collector.collect(uuid, anyway=anyway)
         except PanelError as error:
-            click.echo(f"{address}: {error}", err=True)
+            click.echo(f"{account.address}: {error}", err=True)
             return False
-    click.echo(f"{address}: {_told(outcome)}")
+    click.echo(f"{account.address}: {_told(outcome)}")
     return True
 
 

@@ -23,6 +23,8 @@ from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
 from panel.models import Account, Collection, Endpoint
 
+UNKNOWN = ("Collecting met an error that Mailkeep does not know.", "The server's log tells more of it.")
+
 log = logging.getLogger(__name__)
 
 
@@ -34,15 +36,6 @@ class Outcome:
     delivered: int
     passed: int
     more: bool
-
-
-class Unknown(PanelError):
-    """An error that the round does not know; the log tells more."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Collecting met an error that Mailkeep does not know.", "The server's log tells more of it."
-        )
 
 
 @dataclass(frozen=True)
@@ -80,14 +73,15 @@ class Collector:
     def _noted(self, account: Account, lease: Lease) -> Outcome:
         started = db.now()
         try:
-            outcome = self._round(account, lease)
+            with db.explained():
+                outcome = self._round(account, lease)
         except (KeyAbsent, LeaseLost):
             raise
         except PanelError as error:
             health.failed(account, error)
             raise
         except Exception:
-            health.failed(account, Unknown())
+            health.failed(account, PanelError(*UNKNOWN))
             raise
         health.succeeded(account, started, outcome.more)
         return outcome
