@@ -1,0 +1,204 @@
+"""A crash, or a full or broken disk, at each call that writes: no password is lost, none ends up in the wrong form.
+
+The steps run in a process of their own under strace, which kills it (or fails
+the call) at the Nth write, sync, link, rename or unlink. What is on the disk
+then must hold every password; a start and a `resume` must end in one of the two
+states. The short form tries some N, `--long` every one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from panel import create_app, db, install
+from panel.config import ROOT
+from panel.crypto import keyring
+from panel.crypto.keyfile import KeyFile
+from panel.encryption import facts, switch
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.errors import CannotOpen
+from panel.models import Endpoint
+from tests.encryption.conftest import House, settings_in
+
+CALLS = "write,pwrite64,fsync,fdatasync,link,linkat,rename,renameat,renameat2,unlink,unlinkat,ftruncate"
+ACCOUNTS = 6
+PASSWORDS = {f"MARKER password {number}" for number in range(ACCOUNTS)}
+RUNS = 5  # of each scenario and fault, in the short form
+
+HEAD = """
+import sys
+from panel import create_app, db
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.encryption import switch
+from panel.encryption.keystore import KeyStore
+from panel.models import Endpoint
+from panel.secret import Secret
+settings = Settings.load({"PANEL_DATA_DIR": sys.argv[1], "PANEL_ENV_FILE": "/dev/null"})
+create_app(settings)
+keystore = KeyStore.of(settings)
+db.database.connect()
+"""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Where it begins, what is done, and where it may end."""
+
+    begins_on: bool
+    steps: str
+    ends: set[State]
+    passwords: frozenset[str] = frozenset(PASSWORDS)
+
+
+SCENARIOS = {
+    "turning on": Scenario(
+        False, "switch.enable(keystore, Actor()); switch.resume(keystore)", {State.OFF, State.ON}
+    ),
+    "turning off": Scenario(
+        True,
+        "switch.disable(keystore, Actor(), in_shell=True); switch.resume(keystore)",
+        {State.OFF, State.ON},
+    ),
+    "cancelling": Scenario(
+        True,
+        "switch.disable(keystore, Actor(), in_shell=True); switch.cancel_disable(keystore, Actor());"
+        "switch.resume(keystore)",
+        {State.OFF, State.ON},
+    ),
+    "saving": Scenario(
+        True,
+        "e = Endpoint.get_by_id(1); e.password = Secret('MARKER new'); e.save()",
+        {State.ON},
+        frozenset({*PASSWORDS, "MARKER new"}),
+    ),
+}
+FAULTS = {"kill": "signal=KILL", "full disk": "error=ENOSPC", "broken disk": "error=EIO"}
+
+
+@pytest.fixture(scope="module", params=SCENARIOS, ids=lambda name: name.replace(" ", "-"))
+def prepared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Scenario, Path, int]]:
+    """A scenario, the install that it begins with, and how many calls it makes."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    scenario = SCENARIOS[request.param]
+    directory = tmp_path_factory.mktemp("prepared")
+    settings = settings_in(directory)
+    install.prepare(settings)
+    create_app(settings)
+    house = House(settings, KeyStore.of(settings))
+    with db.database.connection_context():
+        for password in sorted(PASSWORDS):
+            house.add(password)
+        if scenario.begins_on:
+            house.enable()
+    yield scenario, directory, count_calls(scenario, directory)
+
+
+def run(scenario: Scenario, directory: Path, *strace: str) -> subprocess.CompletedProcess[str]:
+    command = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-e", "signal=none", *strace]
+    return subprocess.run(
+        [*command, sys.executable, "-B", "-c", HEAD + scenario.steps, str(directory / "data")],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def copy_of(directory: Path, name: str) -> Path:
+    copy = directory.with_name(f"{directory.name}-{name}")
+    shutil.copytree(directory, copy)
+    return copy
+
+
+def count_calls(scenario: Scenario, directory: Path) -> int:
+    copy = copy_of(directory, "counted")
+    log = copy / "strace.log"
+    done = run(scenario, copy, "-o", str(log))
+    assert done.returncode == 0, done.stderr
+    return len(log.read_text().splitlines())
+
+
+def chosen(calls: int, every: bool) -> list[int]:
+    """Which calls to fail: all, or some that lie evenly, the first and the last among them."""
+    if every or calls <= RUNS:
+        return list(range(1, calls + 1))
+    return sorted({1 + round(i * (calls - 1) / (RUNS - 1)) for i in range(RUNS)})
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_at_any_write_loses_no_password(
+    prepared: tuple[Scenario, Path, int], fault: str, pytestconfig: pytest.Config
+) -> None:
+    scenario, directory, calls = prepared
+    for number in chosen(calls, bool(pytestconfig.getoption("--long"))):
+        copy = copy_of(directory, f"{fault.replace(' ', '-')}-{number}")
+        done = run(scenario, copy, "-o", "/dev/null", "-e", f"inject={CALLS}:{FAULTS[fault]}:when={number}")
+        assert "MARKER" not in done.stdout + done.stderr
+        check(scenario, copy, f"{fault} at call {number} of {calls}: {done.stderr[-400:]}")
+        shutil.rmtree(copy)
+
+
+def check(scenario: Scenario, directory: Path, why: str) -> None:
+    """Every password is there right after the fault; a start and a resume end well."""
+    settings = settings_in(directory)
+    create_app(settings)
+    keystore = KeyStore.of(settings)
+    house = House(settings, keystore)
+    with db.database.connection_context():
+        assert len(on_disk(house)) == ACCOUNTS, why
+        assert on_disk(house) <= scenario.passwords, why
+        switch.start(keystore)
+        switch.resume(keystore)
+        state = facts.look(keystore).state
+        assert state in scenario.ends, f"{state}: {why}"
+        wrong_form = "clear" if state is State.ON else "sealed"
+        assert house.sql(f"SELECT count(*) FROM endpoint WHERE {wrong_form} IS NOT NULL") == [(0,)], why
+        opened = {house.opened(endpoint) for endpoint in Endpoint.select()}
+        assert len(opened) == ACCOUNTS, why
+        assert opened <= scenario.passwords, why
+        assert not list(house.data.glob(".*.tmp")), why
+        # and it can be used: the other way and back
+        house.disable() if state is State.ON else house.enable()
+        assert {house.opened(endpoint) for endpoint in Endpoint.select()} == opened, why
+
+
+def on_disk(house: House) -> set[str]:
+    """Every password that can be read with the key files that lie on the disk, whatever the state."""
+    files = [KeyFile.from_bytes(path.read_bytes()) for path in house.data.glob("encryption-key*.bin")]
+    (instance,) = house.sql("SELECT instance_id FROM encryption")[0]
+    return {_readable(endpoint, files, instance) for endpoint in Endpoint.select()}
+
+
+def _readable(endpoint: Endpoint, files: list[KeyFile], instance: bytes) -> str:
+    if endpoint.clear is not None:
+        return endpoint.clear.text
+    for file in files:
+        try:
+            return keyring.unseal(file, endpoint.sealed.record, endpoint.binding(instance)).decode()
+        except CannotOpen:
+            continue
+    raise AssertionError(f"no key on the disk opens the password of account {endpoint.id}")
+
+
+def test_the_harness_notices_a_lost_key(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    install.prepare(settings)
+    create_app(settings)
+    house = House(settings, KeyStore.of(settings))
+    with db.database.connection_context():
+        house.add("MARKER password 0")
+        house.enable()
+        assert on_disk(house) == {"MARKER password 0"}
+        house.key_file.unlink()
+        with pytest.raises(AssertionError, match="no key on the disk"):
+            on_disk(house)
