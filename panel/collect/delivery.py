@@ -54,15 +54,17 @@ class Delivery:
         self._maildir = maildir
         self._lease = lease
         self._account = lease.account
+        self._unsettled = False  # something was published whose row still says `ready`
 
     def recover(self) -> None:
         """Finish what a killed round has committed, and sweep away what it has not.
 
-        Raises LeaseLost, SpoolError.
+        Only at the beginning, while nobody writes into tmp/. Raises LeaseLost, SpoolError.
         """
         ready = Message.select(Message.name).where(Message.account == self._account, Message.ready)
         self._publish([row.name for row in ready])
         self.finish()
+        self._maildir.clean(keep=set())
 
     def deliver(self, batch: Sequence[Written], passed: Iterable[Passed], cursor: Cursor) -> int:
         """Deliver `batch`, list `passed` and move the cursor. Returns how many were new.
@@ -79,17 +81,15 @@ class Delivery:
             self._list(passed, cursor.uidvalidity)
             cursor.save(self._account)
         self._publish([one.name for one in fresh])
+        self._maildir.discard({one.name for one in batch} - {one.name for one in fresh})
         return len(fresh)
 
     def finish(self) -> None:
-        """Note that the last batch lies in new/, and remove copies of what was known already.
-
-        Nobody may be writing into tmp/ any more. Raises LeaseLost, SpoolError.
-        """
-        with db.transaction():
-            self._lease.keep()
-            self._settle()
-        self._maildir.clean(keep=set())
+        """Note that the last batch lies in new/. Raises LeaseLost."""
+        if self._unsettled:
+            with db.transaction():
+                self._lease.keep()
+                self._settle()
 
     # -- rows ------------------------------------------------------------------------
 
@@ -97,6 +97,7 @@ class Delivery:
         """What was published before this transaction began is delivered."""
         here = (Message.account == self._account) & Message.ready
         Message.update(ready=False).where(here).execute()
+        self._unsettled = False
 
     def _fresh(self, batch: Sequence[Written], uidvalidity: int) -> Sequence[Written]:
         earlier = Message.account == self._account, Message.uidvalidity == EARLIER
@@ -150,3 +151,4 @@ class Delivery:
         if names:
             self._maildir.publish(names)
             self._maildir.sync_new()
+            self._unsettled = True

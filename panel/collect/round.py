@@ -83,7 +83,9 @@ class Collector:
         except Exception:
             health.failed(account, PanelError(*UNKNOWN))
             raise
-        health.succeeded(account, started, outcome.more)
+        with db.transaction():
+            health.succeeded(account, started, outcome.more)
+            lease.release()
         return outcome
 
     def _round(self, account: Account, lease: Lease) -> Outcome:

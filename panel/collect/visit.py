@@ -47,7 +47,8 @@ class Visit:
         what was fetched before is delivered.
         """
         uids = listing.wanted(self._session, account, cursor)
-        self._progress = Progress(cursor, uids, max(uids, default=cursor.last_uid))
+        self._cursor = cursor
+        self._progress = Progress(cursor, uids, max([*uids, cursor.begin_below - 1]))
         self._deliver([], self._too_large(uids) if measure else [])
         try:
             self._fetch()
@@ -56,10 +57,12 @@ class Visit:
                 self._deliver([], [Passed(error.uid, error.size, error.message)])
             raise
         if not self.more:
-            self._deliver([], self._not_handed_out(self._progress.left))
+            self._close(self._progress.left)
         self._delivery.finish()
 
     def _fetch(self) -> None:
+        if not self._progress.left:
+            return
         messages = self._in_time(self._session.fetch(self._progress.left))
         with Stream(messages, partial(delivery.write, self._maildir)) as stream:
             for batch in _batches(stream):
@@ -78,6 +81,9 @@ class Visit:
 
     def _deliver(self, batch: Sequence[Written], passed: Sequence[Passed]) -> None:
         cursor = self._progress.done([*(one.uid for one in batch), *(one.uid for one in passed)])
+        if not batch and not passed and cursor == self._cursor:
+            return  # most rounds find nothing, and then write nothing
+        self._cursor = cursor
         self.delivered += self._delivery.deliver(batch, passed, cursor)
         self.passed += len(passed)
 
@@ -86,9 +92,11 @@ class Visit:
         reason = f"Larger than {self._limit >> 20} MiB."
         return [Passed(uid, size, reason) for uid, size in sizes.items() if size > self._limit]
 
-    def _not_handed_out(self, left: Iterable[int]) -> list[Passed]:
-        """Those that are still there although fetching left them out; the others were removed meanwhile."""
-        return [Passed(uid, size, NOT_HANDED_OUT) for uid, size in self._session.sizes(left).items()]
+    def _close(self, left: Sequence[int]) -> None:
+        """Deal with what fetching left out: listed where it is still there; otherwise it was removed."""
+        there = self._session.sizes(left)
+        self._progress.done(uid for uid in left if uid not in there)
+        self._deliver([], [Passed(uid, size, NOT_HANDED_OUT) for uid, size in there.items()])
 
 
 def _batches(stream: Iterable[Written | None]) -> Iterator[list[Written]]:
@@ -105,4 +113,5 @@ def _batches(stream: Iterable[Written | None]) -> Iterator[list[Written]]:
     except MailError:
         yield batch
         raise
-    yield batch
+    if batch:
+        yield batch

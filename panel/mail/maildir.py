@@ -103,6 +103,12 @@ class Maildir:
                 return False
             return True
 
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove from `tmp/` messages that are not to be published after all."""
+        with self._named("cleaned"):
+            for name in names:
+                (self.path / "tmp" / name).unlink(missing_ok=True)
+
     def clean(self, keep: set[str]) -> None:
         """Remove from `tmp/` what is not in `keep`: left behind by a crash. Only its owner writes there."""
         with self._named("cleaned"), os.scandir(self.path / "tmp") as entries:

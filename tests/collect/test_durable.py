@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from panel.collect import due
 from panel.config import ROOT
 from tests import running
 from tests.collect.conftest import PostOffice, letter
@@ -53,3 +54,12 @@ def test_file_and_folder_are_synced_before_the_commit_and_the_commit_before_the_
     assert commit < rename
     new = at("fsync", f"{spool}/new>", after=rename)
     assert at("sync", "panel.db-wal>", after=new)  # only then it is no longer noted as ready
+
+
+def test_a_round_that_finds_nothing_costs_the_disk_two_commits(post: PostOffice, tmp_path: Path) -> None:
+    account = post.add(letter(1))
+    post.collect(account)
+    due.at_once(account.uuid)
+    lines = calls_of(post, tmp_path / "trace")
+    assert len([line for line in lines if "panel.db-wal>" in line]) == 2
+    assert not [line for line in lines if f"{post.spool(account)}/" in line]

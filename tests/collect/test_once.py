@@ -18,6 +18,7 @@ MESSAGES = 2000
 
 # Kills its own process at the n-th call of a step, before or after it.
 KILL_AT = """
+import itertools
 from pathlib import Path
 from panel.collect import delivery, visit
 from panel.collect.cursor import Cursor
@@ -26,13 +27,13 @@ visit.BATCH = 5
 step, when, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
 owners = {"save": Cursor, "rename": Path, "_note": delivery.Delivery, "_settle": delivery.Delivery}
 owner = owners.get(step, Maildir)
-real, calls = getattr(owner, step), []
+real, calls = getattr(owner, step), itertools.count(1)
 def deadly(self, *arguments, **named):
-    calls.append(1)
-    if when == "before" and len(calls) == number:
+    call = next(calls)
+    if when == "before" and call == number:
         os.kill(os.getpid(), signal.SIGKILL)
     result = real(self, *arguments, **named)
-    if when == "after" and len(calls) == number:
+    if when == "after" and call == number:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 setattr(owner, step, deadly)
@@ -53,7 +54,7 @@ STEPS = [
     ("sync_new", "after", 1),
     ("publish", "before", 2),
     ("_settle", "after", 3),
-    ("_settle", "before", 5),  # the very end: all delivered, not yet noted
+    ("_settle", "before", 4),  # the very end: all delivered, not yet noted
 ]
 
 
