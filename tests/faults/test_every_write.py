@@ -181,7 +181,7 @@ def on_disk(house: House) -> set[str]:
 
 def _readable(endpoint: Endpoint, files: list[KeyFile], instance: bytes) -> str:
     if endpoint.clear is not None:
-        return endpoint.clear.text
+        return str(endpoint.clear.text)
     for file in files:
         try:
             return keyring.unseal(file, endpoint.sealed.record, endpoint.binding(instance)).decode()

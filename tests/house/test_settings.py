@@ -1,0 +1,86 @@
+"""Promises of the settings: each is documented, each bad value is named, nothing is guessed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from panel.config import NAMES, ROOT, Settings
+from panel.errors import SettingsError
+
+
+def load(**environ: str) -> Settings:
+    return Settings.load({"PANEL_ENV_FILE": "/dev/null", **environ})
+
+
+def test_every_setting_stands_in_the_manual_and_nothing_else_does() -> None:
+    rows = re.findall(r"^\| `(PANEL_\w+)` \|", (ROOT / "docs/settings.md").read_text("utf-8"), re.MULTILINE)
+    assert set(rows) == NAMES - {"PANEL_ENV_FILE"}
+
+
+def test_with_nothing_set_there_is_a_default_for_everything() -> None:
+    settings = load()
+    assert settings.data_dir == ROOT / "data"
+    assert (settings.bind_host, settings.bind_port) == ("127.0.0.1", 8000)
+    assert settings.key_file == ROOT / "data" / "encryption-key.bin"
+    assert 993 in settings.mail_ports
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PANEL_BINDD", "x", "Did you mean PANEL_BIND"),
+        ("PANEL_DATADIR", "x", "Did you mean PANEL_DATA_DIR"),
+        ("PANEL_BIND", "8000", "address:port"),
+        ("PANEL_BIND", "127.0.0.1:99999", "1 to 65535"),
+        ("PANEL_URL", "mail.example.org", "public address"),
+        ("PANEL_TRUSTED_PROXIES", "many", "whole number"),
+        ("PANEL_MAIL_PORTS", "993,abc", "PANEL_MAIL_PORTS"),
+        ("PANEL_MAIL_DENY_NETWORKS", "10.0.0.0/99", "networks with commas"),
+        ("PANEL_MAIL_CA_FILE", "/nowhere/ca.pem", "cannot be read"),
+        ("PANEL_LOG_FORMAT", "xml", "text or json"),
+        ("PANEL_TIMEZONE", "Mars/Olympus", "Europe/Berlin"),
+        ("PANEL_SECRET_KEY", "short", "openssl rand"),
+        ("PANEL_DATABASE_URL", "postgresql://x", "sqlite:///"),
+        ("PANEL_SECRET_KEY_FILE", "/nowhere/key", "cannot be read"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_it_takes(name: str, value: str, says: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(**{name: value})
+    assert says in str(refused.value)
+
+
+def test_what_kubernetes_injects_is_ignored() -> None:
+    load(PANEL_SERVICE_HOST="10.0.0.1", PANEL_PORT="tcp://10.0.0.1:80", PANEL_PORT_80_TCP="x")
+
+
+def test_the_environment_wins_over_the_file_and_comments_are_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "mailkeep.env"
+    file.write_text("# a comment\n\nPANEL_BIND=127.0.0.1:9000\nexport PANEL_CONTACT='Dana, +49 30 1'\n")
+    settings = Settings.load({"PANEL_ENV_FILE": str(file), "PANEL_BIND": "127.0.0.1:9001"})
+    assert (settings.bind_port, settings.contact) == (9001, "Dana, +49 30 1")
+
+
+@pytest.mark.parametrize("line", ["PANEL_BIND", "PATH=/bin", "panel_bind=x"])
+def test_a_line_that_is_no_setting_is_named_by_number(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "mailkeep.env"
+    file.write_text(f"# first\n{line}\n")
+    with pytest.raises(SettingsError, match="Line 2"):
+        Settings.load({"PANEL_ENV_FILE": str(file)})
+
+
+def test_a_secret_may_come_from_a_file_but_not_from_both(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("0123456789abcdef0123456789abcdef\n")
+    secret_key = load(PANEL_SECRET_KEY_FILE=str(file)).secret_key
+    assert secret_key is not None
+    assert secret_key.reveal() == "0123456789abcdef0123456789abcdef"
+    with pytest.raises(SettingsError, match="Both"):
+        load(PANEL_SECRET_KEY_FILE=str(file), PANEL_SECRET_KEY="x" * 32)
+
+
+def test_no_setting_that_is_secret_shows_in_a_repr() -> None:
+    assert "MARKER" not in repr(load(PANEL_SECRET_KEY="MARKER" + "x" * 32))
