@@ -271,7 +271,7 @@ def _networks(text: str) -> tuple[Network, ...]:
 def _timezone(text: str) -> ZoneInfo:
     try:
         return ZoneInfo(text)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         raise SettingsError(
             f"PANEL_TIMEZONE is {text!r}, which this system does not know.",
             "It takes a name such as Europe/Berlin.",
