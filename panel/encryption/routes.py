@@ -14,7 +14,8 @@ from panel.encryption.forms import EnableForm, ProofForm
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import PanelError, Refused
-from panel.web.access import allow, fresh_password_required
+from panel.sign_in.login import require_again
+from panel.web.access import allow, fresh_password_required, is_fresh
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("encryption", __name__, url_prefix="/server/encryption")
@@ -58,6 +59,7 @@ def _render(status: int = 200, **context: Any) -> Any:
         now=now,
         admin=admin,
         nonce=session.get(NONCE),
+        ask_own=admin and not is_fresh(),
         stale_addresses=facts.unchanged_since(now.enabled_at) if admin else [],
         keystore=keystore if admin else None,
         contact=settings.contact,
@@ -73,12 +75,16 @@ def show() -> Any:
 
 
 @blueprint.post("/enable")
-@fresh_password_required
 def enable() -> Any:
     """Generate the key file and begin to encrypt, once both boxes are confirmed."""
     form = EnableForm()
     if not form.validate_on_submit():
         return _render(422, enable_form=form)
+    try:
+        require_again(form.own_password.data)
+    except PanelError as error:
+        form.own_password.errors = [str(error)]
+        return _render(error.status, enable_form=form)
     return _act(lambda: switch.enable(_keystore(), _actor()))
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from flask import Flask, Request, request, session
 from flask_login import LoginManager, current_user
 
+from panel.errors import BadInput
+from panel.secret import Secret
 from panel.sign_in import service, sessions
 from panel.sign_in.sessions import Visitor
+from panel.web.access import is_fresh
 
 TOKEN = "token"  # noqa: S105 - the name of the cookie's entry
 
@@ -29,6 +32,25 @@ def stop() -> None:
     if current_user.is_authenticated:
         service.sign_out(current_user, session[TOKEN], address())
     session.clear()
+
+
+def require_again(typed: str | None) -> None:
+    """In a form that asks for the own password itself: check it. Nothing to do while it is fresh.
+
+    Raises BadInput (field `own_password`) where it is missing or wrong, Throttled after too many.
+    """
+    if is_fresh():
+        return
+    if not typed:
+        raise BadInput(
+            "For this step, type your own password too.",
+            "It is asked again after five minutes.",
+            field="own_password",
+        )
+    try:
+        service.confirm(current_user, Secret(typed), address())
+    except BadInput as error:
+        raise BadInput(error.message, error.hint, field="own_password") from None
 
 
 def address() -> str:

@@ -54,13 +54,20 @@ def _check(app: Flask) -> Any:
     return None
 
 
+def is_fresh() -> bool:
+    """Whether the person's own password was typed within the last five minutes."""
+    return db.now() - (current_user.confirmed_at or 0) <= FRESH_SECONDS
+
+
 def fresh_password_required(view: Callable[P, Any]) -> Callable[P, Any]:
-    """Ask for the person's own password again unless it was typed within five minutes."""
+    """Ask for the person's own password again, on a page of its own, unless `is_fresh`.
+
+    For buttons. A form that would lose what was typed asks in itself: `panel.sign_in.login.require_again`.
+    """
 
     @wraps(view)
     def checked(*args: P.args, **kwargs: P.kwargs) -> Any:
-        confirmed_at = current_user.confirmed_at or 0
-        if db.now() - confirmed_at > FRESH_SECONDS:
+        if not is_fresh():
             return go(url_for("sign_in.confirm", next=_here()))
         return view(*args, **kwargs)
 

@@ -221,14 +221,23 @@ def test_every_page_says_that_collecting_is_paused_while_the_key_is_away(
 
 def test_steps_ask_for_the_own_password_again_after_five_minutes(admin: FlaskClient, house: House) -> None:
     in_database(lambda: Session.update(confirmed_at=db.now() - 301).execute())
-    response = admin.post(ENABLE, data=BOTH)
-    assert response.status_code == 303
-    assert response.location.startswith("/confirm?next=")
-    assert files(house) == set()
+    assert "Your own password" in admin.get("/server/encryption").text
+    for own in ({}, {"own_password": "not the right one"}):
+        response = admin.post(ENABLE, data=BOTH | own)
+        assert response.status_code == 422
+        assert re.search(r'id="backup_prepared"[^>]* checked', response.text)
+        assert files(house) == set()
+    assert admin.post(ENABLE, data=BOTH | {"own_password": PASSWORD}).location == "/server/encryption"
+    assert "encryption-key.bin" in files(house)
+
+
+@pytest.mark.parametrize("step", ["disable", "cancel", "resume", "verify", "backup"])
+def test_the_buttons_lead_to_a_page_that_asks_and_back(admin: FlaskClient, house: House, step: str) -> None:
+    in_database(lambda: Session.update(confirmed_at=db.now() - 301).execute())
+    response = admin.post(f"/server/encryption/{step}")
+    assert response.location == "/confirm?next=/server/encryption"
     again = admin.post("/confirm", data={"password": PASSWORD, "next": "/server/encryption"})
     assert again.location == "/server/encryption"
-    assert admin.post(ENABLE, data=BOTH).location == "/server/encryption"
-    assert "encryption-key.bin" in files(house)
 
 
 def test_turning_off_on_the_page_takes_the_marker_file(admin: FlaskClient, house: House) -> None:
