@@ -5,6 +5,7 @@ Times in it are whole UTC seconds, ids of our own are text or bytes.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ class GuardedSqlite(SqliteDatabase):
 def connect(url: str) -> GuardedSqlite:
     """The database that `url` (sqlite:///path) names, not yet opened."""
     path = url.removeprefix("sqlite:///")
+    logging.getLogger("peewee").setLevel(logging.INFO)  # its debug lines hold the parameters of queries
     return GuardedSqlite(path, pragmas=PRAGMAS, lock_type="IMMEDIATE", timeout=BUSY_SECONDS)
 
 

@@ -1,0 +1,55 @@
+"""A password is in no repr, no str, no log line of an object that holds it, and in no pickle."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+from typing import Any
+
+import pytest
+
+from panel.encryption import credential
+from panel.encryption.credential import Credential
+from panel.mail.endpoint import Endpoint as MailServer
+from panel.models import Endpoint
+from panel.models.secret_row import Clear, Sealed, StoredClear, StoredRecord
+from panel.secret import Secret
+from tests.encryption.conftest import House, house  # noqa: F401
+
+MARKER = "MARKER-in-no-repr"
+
+
+def holders(house: House) -> list[Any]:
+    endpoint = house.add(MARKER)
+    row = Endpoint.get_by_id(endpoint.id)
+    waiting = Endpoint.get_by_id(endpoint.id)
+    waiting.password = Secret(MARKER)
+    server = MailServer("imap", "imap.example.org", 993, "tls", "me")
+    return [
+        Secret(MARKER), Clear(Secret(MARKER)), StoredClear(MARKER), Sealed(MARKER.encode()), StoredRecord(MARKER.encode()),
+        Credential(server, Secret(MARKER)), credential.open_for(row, house.keystore), row, row.clear, waiting,
+        Endpoint.select().where(Endpoint.id == endpoint.id),
+    ]  # fmt: skip
+
+
+def test_no_object_shows_it(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for holder in holders(house):
+            logging.getLogger("test").info("%s %r", holder, holder)
+            assert MARKER not in f"{holder} {holder!r} {[holder]} { ({'k': holder}) }"
+    assert MARKER not in caplog.text
+
+
+def test_peewee_logs_no_parameters_even_where_everything_is_logged(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        house.add(MARKER)
+    assert MARKER not in caplog.text
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy, hash, lambda s: s == Secret("x")])
+def test_a_secret_is_not_pickled_copied_hashed_or_compared(take: Any) -> None:
+    with pytest.raises(TypeError):
+        take(Secret(MARKER))
