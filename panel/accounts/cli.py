@@ -73,7 +73,12 @@ def add(
     default_port = 143 if security == "starttls" else 993
     box = service.mailbox(address, folder, interval)
     where = service.server(
-        _settings(), protocol or "imap", host, port or default_port, security, username or box.address
+        _settings(),
+        protocol or "imap",
+        host,
+        default_port if port is None else port,
+        security,
+        username or box.address,
     )
     uuid = service.add(box, where, password, begin, Actor())
     click.echo(f"{box.address} was added ({uuid}).")
@@ -133,14 +138,18 @@ def test(context: click.Context, account: str) -> None:
 @click.argument("account")
 def pause(account: str) -> None:
     """Stop collecting for this account."""
-    service.pause(service.find(account)[0].uuid, Actor())
+    found, _ = service.find(account)
+    service.pause(found.uuid, Actor())
+    click.echo(f"{found.address} is paused.")
 
 
 @accounts.command()
 @click.argument("account")
 def resume(account: str) -> None:
     """Collect for this account again."""
-    service.resume(service.find(account)[0].uuid, Actor())
+    found, _ = service.find(account)
+    service.resume(found.uuid, Actor())
+    click.echo(f"{found.address} is collected again.")
 
 
 @accounts.command("set-password")
@@ -148,7 +157,9 @@ def resume(account: str) -> None:
 @password_option()
 def set_password(account: str, password: Secret) -> None:
     """Store another password for the same server."""
-    service.set_password(service.find(account)[0].uuid, password, Actor())
+    found, _ = service.find(account)
+    service.set_password(found.uuid, password, Actor())
+    click.echo(f"The new password of {found.address} was stored.")
 
 
 @accounts.command()
@@ -165,7 +176,11 @@ def edit(
 ) -> None:  # fmt: skip
     """Change an account; what is not given stays. A changed server needs --password-file."""
     found, endpoint = service.find(account)
-    box = service.mailbox(address or found.address, folder or found.folder, interval or found.interval)
+    box = service.mailbox(
+        found.address if address is None else address,
+        found.folder if folder is None else folder,
+        found.interval if interval is None else interval,
+    )
     given = {"protocol": protocol, "host": host, "port": port, "security": security, "username": username}
     where = _changed(service.server_of(endpoint), {k: v for k, v in given.items() if v is not None})
     if where is not None and password is None:
@@ -173,6 +188,7 @@ def edit(
             "The server settings can change only together with the password.", "Add --password-file."
         )
     service.edit(found.uuid, box, where, password, None, Actor())
+    click.echo(f"{box.address} was changed.")
 
 
 def _changed(stored: MailServer, given: dict[str, Any]) -> MailServer | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, IntegerField, PasswordField, RadioField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired
+from wtforms.validators import InputRequired, Optional
+from wtforms.widgets import HiddenInput
 
-PROTOCOLS = [SelectChoice("imap", "IMAP")]
 SECURITIES = [
     SelectChoice("tls", "TLS from the start (port 993)"),
     SelectChoice("starttls", "STARTTLS (port 143)"),
@@ -24,21 +27,38 @@ def _stripped(text: str | None) -> str:
     return (text or "").strip()
 
 
+class NumberField(IntegerField):
+    """A whole number, asked for in the panel's own words."""
+
+    def __init__(self, label: str, says: str, **more: Any) -> None:
+        """`says` is what stands there when it is empty or no number."""
+        super().__init__(label, [InputRequired(says)], **more)
+        self.says = says
+
+    def process_formdata(self, valuelist: Sequence[str]) -> None:
+        """Take what was typed. Raises ValueError with our own sentence."""
+        try:
+            super().process_formdata(valuelist)
+        except ValueError:
+            raise ValueError(self.says) from None
+
+
 class ServerForm(FlaskForm):
     """Where to log in: what a test needs."""
 
     address = StringField(
         "E-mail address", filters=[_stripped], validators=[InputRequired("Type the e-mail address.")]
     )
-    protocol = SelectField("Protocol", choices=PROTOCOLS, default="imap")
+    protocol = HiddenField(default="imap")
     host = StringField(
         "Mail server", filters=[_stripped], validators=[InputRequired("Type the mail server's name.")]
     )
-    port = IntegerField("Port", default=993, validators=[InputRequired("Type the port as a number.")])
-    security = SelectField("Security", choices=SECURITIES, default="tls")
+    port = NumberField("Port", "Type the port as a number.", default=993)
+    security = SelectField("Security", choices=SECURITIES, default="tls", validate_choice=False)
     username = StringField("Username")
     password = PasswordField("Password")  # never stripped, never shown again
     folder = StringField("Folder", default="INBOX", filters=[_stripped])
+    own_password = PasswordField("Your own password")  # where it was typed more than five minutes ago
     account = HiddenField()  # its uuid, where there is one already
 
     @property
@@ -50,14 +70,12 @@ class ServerForm(FlaskForm):
 class NewForm(ServerForm):
     """A new account."""
 
-    begin = RadioField("Begin with", choices=BEGINS, default="now")
-    interval = IntegerField(
-        "Seconds between two looks", default=60, validators=[InputRequired("Type a number.")]
-    )
+    begin = RadioField("Begin with", choices=BEGINS, default="now", validate_choice=False)
+    interval = NumberField("Seconds between two looks", "Type the seconds as a number.", default=60)
 
 
 class EditForm(ServerForm):
     """An account that is there."""
 
-    interval = IntegerField("Seconds between two looks", validators=[InputRequired("Type a number.")])
-    rev = HiddenField()
+    interval = NumberField("Seconds between two looks", "Type the seconds as a number.")
+    rev = IntegerField(widget=HiddenInput(), validators=[Optional()])  # of the server as this form shows it

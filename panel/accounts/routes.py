@@ -17,6 +17,7 @@ from flask import (
     url_for,
 )  # fmt: skip
 from flask_login import current_user
+from wtforms import HiddenField
 
 from panel.accounts import overview, service, trial
 from panel.accounts.forms import EditForm, NewForm, ServerForm
@@ -24,12 +25,13 @@ from panel.activity.service import Actor
 from panel.config import Settings
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
-from panel.errors import BadInput, PanelError
+from panel.errors import BadInput, EditedMeanwhile, PanelError, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.mail.imap import Step
 from panel.models import Endpoint, Skipped
 from panel.secret import Secret
-from panel.web.access import allow, fresh_password_required
+from panel.sign_in.login import require_again
+from panel.web.access import allow, fresh_password_required, is_fresh
 from panel.web.htmx import go, is_htmx, page
 
 blueprint = Blueprint("accounts", __name__, url_prefix="/accounts")
@@ -66,27 +68,31 @@ def show() -> Any:
 @blueprint.get("/new")
 def new() -> Any:
     """An empty form."""
-    return page("accounts/new.html", form=NewForm(formdata=None))
+    return _new_page(NewForm(formdata=None))
 
 
 @blueprint.post("/new")
-@fresh_password_required
 def add() -> Any:
     """Store a new account and have its mail collected."""
     form = NewForm()
     if not form.validate_on_submit():
-        return page("accounts/new.html", status=422, form=form)
+        return _again(form)
     try:
+        require_again(form.own_password.data)
         box = service.mailbox(form.address.data, form.folder.data, form.interval.data)
         password = _password(form)
         if password is None:
             raise BadInput("The password is empty.", "Enter the mailbox's password.", field="password")
         uuid = service.add(box, _server(form), password, form.begin.data, _actor())
     except PanelError as error:
-        return page("accounts/new.html", status=error.status, form=form, problem=_on_field(form, error))
+        return _again(form, error)
     _collect_soon(uuid)
     flash(f"{box.address} was added. Its mail is being collected.", "good")
     return go(url_for(".show"))
+
+
+def _new_page(form: ServerForm, status: int = 200, problem: PanelError | None = None) -> Response:
+    return page("accounts/new.html", status=status, form=form, problem=problem, ask_own=not is_fresh())
 
 
 @blueprint.get("/<uuid>")
@@ -98,21 +104,28 @@ def edit(uuid: str) -> Any:
 
 
 @blueprint.post("/<uuid>")
-@fresh_password_required
 def change(uuid: str) -> Any:
     """Store what was changed."""
-    form = EditForm()
+    form = _edit_form(uuid)
     if not form.validate_on_submit():
-        return _edit_page(uuid, form, 422)
+        return _again(form)
     try:
+        require_again(form.own_password.data)
         box = service.mailbox(form.address.data, form.folder.data, form.interval.data)
-        rev = int(form.rev.data) if (form.rev.data or "").isdigit() else None
-        service.edit(uuid, box, _server(form), _password(form), rev, _actor())
+        service.edit(uuid, box, _server(form), _password(form), form.rev.data, _actor())
     except PanelError as error:
-        return _edit_page(uuid, form, error.status, _on_field(form, error))
+        return _again(form, error)
     _collect_soon(uuid)
     flash(f"{box.address} was changed.", "good")
     return go(url_for(".show"))
+
+
+def _edit_form(uuid: str) -> EditForm:
+    """What was sent for an account that is there. Raises NotFound."""
+    service.find(uuid)
+    form = EditForm()
+    form.account.data = uuid
+    return form
 
 
 def _stored(uuid: str, endpoint: Endpoint, account: Any) -> dict[str, Any]:
@@ -136,19 +149,30 @@ def _key_is_away() -> bool:
     return facts.look(_keystore()).state.no_key
 
 
-def _edit_page(uuid: str, form: EditForm, status: int = 200, problem: PanelError | None = None) -> Response:
+def _again(form: ServerForm, error: PanelError | None = None) -> Response:
+    """The form as it was typed, without the passwords, and what is wrong with it."""
+    status = error.status if error else 422
+    problem = _on_field(form, error) if error else None
+    if isinstance(form, EditForm):
+        return _edit_page(form.account.data, form, status, problem, isinstance(error, EditedMeanwhile))
+    return _new_page(form, status, problem)
+
+
+def _edit_page(
+    uuid: str, form: ServerForm, status: int = 200, problem: PanelError | None = None, stale: bool = False
+) -> Response:
     line = overview.line(_keystore(), uuid)
-    if line is None:
-        service.find(uuid)  # raises NotFound
     skipped = Skipped.select().where(Skipped.account == uuid).order_by(Skipped.at.desc()).limit(100)
     return page(
         "accounts/edit.html",
         status=status,
         form=form,
         problem=problem,
+        stale=stale,
         line=line,
         forged=_is_forged(uuid),
         skipped=list(skipped),
+        ask_own=not is_fresh(),
     )
 
 
@@ -163,8 +187,9 @@ def _password(form: ServerForm) -> Secret | None:
 
 def _on_field(form: ServerForm, error: PanelError) -> PanelError | None:
     """Put the error beside the field that it is about; the error itself where there is none."""
-    field = getattr(form, getattr(error, "field", None) or "", None)
-    if field is None:
+    name = "password" if isinstance(error, PasswordNeeded) else getattr(error, "field", None)
+    field = getattr(form, name or "", None)
+    if field is None or isinstance(field, HiddenField):
         return error
     field.errors = [str(error)]
     return None
@@ -209,24 +234,31 @@ def remove(uuid: str) -> Any:
 
 
 @blueprint.post("/test")
-@fresh_password_required
 def test() -> Any:
     """Try the typed server out: steps as they happen, by htmx as events, else as a page that grows."""
-    form = ServerForm()
+    uuid = request.form.get("account") or None
+    form = _edit_form(uuid) if uuid else NewForm()
+    if not form.validate_on_submit():
+        return _no_test(form)
     try:
-        if not form.validate_on_submit():
-            raise BadInput(next(iter(form.errors.values()))[0], "Fill it in, then test again.")
-        uuid = form.account.data or None
+        require_again(form.own_password.data)
         found = trial.credential_for(_server(form), _password(form), uuid, _keystore())
         steps = trial.run(found, form.folder.data or "INBOX", _settings(), _actor(), form.address.data)
     except PanelError as error:
-        return page("accounts/test.html", fragment="errors/_error.html", status=error.status,
-                    message=error.message, hint=error.hint, steps=[])  # fmt: skip
+        return _no_test(form, error)
     if is_htmx():
         return Response(stream_with_context(_events(steps)), mimetype="text/event-stream")
-    return Response(
-        stream_template("accounts/test.html", steps=steps, address=form.address.data), mimetype="text/html"
-    )
+    return Response(stream_template("accounts/test.html", steps=steps, form=form), mimetype="text/html")
+
+
+def _no_test(form: ServerForm, error: PanelError | None = None) -> Response:
+    """Why there was no test: in the form's own place for the steps, else at the top of the form."""
+    if not is_htmx():
+        return _again(form, error)
+    error = error or BadInput(next(iter(form.errors.values()))[0], "Then test again.")
+    ask_own = not is_fresh() and "own_password" not in request.form
+    return page("accounts/_no_test.html", status=error.status, message=error.message, hint=error.hint,
+                form=form, ask_own=ask_own)  # fmt: skip
 
 
 def _events(steps: Iterator[Step]) -> Iterator[str]:
