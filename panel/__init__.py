@@ -24,7 +24,7 @@ from panel.setup import cli as setup_cli
 from panel.setup import routes as setup
 from panel.sign_in import login
 from panel.sign_in import routes as sign_in
-from panel.web import access, connection, errors, headers, navigation, times
+from panel.web import access, connection, errors, headers, navigation, text, times
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     connection.init_app(app)
     headers.init_app(app, settings)
     errors.init_app(app)
+    text.init_app(app)
     CSRFProtect(app)
     login.init_app(app)
     access.init_app(app)

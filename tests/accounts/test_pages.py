@@ -15,7 +15,7 @@ from panel.models import Account, Activity, Collection, Endpoint, Session, Skipp
 from tests.accounts.conftest import form, stored
 from tests.encryption.conftest import House
 from tests.servers.dovecot import DovecotServer
-from tests.sign_in.browser import Browser, add_person
+from tests.sign_in.browser import PASSWORD, WRONG, Browser, add_person
 
 NEW = "/accounts/new"
 TYPED = [
@@ -65,13 +65,13 @@ def test_a_password_comes_through_the_form_exactly_as_typed(
         ({"host": "127.1"}, "whole IP address"),
         ({"port": "99999"}, "Port 99999 is not one"),
         ({"port": "22"}, "PANEL_MAIL_PORTS"),
-        ({"port": "abc"}, "port"),
-        ({"protocol": "pop3"}, "choice"),
+        ({"port": "abc"}, "Type the port as a number."),
+        ({"protocol": "pop3"}, "Mail cannot be collected by “pop3” yet."),
         ({"security": "none"}, "cross the network readable"),
-        ({"security": "unknown"}, "choice"),
+        ({"security": "unknown"}, "The security is unknown."),
         ({"username": "a\r\nb"}, "control character"),
         ({"folder": "x" * 256}, "longer than 255"),
-        ({"begin": "yesterday"}, "choice"),
+        ({"begin": "yesterday"}, "What to begin with is unknown."),
         ({"interval": "5"}, "30 to 86400"),
     ],
 )
@@ -147,20 +147,22 @@ def test_a_changed_server_demands_the_mailbox_password_and_says_why(
     assert opened(house) == "the new one"
 
 
-def test_changes_of_servers_and_passwords_ask_for_the_own_password_after_five_minutes(admin: Browser) -> None:
+def test_after_five_minutes_the_form_asks_for_the_own_password_and_loses_nothing(admin: Browser) -> None:
     admin.post(NEW, **form())
     with db.database.connection_context():
         Session.update(confirmed_at=db.now() - 301).execute()
-    for url, on in (
-        (NEW, NEW),
-        (edit_url(), edit_url()),
-        ("/accounts/test", NEW),
-        (f"{edit_url()}/remove", None),
-    ):
-        response = admin.post(url, on=on, **form())
-        assert response.location.startswith("/confirm?next="), url
+    assert "Your own password" in admin.get(NEW).text
+    other = form(address="other@example.org", host="other.example.org")
+    for own in ({}, {"own_password": WRONG}):
+        for url, on in ((NEW, NEW), (edit_url(), edit_url()), ("/accounts/test", NEW)):
+            response = admin.post(url, on=on, **other | own)
+            assert response.status_code == 422, url
+            assert "/test" in url or 'value="other.example.org"' in response.text
+    assert admin.post(f"{edit_url()}/remove").location.startswith("/confirm?next=")
     with db.database.connection_context():
         assert Account.select().count() == 1
+    assert admin.post(NEW, **other | {"own_password": PASSWORD}).status_code == 303
+    assert stored("other@example.org").host == "other.example.org"
 
 
 def test_a_form_that_grew_stale_is_refused_and_says_so(admin: Browser, house: House) -> None:
