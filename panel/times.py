@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from panel.db import now
 
+LAST = 253_402_214_400  # the last day of the year 9999
 STEPS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 
@@ -26,9 +27,14 @@ def ago(at: int | None, today: int | None = None) -> str:
 
 def exact(at: int, zone: ZoneInfo) -> str:
     """`at` as 2026-11-23 20:15:04 UTC."""
-    return datetime.fromtimestamp(at, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+    return _moment(at).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def machine(at: int) -> str:
     """`at` as HTML's datetime attribute wants it."""
-    return datetime.fromtimestamp(at, UTC).isoformat()
+    return _moment(at).isoformat()
+
+
+def _moment(at: int) -> datetime:
+    """`at` within what datetime can hold: a number forced in by SQL must not break a page."""
+    return datetime.fromtimestamp(min(max(at, 0), LAST), UTC)

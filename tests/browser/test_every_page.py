@@ -1,0 +1,158 @@
+"""axe looks at every page and every state of the key, light and dark, wide and 320 px narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from panel import create_app, db
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.crypto.keyfile import KeyFile
+from panel.encryption import switch
+from panel.encryption.keystore import KeyStore
+from panel.models import Collection, Skipped
+from tests.browser.fixtures import CheckAxe
+from tests.encryption.conftest import House
+from tests.running import Environ, PanelServer
+from tests.sign_in.browser import PASSWORD, add_person
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def house(panel_server: PanelServer, environ: Environ) -> House:
+    """The install of the running server, with two accounts and three people."""
+    settings = Settings.load(environ)
+    create_app(settings)
+    house = House(settings, KeyStore.of(settings))
+    for role in ("admin", "agent", "user"):
+        add_person(f"{role}@example.org", role)
+    with db.database.connection_context():
+        house.add()
+        account = house.add().account
+        problem = {
+            "problem": "The server says no.",
+            "hint": "Ask it nicely.",
+            "failures": 1,
+            "next_due_at": 2**40,
+        }
+        Collection.insert(account=account, **problem).on_conflict(
+            conflict_target=[Collection.account], update=problem
+        ).execute()
+        Skipped.create(
+            account=account, uidvalidity=1, uid=7, size=99_000_000, reason="It is too large.", at=db.now()
+        )
+    return house
+
+
+@pytest.fixture
+def sign_in(house: House, panel_server: PanelServer, page: Page) -> Callable[[str], Page]:
+    def sign_in(role: str) -> Page:
+        page.goto(f"{panel_server.url}/login")
+        page.get_by_label("E-mail address").fill(f"{role}@example.org")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(lambda url: "/login" not in url)
+        return page
+
+    return sign_in
+
+
+def on(house: House) -> None:
+    house.enable()
+
+
+def enabling(house: House) -> None:
+    house.enable()  # what no sweep can take to its end: a value that is no password
+    house.sql("UPDATE endpoint SET sealed = NULL, clear = char(97, 0, 98) WHERE id = 1")
+
+
+def disabling(house: House) -> None:
+    house.enable()
+    switch.disable(house.keystore, Actor(), in_shell=True)
+    house.sql("UPDATE endpoint SET clear = NULL, sealed = x'00' WHERE id = 1")
+
+
+def missing(house: House) -> None:
+    house.enable()
+    house.key_file.unlink()
+
+
+def unreadable(house: House) -> None:
+    house.enable()
+    house.key_file.chmod(0o644)
+
+
+def wrong(house: House) -> None:
+    house.enable()
+    house.key_file.write_bytes(KeyFile.generate(b"x" * 16).to_bytes())
+
+
+def inconsistent(house: House) -> None:
+    house.enable()
+    house.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE id = 1")
+    switch.verify(house.keystore)
+
+
+STATES: dict[str, tuple[Callable[[House], None], str]] = {
+    "off": (lambda house: None, "Before you start"),
+    "enabling": (enabling, "Encrypting stored passwords"),
+    "on": (on, "Prove the backup of the key"),
+    "disabling": (disabling, "Writing passwords back in clear"),
+    "key-missing": (missing, "The key file is missing"),
+    "key-unreadable": (unreadable, "The key file cannot be used"),
+    "key-wrong": (wrong, "This is not the right key file"),
+    "inconsistent": (inconsistent, "1 of 2 passwords does not open"),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_of_the_encryption_page_for_admin_and_agent(
+    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer, axe: CheckAxe, state: str
+) -> None:
+    make, words = STATES[state]
+    with db.database.connection_context():
+        make(house)
+    page = sign_in("admin")
+    page.goto(f"{panel_server.url}/server/encryption")
+    expect(page.locator("main")).to_contain_text(words)
+    axe(page)
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/login*")
+    page = sign_in("agent")
+    page.goto(f"{panel_server.url}/server/encryption")
+    axe(page)
+
+
+def test_every_other_page(
+    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer, axe: CheckAxe
+) -> None:
+    with db.database.connection_context():
+        inconsistent(house)
+        uuids = [uuid for (uuid,) in house.sql("SELECT account_id FROM endpoint ORDER BY id")]
+    page = sign_in("admin")
+    paths = ["/accounts", "/accounts/new", "/confirm", "/nowhere"]
+    paths += [f"/accounts/{uuid}{end}" for uuid in uuids for end in ("", "/remove")]
+    for path in paths:
+        page.goto(panel_server.url + path)
+        expect(page.locator("h1")).to_have_count(1)
+        axe(page)
+    page.goto(f"{panel_server.url}/accounts/new")
+    page.get_by_role("button", name="Add this account").click()
+    expect(page.get_by_text("There is a problem")).to_be_visible()
+    axe(page)
+
+
+def test_the_pages_of_a_user_and_of_nobody(
+    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer, page: Page, axe: CheckAxe
+) -> None:
+    for path in ("/login", "/setup", "/nowhere"):
+        page.goto(panel_server.url + path)
+        axe(page)
+    sign_in("user")
+    for path in ("/", "/accounts"):
+        page.goto(panel_server.url + path)
+        axe(page)
