@@ -8,7 +8,7 @@ from typing import Any
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, IntegerField, PasswordField, RadioField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired, Optional
+from wtforms.validators import InputRequired, Optional, StopValidation
 from wtforms.widgets import HiddenInput
 
 SECURITIES = [
@@ -32,7 +32,7 @@ class NumberField(IntegerField):
 
     def __init__(self, label: str, says: str, **more: Any) -> None:
         """`says` is what stands there when it is empty or no number."""
-        super().__init__(label, [InputRequired(says)], **more)
+        super().__init__(label, **more)
         self.says = says
 
     def process_formdata(self, valuelist: Sequence[str]) -> None:
@@ -41,6 +41,11 @@ class NumberField(IntegerField):
             super().process_formdata(valuelist)
         except ValueError:
             raise ValueError(self.says) from None
+
+    def pre_validate(self, form: Any) -> None:
+        """Refuse a field that was not sent at all and has no default."""
+        if self.data is None:
+            raise StopValidation(self.says)
 
 
 class ServerForm(FlaskForm):
