@@ -80,9 +80,7 @@ def add() -> Any:
     try:
         require_again(form.own_password.data)
         box = service.mailbox(form.address.data, form.folder.data, form.interval.data)
-        password = _password(form)
-        if password is None:
-            raise BadInput("The password is empty.", "Enter the mailbox's password.", field="password")
+        password = _password(form) or Secret("")
         uuid = service.add(box, _server(form), password, form.begin.data, _actor())
     except PanelError as error:
         return _again(form, error)

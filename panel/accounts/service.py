@@ -88,6 +88,7 @@ def add(box: Mailbox, where: MailServer, password: Secret, begin: str, actor: Ac
     """Store a new account; its uuid. Raises BadInput for an address that is there already, CannotStore."""
     if begin not in BEGINS:
         raise BadInput("What to begin with is unknown.", "Choose now, unread or all.", field="begin")
+    _require_password(password)
     with db.database.obj.sealer.storing():
         _require_free(box.address)
         account = Account.create(
@@ -134,6 +135,7 @@ def _lay_over(endpoint: Endpoint, where: MailServer, password: Secret | None) ->
     for name in changed:
         setattr(endpoint, name, getattr(where, name))
     if password is not None:
+        _require_password(password)
         endpoint.password = password
         endpoint.secret_set_at = db.now()
         changed.append("password")
@@ -205,6 +207,11 @@ def _require_free(address: str) -> None:
     taken = {account.address.lower() for account in Account.select(Account.address)}
     if address.lower() in taken:
         raise BadInput(f"The address {address} is there already.", "Open it in the list.", field="address")
+
+
+def _require_password(password: Secret) -> None:
+    if not password.reveal():
+        raise BadInput("The password is empty.", "Enter the mailbox's password.", field="password")
 
 
 def _require_text(text: str, field: str, name: str, longest: int) -> None:

@@ -141,3 +141,82 @@ def test_test_logs_in_and_exits_1_where_that_fails(cli: Cli, house: House, dovec
     failed = cli("accounts", "test", "shell@example.org")
     assert (failed.returncode, "FAILED  login" in failed.stdout) == (1, True)
     assert "MARKER" not in failed.stdout + failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("--interval", "0"), "30 to 86400"),
+        (("--folder", ""), "The folder is empty."),
+        (("--address", ""), "The address is empty."),
+        (("--port", "0"), "Port 0 is not one"),
+    ],
+)
+def test_an_empty_or_zero_option_is_a_value_and_not_left_out(
+    cli: Cli, house: House, change: tuple[str, str], says: str
+) -> None:
+    add(cli)
+    done = cli("accounts", "edit", "support@example.org", *change)
+    assert (done.returncode, says in done.stderr) == (3, True), done.stderr
+    assert stored().account.interval == 60
+
+
+def test_each_step_says_what_it_did(cli: Cli, house: House) -> None:
+    add(cli)
+    said = {
+        ("pause",): "support@example.org is paused.",
+        ("resume",): "support@example.org is collected again.",
+        ("set-password", "--password-file", "-"): "The new password of support@example.org was stored.",
+        ("edit", "--folder", "Tickets"): "support@example.org was changed.",
+        (
+            "list",
+        ): "support@example.org: imap imap.example.org:993 tls as support@example.org; password clear",
+    }
+    for (command, *more), words in said.items():
+        where = [] if command == "list" else ["support@example.org"]
+        assert words in cli("accounts", command, *where, *more, stdin="other").stdout, command
+    assert "stays in" in cli("accounts", "remove", "support@example.org", "--yes").stdout
+
+
+def test_a_password_is_on_no_stream_whatever_happens(cli: Cli, house: House) -> None:
+    runs = [
+        add(cli, "support@example.org", "MARKER-1"),
+        add(cli, "support@example.org", "MARKER-2"),
+        add(cli, "no address", "MARKER-3"),
+        cli(
+            "accounts",
+            "edit",
+            "support@example.org",
+            "--port",
+            "22",
+            "--password-file",
+            "-",
+            stdin="MARKER-4",
+        ),
+        cli("accounts", "test", "support@example.org"),
+        cli("accounts", "show", "support@example.org", "--json"),
+    ]
+    assert [run.returncode for run in runs] == [0, 3, 3, 3, 1, 0]
+    assert all("MARKER" not in run.stdout + run.stderr and "Traceback" not in run.stderr for run in runs)
+
+
+def test_a_password_file_that_is_no_text_or_holds_nul_is_wrong_usage(
+    cli: Cli, house: House, tmp_path: Path
+) -> None:
+    for content, says in (
+        (b"ab\xff", "not UTF-8"),
+        (b"\xed\xa0\xbd", "not UTF-8"),
+        (b"a\0b", "NUL character"),
+    ):
+        file = tmp_path / "password"
+        file.write_bytes(content)
+        done = cli("accounts", "add", *SERVER, "--password-file", str(file), "support@example.org")
+        assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+
+
+def test_an_empty_password_is_refused_by_the_shell_as_by_the_form(cli: Cli, house: House) -> None:
+    done = add(cli, "support@example.org", "\n")
+    assert (done.returncode, "The password is empty." in done.stderr) == (3, True), done.stderr
+    add(cli)
+    done = cli("accounts", "set-password", "support@example.org", "--password-file", "-", stdin="")
+    assert (done.returncode, "The password is empty." in done.stderr) == (3, True), done.stderr
