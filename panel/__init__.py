@@ -20,6 +20,7 @@ from panel.encryption.keystore import KeyStore
 from panel.health import routes as health
 from panel.jobs import Jobs
 from panel.people import cli as people_cli
+from panel.people import routes as people
 from panel.setup import cli as setup_cli
 from panel.setup import routes as setup
 from panel.sign_in import login
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(sign_in.home_blueprint)
     app.register_blueprint(accounts.blueprint)
     app.register_blueprint(encryption.blueprint)
+    app.register_blueprint(people.blueprint)
     app.cli.add_command(setup_cli.setup)
     app.cli.add_command(people_cli.people)
     app.cli.add_command(accounts_cli.accounts)

@@ -23,6 +23,36 @@ def add(email: str, name: str, role: str, password: Secret) -> None:
     click.echo(f"Added {someone.email} as {someone.role}.")
 
 
+@people.command()
+@click.argument("email")
+@click.argument("role", type=click.Choice(ROLES))
+def role(email: str, role: str) -> None:
+    """Give the person EMAIL another ROLE."""
+    service.change_role(email, role)
+
+
+@people.command()
+@click.argument("email")
+def disable(email: str) -> None:
+    """Keep the person EMAIL out, at once."""
+    service.disable(email)
+
+
+@people.command()
+@click.argument("email")
+def enable(email: str) -> None:
+    """Let the person EMAIL in again."""
+    service.enable(email)
+
+
+@people.command("set-password")
+@click.argument("email")
+@password_option()
+def set_password(email: str, password: Secret) -> None:
+    """Give the person EMAIL another login password; all the sessions end."""
+    service.set_password(email, password)
+
+
 @people.command("list")
 @json_option
 def list_(json_: bool) -> None:

@@ -11,8 +11,9 @@ from peewee import IntegrityError
 from panel import db
 from panel.activity.service import record
 from panel.crypto import login_hash
-from panel.errors import BadInput
+from panel.errors import BadInput, NotFound, Refused
 from panel.models.person import ROLES, Person
+from panel.models.session import Session
 from panel.people import password_rules
 from panel.secret import Secret
 
@@ -79,6 +80,70 @@ def insert(new: NewPerson) -> Someone:
         raise BadInput(
             f"There is a person with the address {new.email} already.", "Use another address.", field="email"
         ) from None
+
+
+def change_role(email: str, role: str, *, who: str | None = None, address: str = "") -> None:
+    """Give a person another role, from the next request on.
+
+    Raises NotFound, BadInput for an unknown role, Refused for the last active administrator.
+    """
+    if role not in ROLES:
+        raise BadInput(f"There is no role {role!r}.", f"Choose one of: {', '.join(ROLES)}.", field="role")
+    with db.transaction():
+        person = _row(email)
+        if role != "admin":
+            _require_another_admin(person)
+        Person.update(role=role).where(Person.id == person.id).execute()
+        record("role changed", person.email, f"role {role}", who=who, address=address)
+
+
+def disable(email: str, *, who: str | None = None, address: str = "") -> None:
+    """Keep a person out, at once: the sessions end. Raises NotFound, Refused for the last active admin."""
+    with db.transaction():
+        person = _row(email)
+        _require_another_admin(person)
+        Person.update(disabled_at=db.now()).where(Person.id == person.id).execute()
+        _end_sessions(person)
+        record("person disabled", person.email, who=who, address=address)
+
+
+def enable(email: str, *, who: str | None = None, address: str = "") -> None:
+    """Let a person in again, with the password of before. Raises NotFound."""
+    with db.transaction():
+        person = _row(email)
+        Person.update(disabled_at=None).where(Person.id == person.id).execute()
+        record("person enabled", person.email, who=who, address=address)
+
+
+def set_password(email: str, password: Secret, *, who: str | None = None, address: str = "") -> None:
+    """Give a person another login password; all the sessions end. Raises NotFound, BadInput."""
+    person = _row(email)
+    password_rules.check(password, person.email, person.name)
+    hashed = login_hash.hash_password(password)
+    with db.transaction():
+        Person.update(login_hash=hashed).where(Person.id == person.id).execute()
+        _end_sessions(person)
+        record("login password changed", person.email, who=who, address=address)
+
+
+def _row(email: str) -> Person:
+    row: Person | None = Person.get_or_none(Person.email == fold_email(email))
+    if row is None:
+        raise NotFound(f"There is nobody with the address {email[:80]}.", "See the list of people.")
+    return row
+
+
+def _require_another_admin(person: Person) -> None:
+    """Somebody must be left who can let the others in again."""
+    others = (Person.role == "admin") & Person.disabled_at.is_null() & (Person.id != person.id)
+    if person.role == "admin" and not Person.select().where(others).exists():
+        raise Refused(
+            f"{person.email} is the last active administrator.", "Make somebody else an administrator first."
+        )
+
+
+def _end_sessions(person: Person) -> None:
+    Session.delete().where(Session.person == person.id).execute()
 
 
 def everybody() -> list[Someone]:

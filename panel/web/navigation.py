@@ -13,6 +13,7 @@ from panel.web.headers import plain_http_exposed
 ENTRIES = (
     ("accounts.show", "Mail accounts", {"admin"}),
     ("encryption.show", "Encryption", {"admin", "agent"}),
+    ("people.show", "People", {"admin"}),
 )
 
 
