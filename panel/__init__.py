@@ -11,6 +11,8 @@ from flask_wtf import CSRFProtect
 from panel import db, install
 from panel.accounts import cli as accounts_cli
 from panel.accounts import routes as accounts
+from panel.activity import cli as activity_cli
+from panel.activity import routes as activity
 from panel.collect import cli as collect_cli
 from panel.config import ROOT, Settings
 from panel.encryption import cli as encryption_cli
@@ -68,9 +70,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(accounts.blueprint)
     app.register_blueprint(encryption.blueprint)
     app.register_blueprint(people.blueprint)
+    app.register_blueprint(activity.blueprint)
     app.cli.add_command(setup_cli.setup)
     app.cli.add_command(people_cli.people)
     app.cli.add_command(accounts_cli.accounts)
     app.cli.add_command(encryption_cli.encryption)
+    app.cli.add_command(activity_cli.activity)
     app.cli.add_command(collect_cli.collect)
     return app

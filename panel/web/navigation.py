@@ -14,6 +14,7 @@ ENTRIES = (
     ("accounts.show", "Mail accounts", {"admin"}),
     ("encryption.show", "Encryption", {"admin", "agent"}),
     ("people.show", "People", {"admin"}),
+    ("activity.show", "Activity", {"admin"}),
 )
 
 

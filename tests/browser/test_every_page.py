@@ -134,7 +134,7 @@ def test_every_other_page(
         inconsistent(house)
         uuids = [uuid for (uuid,) in house.sql("SELECT account_id FROM endpoint ORDER BY id")]
     page = sign_in("admin")
-    paths = ["/accounts", "/accounts/new", "/confirm", "/nowhere"]
+    paths = ["/accounts", "/accounts/new", "/people", "/people/new", "/people/1", "/activity", "/confirm", "/nowhere"]
     paths += [f"/accounts/{uuid}{end}" for uuid in uuids for end in ("", "/remove")]
     for path in paths:
         page.goto(panel_server.url + path)

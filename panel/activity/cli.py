@@ -1,0 +1,33 @@
+"""`flask activity`: who did what, when, from where."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+from flask import current_app
+
+from panel.activity import log
+from panel.activity.log import Filter
+from panel.shell import PanelGroup, json_option, print_json
+from panel.times import exact
+
+activity = PanelGroup("activity", help="Who did what, when, from where.")
+
+
+@activity.command("list")
+@click.option("--what", default="", help="Only this kind of event.")
+@click.option("--text", default="", help="Only where this stands in who, subject or address.")
+@click.option("--count", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
+@json_option
+def list_(what: str, text: str, count: int, json_: bool) -> None:
+    """List events, the newest first."""
+    events = log.newest(Filter(what, text), count)
+    if json_:
+        print_json([asdict(event) for event in events])
+        return
+    zone = current_app.extensions["mailkeep"].settings.timezone
+    for event in events:
+        place = f" from {event.address}" if event.address else ""
+        line = f"{exact(event.at, zone)}  {event.what}: {event.subject} by {event.who}{place} {event.detail}"
+        click.echo(line.rstrip())
