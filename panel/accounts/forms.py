@@ -12,9 +12,9 @@ from wtforms.validators import InputRequired, Optional, StopValidation
 from wtforms.widgets import HiddenInput
 
 SECURITIES = [
-    SelectChoice("tls", "TLS from the start (port 993)"),
+    SelectChoice("tls", "TLS (port 993)"),
     SelectChoice("starttls", "STARTTLS (port 143)"),
-    SelectChoice("none", "None: only for a server on this very machine"),
+    SelectChoice("none", "None (on this very machine only)"),
 ]
 BEGINS = [
     SelectChoice("now", "Mail that arrives from now on"),

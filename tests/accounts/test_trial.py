@@ -6,6 +6,7 @@ import http.client
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from panel import db
 from panel.models import Activity
 from tests import running
 from tests.accounts.conftest import form, stored
+from tests.browser.fixtures import CheckAxe
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer
 from tests.servers.certificates import Authority
@@ -246,7 +248,7 @@ def new_page(panel_server: PanelServer, page: Page, gate: Gate) -> Page:
 
 
 @pytest.mark.browser
-def test_in_a_browser_each_step_appears_when_it_is_done(new_page: Page, gate: Gate) -> None:
+def test_in_a_browser_each_step_appears_when_it_is_done(new_page: Page, gate: Gate, axe: CheckAxe) -> None:
     button = new_page.get_by_role("button", name="Test the connection")
     button.click()
     expect(new_page.locator("#test li strong")).to_have_text(["Name", "Connect", "TLS"])
@@ -258,6 +260,7 @@ def test_in_a_browser_each_step_appears_when_it_is_done(new_page: Page, gate: Ga
     assert new_page.locator("#password").input_value() == "p", "the form is still as it was"
     new_page.wait_for_timeout(1500)  # the stream has ended: it is not asked for again
     assert gate.server.connections == 1
+    axe(new_page)
 
 
 @pytest.mark.browser
@@ -294,3 +297,36 @@ def test_every_test_is_kept_in_activity_without_its_password(admin: Browser, dov
     with db.database.connection_context():
         event = Activity.select().order_by(Activity.id.desc()).get()
     assert (event.what, event.subject, event.detail) == ("connection tested", "support@example.org", "")
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing_in_an_account_with_every_trouble(
+    new_page: Page, panel_server: PanelServer, gate: Gate, axe: CheckAxe
+) -> None:
+    add_by_shell_while_a_test_waits(panel_server)
+    now = int(time.time())
+    with closing(sqlite3.connect(panel_server.data_dir / "panel.db", timeout=15)) as database, database:
+        (uuid,) = database.execute("SELECT uuid FROM account").fetchone()
+        database.execute("UPDATE account SET paused_at = ?", (now,))
+        database.execute("DELETE FROM collection")
+        database.execute(
+            "INSERT INTO collection (account_id, last_uid, begin_below, permanent, failures, next_due_at, leased_until,"
+            " problem, hint) VALUES (?, 0, 0, 0, 1, ?, 0, 'The server says no.', 'Ask it nicely.')",
+            (uuid, now + 900),
+        )
+        database.execute(
+            "INSERT INTO skipped (account_id, uidvalidity, uid, size, reason, at) VALUES (?, 1, 7, 99000000, 'Too large.', ?)",
+            (uuid, now),
+        )
+    new_page.goto(f"{panel_server.url}/accounts")
+    expect(new_page.locator("main")).to_contain_text("The server says no.")
+    axe(new_page)
+    new_page.get_by_role("link", name="other@example.org").click()
+    expect(new_page.locator("main")).to_contain_text("Too large.")
+    axe(new_page)
+    new_page.get_by_label("Port").fill("143")
+    new_page.get_by_role("button", name="Save").click()
+    expect(new_page.locator(".problem")).to_be_focused()
+    axe(new_page)
+    new_page.goto(f"{panel_server.url}/accounts/{uuid}/remove")
+    axe(new_page)
