@@ -25,10 +25,10 @@ from panel.activity.service import Actor
 from panel.config import Settings
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
-from panel.errors import BadInput, EditedMeanwhile, PanelError, PasswordNeeded
+from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.mail.imap import Step
-from panel.models import Endpoint, Skipped
+from panel.models import Account, Endpoint, Skipped
 from panel.secret import Secret
 from panel.sign_in.login import require_again
 from panel.web.access import allow, fresh_password_required, is_fresh
@@ -97,8 +97,8 @@ def _new_page(form: ServerForm, status: int = 200, problem: PanelError | None = 
 def edit(uuid: str) -> Any:
     """An account's settings, without its password; and its health."""
     account, endpoint = service.find(uuid)
-    form = EditForm(formdata=None, data=_stored(uuid, endpoint, account))
-    return _edit_page(uuid, form)
+    form = EditForm(formdata=None, data=_stored(endpoint, account))
+    return _edit_page(account.uuid, form)
 
 
 @blueprint.post("/<uuid>")
@@ -113,24 +113,28 @@ def change(uuid: str) -> Any:
         service.edit(uuid, box, _server(form), _password(form), form.rev.data, _actor())
     except PanelError as error:
         return _again(form, error)
-    _collect_soon(uuid)
+    _collect_soon(form.account.data)
     flash(f"{box.address} was changed.", "good")
     return go(url_for(".show"))
 
 
 def _edit_form(uuid: str) -> EditForm:
     """What was sent for an account that is there. Raises NotFound."""
-    service.find(uuid)
+    account, _ = service.find(uuid)
     form = EditForm()
-    form.account.data = uuid
+    form.account.data = account.uuid
     return form
 
 
-def _stored(uuid: str, endpoint: Endpoint, account: Any) -> dict[str, Any]:
+def _stored(endpoint: Endpoint, account: Account) -> dict[str, Any]:
     """What the form begins with: not the server, where its record does not open and it may be forged."""
-    values = {"address": account.address, "folder": account.folder, "interval": account.interval}
-    values |= {"account": uuid, "rev": endpoint.rev, "protocol": endpoint.protocol}
-    if not _is_forged(uuid):
+    values: dict[str, Any] = {
+        "address": account.address,
+        "folder": account.folder,
+        "interval": account.interval,
+    }
+    values |= {"account": account.uuid, "rev": endpoint.rev, "protocol": endpoint.protocol}
+    if not _is_forged(account.uuid):
         names = ("host", "port", "security", "username")
         values |= {name: getattr(endpoint, name) for name in names}
     else:
@@ -160,6 +164,8 @@ def _edit_page(
     uuid: str, form: ServerForm, status: int = 200, problem: PanelError | None = None, stale: bool = False
 ) -> Response:
     line = overview.line(_keystore(), uuid)
+    if line is None:
+        raise NotFound("This account was removed meanwhile.", "Go back to the list of accounts.")
     skipped = Skipped.select().where(Skipped.account == uuid).order_by(Skipped.at.desc()).limit(100)
     return page(
         "accounts/edit.html",
@@ -206,8 +212,9 @@ def pause(uuid: str) -> Any:
 @blueprint.post("/<uuid>/resume")
 def resume(uuid: str) -> Any:
     """Collect again."""
-    service.resume(uuid, _actor())
-    _collect_soon(uuid)
+    account, _ = service.find(uuid)
+    service.resume(account.uuid, _actor())
+    _collect_soon(account.uuid)
     return go(url_for(".show"))
 
 

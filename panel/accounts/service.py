@@ -151,15 +151,16 @@ def set_password(uuid: str, password: Secret, actor: Actor) -> None:
 def pause(uuid: str, actor: Actor) -> None:
     """Stop collecting for this account until it is resumed."""
     account, _ = find(uuid)
-    Account.update(paused_at=db.now()).where(Account.uuid == uuid, Account.paused_at.is_null()).execute()
+    here = (Account.uuid == account.uuid) & Account.paused_at.is_null()
+    Account.update(paused_at=db.now()).where(here).execute()
     activity.record("account paused", account.address, who=actor.who, address=actor.address)
 
 
 def resume(uuid: str, actor: Actor) -> None:
     """Collect for this account again, at once."""
     account, _ = find(uuid)
-    Account.update(paused_at=None).where(Account.uuid == uuid).execute()
-    due.at_once(uuid)
+    Account.update(paused_at=None).where(Account.uuid == account.uuid).execute()
+    due.at_once(account.uuid)
     activity.record("account resumed", account.address, who=actor.who, address=actor.address)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
 from panel import db
+from panel.accounts import service
+from panel.activity.service import Actor
 from panel.encryption import switch
 from panel.models import Account, Activity, Session
 from tests.accounts.conftest import form, stored
@@ -206,3 +209,32 @@ def test_the_remove_button_asks_for_the_own_password_after_five_minutes(admin: B
         Session.update(confirmed_at=db.now() - 301).execute()
     assert admin.post(f"{edit_url()}/remove").location.startswith("/confirm")
     assert stored().account.address == "support@example.org"
+
+
+def test_an_address_names_its_account_as_well_as_the_uuid_does(admin: Browser) -> None:
+    add(admin)
+    url = "/accounts/support@example.org"
+    assert value_of("account", admin.get(url)) == stored().account.uuid
+    admin.post(f"{url}/pause", on="/accounts")
+    assert stored().account.paused_at is not None
+    admin.post(f"{url}/resume", on="/accounts")
+    assert stored().account.paused_at is None
+    assert admin.post(url, **shown(folder="Tickets")).status_code == 303
+    assert stored().account.folder == "Tickets"
+
+
+def test_an_account_that_goes_while_its_form_is_sent_is_404(
+    admin: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(admin)
+    url, fields = edit_url(), shown(folder="Tickets")
+    real = service.edit
+
+    def late(*arguments: Any) -> None:
+        service.remove(arguments[0], Actor())
+        real(*arguments)
+
+    monkeypatch.setattr(service, "edit", late)
+    response = admin.post(url, **fields)
+    assert response.status_code == 404
+    assert "removed meanwhile" in response.text
