@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, request, url_for
+from flask import Blueprint, flash, request, url_for
 from flask_login import current_user
 
 from panel.errors import PanelError
 from panel.people.service import an_admin_exists
 from panel.secret import Secret
 from panel.sign_in import login as door
-from panel.sign_in import service, way_back
-from panel.sign_in.forms import ConfirmForm, LoginForm
+from panel.sign_in import profile, service, way_back
+from panel.sign_in.forms import ConfirmForm, LoginForm, NameForm, OwnPasswordForm
 from panel.web.access import ANYBODY, allow
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("sign_in", __name__)
 home_blueprint = Blueprint("home", __name__)
+profile_blueprint = Blueprint("profile", __name__, url_prefix="/profile")
 allow(blueprint, read={ANYBODY}, write={ANYBODY})
 allow(home_blueprint, read={"admin", "agent", "user"}, write=set())
+allow(profile_blueprint, read={"admin", "agent", "user"}, write={"admin", "agent", "user"})
 
-START_PAGES = {"admin": "/accounts", "agent": "/server/encryption"}
+START_PAGES = {"admin": "/accounts", "agent": "/status", "user": "/profile"}
 
 
 @home_blueprint.get("/")
 def show() -> Any:
-    """The start page of the visitor's role; for a user there is none yet, and it says so."""
-    start = START_PAGES.get(current_user.role)
-    return go(request.script_root + start) if start else page("sign_in/nothing_here.html")
+    """The start page of the visitor's role."""
+    return go(request.script_root + START_PAGES[current_user.role])
 
 
 @blueprint.route("/login", methods=["GET", "POST"])
@@ -89,3 +90,56 @@ def _next() -> str | None:
 def _back() -> Any:
     path = _next()
     return go(request.script_root + path if path else url_for("home.show"))
+
+
+# -- the own profile -----------------------------------------------------------------
+
+
+@profile_blueprint.get("")
+def own() -> Any:
+    """Name, password and sessions of whoever is signed in."""
+    return _profile()
+
+
+def _profile(status: int = 200, **context: Any) -> Any:
+    context.setdefault("name_form", NameForm(formdata=None, data={"name": current_user.name}))
+    context.setdefault("password_form", OwnPasswordForm(formdata=None))
+    return page("sign_in/profile.html", status=status, sessions=profile.sessions(current_user), **context)
+
+
+@profile_blueprint.post("/name")
+def name() -> Any:
+    """Take another name."""
+    form = NameForm()
+    if not form.validate_on_submit():
+        return _profile(422, name_form=form)
+    try:
+        profile.change_name(current_user, form.name.data, door.address())
+    except PanelError as error:
+        return _profile(error.status, name_form=form, problem=error)
+    flash("Your name was changed.", "good")
+    return go(url_for("profile.own"))
+
+
+@profile_blueprint.post("/password")
+def password() -> Any:
+    """Take another login password."""
+    form = OwnPasswordForm()
+    if not form.validate_on_submit():
+        return _profile(422, password_form=form)
+    try:
+        profile.change_password(
+            current_user, Secret(form.old.data), Secret(form.password.data), door.address()
+        )
+    except PanelError as error:
+        return _profile(error.status, password_form=form, problem=error)
+    flash("Your password was changed. You are signed out everywhere else.", "good")
+    return go(url_for("profile.own"))
+
+
+@profile_blueprint.post("/sessions")
+def end_others() -> Any:
+    """End the other sessions."""
+    ended = profile.end_others(current_user, door.address())
+    flash(f"{ended} other {'session was' if ended == 1 else 'sessions were'} ended.", "good")
+    return go(url_for("profile.own"))

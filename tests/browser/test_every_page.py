@@ -134,7 +134,18 @@ def test_every_other_page(
         inconsistent(house)
         uuids = [uuid for (uuid,) in house.sql("SELECT account_id FROM endpoint ORDER BY id")]
     page = sign_in("admin")
-    paths = ["/accounts", "/accounts/new", "/people", "/people/new", "/people/1", "/activity", "/confirm", "/nowhere"]
+    paths = [
+        "/accounts",
+        "/accounts/new",
+        "/people",
+        "/people/new",
+        "/people/1",
+        "/activity",
+        "/profile",
+        "/status",
+        "/confirm",
+        "/nowhere",
+    ]
     paths += [f"/accounts/{uuid}{end}" for uuid in uuids for end in ("", "/remove")]
     for path in paths:
         page.goto(panel_server.url + path)
@@ -153,6 +164,6 @@ def test_the_pages_of_a_user_and_of_nobody(
         page.goto(panel_server.url + path)
         axe(page)
     sign_in("user")
-    for path in ("/", "/accounts"):
+    for path in ("/", "/accounts", "/profile"):
         page.goto(panel_server.url + path)
         axe(page)

@@ -58,21 +58,14 @@ def test_the_way_back_survives_a_wrong_password(browser: Browser) -> None:
     assert 'name="next" value="/server/encryption"' in answer.text
 
 
-@pytest.mark.parametrize(("role", "start"), [("admin", "/accounts"), ("agent", "/server/encryption")])
+@pytest.mark.parametrize(
+    ("role", "start"), [("admin", "/accounts"), ("agent", "/status"), ("user", "/profile")]
+)
 def test_each_role_has_its_start_page(app: Flask, role: str, start: str) -> None:
     add_person(role=role)
     browser = Browser(app)
     browser.sign_in()
     assert browser.get("/").location == start
-
-
-def test_a_user_is_told_that_there_is_nothing_to_do_here(app: Flask) -> None:
-    add_person(role="user")
-    browser = Browser(app)
-    browser.sign_in()
-    answer = browser.get("/")
-    assert answer.status_code == 200
-    assert "nothing for you to do" in answer.text
 
 
 def test_who_is_signed_in_is_not_asked_again(browser: Browser) -> None:

@@ -1,0 +1,90 @@
+"""Promises of /status: support staff see whether mail comes in and is protected, no secrets and no paths."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from panel import db
+from panel.config import Settings
+from panel.models import Account, Collection
+from tests.encryption.conftest import House
+from tests.running import Environ
+from tests.sign_in.browser import Browser, add_person
+
+
+@pytest.fixture
+def environ(environ: Environ) -> Environ:
+    return environ | {"PANEL_CONTACT": "Dana, extension 17"}
+
+
+@pytest.fixture
+def house(app: Flask, settings: Settings) -> House:
+    return House(settings, app.extensions["mailkeep"].keystore)
+
+
+@pytest.fixture
+def agent(app: Flask) -> Browser:
+    add_person(role="agent")
+    browser = Browser(app)
+    browser.sign_in()
+    return browser
+
+
+def collected(**over: object) -> None:
+    for account in Account.select():
+        Collection.insert(account=account, last_success_at=db.now() - 60, **over).execute()
+
+
+def test_an_agent_lands_there_and_sees_that_mail_comes_in(agent: Browser, house: House) -> None:
+    with db.database.connection_context():
+        house.add()
+        collected()
+        house.enable()
+    assert agent.get("/").location == "/status"
+    page = agent.get("/status").text
+    for words in ("Coming in", "1 minute ago", "Protected", "Dana, extension 17"):
+        assert words in page
+    assert str(house.data) not in page
+
+
+def test_what_is_wrong_is_named_in_words(agent: Browser, house: House) -> None:
+    with db.database.connection_context():
+        house.add()
+        collected(problem="The server refused the password.", hint="An internal hint.")
+    page = agent.get("/status").text
+    for words in (
+        "Not from every mailbox",
+        "0@example.org",
+        "The server refused the password.",
+        "Not encrypted",
+    ):
+        assert words in page
+
+
+def test_a_mailbox_that_is_paused_on_purpose_is_no_trouble(agent: Browser, house: House) -> None:
+    with db.database.connection_context():
+        house.add()
+        collected(problem="old")
+        Account.update(paused_at=db.now()).execute()
+    page = agent.get("/status").text
+    assert "1 paused on purpose" in page
+    assert "What is wrong" not in page
+
+
+def test_with_the_key_away_it_says_that_nothing_is_lost(agent: Browser, house: House) -> None:
+    with db.database.connection_context():
+        house.add()
+        collected()
+        house.enable()
+    house.key_file.unlink()
+    page = agent.get("/status").text
+    assert "No mail is collected" in page
+    assert "Nothing is lost" in page
+    assert str(house.data) not in page
+
+
+def test_with_no_mailbox_it_does_not_claim_that_mail_comes_in(agent: Browser) -> None:
+    page = agent.get("/status").text
+    assert "No mailbox yet" in page
+    assert "Coming in" not in page
