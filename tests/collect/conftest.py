@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,6 +119,7 @@ class PostOffice:
     def _start(self, arguments: list[str], environ: dict[str, str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, *arguments],
+            preexec_fn=_as_on_a_terminal,
             cwd=ROOT,
             env=running.process_environ({**self.environ, **environ}),
             text=True,
@@ -141,3 +143,8 @@ def letter(number: int, body: bytes = b"Hello.\r\n") -> bytes:
     """A message unlike any other."""
     head = f"From: a@example.com\r\nSubject: {number}\r\nMessage-ID: <{number}@example.com>\r\n\r\n"
     return head.encode() + body
+
+
+def _as_on_a_terminal() -> None:
+    """Ctrl-C counts, also where the whole test run is a background job, in which it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
