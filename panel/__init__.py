@@ -19,6 +19,7 @@ from panel.encryption import cli as encryption_cli
 from panel.encryption import hook
 from panel.encryption import routes as encryption
 from panel.encryption.keystore import KeyStore
+from panel.health import cli as health_cli
 from panel.health import routes as health
 from panel.jobs import Jobs
 from panel.people import cli as people_cli
@@ -78,5 +79,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.cli.add_command(accounts_cli.accounts)
     app.cli.add_command(encryption_cli.encryption)
     app.cli.add_command(activity_cli.activity)
+    app.cli.add_command(health_cli.doctor)
     app.cli.add_command(collect_cli.collect)
     return app

@@ -83,6 +83,8 @@ def resume(keystore: KeyStore, progress: Progress | None = None) -> Report:
         _finish_disabling(keystore)
     else:
         residue.scrub(keystore)
+        if report.changed:
+            activity.record("passwords encrypted", detail=f"{report.changed} passwords.", who="worker")
     return report
 
 
