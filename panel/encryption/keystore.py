@@ -12,6 +12,7 @@ import fcntl
 import os
 import pwd
 import secrets
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -226,10 +227,12 @@ class KeyStore:
 
     def _unopenable(self, path: Path, error: OSError) -> KeyFileError:
         if error.errno == errno.ELOOP:
-            mend = f'Put the file itself in its place: cp --remove-destination "$(readlink -f {path})" {path}'
+            mend = f'Put the file itself in its place: cp --remove-destination "$(readlink -f {typed(path)})" {typed(path)}'
             return KeyFileError(f"The file {path} is a symbolic link.", mend)
         if error.errno == errno.EACCES:
-            return KeyFileError(f"The file {path} may not be read.", f"Type: sudo chown {self.owner} {path}")
+            return KeyFileError(
+                f"The file {path} may not be read.", f"Type: sudo chown {self.owner} {typed(path)}"
+            )
         return KeyFileError(
             f"The file {path} cannot be read ({_reason(error)}).", "Put it back from its backup."
         )
@@ -239,23 +242,23 @@ class KeyStore:
         if not stat.S_ISREG(found.st_mode):
             raise KeyFileError(
                 f"{path} is not a regular file.",
-                f"Move it away (mv {path} {path}.away), then put the file back.",
+                f"Move it away (mv {typed(path)} {typed(path)}.away), then put the file back.",
             )
         if found.st_uid != self.data_dir.stat().st_uid:
             raise KeyFileError(
                 f"The file {path} belongs to another user than the data directory.",
-                f"Type: sudo chown {self.owner} {path}",
+                f"Type: sudo chown {self.owner} {typed(path)}",
             )
         mode = stat.S_IMODE(found.st_mode)
         if mode & 0o077:
             raise KeyFileError(
                 f"The file {path} can be read or written by other users (mode {mode:04o}).",
-                f"Type: chmod 600 {path}",
+                f"Type: chmod 600 {typed(path)}",
             )
         if stat.S_IMODE(path.parent.stat().st_mode) & 0o022:
             raise KeyFileError(
                 f"The directory {path.parent} can be written by other users.",
-                f"Type: chmod go-w {path.parent}",
+                f"Type: chmod go-w {typed(path.parent)}",
             )
 
     def _parse(self, path: Path, data: bytes) -> KeyFile:
@@ -307,6 +310,11 @@ def _temporary(path: Path, data: bytes) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def typed(path: Path) -> str:
+    """`path` as it is typed in a shell, spaces and all."""
+    return shlex.quote(str(path))
 
 
 def _all(fd: int, limit: int) -> bytes:

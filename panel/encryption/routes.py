@@ -11,7 +11,7 @@ from flask_login import current_user
 from panel.activity.service import Actor
 from panel.encryption import facts, proof, switch
 from panel.encryption.forms import EnableForm, ProofForm
-from panel.encryption.keystore import KeyStore
+from panel.encryption.keystore import KeyStore, typed
 from panel.encryption.state import State
 from panel.errors import PanelError, Refused
 from panel.sign_in.login import require_again
@@ -62,6 +62,7 @@ def _render(status: int = 200, **context: Any) -> Any:
         ask_own=admin and not is_fresh(),
         stale_addresses=facts.unchanged_since(now.enabled_at) if admin else [],
         keystore=keystore if admin else None,
+        typed=typed,
         contact=settings.contact,
         unproved=admin and now.state is State.ON and now.backup_proved_at is None,
         **context,

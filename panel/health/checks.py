@@ -16,7 +16,7 @@ from panel import db
 from panel.accounts import overview
 from panel.config import Settings
 from panel.encryption import facts
-from panel.encryption.keystore import KeyStore
+from panel.encryption.keystore import KeyStore, typed
 from panel.encryption.state import State
 from panel.times import ago
 
@@ -65,16 +65,17 @@ def _data_dir(settings: Settings, keystore: KeyStore) -> Iterator[Check]:
         yield Check("file modes", True, "The data directory and its files are private.")
         return
     names = ", ".join(path.name for path in wrong[:5])
+    data_dir = typed(settings.data_dir)
     yield Check(
         "file modes",
         False,
         f"Other users can read or own what should be private: {names}.",
-        f"Type: chown -R {keystore.owner} {settings.data_dir} && chmod -R go= {settings.data_dir}",
+        f"Type: chown -R {keystore.owner} {data_dir} && chmod -R go= {data_dir}",
     )
 
 
 def _private_files(directory: Path) -> list[Path]:
-    files = sorted(path for path in directory.iterdir() if not path.is_dir())
+    files = sorted(path for path in directory.iterdir() if not path.is_dir() and path.name != ".gitignore")
     return [directory, *files[:FILES_LOOKED_AT]]
 
 

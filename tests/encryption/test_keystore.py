@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,3 +170,15 @@ def test_a_directory_that_takes_no_file_is_a_clear_refusal(
     with pytest.raises(Refused, match="no space left"):
         store.create(KeyFile.generate(INSTANCE))
     assert list(store.data_dir.iterdir()) == []
+
+
+def test_what_to_type_works_for_a_path_with_spaces(tmp_path: Path) -> None:
+    data = tmp_path / "a data directory's place"
+    data.mkdir(mode=0o700)
+    store = KeyStore(data / "encryption key.bin", data)
+    file = made(store)
+    store.path.chmod(0o644)
+    with pytest.raises(KeyFileError) as refused:
+        store.read()
+    subprocess.run(["sh", "-c", refused.value.hint.removeprefix("Type: ")], check=True)
+    assert store.read() == file
