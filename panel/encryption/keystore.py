@@ -227,7 +227,8 @@ class KeyStore:
 
     def _unopenable(self, path: Path, error: OSError) -> KeyFileError:
         if error.errno == errno.ELOOP:
-            mend = f'Put the file itself in its place: cp --remove-destination "$(readlink -f {typed(path)})" {typed(path)}'
+            here = typed(path)
+            mend = f'Put the file itself there: cp --remove-destination "$(readlink -f {here})" {here}'
             return KeyFileError(f"The file {path} is a symbolic link.", mend)
         if error.errno == errno.EACCES:
             return KeyFileError(
