@@ -176,7 +176,8 @@ class Malformed(CannotOpen):
 
 
 class MailError(PanelError):
-    """Talking to a mail server failed at `step`: name, connect, tls, login, folder or fetch.
+    """Talking to a mail server failed at `step`: name, connect, tls, login, folder, fetch, or after
+    (what is to become of delivered mail on its server).
 
     `permanent` is true where trying again cannot help until a person changes
     something (a refused password, a certificate for another name).

@@ -26,6 +26,8 @@ class Line:
     username: str
     folder: str
     interval: int
+    on_server: str  # keep, seen, move, delete
+    move_to: str
     paused: bool
     password: str  # clear, sealed, unreadable, none
     last_success_at: int | None
@@ -38,7 +40,7 @@ class Line:
 def lines(keystore: KeyStore) -> list[Line]:
     """All accounts, by address."""
     status = facts.look(keystore)
-    unreadable = {failure.account for failure in status.failures}
+    unreadable = {failure.account for failure in status.failures if failure.direction == "in"}
     query = (
         Endpoint.select(Endpoint, Account, Collection)
         .join(Account)
@@ -74,6 +76,8 @@ def _line(endpoint: Endpoint, no_key: bool, unreadable: set[str], skipped: int) 
         username=endpoint.username,
         folder=account.folder,
         interval=account.interval,
+        on_server=account.on_server,
+        move_to=account.move_to,
         paused=account.paused_at is not None,
         password=_password(endpoint, no_key or account.uuid in unreadable),
         last_success_at=progress.last_success_at if progress else None,

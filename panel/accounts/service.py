@@ -7,20 +7,22 @@ changes only with a password typed anew (docs/decisions/0001).
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.collect import due
 from panel.config import Settings
+from panel.encryption import facts
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.mail.endpoint import normalise_host
 from panel.models import Account, Collection, Endpoint
-from panel.models.account import BEGINS
+from panel.models.account import BEGINS, ON_SERVER
 from panel.secret import Secret
 
+INCOMING, OUTGOING = ("imap", "pop3"), ("smtp",)
 SECURITIES = ("tls", "starttls", "none")
 LONGEST_ADDRESS, LONGEST_USERNAME, LONGEST_FOLDER = 254, 320, 255
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 30, 86_400  # seconds
@@ -33,16 +35,18 @@ class Mailbox:
     address: str
     folder: str = "INBOX"
     interval: int = 60
+    on_server: str = "keep"
+    move_to: str = ""
 
 
 def server(
     settings: Settings, protocol: str, host: str, port: int, security: str, username: str
 ) -> MailServer:
     """The mail server that was typed, normalised. Raises BadInput, naming the field."""
-    if protocol != "imap":
+    if protocol not in (*INCOMING, *OUTGOING):
         raise BadInput(
-            f"Mail cannot be collected by “{protocol[:20]}” yet.",
-            "Use imap; POP3 is planned.",
+            f"The protocol “{protocol[:20]}” is unknown.",
+            "Use imap or pop3 to collect mail, smtp to send it.",
             field="protocol",
         )
     host = normalise_host(host)
@@ -65,7 +69,7 @@ def server(
     return MailServer(protocol, host, port, security, username)
 
 
-def mailbox(address: str, folder: str, interval: int) -> Mailbox:
+def mailbox(address: str, folder: str, interval: int, on_server: str = "keep", move_to: str = "") -> Mailbox:
     """The mailbox that was typed. Raises BadInput, naming the field."""
     address = address.strip()
     _require_text(address, "address", "The address", LONGEST_ADDRESS)
@@ -81,19 +85,54 @@ def mailbox(address: str, folder: str, interval: int) -> Mailbox:
             f"Type {SHORTEST_INTERVAL} to {LONGEST_INTERVAL} seconds.",
             field="interval",
         )
-    return Mailbox(address, folder, interval)
+    if on_server not in ON_SERVER:
+        raise BadInput(
+            "What to do with mail on the server is unknown.",
+            "Choose keep, seen, move or delete.",
+            field="on_server",
+        )
+    if on_server != "move":
+        return Mailbox(address, folder, interval, on_server)
+    _require_text(move_to, "move_to", "The folder to move mail to", LONGEST_FOLDER)
+    if move_to == folder:
+        raise BadInput(
+            "Mail cannot be moved to the folder that it is collected from.",
+            "Choose another folder.",
+            field="move_to",
+        )
+    return Mailbox(address, folder, interval, on_server, move_to)
+
+
+def require_possible(box: Mailbox, where: MailServer, begin: str = "now") -> None:
+    """Raise BadInput where the protocol cannot do what was chosen."""
+    if where.protocol not in INCOMING:
+        raise BadInput(
+            f"Mail is not collected by {where.protocol}.", "Choose imap or pop3.", field="protocol"
+        )
+    if where.protocol != "pop3":
+        return
+    if begin == "unread":
+        raise BadInput(
+            "POP3 does not tell which mail is unread.", "Choose now or all, or use IMAP.", field="begin"
+        )
+    if box.on_server not in ("keep", "delete"):
+        raise BadInput(
+            "POP3 can only keep mail on the server, or delete it.", "Choose one, or use IMAP.",
+            field="on_server",
+        )  # fmt: skip
+    if box.folder.upper() != "INBOX":
+        raise BadInput("POP3 has no folders but INBOX.", "Type INBOX, or use IMAP.", field="folder")
 
 
 def add(box: Mailbox, where: MailServer, password: Secret, begin: str, actor: Actor) -> str:
     """Store a new account; its uuid. Raises BadInput for an address that is there already, CannotStore."""
     if begin not in BEGINS:
         raise BadInput("What to begin with is unknown.", "Choose now, unread or all.", field="begin")
+    require_possible(box, where, begin)
     _require_password(password)
     with db.database.obj.sealer.storing():
         _require_free(box.address)
-        account = Account.create(
-            address=box.address, folder=box.folder, interval=box.interval, begin=begin, created_at=db.now()
-        )
+        account = Account.create(begin=begin, created_at=db.now(), **vars(box))
         endpoint = Endpoint(account=account, direction="in", secret_set_at=db.now(), **vars(where))
         endpoint.password = password
         endpoint.save()
@@ -117,17 +156,29 @@ def edit(
             )
         if box.address.lower() != account.address.lower():
             _require_free(box.address)
-        account.address, account.folder, account.interval = box.address, box.folder, box.interval
+        require_possible(box, where or server_of(endpoint))
+        for name, value in vars(box).items():
+            setattr(account, name, value)
         account.save()
-        changed = _lay_over(endpoint, where or server_of(endpoint), password)
+        changed = _lay_over(endpoint, where, password) if where or password else ""
         endpoint.save()
         activity.record("account changed", box.address, changed, who=actor.who, address=actor.address)
         due.at_once(account.uuid)
 
 
-def _lay_over(endpoint: Endpoint, where: MailServer, password: Secret | None) -> str:
+def _is_unreadable(endpoint: Endpoint) -> bool:
+    failures = facts.look(db.database.obj.sealer.keystore).failures
+    return (endpoint.account_id, endpoint.direction) in {(f.account, f.direction) for f in failures}
+
+
+def _lay_over(endpoint: Endpoint, where: MailServer | None, password: Secret | None) -> str:
     """Put the new server and password into the row; what changed, in words without values."""
+    where = where or server_of(endpoint)
     changed = [name for name, value in vars(where).items() if getattr(endpoint, name) != value]
+    if password is None and not changed and _is_unreadable(endpoint):
+        raise PasswordNeeded(
+            "The stored password does not open, so it must be entered again.", "Enter the password."
+        )
     if changed and password is None:
         raise PasswordNeeded(
             "The server settings can change only together with the password.", "Enter the password again."
@@ -145,7 +196,8 @@ def _lay_over(endpoint: Endpoint, where: MailServer, password: Secret | None) ->
 def set_password(uuid: str, password: Secret, actor: Actor) -> None:
     """Store another password for the same server. Raises CannotStore."""
     account, _ = find(uuid)
-    edit(uuid, Mailbox(account.address, account.folder, account.interval), None, password, None, actor)
+    box = Mailbox(**{field.name: getattr(account, field.name) for field in fields(Mailbox)})
+    edit(uuid, box, None, password, None, actor)
 
 
 def pause(uuid: str, actor: Actor) -> None:

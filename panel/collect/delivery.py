@@ -49,11 +49,12 @@ def write(maildir: Maildir, uid: int, raw: bytes) -> Written:
 class Delivery:
     """The delivering of one round, under its lease."""
 
-    def __init__(self, maildir: Maildir, lease: Lease) -> None:
-        """Deliver into `maildir` while `lease` is held."""
+    def __init__(self, maildir: Maildir, lease: Lease, *, owes: bool = False) -> None:
+        """Deliver into `maildir` while `lease` is held. `owes`: then the server has something to do."""
         self._maildir = maildir
         self._lease = lease
         self._account = lease.account
+        self._owes = owes
         self._unsettled = False  # something was published whose row still says `ready`
 
     def recover(self) -> None:
@@ -128,6 +129,7 @@ class Delivery:
                 "name": one.name,
                 "digest": one.digest,
                 "ready": True,
+                "owed": self._owes,
             }
             for one in fresh
         ]

@@ -31,7 +31,6 @@ def failed(account: Account, error: PanelError) -> None:
     """Note what went wrong and when to try again."""
     before = Collection.get_by_id(account.uuid)
     refused = isinstance(error, MailError) and error.permanent
-    delays = BACKOFF_REFUSED if refused else BACKOFF
     _update(
         account,
         problem=error.message,
@@ -39,8 +38,17 @@ def failed(account: Account, error: PanelError) -> None:
         permanent=refused or isinstance(error, CannotOpen | PasswordNeeded),
         failing_since=before.failing_since or db.now(),
         failures=before.failures + 1,
-        next_due_at=db.now() + delays[min(before.failures, len(delays) - 1)],
+        next_due_at=db.now() + _delay(account, error, before.failures),
     )
+
+
+def _delay(account: Account, error: PanelError, failures: int) -> int:
+    """Seconds until the next try, after so many failures before this one."""
+    if isinstance(error, MailError) and error.step == "after":
+        return account.interval  # mail does come in
+    refused = isinstance(error, MailError) and error.permanent
+    delays = BACKOFF_REFUSED if refused else BACKOFF
+    return delays[min(failures, len(delays) - 1)]
 
 
 def _update(account: Account, **values: object) -> None:

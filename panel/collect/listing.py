@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from panel.collect.box import Box
 from panel.collect.cursor import Cursor
-from panel.mail.imap import ImapSession
 from panel.models import Account, Message
 
 
-def wanted(session: ImapSession, account: Account, cursor: Cursor) -> list[int]:
+def wanted(session: Box, account: Account, cursor: Cursor) -> list[int]:
     """The UIDs above the cursor that are to be collected and were not fetched yet, ascending.
 
     Of those that were there before us, 'Begin with' decides: all, the unread
@@ -29,7 +29,7 @@ def wanted(session: ImapSession, account: Account, cursor: Cursor) -> list[int]:
     return sorted(set(listed) - {row.uid for row in done})
 
 
-def _begin_with(session: ImapSession, account: Account) -> set[int]:
+def _begin_with(session: Box, account: Account) -> set[int]:
     since = set(session.arrived_since(account.created_at))
     return since | set(session.unseen()) if account.begin == "unread" else since
 

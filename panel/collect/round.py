@@ -106,11 +106,12 @@ class Collector:
     ) -> Outcome:
         policy = Policy.of(self.settings)
         # The very server that the password was opened for: nothing is read from the row again.
-        with ImapSession(opened.server, opened.secret, account.folder, policy) as session:
+        changes = account.on_server != "keep"
+        with ImapSession(opened.server, opened.secret, account.folder, policy, writable=changes) as session:
             mark = endpoint_mark(opened.server, account.folder)
             cursor = open_cursor(lease, account.begin, mark, session.uidvalidity, _next_uid(session))
-            visit = Visit(session, maildir, lease, policy)
-            visit.run(account, cursor, measure)
+            visit = Visit(account, session, maildir, lease, policy)
+            visit.run(cursor, measure)
         return Outcome(account.address, visit.delivered, visit.passed, visit.more)
 
     def _maildir(self, account: Account) -> Maildir:

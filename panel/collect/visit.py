@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from panel.collect import delivery, listing
+from panel.collect import after, delivery, listing
+from panel.collect.box import Box
 from panel.collect.cursor import Cursor
 from panel.collect.delivery import Delivery, Passed, Written
 from panel.collect.lease import Lease
 from panel.collect.listing import Progress
 from panel.collect.stream import Messages, Stream
 from panel.errors import MailError, MessageTooLarge
-from panel.mail.imap import ImapSession
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
 from panel.models import Account
@@ -28,25 +28,30 @@ NOT_HANDED_OUT = "The server lists it but does not hand it out."
 class Visit:
     """Counts what it has delivered and passed over; `more`: it ended before all was fetched."""
 
-    def __init__(self, session: ImapSession, maildir: Maildir, lease: Lease, policy: Policy) -> None:
-        """Visit the mailbox that `session` has open, delivering into `maildir` under `lease`."""
+    def __init__(
+        self, account: Account, session: Box, maildir: Maildir, lease: Lease, policy: Policy
+    ) -> None:
+        """Visit the mailbox of `account` that `session` has open, delivering into `maildir` under `lease`."""
+        self._account = account
         self._session = session
         self._maildir = maildir
         self._lease = lease
         self._limit = policy.max_message
-        self._delivery = Delivery(maildir, lease)
+        self._delivery = Delivery(maildir, lease, owes=account.on_server != "keep")
         self.delivered = self.passed = 0
         self.more = False
 
-    def run(self, account: Account, cursor: Cursor, measure: bool) -> None:
+    def run(self, cursor: Cursor, measure: bool) -> None:
         """Fetch and deliver what is wanted; with `measure`, ask for all sizes before.
+
+        At last what is owed is done on the server, for messages that are safe in new/.
 
         Sizes cost the server a reading of every message, so they are asked for
         only after one was too large. Raises MessageTooLarge then: that message is
         listed, the session closed. Raises MailError, SpoolError, LeaseLost too;
         what was fetched before is delivered.
         """
-        uids = listing.wanted(self._session, account, cursor)
+        uids = listing.wanted(self._session, self._account, cursor)
         self._cursor = cursor
         self._progress = Progress(cursor, uids, max([*uids, cursor.begin_below - 1]))
         self._deliver([], self._too_large(uids) if measure else [])
@@ -59,6 +64,8 @@ class Visit:
         if not self.more:
             self._close(self._progress.left)
         self._delivery.finish()
+        if not self.more:
+            after.settle(self._session, self._account, cursor.uidvalidity, self._lease)
 
     def _fetch(self) -> None:
         if not self._progress.left:

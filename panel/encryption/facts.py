@@ -91,7 +91,14 @@ def _failures(file: KeyFile) -> list[Failure]:
         )
         .order_by(Account.address)
     )
-    return [Failure(str(e.account_id), e.account.address, e.failure or UNKNOWN_KEY) for e in sealed]
+    return [failure(endpoint, endpoint.failure or UNKNOWN_KEY) for endpoint in sealed]
+
+
+def failure(endpoint: Endpoint, reason: str) -> Failure:
+    """The account of `endpoint`, whose record does not open for `reason`."""
+    direction = str(endpoint.direction)
+    told = reason if direction == "in" else f"The password for sending: {reason}"
+    return Failure(str(endpoint.account_id), endpoint.account.address, told, direction)
 
 
 def look(keystore: KeyStore) -> Status:

@@ -59,11 +59,12 @@ class RowFacts:
 
 @dataclass(frozen=True)
 class Failure:
-    """One account whose record does not open, and why."""
+    """One account whose record does not open, and why. `direction`: in or out, of that record."""
 
     account: str
     address: str
     reason: str
+    direction: str = "in"
 
 
 @dataclass(frozen=True)

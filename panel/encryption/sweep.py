@@ -22,7 +22,7 @@ from panel.encryption import claim, credential, facts, state
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import Failure
 from panel.errors import CannotOpen, KeyAbsent, PanelError
-from panel.models import Account, Endpoint
+from panel.models import Endpoint
 
 BATCH = 500
 
@@ -112,7 +112,7 @@ def _write(target: _Target, batch: list[Endpoint], report: Report, keystore: Key
             moved.append(_moved(target, endpoint))
         except CannotOpen as error:
             credential.note(endpoint, target.disk, error)
-            report.failures.append(_failure(endpoint, error))
+            report.failures.append(facts.failure(endpoint, error.message))
     if target.key is not None and moved:
         claim.owe_scrub()
     # Raw SQL: this is the one other writer of the secret columns (docs/decisions/0003).
@@ -138,11 +138,6 @@ def _moved(target: _Target, endpoint: Endpoint) -> tuple[str | None, bytes | Non
             "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
         )
     return None, sealed, endpoint.id, endpoint.rev
-
-
-def _failure(endpoint: Endpoint, error: CannotOpen) -> Failure:
-    account = Account.get_by_id(endpoint.account_id)
-    return Failure(account.uuid, account.address, error.message)
 
 
 def _done(target: _Target) -> tuple[int, int]:
@@ -176,7 +171,7 @@ def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
         except KeyAbsent:
             raise
         except CannotOpen as error:
-            failures.append(_failure(endpoint, error))
+            failures.append(facts.failure(endpoint, error.message))
         if progress is not None:
             progress(done, len(ids))
     return Verdict(len(ids) - len(failures), tuple(failures))

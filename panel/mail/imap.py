@@ -1,4 +1,4 @@
-"""Reading a folder over IMAP, without changing anything in it; and trying out whether that works."""
+"""Reading a folder over IMAP, and trying out whether that works. `imap_changes` is what may change it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from panel.errors import MailError
-from panel.mail import imap_folders
+from panel.mail import imap_changes, imap_folders
 from panel.mail.endpoint import Endpoint
 from panel.mail.imap_protocol import Imap, ServerRefused
 from panel.mail.imap_way_in import WayIn
@@ -62,15 +62,18 @@ def probe(endpoint: Endpoint, secret: Secret, folder: str, policy: Policy) -> It
 
 
 class ImapSession:
-    """A folder opened read-only (EXAMINE): no flag changes, nothing is marked as seen.
+    """A folder opened read-only (EXAMINE) unless `writable`. Reading marks nothing as seen in either.
 
     `uidvalidity`, `uidnext` (0 if the server does not tell) and `exists` are
     those of the moment it was opened. Every method raises MailError.
     """
 
-    def __init__(self, endpoint: Endpoint, secret: Secret, folder: str, policy: Policy) -> None:
+    def __init__(
+        self, endpoint: Endpoint, secret: Secret, folder: str, policy: Policy, *, writable: bool = False
+    ) -> None:
         self._host = endpoint.host
         self._folder = folder
+        self._writable = writable
         self._ends_at = time.monotonic() + policy.deadline
         self._way_in = WayIn(endpoint, secret, policy, self._ends_at)
         self._closed = False
@@ -86,7 +89,7 @@ class ImapSession:
         try:
             for _ in self._way_in.steps():
                 pass
-            opened = imap_folders.examine(self._imap("folder"), self._folder)
+            opened = imap_folders.open_folder(self._imap("folder"), self._folder, writable=self._writable)
         except BaseException:
             self.close()
             raise
@@ -165,6 +168,22 @@ class ImapSession:
         finally:
             if not complete:
                 self.close()
+
+    # -- what is done with what was fetched; only in a `writable` folder -----------------
+
+    def mark_seen(self, uids: Iterable[int]) -> None:
+        """Mark messages as read. Those gone meanwhile are left out."""
+        imap_changes.mark_seen(self._imap("after"), uids)
+
+    def move(self, uids: Iterable[int], folder: str) -> None:
+        """Move messages into another folder, which must be there."""
+        imap_changes.move(self._imap("after"), uids, folder)
+
+    def delete(self, uids: Iterable[int]) -> None:
+        """Delete these messages, and no others that somebody has marked as deleted."""
+        imap_changes.delete(self._imap("after"), uids)
+
+    # -- one command after the other -----------------------------------------------------
 
     def _fetch(self, uids: Iterable[int], items: bytes, at_once: int) -> Iterator[Answer]:
         """Ask for many UIDs in several commands, of which the next is sent before one is answered."""

@@ -28,11 +28,12 @@ class OpenFolder:
     exists: int
 
 
-def examine(imap: Imap, folder: str) -> OpenFolder:
-    """Open a folder read-only (EXAMINE, RFC 3501, 6.3.2). Raises MailError."""
+def open_folder(imap: Imap, folder: str, *, writable: bool = False) -> OpenFolder:
+    """Open a folder, read-only unless `writable` (EXAMINE or SELECT, RFC 3501, 6.3). Raises MailError."""
     uidvalidity = uidnext = exists = 0
+    command = b"SELECT " if writable else b"EXAMINE "
     try:
-        for answer in imap.command(b"EXAMINE " + folder_word(folder)):
+        for answer in imap.command(command + folder_word(folder)):
             exists = number_of(EXISTS, answer[0]) or exists
             uidvalidity = number_of(UIDVALIDITY, answer[0]) or uidvalidity
             uidnext = number_of(UIDNEXT, answer[0]) or uidnext

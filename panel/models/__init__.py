@@ -6,7 +6,7 @@ from panel.models.base import BaseModel
 from panel.models.collection import Collection
 from panel.models.encryption import Encryption
 from panel.models.endpoint import Endpoint
-from panel.models.message import Message, Skipped
+from panel.models.message import Message, Skipped, Uidl
 from panel.models.person import Person
 from panel.models.session import Session
 from panel.models.set_up import SetUp
@@ -23,6 +23,7 @@ TABLES: tuple[type[BaseModel], ...] = (
     Collection,
     Message,
     Skipped,
+    Uidl,
     Activity,
 )
 
@@ -40,4 +41,5 @@ __all__ = [
     "SetUp",
     "SignInTry",
     "Skipped",
+    "Uidl",
 ]

@@ -9,6 +9,7 @@ from peewee import BigIntegerField, CharField, IntegerField
 from panel.models.base import BaseModel
 
 BEGINS = ("now", "unread", "all")
+ON_SERVER = ("keep", "seen", "move", "delete")  # what becomes of a delivered message on its server
 
 
 def new_uuid() -> str:
@@ -25,4 +26,6 @@ class Account(BaseModel):
     begin = CharField(max_length=8, default="now")
     interval = IntegerField(default=60)  # seconds between two rounds
     paused_at = BigIntegerField(null=True)
+    on_server = CharField(max_length=8, default="keep")
+    move_to = CharField(max_length=255, default="")  # the folder, where on_server is 'move'
     created_at = BigIntegerField()

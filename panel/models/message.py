@@ -9,7 +9,11 @@ from panel.models.base import BaseModel
 
 
 class Message(BaseModel):
-    """One fetched message. `ready`: its file is safe on disk in tmp/ and may be moved to new/."""
+    """One fetched message.
+
+    `ready`: its file is safe on disk in tmp/ and may be moved to new/. `owed`: it
+    is delivered, and what the account wants done with it on the server is not done.
+    """
 
     id = AutoField()
     account = ForeignKeyField(Account, backref="messages", on_delete="CASCADE")
@@ -18,12 +22,14 @@ class Message(BaseModel):
     name = CharField(max_length=120)  # the file's name in the Maildir
     digest = BlobField()  # SHA-256 of the message as the server sent it
     ready = BooleanField(default=True)
+    owed = BooleanField(default=False)
 
     class Meta:
         indexes = (
             (("account", "uidvalidity", "uid"), True),
             (("account", "digest"), False),
             (("account", "ready"), False),
+            (("account", "owed"), False),
         )
 
 
@@ -40,3 +46,15 @@ class Skipped(BaseModel):
 
     class Meta:
         indexes = ((("account", "uidvalidity", "uid"), True),)
+
+
+class Uidl(BaseModel):
+    """A message that POP3 names by a string, and the number it goes by here: ascending as they appeared."""
+
+    id = AutoField()
+    account = ForeignKeyField(Account, on_delete="CASCADE")
+    number = BigIntegerField()
+    uidl = TextField()
+
+    class Meta:
+        indexes = ((("account", "uidl"), True), (("account", "number"), True))

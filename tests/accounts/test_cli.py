@@ -68,7 +68,7 @@ def test_no_password_is_taken_from_the_command_line(cli: Cli, house: House) -> N
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (("--protocol", "pop3"), "pop3"),
+        (("--protocol", "nntp"), "nntp"),
         (("--host", "imaps://x"), "not the name of a server"),
         (("--port", "22"), "PANEL_MAIL_PORTS"),
         (("--security", "none"), "cross the network"),

@@ -16,9 +16,21 @@ from panel.models import TABLES, schema
 from tests.encryption.conftest import House, house, settings_in  # noqa: F401
 
 
-def _schema(database: db.GuardedSqlite) -> set[str]:
-    found = database.execute_sql("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    return {re.sub(r" DEFAULT \S+", "", sql) for (sql,) in found if "schema_migration" not in sql}
+def _schema(database: db.GuardedSqlite) -> set[object]:
+    """Tables, columns, keys, indexes and checks; not their order, nor defaults that old rows needed."""
+    found: set[object] = set()
+    rows = database.execute_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
+    for table, sql in rows:
+        if table in ("schema_migration", "sqlite_sequence"):
+            continue
+        found |= {(table, check) for check in re.findall(r"CHECK \(.*?\)+", sql)}
+        for pragma, kept in (("table_info", slice(1, 4)), ("foreign_key_list", slice(2, 7))):
+            rows = database.execute_sql(f"PRAGMA {pragma}({table})").fetchall()
+            found |= {(table, pragma, *row[kept], row[5]) for row in rows}
+        for _, index, unique, *_ in database.execute_sql(f"PRAGMA index_list({table})").fetchall():
+            columns = database.execute_sql(f"PRAGMA index_info({index})").fetchall()
+            found.add((table, index, unique, tuple(name for *_, name in columns)))
+    return found
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_models(house: House, tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""What becomes of delivered mail on its server, as the account wants it: nothing, unless somebody chose more.
+
+Each message that was committed while the account wanted something is `owed`. It
+is done for messages in new/ only, and noted after the server said yes; a round
+that is killed in between does it again, which changes nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from panel import db
+from panel.collect.box import Box
+from panel.collect.lease import Lease
+from panel.models import Account, Message
+
+AT_ONCE = 500  # messages
+
+
+def settle(box: Box, account: Account, uidvalidity: int, lease: Lease) -> None:
+    """Do what is owed in the mailbox that `box` has open. Raises MailError (step `after`), LeaseLost.
+
+    Who chose to keep mail on the server since, keeps it.
+    """
+    while uids := _owed(account, uidvalidity):
+        if account.on_server != "keep":
+            _do(box, account, uids)
+        with db.transaction():
+            lease.keep()
+            here = (Message.account == account) & (Message.uidvalidity == uidvalidity)
+            Message.update(owed=False).where(here & Message.uid.in_(uids)).execute()
+
+
+def _owed(account: Account, uidvalidity: int) -> list[int]:
+    here = (Message.account == account) & (Message.uidvalidity == uidvalidity)
+    query = Message.select(Message.uid).where(here & Message.owed & ~Message.ready)
+    return [row.uid for row in query.order_by(Message.uid).limit(AT_ONCE)]
+
+
+def _do(box: Box, account: Account, uids: Sequence[int]) -> None:
+    if account.on_server == "seen":
+        box.mark_seen(uids)
+    elif account.on_server == "move":
+        box.move(uids, account.move_to)
+    elif account.on_server == "delete":
+        box.delete(uids)
