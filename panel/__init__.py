@@ -24,6 +24,8 @@ from panel.health import routes as health
 from panel.jobs import Jobs
 from panel.people import cli as people_cli
 from panel.people import routes as people
+from panel.sending import cli as sending_cli
+from panel.sending import routes as sending
 from panel.setup import cli as setup_cli
 from panel.setup import routes as setup
 from panel.sign_in import login
@@ -71,12 +73,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(sign_in.home_blueprint)
     app.register_blueprint(sign_in.profile_blueprint)
     app.register_blueprint(accounts.blueprint)
+    app.register_blueprint(sending.blueprint)
     app.register_blueprint(encryption.blueprint)
     app.register_blueprint(people.blueprint)
     app.register_blueprint(activity.blueprint)
     app.cli.add_command(setup_cli.setup)
     app.cli.add_command(people_cli.people)
     app.cli.add_command(accounts_cli.accounts)
+    app.cli.add_command(sending_cli.sending)
     app.cli.add_command(encryption_cli.encryption)
     app.cli.add_command(activity_cli.activity)
     app.cli.add_command(health_cli.doctor)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from flask import current_app
 
-from panel.accounts import overview, service, trial
+from panel.accounts import overview, rules, service, trial
 from panel.accounts.overview import Line
 from panel.activity.service import Actor
 from panel.config import Settings
@@ -71,8 +71,8 @@ def add(
         raise click.UsageError("Missing option '--host'.")
     security = security or "tls"
     default_port = 143 if security == "starttls" else 993
-    box = service.mailbox(address, folder, interval)
-    where = service.server(
+    box = rules.mailbox(address, folder, interval)
+    where = rules.server(
         _settings(),
         protocol or "imap",
         host,
@@ -128,7 +128,7 @@ def test(context: click.Context, account: str) -> None:
     """Try the stored server and password out. Exit status 1 where that fails."""
     found, endpoint = service.find(account)
     credential = trial.credential_for(service.server_of(endpoint), None, found.uuid, _keystore())
-    for step in trial.run(credential, found.folder, _settings(), Actor(), found.address):
+    for step in trial.run([credential], found.folder, _settings(), Actor(), found.address):
         click.echo(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
         if not step.ok:
             context.exit(1)
@@ -176,7 +176,7 @@ def edit(
 ) -> None:  # fmt: skip
     """Change an account; what is not given stays. A changed server needs --password-file."""
     found, endpoint = service.find(account)
-    box = service.mailbox(
+    box = rules.mailbox(
         found.address if address is None else address,
         found.folder if folder is None else folder,
         found.interval if interval is None else interval,
@@ -196,7 +196,7 @@ def _changed(stored: MailServer, given: dict[str, Any]) -> MailServer | None:
         return None
     names = ("protocol", "host", "port", "security", "username")
     values = {name: getattr(stored, name) for name in names} | given
-    return service.server(_settings(), **values)
+    return rules.server(_settings(), **values)
 
 
 @accounts.command()

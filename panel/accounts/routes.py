@@ -19,15 +19,16 @@ from flask import (
 from flask_login import current_user
 from wtforms import HiddenField
 
-from panel.accounts import overview, service, trial
-from panel.accounts.forms import EditForm, NewForm, ServerForm
+from panel.accounts import overview, rules, service, trial
+from panel.accounts.forms import EditForm, MailboxForm, NewForm, ServerForm
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.encryption import facts
+from panel.encryption.credential import Credential
 from panel.encryption.keystore import KeyStore
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
-from panel.mail.imap import Step
+from panel.mail.step import Step
 from panel.models import Account, Endpoint, Skipped
 from panel.secret import Secret
 from panel.sign_in.login import require_again
@@ -79,9 +80,8 @@ def add() -> Any:
         return _again(form)
     try:
         require_again(form.own_password.data)
-        box = service.mailbox(form.address.data, form.folder.data, form.interval.data)
-        password = _password(form) or Secret("")
-        uuid = service.add(box, _server(form), password, form.begin.data, _actor())
+        box, password = _mailbox(form), _password(form) or Secret("")
+        uuid = service.add(box, _server(form), password, form.begin.data, _actor(), _sending(form, password))
     except PanelError as error:
         return _again(form, error)
     _collect_soon(uuid)
@@ -109,7 +109,7 @@ def change(uuid: str) -> Any:
         return _again(form)
     try:
         require_again(form.own_password.data)
-        box = service.mailbox(form.address.data, form.folder.data, form.interval.data)
+        box = _mailbox(form)
         service.edit(uuid, box, _server(form), _password(form), form.rev.data, _actor())
     except PanelError as error:
         return _again(form, error)
@@ -132,13 +132,15 @@ def _stored(endpoint: Endpoint, account: Account) -> dict[str, Any]:
         "address": account.address,
         "folder": account.folder,
         "interval": account.interval,
+        "on_server": account.on_server,
+        "move_to": account.move_to,
     }
-    values |= {"account": account.uuid, "rev": endpoint.rev, "protocol": endpoint.protocol}
+    values |= {"account": account.uuid, "rev": endpoint.rev}
     if not _is_forged(account.uuid):
-        names = ("host", "port", "security", "username")
+        names = ("protocol", "host", "port", "security", "username")
         values |= {name: getattr(endpoint, name) for name in names}
     else:
-        values |= {"port": None, "security": None}
+        values |= {"protocol": None, "port": None, "security": None}
     return values
 
 
@@ -176,13 +178,35 @@ def _edit_page(
         line=line,
         forged=_is_forged(uuid),
         skipped=list(skipped),
+        sending=service.sending_of(uuid),
         ask_own=not is_fresh(),
     )
 
 
+def _mailbox(form: MailboxForm) -> rules.Mailbox:
+    names = ("address", "folder", "interval", "on_server", "move_to")
+    return rules.mailbox(*(form[name].data for name in names))
+
+
+def _sending(form: NewForm, password: Secret) -> Credential | None:
+    """The server to send through, if one is wanted; with the same password, or the one typed for it."""
+    if not form.sends.data:
+        return None
+    typed = form.sending.form
+    user = typed.username.data or form.user
+    try:
+        where = rules.server(_settings(), "smtp", typed.host.data, typed.port.data, typed.security.data, user)
+        other = password if form.same_password.data else Secret(typed.password.data or "")
+        rules.require_password(other)
+    except BadInput as error:
+        error.field = f"sending-{error.field}" if error.field else None
+        raise
+    return Credential(where, other)
+
+
 def _server(form: ServerForm) -> MailServer:
     f = form
-    return service.server(_settings(), f.protocol.data, f.host.data, f.port.data, f.security.data, f.user)
+    return rules.server(_settings(), f.protocol.data, f.host.data, f.port.data, f.security.data, f.user)
 
 
 def _password(form: ServerForm) -> Secret | None:
@@ -191,11 +215,13 @@ def _password(form: ServerForm) -> Secret | None:
 
 def _on_field(form: ServerForm, error: PanelError) -> PanelError | None:
     """Put the error beside the field that it is about; the error itself where there is none."""
-    name = "password" if isinstance(error, PasswordNeeded) else getattr(error, "field", None)
-    field = getattr(form, name or "", None)
-    if field is None or isinstance(field, HiddenField):
+    name = "password" if isinstance(error, PasswordNeeded) else getattr(error, "field", None) or ""
+    fields: Any = form
+    if name.startswith("sending-") and isinstance(form, NewForm):
+        fields, name = form.sending.form, name.removeprefix("sending-")
+    if name not in fields or isinstance(fields[name], HiddenField):
         return error
-    field.errors = [str(error)]
+    fields[name].errors = [str(error)]
     return None
 
 
@@ -247,7 +273,9 @@ def test() -> Any:
         return _no_test(form)
     try:
         require_again(form.own_password.data)
-        found = trial.credential_for(_server(form), _password(form), uuid, _keystore())
+        found = [trial.credential_for(_server(form), _password(form), uuid, _keystore())]
+        if isinstance(form, NewForm) and (sending := _sending(form, found[0].secret)):
+            found.append(sending)
         steps = trial.run(found, form.folder.data or "INBOX", _settings(), _actor(), form.address.data)
     except PanelError as error:
         return _no_test(form, error)
@@ -272,8 +300,8 @@ def _events(steps: Iterator[Step]) -> Iterator[str]:
     yield _event(render_template("accounts/_steps.html", steps=done, running=True))
     for step in steps:
         done.append(step)
-        running = step.ok and step.name != "folder"
-        yield _event(render_template("accounts/_steps.html", steps=done, running=running))
+        yield _event(render_template("accounts/_steps.html", steps=done, running=step.ok))
+    yield _event(render_template("accounts/_steps.html", steps=done, running=False))
 
 
 def _event(html: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from panel import db
 from panel.accounts import service
@@ -13,10 +13,10 @@ from panel.encryption import credential
 from panel.encryption.credential import Credential
 from panel.encryption.keystore import KeyStore
 from panel.errors import PasswordNeeded, Throttled
-from panel.mail import imap
+from panel.mail import imap, pop3, smtp
 from panel.mail.endpoint import Endpoint as MailServer
-from panel.mail.imap import Step
 from panel.mail.policy import Policy
+from panel.mail.step import Step
 from panel.models import Activity
 from panel.secret import Secret
 
@@ -44,10 +44,31 @@ def credential_for(
     raise PasswordNeeded("The password is empty.", "Enter the mailbox's password.")
 
 
-def run(found: Credential, folder: str, settings: Settings, actor: Actor, subject: str) -> Iterator[Step]:
-    """Begin a test: its steps as they happen. Raises Throttled before the first one after too many."""
+def run(
+    found: Sequence[Credential], folder: str, settings: Settings, actor: Actor, subject: str
+) -> Iterator[Step]:
+    """Begin a test of one server after the other: the steps as they happen, up to the first that fails.
+
+    Raises Throttled before the first one after too many.
+    """
     recent = Activity.select().where((Activity.what == TRIED) & (Activity.at > db.now() - 3600)).count()
     if recent >= PER_HOUR:
         raise Throttled(f"There were {recent} tests within an hour.", "Wait some minutes, then try again.")
     activity.record(TRIED, subject, who=actor.who, address=actor.address)
-    return imap.probe(found.server, found.secret, folder, Policy.of(settings))
+    return _steps(found, folder, Policy.of(settings))
+
+
+def _steps(found: Sequence[Credential], folder: str, policy: Policy) -> Iterator[Step]:
+    for one in found:
+        for step in _probe(one, folder, policy):
+            yield step
+            if not step.ok:
+                return
+
+
+def _probe(one: Credential, folder: str, policy: Policy) -> Iterator[Step]:
+    if one.server.protocol == "pop3":
+        return pop3.probe(one.server, one.secret, policy)
+    if one.server.protocol == "smtp":
+        return smtp.probe(one.server, one.secret, policy)
+    return imap.probe(one.server, one.secret, folder, policy)

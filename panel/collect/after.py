@@ -20,9 +20,10 @@ AT_ONCE = 500  # messages
 def settle(box: Box, account: Account, uidvalidity: int, lease: Lease) -> None:
     """Do what is owed in the mailbox that `box` has open. Raises MailError (step `after`), LeaseLost.
 
-    Who chose to keep mail on the server since, keeps it.
+    Who chose to keep mail on the server since, keeps it. POP3 ends the session with
+    deleting; what is left then is done in the next round.
     """
-    while uids := _owed(account, uidvalidity):
+    while not box.ended and (uids := _owed(account, uidvalidity)):
         if account.on_server != "keep":
             _do(box, account, uids)
         with db.transaction():

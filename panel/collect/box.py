@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
+
+from panel.collect.lease import Lease
+from panel.collect.pop import PopBox
+from panel.encryption.credential import Credential
+from panel.mail.imap import ImapSession
+from panel.mail.policy import Policy
+from panel.mail.pop3 import Pop3Session
+from panel.models import Account
 
 
 class Box(Protocol):
@@ -16,6 +25,9 @@ class Box(Protocol):
     uidvalidity: int
     uidnext: int
 
+    @property
+    def ended(self) -> bool: ...
+
     def uids(self, after: int) -> list[int]: ...
     def unseen(self) -> list[int]: ...
     def arrived_since(self, moment: int) -> list[int]: ...
@@ -25,3 +37,21 @@ class Box(Protocol):
     def mark_seen(self, uids: Iterable[int]) -> None: ...
     def move(self, uids: Iterable[int], folder: str) -> None: ...
     def delete(self, uids: Iterable[int]) -> None: ...
+
+
+@contextmanager
+def open_box(
+    opened: Credential, account: Account, policy: Policy, lease: Lease, mark: bytes
+) -> Iterator[Box]:
+    """Log in to the very server that the password was opened for: nothing is read from the row again.
+
+    `mark` stands for endpoint and folder. Raises MailError, LeaseLost.
+    """
+    server, secret = opened.server, opened.secret
+    if server.protocol == "pop3":
+        with Pop3Session(server, secret, policy) as session:
+            yield PopBox(session, lease, mark, policy.max_message)
+    else:
+        writable = account.on_server != "keep"
+        with ImapSession(server, secret, account.folder, policy, writable=writable) as box:
+            yield box

@@ -9,6 +9,7 @@ from functools import partial
 
 from panel import db
 from panel.collect import due, health
+from panel.collect.box import Box, open_box
 from panel.collect.cursor import endpoint_mark, open_cursor
 from panel.collect.delivery import Delivery
 from panel.collect.lease import Lease, LeaseLost
@@ -18,7 +19,6 @@ from panel.encryption import credential, facts, state
 from panel.encryption.credential import Credential
 from panel.encryption.keystore import KeyStore
 from panel.errors import KeyAbsent, MessageTooLarge, PanelError, PasswordNeeded, SpoolError
-from panel.mail.imap import ImapSession
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
 from panel.models import Account, Collection, Endpoint
@@ -105,12 +105,10 @@ class Collector:
         self, account: Account, opened: Credential, maildir: Maildir, lease: Lease, *, measure: bool
     ) -> Outcome:
         policy = Policy.of(self.settings)
-        # The very server that the password was opened for: nothing is read from the row again.
-        changes = account.on_server != "keep"
-        with ImapSession(opened.server, opened.secret, account.folder, policy, writable=changes) as session:
-            mark = endpoint_mark(opened.server, account.folder)
-            cursor = open_cursor(lease, account.begin, mark, session.uidvalidity, _next_uid(session))
-            visit = Visit(account, session, maildir, lease, policy)
+        mark = endpoint_mark(opened.server, account.folder)
+        with open_box(opened, account, policy, lease, mark) as box:
+            cursor = open_cursor(lease, account.begin, mark, box.uidvalidity, _next_uid(box))
+            visit = Visit(account, box, maildir, lease, policy)
             visit.run(cursor, measure)
         return Outcome(account.address, visit.delivered, visit.passed, visit.more)
 
@@ -126,6 +124,6 @@ class Collector:
         return maildir
 
 
-def _next_uid(session: ImapSession) -> int:
+def _next_uid(box: Box) -> int:
     """The server's UIDNEXT, or what it must be where the server does not tell."""
-    return session.uidnext or max(session.uids(0), default=0) + 1
+    return box.uidnext or max(box.uids(0), default=0) + 1

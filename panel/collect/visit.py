@@ -96,14 +96,16 @@ class Visit:
 
     def _too_large(self, uids: Sequence[int]) -> list[Passed]:
         sizes = self._session.sizes(uids)
-        reason = f"Larger than {self._limit >> 20} MiB."
-        return [Passed(uid, size, reason) for uid, size in sizes.items() if size > self._limit]
+        return [Passed(uid, size, self._reason(size)) for uid, size in sizes.items() if size > self._limit]
+
+    def _reason(self, size: int) -> str:
+        return f"Larger than {self._limit >> 20} MiB." if size > self._limit else NOT_HANDED_OUT
 
     def _close(self, left: Sequence[int]) -> None:
         """Deal with what fetching left out: listed where it is still there; otherwise it was removed."""
         there = self._session.sizes(left)
         self._progress.done(uid for uid in left if uid not in there)
-        self._deliver([], [Passed(uid, size, NOT_HANDED_OUT) for uid, size in there.items()])
+        self._deliver([], [Passed(uid, size, self._reason(size)) for uid, size in there.items()])
 
 
 def _batches(stream: Iterable[Written | None]) -> Iterator[list[Written]]:

@@ -7,20 +7,20 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from panel.errors import MailError
-from panel.mail import imap_changes, imap_folders
+from panel.mail import imap_changes, imap_folders, step
 from panel.mail.endpoint import Endpoint
-from panel.mail.imap_protocol import Imap, ServerRefused
-from panel.mail.imap_way_in import WayIn
+from panel.mail.imap_protocol import Imap
 from panel.mail.imap_words import Answer, body_of, date_of, uid_of, uid_sets
 from panel.mail.policy import Policy
+from panel.mail.refusal import ServerRefused
+from panel.mail.step import Step
+from panel.mail.way_in import WayIn
 from panel.secret import Secret
 
-PROBE_SECONDS, PROBE_PATIENCE = 45.0, 15.0  # somebody looks at the page meanwhile
 BODIES_AT_ONCE, SIZES_AT_ONCE = 100, 500  # UIDs per command: lines stay short of every server's limit
 UNDER_WAY = 2  # commands sent ahead, so that the server never waits for us
 
@@ -28,37 +28,13 @@ SIZE = re.compile(rb"\bRFC822\.SIZE ([0-9]{1,20})\b", re.IGNORECASE)
 SEEN = re.compile(rb"FLAGS \([^)]*\\Seen\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of a trial: name, connect, tls, login or folder; `mend` says what to do if it failed."""
-
-    name: str
-    ok: bool
-    seconds: float
-    says: str
-    mend: str = ""
-
-
 def probe(endpoint: Endpoint, secret: Secret, folder: str, policy: Policy) -> Iterator[Step]:
     """Try out an endpoint: each step as soon as it is done, ending with the first that fails.
 
     Raises nothing that a server, a network or a typing error can cause.
     """
-    hasty = replace(
-        policy,
-        deadline=min(policy.deadline, PROBE_SECONDS),
-        patience=min(policy.patience, PROBE_PATIENCE),
-    )
-    session = ImapSession(endpoint, secret, folder, hasty)
-    begun = time.monotonic()
-    try:
-        for name, says in session.steps():
-            yield Step(name, True, time.monotonic() - begun, says)
-            begun = time.monotonic()
-    except MailError as error:
-        yield Step(error.step, False, time.monotonic() - begun, error.message, error.hint)
-    finally:
-        session.close()
+    session = ImapSession(endpoint, secret, folder, step.hasty(policy))
+    return step.timed(session.steps(), session.close)
 
 
 class ImapSession:
@@ -75,7 +51,7 @@ class ImapSession:
         self._folder = folder
         self._writable = writable
         self._ends_at = time.monotonic() + policy.deadline
-        self._way_in = WayIn(endpoint, secret, policy, self._ends_at)
+        self._way_in = WayIn(endpoint, secret, policy, self._ends_at, Imap)
         self._closed = False
         self.uidvalidity = self.uidnext = self.exists = 0
 
@@ -103,7 +79,7 @@ class ImapSession:
 
     def close(self) -> None:
         """Log out without waiting for an answer, and close. May be called twice."""
-        imap = self._way_in.imap
+        imap = self._way_in.talk
         if imap is None or self._closed:
             return
         self._closed = True
@@ -111,6 +87,11 @@ class ImapSession:
             with suppress(MailError):
                 imap.send(b"LOGOUT")
         imap.wire.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can be asked of it."""
+        return self._closed
 
     def seconds_left(self) -> float:
         """Until the deadline of this session; who fetches stops before it."""
@@ -211,9 +192,9 @@ class ImapSession:
                     "Try again later.",
                 ) from None
 
-    def _imap(self, step: str) -> Imap:
-        imap = self._way_in.imap
+    def _imap(self, doing: str) -> Imap:
+        imap = self._way_in.talk
         if imap is None or self._closed:
-            raise MailError(step, f"The session with {self._host} has ended.", "Try again later.")
-        imap.wire.step = step
+            raise MailError(doing, f"The session with {self._host} has ended.", "Try again later.")
+        imap.wire.step = doing
         return imap

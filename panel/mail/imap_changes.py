@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from panel.errors import MailError
-from panel.mail.imap_protocol import Imap, ServerRefused
+from panel.mail.imap_protocol import Imap
 from panel.mail.imap_words import folder_word, uid_sets
+from panel.mail.refusal import ServerRefused
 
 AT_ONCE = 500  # UIDs per command
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from panel.errors import MailError
-from panel.mail.imap_protocol import Imap, ServerRefused
+from panel.mail.imap_protocol import Imap
 from panel.mail.imap_words import folder_of, folder_word, number_of
+from panel.mail.refusal import ServerRefused
 
 SHOWN, KEPT = 30, 1000  # names of folders
 

@@ -15,6 +15,7 @@ from panel.errors import MailError, MessageTooLarge
 from panel.mail.echo import sasl_plain, without_echo
 from panel.mail.imap_words import BODY, Answer, quoted, uid_of
 from panel.mail.policy import Policy
+from panel.mail.refusal import ServerRefused
 from panel.mail.wire import Wire
 from panel.secret import Secret
 
@@ -22,16 +23,8 @@ LITERAL = re.compile(rb"~?\{([0-9]{1,20})\+?\}\Z")
 STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
 CODE = re.compile(rb"\s*\[([A-Za-z0-9-]+)[^\]]*\]")
 CAPABILITIES = re.compile(rb"\bCAPABILITY ([^\]]*)", re.IGNORECASE)
+PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "CONTACTADMIN", "SERVERBUG"})  # RFC 5530
 LONGEST_INITIAL = 900  # a longer response of SASL goes on a line of its own
-
-
-class ServerRefused(Exception):
-    """A command was answered with NO or BAD: the `code` in brackets (RFC 5530) and the `text` after it."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(code)
-        self.code = code
-        self.text = text
 
 
 class Imap:
@@ -239,7 +232,8 @@ class Imap:
             raise self.nonsense()
         code = CODE.match(rest)
         name = self.shown(code[1]).upper() if code else ""
-        raise ServerRefused(name, self.shown(rest[code.end() :] if code else rest))
+        text = self.shown(rest[code.end() :] if code else rest)
+        raise ServerRefused(name, text, passing=name in PASSING)
 
     def _goodbye(self, text: bytes) -> MailError:
         said = self.shown(CODE.sub(b"", text, count=1))

@@ -60,7 +60,7 @@ def test_a_password_comes_through_the_form_exactly_as_typed(
         ({"address": ""}, "Type the e-mail address."),
         ({"address": "no at sign"}, "is not an e-mail address"),
         ({"address": "a" * 250 + "@x.de"}, "longer than 254"),
-        ({"host": ""}, "Type the mail server"),
+        ({"host": ""}, "The name of the mail server is empty."),
         ({"host": "imaps://imap.example.org"}, "not the name of a server"),
         ({"host": "127.1"}, "whole IP address"),
         ({"port": "99999"}, "Port 99999 is not one"),
@@ -280,7 +280,7 @@ def test_htmx_gets_each_step_as_an_event_of_its_own(admin: Browser, dovecot: Dov
     )
     assert response.mimetype == "text/event-stream"
     events = [event for event in response.text.split("\n\n") if event]
-    assert [len(steps(event)) for event in events] == [0, 1, 2, 3, 4, 5]
+    assert [len(steps(event)) for event in events] == [0, 1, 2, 3, 4, 5, 5]
     assert all(line.startswith("data: ") for event in events for line in event.splitlines())
 
 

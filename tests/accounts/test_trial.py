@@ -241,8 +241,8 @@ def new_page(panel_server: PanelServer, page: Page, gate: Gate) -> Page:
     page.wait_for_url("**/accounts")
     page.goto(panel_server.url + NEW)
     page.get_by_label("E-mail address").fill(gate.typed["address"])
-    page.get_by_label("Mail server").fill("localhost")
-    page.get_by_label("Port").fill(gate.typed["port"])
+    page.get_by_label("Mail server", exact=True).fill("localhost")
+    page.get_by_label("Port", exact=True).fill(gate.typed["port"])
     page.locator("#password").fill("p")
     return page
 
@@ -267,7 +267,7 @@ def test_in_a_browser_each_step_appears_when_it_is_done(new_page: Page, gate: Ga
 def test_in_a_browser_a_test_that_cannot_begin_says_why(
     new_page: Page, panel_server: PanelServer, gate: Gate
 ) -> None:
-    new_page.get_by_label("Port").fill("22")
+    new_page.get_by_label("Port", exact=True).fill("22")
     new_page.get_by_role("button", name="Test the connection").click()
     expect(new_page.locator("#test")).to_contain_text(
         "Port 22 is not one that mail servers are reached on here"
@@ -324,7 +324,7 @@ def test_axe_finds_nothing_in_an_account_with_every_trouble(
     new_page.get_by_role("link", name="other@example.org").click()
     expect(new_page.locator("main")).to_contain_text("Too large.")
     axe(new_page)
-    new_page.get_by_label("Port").fill("143")
+    new_page.get_by_label("Port", exact=True).fill("143")
     new_page.get_by_role("button", name="Save").click()
     expect(new_page.locator(".problem")).to_be_focused()
     axe(new_page)

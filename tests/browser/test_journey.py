@@ -76,8 +76,8 @@ class Journey:
 
     def fill_account(self, password: str) -> None:
         self.page.get_by_label("E-mail address").fill(self.user)
-        self.page.get_by_label("Mail server").fill("localhost")
-        self.page.get_by_label("Port").fill(str(self.dovecot.tls_port))
+        self.page.get_by_label("Mail server", exact=True).fill("localhost")
+        self.page.get_by_label("Port", exact=True).fill(str(self.dovecot.tls_port))
         self.page.locator("#password").fill(password)
 
     def test_and_add_account(self) -> None:

@@ -124,7 +124,7 @@ def test_a_missing_folder_is_named_and_mail_goes_on_coming_in(post: PostOffice) 
         post.collect(account)
     assert post.mail(account) == sorted(LETTERS)
     row = post.row(account)
-    assert "Nowhere" in row.problem and not row.permanent
+    assert row.problem and "Nowhere" in row.problem and not row.permanent
     post.deliver(account, letter(50))
     with pytest.raises(MailError):
         post.collect(account)

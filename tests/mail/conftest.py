@@ -9,8 +9,9 @@ import pytest
 
 from panel.errors import MailError
 from panel.mail.endpoint import Endpoint
-from panel.mail.imap import ImapSession, Step, probe
+from panel.mail.imap import ImapSession, probe
 from panel.mail.policy import Policy
+from panel.mail.step import Step
 from panel.secret import Secret
 from tests.servers.certificates import Authority
 from tests.servers.dovecot import DovecotServer

@@ -21,7 +21,7 @@ from tests.servers.certificates import Authority
 MAIL_USER = "mail" if os.getuid() == 0 else getpass.getuser()
 
 CONFIGURATION = """
-protocols = imap
+protocols = imap pop3
 base_dir = {run}
 state_dir = {run}
 log_path = {log}
@@ -74,6 +74,18 @@ service imap-login {{
     ssl = yes
   }}
 }}
+service pop3-login {{
+  chroot =
+  service_count = 0
+  process_min_avail = 1
+  inet_listener pop3 {{
+    port = {pop3_starttls_port}
+  }}
+  inet_listener pop3s {{
+    port = {pop3_port}
+    ssl = yes
+  }}
+}}
 service stats {{
   chroot =
 }}
@@ -81,8 +93,9 @@ service stats {{
 
 
 def installed() -> bool:
-    """Whether Debian's dovecot-imapd is here."""
-    return _binary() is not None and Path("/usr/lib/dovecot/imap").exists()
+    """Whether Debian's dovecot-imapd and dovecot-pop3d are here."""
+    there = (Path("/usr/lib/dovecot", name).exists() for name in ("imap", "pop3"))
+    return _binary() is not None and all(there)
 
 
 class DovecotServer:
@@ -103,7 +116,7 @@ class DovecotServer:
             open_to_others.chmod(0o755)  # the umask is a private one once create_app was called
         self._numbers = itertools.count(1)
         self.ca_file = self._authority.ca_file
-        self.tls_port, self.starttls_port = _free_ports(2)
+        self.tls_port, self.starttls_port, self.pop3_port, self.pop3_starttls_port = _free_ports(4)
         self._start()
 
     # -- users and mail ----------------------------------------------------------
@@ -186,7 +199,7 @@ class DovecotServer:
         configuration.write_text(self._configuration())
         binary = _binary()
         if binary is None:
-            raise RuntimeError("Dovecot is not installed: apt-get install dovecot-imapd")
+            raise RuntimeError("Dovecot is not installed: apt-get install dovecot-imapd dovecot-pop3d")
         self._process = subprocess.Popen(
             [*_dies_with_us(), binary, "-F", "-c", str(configuration)],
             stdin=subprocess.DEVNULL,
@@ -195,7 +208,7 @@ class DovecotServer:
             start_new_session=True,
         )
         try:
-            for port in (self.tls_port, self.starttls_port):
+            for port in (self.tls_port, self.starttls_port, self.pop3_port, self.pop3_starttls_port):
                 self._wait_for(port)
         except BaseException:
             self.stop()
@@ -229,6 +242,8 @@ class DovecotServer:
             passwords=self._passwords,
             tls_port=self.tls_port,
             starttls_port=self.starttls_port,
+            pop3_port=self.pop3_port,
+            pop3_starttls_port=self.pop3_starttls_port,
         )
 
     def _give(self, path: Path) -> None:

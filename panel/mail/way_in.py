@@ -1,26 +1,49 @@
-"""The way to a mailbox, step by step: name, connect, tls, login."""
+"""The way into a mail server, step by step, the same for every protocol: name, connect, tls, login."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
 
 from panel.errors import MailError
 from panel.mail import addresses, connect
 from panel.mail.endpoint import Endpoint
-from panel.mail.imap_protocol import Imap, ServerRefused
 from panel.mail.policy import Policy
+from panel.mail.refusal import ServerRefused
+from panel.mail.wire import Wire
 from panel.secret import Secret
 
 SECURITIES = frozenset({"tls", "starttls", "none"})
-PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "CONTACTADMIN", "SERVERBUG"})  # RFC 5530
 
 
-class WayIn:
-    """`steps()` goes it; `imap` is the connection from the moment there is one, for the caller to close."""
+class Talk(Protocol):
+    """One connection, in the words of its protocol. All raise MailError; `login` also ServerRefused."""
 
-    def __init__(self, endpoint: Endpoint, secret: Secret, policy: Policy, ends_at: float) -> None:
-        self.imap: Imap | None = None
+    wire: Wire
+
+    def greeting(self) -> None:
+        """Wait for the server to begin."""
+
+    def starttls(self) -> None:
+        """Ask to go on encrypted; refuse what was sent before that."""
+
+    def login(self) -> None:
+        """Log in with what the endpoint's user and secret are."""
+
+
+T = TypeVar("T", bound=Talk)
+Speak = Callable[[Wire, Policy, str, Secret], T]
+
+
+class WayIn(Generic[T]):
+    """`steps()` goes it; `talk` is the connection from the moment there is one, for the caller to close."""
+
+    def __init__(
+        self, endpoint: Endpoint, secret: Secret, policy: Policy, ends_at: float, speak: Speak[T]
+    ) -> None:
+        self.talk: T | None = None
+        self._speak = speak
         self._endpoint = endpoint
         self._secret = secret
         self._policy = policy
@@ -35,12 +58,12 @@ class WayIn:
         )
         yield "name", f"{endpoint.host} is {', '.join(dict.fromkeys(str(one.ip) for one in found))}."
         wire = connect.dial(endpoint.host, found, policy, self._ends_at)
-        imap = self.imap = Imap(wire, policy, endpoint.username, self._secret)
+        talk = self.talk = self._speak(wire, policy, endpoint.username, self._secret)
         if endpoint.security != "tls":
-            imap.greeting()
+            talk.greeting()
         yield "connect", f"{endpoint.host} answers on port {endpoint.port}."
-        yield "tls", self._encrypt(imap)
-        self._log_in(imap)
+        yield "tls", self._encrypt(talk)
+        self._log_in(talk)
         yield "login", f"Logged in as {endpoint.username}."
 
     def _refuse_unknown_kinds(self) -> None:
@@ -55,25 +78,25 @@ class WayIn:
                 permanent=True,
             )
 
-    def _encrypt(self, imap: Imap) -> str:
-        imap.wire.step = "tls"
+    def _encrypt(self, talk: T) -> str:
+        talk.wire.step = "tls"
         if self._endpoint.security == "none":
             return "Not encrypted: the server runs on this very machine."
         if self._endpoint.security == "starttls":
-            imap.starttls()
-        version = connect.encrypt(imap.wire, self._policy)
+            talk.starttls()
+        version = connect.encrypt(talk.wire, self._policy)
         if self._endpoint.security == "tls":
-            imap.greeting()
+            talk.greeting()
         return f"Encrypted with {version}, and the certificate is valid for {self._endpoint.host}."
 
-    def _log_in(self, imap: Imap) -> None:
-        imap.wire.step = "login"
+    def _log_in(self, talk: T) -> None:
+        talk.wire.step = "login"
         try:
-            imap.login()
+            talk.login()
         except ServerRefused as refused:
             raise MailError(
                 "login",
                 f"{self._endpoint.host} refused the username or the password. It says: {refused.text}",
                 "Type both again. Some providers want a password made for mail programs only.",
-                permanent=refused.code not in PASSING,
+                permanent=not refused.passing,
             ) from None

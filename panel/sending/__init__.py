@@ -1,0 +1,1 @@
+"""Sending: the server that an account sends mail through."""

@@ -1,0 +1,60 @@
+"""`flask sending …`: the same checks and steps as the pages."""
+
+from __future__ import annotations
+
+import click
+from flask import current_app
+
+from panel.accounts import rules
+from panel.accounts import service as accounts
+from panel.activity.service import Actor
+from panel.secret import Secret
+from panel.sending import service
+from panel.shell import PanelGroup, ask, password_option, yes_option
+
+sending = PanelGroup("sending", help="The servers that accounts send mail through.")
+
+
+@sending.command("set")
+@click.argument("account")
+@click.option("--host", required=True, help="Name of the mail server.")
+@click.option("--port", type=int, default=None, help="465 for tls, 587 for starttls.")
+@click.option(
+    "--security", default="tls", show_default=True, help="tls, starttls or none (this machine only)."
+)
+@click.option("--username", default=None, help="The address if not given.")
+@password_option()
+def set_(
+    account: str, host: str, port: int | None, security: str, username: str | None, password: Secret
+) -> None:
+    """Set the server that ACCOUNT sends through, with its password."""
+    found, _ = accounts.find(account)
+    settings = current_app.extensions["mailkeep"].settings
+    port = rules.PORTS.get(("smtp", security), 465) if port is None else port
+    where = rules.server(settings, "smtp", host, port, security, username or found.address)
+    service.store(found.uuid, where, password, None, Actor())
+    click.echo(f"{found.address} sends through {where.host} now.")
+
+
+@sending.command()
+@click.argument("account")
+@click.pass_context
+def test(context: click.Context, account: str) -> None:
+    """Send a test message from ACCOUNT to itself. Exit status 1 where that fails."""
+    found, _ = accounts.find(account)
+    services = current_app.extensions["mailkeep"]
+    for step in service.send_test(found.uuid, services.settings, services.keystore, Actor()):
+        click.echo(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
+        if not step.ok:
+            context.exit(1)
+
+
+@sending.command()
+@click.argument("account")
+@yes_option
+def remove(account: str, yes: bool) -> None:
+    """Forget the server that ACCOUNT sends through, and its password."""
+    found, _ = accounts.find(account)
+    ask(f"Forget the server that {found.address} sends through, and its password?", yes)
+    service.remove(found.uuid, Actor())
+    click.echo(f"{found.address} does not send mail any more.")

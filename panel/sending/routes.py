@@ -1,0 +1,132 @@
+"""The server that an account sends through, in the browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app, flash, request, stream_template, url_for
+from flask_login import current_user
+
+from panel.accounts import rules
+from panel.accounts import service as accounts
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.encryption import facts
+from panel.encryption.keystore import KeyStore
+from panel.errors import EditedMeanwhile, PanelError, PasswordNeeded
+from panel.mail.endpoint import Endpoint as MailServer
+from panel.models import Account, Endpoint
+from panel.secret import Secret
+from panel.sending import service
+from panel.sending.forms import SendingForm
+from panel.sign_in.login import require_again
+from panel.web.access import allow, fresh_password_required, is_fresh
+from panel.web.htmx import go, page
+
+blueprint = Blueprint("sending", __name__, url_prefix="/accounts/<uuid>/sending")
+allow(blueprint, read={"admin"}, write={"admin"})
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["mailkeep"].settings
+    return settings
+
+
+def _keystore() -> KeyStore:
+    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
+    return keystore
+
+
+def _actor() -> Actor:
+    return Actor(current_user.email, request.remote_addr or "")
+
+
+@blueprint.get("")
+def show(uuid: str) -> Any:
+    """How the account sends, without the password."""
+    account, _ = accounts.find(uuid)
+    endpoint = accounts.sending_of(account.uuid)
+    return _page(account, endpoint, SendingForm(formdata=None, data=_stored(endpoint)))
+
+
+def _stored(endpoint: Endpoint | None) -> dict[str, Any]:
+    """What the form begins with: not the server, where its record does not open and it may be forged."""
+    if endpoint is None:
+        return {}
+    if _is_forged(endpoint):
+        return {"rev": endpoint.rev, "port": None, "security": None}
+    return {name: getattr(endpoint, name) for name in ("host", "port", "security", "username", "rev")}
+
+
+def _is_forged(endpoint: Endpoint | None) -> bool:
+    now = facts.look(_keystore())
+    failed = {(failure.account, failure.direction) for failure in now.failures}
+    return endpoint is not None and not now.state.no_key and (endpoint.account_id, "out") in failed
+
+
+def _page(
+    account: Account,
+    endpoint: Endpoint | None,
+    form: SendingForm,
+    status: int = 200,
+    problem: PanelError | None = None,
+) -> Response:
+    return page(
+        "sending/edit.html", status=status, account=account, endpoint=endpoint, form=form, problem=problem,
+        forged=_is_forged(endpoint), ask_own=not is_fresh(), stale=isinstance(problem, EditedMeanwhile),
+    )  # fmt: skip
+
+
+@blueprint.post("")
+def store(uuid: str) -> Any:
+    """Store the server to send through."""
+    account, _ = accounts.find(uuid)
+    form = SendingForm()
+    if not form.validate_on_submit():
+        return _again(account, form)
+    try:
+        require_again(form.own_password.data)
+        service.store(account.uuid, _server(form, account), _password(form), form.rev.data, _actor())
+    except PanelError as error:
+        return _again(account, form, error)
+    flash(f"{account.address} sends through {form.host.data} now.", "good")
+    return go(url_for("sending.show", uuid=account.uuid))
+
+
+def _again(account: Account, form: SendingForm, error: PanelError | None = None) -> Response:
+    """The form as it was typed, without the password, and what is wrong with it."""
+    name = "password" if isinstance(error, PasswordNeeded) else getattr(error, "field", None)
+    status, endpoint = error.status if error else 422, accounts.sending_of(account.uuid)
+    if error is not None and name in form:
+        form[name].errors = [str(error)]
+        error = None
+    return _page(account, endpoint, form, status, error)
+
+
+def _server(form: SendingForm, account: Account) -> MailServer:
+    user = form.username.data or account.address
+    return rules.server(_settings(), "smtp", form.host.data, form.port.data, form.security.data, user)
+
+
+def _password(form: SendingForm) -> Secret | None:
+    return Secret(form.password.data) if form.password.data else None
+
+
+@blueprint.post("/remove")
+@fresh_password_required
+def remove(uuid: str) -> Any:
+    """Forget the server to send through and its password."""
+    account, _ = accounts.find(uuid)
+    service.remove(account.uuid, _actor())
+    flash(f"{account.address} does not send mail any more.", "good")
+    return go(url_for("accounts.edit", uuid=account.uuid))
+
+
+@blueprint.post("/test")
+@fresh_password_required
+def test(uuid: str) -> Any:
+    """Log in to the stored server and send a message to the account's own address: a page that grows."""
+    account, _ = accounts.find(uuid)
+    steps = service.send_test(account.uuid, _settings(), _keystore(), _actor())
+    page_ = stream_template("sending/test.html", steps=steps, account=account)
+    return Response(page_, mimetype="text/html")

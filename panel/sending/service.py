@@ -1,0 +1,106 @@
+"""The server that an account sends through: SMTP, with a password of its own record.
+
+The password for sending is always typed, never taken over from what is stored for
+collecting: whoever could name another server here would have it sent there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from panel import db
+from panel.accounts import rules, trial
+from panel.accounts import service as accounts
+from panel.activity import service as activity
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.encryption import credential
+from panel.encryption.credential import Credential
+from panel.encryption.keystore import KeyStore
+from panel.errors import BadInput, EditedMeanwhile, MailError, NotFound, PasswordNeeded
+from panel.mail import smtp
+from panel.mail.endpoint import Endpoint as MailServer
+from panel.mail.policy import Policy
+from panel.mail.step import Step
+from panel.models import Account, Endpoint
+from panel.secret import Secret
+
+
+def find(uuid: str) -> Endpoint:
+    """The server that the account sends through. Raises NotFound where there is none."""
+    found = accounts.sending_of(uuid)
+    if found is None:
+        raise NotFound("This account does not send mail.", "Set up a server for sending first.")
+    return found
+
+
+def store(uuid: str, where: MailServer, password: Secret | None, rev: int | None, actor: Actor) -> None:
+    """Store the server to send through, new or changed. `rev` is the revision that the person saw.
+
+    Raises BadInput, PasswordNeeded (a new or changed server without a password),
+    EditedMeanwhile, CannotStore; nothing is stored then.
+    """
+    if where.protocol not in rules.OUTGOING:
+        raise BadInput("Mail is sent by smtp.", "Choose smtp.", field="protocol")
+    with db.database.obj.sealer.storing():
+        account, _ = accounts.find(uuid)
+        endpoint = accounts.sending_of(account.uuid)
+        if rev is not None and (endpoint is None or endpoint.rev != rev):
+            raise EditedMeanwhile(
+                "Somebody else changed this account meanwhile.", "Look at it again, then repeat your change."
+            )
+        if endpoint is None:
+            changed = _insert(account, where, password)
+        else:
+            changed = _update(endpoint, where, password)
+        activity.record("sending changed", account.address, changed, who=actor.who, address=actor.address)
+
+
+def _insert(account: Account, where: MailServer, password: Secret | None) -> str:
+    if password is None:
+        raise PasswordNeeded("A password is needed for a new mail server.", "Enter it.")
+    rules.require_password(password)
+    accounts.insert_endpoint(account, "out", where, password)
+    return "New: the server to send through."
+
+
+def _update(endpoint: Endpoint, where: MailServer, password: Secret | None) -> str:
+    changed = accounts.lay_over(endpoint, where, password)
+    endpoint.save()
+    return changed
+
+
+def remove(uuid: str, actor: Actor) -> None:
+    """Forget the server to send through and its password. Raises NotFound."""
+    with db.transaction():
+        account, _ = accounts.find(uuid)
+        find(account.uuid)
+        Endpoint.delete().where(Endpoint.account == account.uuid, Endpoint.direction == "out").execute()
+        activity.record("sending removed", account.address, who=actor.who, address=actor.address)
+
+
+def send_test(uuid: str, settings: Settings, keystore: KeyStore, actor: Actor) -> Iterator[Step]:
+    """Log in with the stored password and send a message to the account's own address; step by step.
+
+    Raises NotFound, CannotOpen, Throttled before the first step, nothing later.
+    """
+    account, _ = accounts.find(uuid)
+    opened = credential.open_for(find(account.uuid), keystore)
+    steps = trial.run([opened], "", settings, actor, account.address)
+    return _and_send(steps, opened, Policy.of(settings), account.address)
+
+
+def _and_send(steps: Iterator[Step], opened: Credential, policy: Policy, address: str) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        if not step.ok:
+            return
+    begun = time.monotonic()
+    try:
+        smtp.send(opened.server, opened.secret, policy, smtp.trial_message(address), address, [address])
+    except MailError as error:
+        yield Step("send", False, time.monotonic() - begun, error.message, error.hint)
+    else:
+        says = f"{opened.server.host} took a message to {address}. See whether it arrives."
+        yield Step("send", True, time.monotonic() - begun, says)
