@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 from flask import current_app
 
-from panel.accounts import overview, rules, service, trial
+from panel.accounts import importing, overview, rules, service, trial
 from panel.accounts.overview import Line
 from panel.activity.service import Actor
 from panel.config import Settings
@@ -22,9 +22,9 @@ from panel.times import ago
 accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
 
 SERVER_OPTIONS = (
-    click.option("--protocol", default=None, help="imap."),
+    click.option("--protocol", default=None, help="imap or pop3."),
     click.option("--host", default=None, help="Name of the mail server."),
-    click.option("--port", type=int, default=None, help="993 for tls, 143 for starttls."),
+    click.option("--port", type=int, default=None, help="The one that is usual for protocol and security."),
     click.option("--security", default=None, help="tls, starttls or none (this machine only)."),
     click.option("--username", default=None, help="The address if not given."),
 )
@@ -50,7 +50,7 @@ def as_json(line: Line) -> dict[str, Any]:
     """What `list --json` and `show --json` print for one account."""
     names = (
         "address", "uuid", "protocol", "host", "port", "security", "username", "paused", "password",
-        "last_success_at", "problem",
+        "last_success_at", "problem", "folder", "interval", "on_server", "move_to",
     )  # fmt: skip
     return {name: getattr(line, name) for name in names}
 
@@ -62,26 +62,44 @@ def as_json(line: Line) -> dict[str, Any]:
 @click.option("--folder", default="INBOX", show_default=True)
 @click.option("--begin", default="now", show_default=True, help="now, unread or all.")
 @click.option("--interval", type=int, default=60, show_default=True, help="Seconds between two looks.")
+@click.option(
+    "--on-server",
+    default="keep",
+    show_default=True,
+    help="What becomes of delivered mail there: keep, seen, move or delete.",
+)
+@click.option("--move-to", default="", help="The folder for --on-server move.")
 def add(
     address: str, protocol: str | None, host: str | None, port: int | None, security: str | None,
-    username: str | None, password: Secret, folder: str, begin: str, interval: int,
+    username: str | None, password: Secret, folder: str, begin: str, interval: int, on_server: str,
+    move_to: str,
 ) -> None:  # fmt: skip
     """Add a mail account."""
     if host is None:
         raise click.UsageError("Missing option '--host'.")
-    security = security or "tls"
-    default_port = 143 if security == "starttls" else 993
-    box = rules.mailbox(address, folder, interval)
+    protocol, security = protocol or "imap", security or "tls"
+    box = rules.mailbox(address, folder, interval, on_server, move_to)
     where = rules.server(
         _settings(),
-        protocol or "imap",
+        protocol,
         host,
-        default_port if port is None else port,
+        rules.PORTS.get((protocol, security), 993) if port is None else port,
         security,
         username or box.address,
     )
     uuid = service.add(box, where, password, begin, Actor())
     click.echo(f"{box.address} was added ({uuid}).")
+
+
+@accounts.command("import")
+@click.argument("source", type=click.File("rb"))
+def import_(source: BinaryIO) -> None:
+    """Add many accounts from SOURCE (- is standard input): one JSON object to a line, all or none."""
+    wanted = importing.read(source, _settings())
+    importing.store(wanted, Actor())
+    for one in wanted:
+        click.echo(f"{one.box.address} was added.")
+    click.echo(f"{len(wanted)} {'account was' if len(wanted) == 1 else 'accounts were'} added.")
 
 
 @accounts.command("list")
@@ -169,10 +187,12 @@ def set_password(account: str, password: Secret) -> None:
 @click.option("--address", default=None)
 @click.option("--folder", default=None)
 @click.option("--interval", type=int, default=None)
+@click.option("--on-server", default=None, help="keep, seen, move or delete.")
+@click.option("--move-to", default=None, help="The folder for --on-server move.")
 def edit(
     account: str, protocol: str | None, host: str | None, port: int | None, security: str | None,
     username: str | None, password: Secret | None, address: str | None, folder: str | None,
-    interval: int | None,
+    interval: int | None, on_server: str | None, move_to: str | None,
 ) -> None:  # fmt: skip
     """Change an account; what is not given stays. A changed server needs --password-file."""
     found, endpoint = service.find(account)
@@ -180,6 +200,8 @@ def edit(
         found.address if address is None else address,
         found.folder if folder is None else folder,
         found.interval if interval is None else interval,
+        found.on_server if on_server is None else on_server,
+        found.move_to if move_to is None else move_to,
     )
     given = {"protocol": protocol, "host": host, "port": port, "security": security, "username": username}
     where = _changed(service.server_of(endpoint), {k: v for k, v in given.items() if v is not None})

@@ -17,7 +17,7 @@ from tests.sign_in.browser import Browser, add_person
 
 @pytest.fixture
 def environ(environ: Environ, dovecot: DovecotServer) -> Environ:
-    ports = f"143,993,{dovecot.tls_port},{dovecot.starttls_port}"
+    ports = f"110,143,465,587,993,995,{dovecot.tls_port},{dovecot.starttls_port}"
     return environ | {"PANEL_MAIL_PORTS": ports, "PANEL_MAIL_CA_FILE": str(dovecot.ca_file)}
 
 

@@ -1,0 +1,122 @@
+"""Many accounts at once, from JSON lines: all of them are checked, then all are stored, or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from panel import db
+from panel.accounts import rules, service
+from panel.accounts.rules import Mailbox
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.encryption.credential import Credential
+from panel.errors import BadInput
+from panel.mail.endpoint import Endpoint as MailServer
+from panel.secret import Secret
+
+SERVER: dict[str, type] = {"host": str, "port": int, "security": str, "username": str, "password": str}
+ACCOUNT: dict[str, type] = {
+    "address": str, "protocol": str, **SERVER, "folder": str, "begin": str, "interval": int,
+    "on_server": str, "move_to": str, "sending": dict,
+}  # fmt: skip
+MAILBOX = ("folder", "interval", "on_server", "move_to")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One account that is to be added."""
+
+    box: Mailbox
+    where: MailServer
+    password: Secret
+    begin: str
+    sending: Credential | None
+
+
+def read(lines: Iterable[bytes], settings: Settings) -> list[Wanted]:
+    """The accounts that `lines` describe, one JSON object in each; empty lines mean nothing.
+
+    `address`, `host` and `password` are needed; the rest is as in `flask accounts
+    add`. `sending` is an object with `host` and, where they differ, `port`,
+    `security`, `username`, `password`. Raises BadInput, naming the line.
+    """
+    wanted = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            wanted.append(_account(_parsed(line), settings))
+        except BadInput as error:
+            raise BadInput(f"Line {number}: {error.message}", _hint(error)) from None
+    return wanted
+
+
+def store(wanted: Iterable[Wanted], actor: Actor) -> list[str]:
+    """Add them; the uuids. Raises BadInput for an address that is there, CannotStore; then none is added."""
+    with db.database.obj.sealer.storing():
+        return [
+            service.add(one.box, one.where, one.password, one.begin, actor, one.sending) for one in wanted
+        ]
+
+
+def _hint(error: BadInput) -> str:
+    return f"{error.hint} No account was added.".strip()
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except ValueError:  # UnicodeDecodeError too
+        raise BadInput("It is no JSON in UTF-8.", "Write one object in braces to a line.") from None
+    if not isinstance(value, dict):
+        raise BadInput("It is no JSON object.", "Write one object in braces to a line.")
+    return value
+
+
+def _checked(value: dict[str, Any], known: dict[str, type], needed: tuple[str, ...]) -> None:
+    """Raise BadInput for an unknown name, a wrong type, or a missing one. Never repeats a value."""
+    for name, found in value.items():
+        if name not in known:
+            nearest = get_close_matches(name, known, 1)
+            hint = f"Did you mean “{nearest[0]}”?" if nearest else f"Known are: {', '.join(known)}."
+            raise BadInput(f"“{name[:40]}” is not known.", hint)
+        if not isinstance(found, known[name]) or isinstance(found, bool):
+            raise BadInput(f"“{name}” is not {_kind(known[name])}.", "Correct it.")
+    for name in needed:
+        if name not in value:
+            raise BadInput(f"“{name}” is missing.", "Add it.")
+
+
+def _kind(kind: type) -> str:
+    return {str: "a text in quotes", int: "a whole number", dict: "an object in braces"}[kind]
+
+
+def _account(value: dict[str, Any], settings: Settings) -> Wanted:
+    _checked(value, ACCOUNT, ("address", "host", "password"))
+    chosen: dict[str, Any] = {name: value[name] for name in MAILBOX if name in value}
+    box = rules.mailbox(value["address"], **{"folder": "INBOX", "interval": 60, **chosen})
+    where = _server(value, value.get("protocol", "imap"), box.address, settings)
+    begin, password = value.get("begin", "now"), Secret(value["password"])
+    rules.require_possible(box, where, begin)
+    rules.require_password(password)
+    return Wanted(box, where, password, begin, _sending(value, password, box.address, settings))
+
+
+def _sending(value: dict[str, Any], password: Secret, address: str, settings: Settings) -> Credential | None:
+    if "sending" not in value:
+        return None
+    sending = value["sending"]
+    _checked(sending, SERVER, ("host",))
+    secret = Secret(sending["password"]) if "password" in sending else password
+    rules.require_password(secret)
+    return Credential(_server(sending, "smtp", address, settings), secret)
+
+
+def _server(value: dict[str, Any], protocol: str, address: str, settings: Settings) -> MailServer:
+    security = value.get("security", "tls")
+    port = value.get("port", rules.PORTS.get((protocol, security), 0))
+    return rules.server(settings, protocol, value["host"], port, security, value.get("username") or address)

@@ -1,0 +1,100 @@
+"""Promises of `flask accounts import -`: all lines or none, and a sentence that names the line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from panel import db
+from panel.encryption import credential
+from panel.models import Account, Endpoint
+from tests.encryption.conftest import House
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+ONE = {"address": "a@example.org", "host": "imap.example.org", "password": "  p ä🗝️\t"}
+TWO = {
+    "address": "b@example.org", "protocol": "pop3", "host": "POP.example.org", "security": "starttls",
+    "username": "bee", "password": "-- \"q\" \\", "begin": "all", "interval": 300, "on_server": "delete",
+    "sending": {"host": "smtp.example.org", "security": "starttls"},
+}  # fmt: skip
+THREE = {**ONE, "address": "c@example.org", "sending": {"host": "smtp.example.org", "password": "other"}}
+
+
+def lines(*accounts: object) -> str:
+    return "".join(json.dumps(account) + "\n" for account in accounts)
+
+
+@pytest.mark.parametrize("on", [False, True], ids=["off", "on"])
+def test_all_lines_become_accounts_with_their_passwords_exactly(
+    app: Flask, cli: Cli, house: House, on: bool
+) -> None:
+    if on:
+        with db.database.connection_context():
+            house.enable()
+    done = cli("accounts", "import", "-", stdin=lines(ONE, TWO) + "\n" + lines(THREE))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("3 accounts were added.\n")
+    with db.database.connection_context():
+        rows = Endpoint.select().order_by(Endpoint.id)
+        got = [
+            (e.direction, e.host, e.port, credential.open_for(e, house.keystore).secret.reveal())
+            for e in rows
+        ]
+        assert all((row.sealed is not None) is on for row in rows)
+        second = Account.get(Account.address == "b@example.org")
+    assert got == [
+        ("in", "imap.example.org", 993, ONE["password"]),
+        ("in", "pop.example.org", 110, TWO["password"]),
+        ("out", "smtp.example.org", 587, TWO["password"]),
+        ("in", "imap.example.org", 993, ONE["password"]),
+        ("out", "smtp.example.org", 465, "other"),
+    ]
+    assert (second.begin, second.interval, second.on_server) == ("all", 300, "delete")
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ("{", "Line 2: It is no JSON in UTF-8."),
+        ("[1]", "Line 2: It is no JSON object."),
+        (json.dumps({**ONE, "adress": "x"}), "“adress” is not known. Did you mean “address”?"),
+        (json.dumps({**ONE, "port": "993"}), "“port” is not a whole number."),
+        (json.dumps({**ONE, "port": True}), "“port” is not a whole number."),
+        (json.dumps({**ONE, "password": None}), "“password” is not a text in quotes."),
+        (json.dumps({"address": "x@example.org", "host": "h"}), "“password” is missing."),
+        (json.dumps({**ONE, "address": "x@example.org", "password": ""}), "The password is empty."),
+        (json.dumps({**ONE, "address": "x@example.org", "password": "a\0b"}), "NUL"),
+        (json.dumps({**ONE, "address": "nobody"}), "is not an e-mail address."),
+        (json.dumps({**ONE, "address": "x@example.org", "port": 22}), "Port 22 is not one"),
+        (json.dumps({**ONE, "address": "A@Example.org"}), "is there already"),
+        (json.dumps({**TWO, "begin": "unread"}), "POP3 does not tell which mail is unread."),
+        (json.dumps({**TWO, "sending": {"port": 465}}), "“host” is missing."),
+        (json.dumps({**TWO, "sending": {"host": "h", "protocol": "smtp"}}), "“protocol” is not known."),
+        (json.dumps({**ONE, "address": "x@example.org", "host": "a b"}), "cannot be the name of a server"),
+    ],
+)
+def test_one_bad_line_adds_nothing_and_is_named(app: Flask, cli: Cli, bad: str, says: str) -> None:
+    done = cli("accounts", "import", "-", stdin=lines(ONE) + bad + "\n" + lines(THREE))
+    assert done.returncode == 3 and says in done.stderr, done.stderr
+    assert str(ONE["password"]) not in done.stderr and "Traceback" not in done.stderr
+    with db.database.connection_context():
+        assert not Account.select().exists()
+
+
+def test_a_line_that_is_no_utf8_is_named(
+    app: Flask, cli: Cli, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("import") / "a list.jsonl"
+    path.write_bytes(b'{"address": "\xff"}\n')
+    done = cli("accounts", "import", str(path))
+    assert done.returncode == 3 and "Line 1: It is no JSON in UTF-8." in done.stderr
+
+
+def test_nothing_at_all_adds_nothing(app: Flask, cli: Cli) -> None:
+    done = cli("accounts", "import", "-", stdin="\n\n")
+    assert (done.returncode, done.stdout) == (0, "0 accounts were added.\n")
