@@ -67,10 +67,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     times.init_app(app, settings)
 
     app.register_blueprint(health.blueprint)
+    app.register_blueprint(health.home_blueprint)
     app.register_blueprint(health.status_blueprint)
     app.register_blueprint(setup.blueprint)
     app.register_blueprint(sign_in.blueprint)
-    app.register_blueprint(sign_in.home_blueprint)
     app.register_blueprint(sign_in.profile_blueprint)
     app.register_blueprint(accounts.blueprint)
     app.register_blueprint(sending.blueprint)

@@ -35,7 +35,7 @@ NAMES = frozenset(
         "PANEL_ENV_FILE", "PANEL_DATA_DIR", "PANEL_DATABASE_URL", "PANEL_QUEUE_URL", "PANEL_KEY_FILE",
         "PANEL_SECRET_KEY", "PANEL_BIND", "PANEL_URL", "PANEL_TRUSTED_PROXIES", "PANEL_MAIL_SPOOL",
         "PANEL_MAIL_GROUP", "PANEL_MAIL_PORTS", "PANEL_MAIL_DENY_NETWORKS", "PANEL_MAIL_CA_FILE",
-        "PANEL_LOG_FORMAT", "PANEL_METRICS", "PANEL_CONTACT", "PANEL_TIMEZONE",
+        "PANEL_LOG_FORMAT", "PANEL_METRICS", "PANEL_CONTACT", "PANEL_TIMEZONE", "PANEL_ACTIVITY_DAYS",
     }
 )  # fmt: skip
 FROM_FILE = frozenset({"PANEL_SECRET_KEY", "PANEL_DATABASE_URL", "PANEL_QUEUE_URL"})
@@ -68,6 +68,7 @@ class Settings:
     metrics: bool
     contact: str | None
     timezone: ZoneInfo
+    activity_days: int
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -109,6 +110,7 @@ def _build(values: Mapping[str, str]) -> Settings:
         metrics=_choice("PANEL_METRICS", values.get("PANEL_METRICS", "0"), ("0", "1")) == "1",
         contact=values.get("PANEL_CONTACT"),
         timezone=_timezone(values.get("PANEL_TIMEZONE", "UTC")),
+        activity_days=_number("PANEL_ACTIVITY_DAYS", values.get("PANEL_ACTIVITY_DAYS", "400"), 1, 36500),
     )
 
 

@@ -30,6 +30,7 @@ from panel.collect.round import Collector
 from panel.config import Settings
 from panel.encryption import switch
 from panel.errors import DatabaseError, KeyAbsent, PanelError
+from panel.health import upkeep, vitals
 from panel.secret import Secret
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ class Jobs:
 
     def _tick_on(self) -> None:
         # Huey's crontab knows whole minutes only: an account due a second later would wait for two.
+        beat = _told(vitals.beat)
         while True:
+            beat()  # of this very loop: while it stands still, the worker is not heard of
             self._tasks["tick"].call_local()
             time.sleep(TICK_SECONDS)
 
@@ -110,8 +113,13 @@ class Jobs:
             finally:
                 sweeping.release()
 
+        def keep_up() -> None:
+            upkeep.run(self._services.settings)
+
         def tick() -> None:
             self.sweep()
+            if upkeep.is_due():
+                self._tasks["keep_up"]()
             with suppress(KeyAbsent):  # the sweep keeps that in Activity, once
                 collector.require_key()
                 enqueue_due()
@@ -126,6 +134,7 @@ class Jobs:
         return {
             "collect_account": huey.task(name="collect_account")(_told(collect_account)),
             "sweep": huey.task(name="sweep")(_told(sweep)),
+            "keep_up": huey.task(name="keep_up")(_told(keep_up)),
             "tick": huey.task(name="tick")(_told(tick)),
         }
 

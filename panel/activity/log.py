@@ -13,7 +13,19 @@ from panel.models.activity import Activity
 from panel.times import machine
 
 PAGE = 50  # events
-RISKY = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute these (OWASP, CSV injection)
+RISKY = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "＝",
+    "＋",
+    "－",
+    "＠",
+)  # a spreadsheet would compute these (OWASP, CSV injection)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 from flask import current_app
 
 from panel.health import checks
+from panel.health.check import Check
 from panel.shell import PanelCommand, json_option, print_json
 
 
@@ -15,12 +14,16 @@ from panel.shell import PanelCommand, json_option, print_json
 @json_option
 @click.pass_context
 def doctor(context: click.Context, json_: bool) -> None:
-    """Check the whole install. Exit status 1 where something is not well."""
+    """Check the whole install, the whole database and every password. Exit status 1: not all is well."""
     services = current_app.extensions["mailkeep"]
-    found = checks.run(services.settings, services.keystore)
+    found = checks.run(checks.look(services.settings, services.keystore, deep=True))
     if json_:
-        print_json([asdict(check) for check in found])
+        print_json([_plain(check) for check in found])
     for check in [] if json_ else found:
         click.echo(f"{'ok ' if check.ok else 'NOT OK'}  {check.check}: {check.says} {check.mend}".rstrip())
     if not all(check.ok for check in found):
         context.exit(1)
+
+
+def _plain(check: Check) -> dict[str, object]:
+    return {"check": check.check, "ok": check.ok, "says": check.says, "mend": check.mend}

@@ -1,34 +1,63 @@
-"""`/healthz`: the process answers. `/readyz`: the database can be used. `/status`: for support staff."""
+"""The overview at `/`, `/status` for support staff, and `/healthz` and `/readyz` for programs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, request
+from flask_login import current_user
 
 from panel import db
 from panel.errors import PanelError
 from panel.health import status
+from panel.health.forwarded import Watch
 from panel.models import schema
 from panel.web.access import ANYBODY, allow
-from panel.web.htmx import page
+from panel.web.htmx import go, page
 
 blueprint = Blueprint("health", __name__)
+home_blueprint = Blueprint("home", __name__)
 status_blueprint = Blueprint("status", __name__, url_prefix="/status")
 allow(blueprint, read={ANYBODY}, write=set())
+allow(home_blueprint, read={"admin", "agent", "user"}, write=set())
 allow(status_blueprint, read={"admin", "agent"}, write=set())
+
+START_PAGES = {"agent": "/status", "user": "/profile"}
+
+
+@blueprint.record_once
+def watch_for_proxies(state: Any) -> None:
+    """Have requests looked at that come through a proxy, where none is trusted."""
+    settings = state.app.extensions["mailkeep"].settings
+    if not settings.trusted_proxies:
+        watch = Watch()
+        state.app.after_request(lambda response: _look_at_headers(watch, response))
+
+
+def _look_at_headers(watch: Watch, response: Response) -> Response:
+    if not db.database.is_closed():
+        watch.look(request.headers.keys(), request.remote_addr or "")
+    return response
+
+
+@home_blueprint.get("/", endpoint="show")
+def overview() -> Any:
+    """For administrators, how everything is; everybody else is led to the own start page."""
+    if current_user.role in START_PAGES:
+        return go(request.script_root + START_PAGES[current_user.role])
+    return _summary("health/overview.html", "health/_overview.html")
 
 
 @status_blueprint.get("")
 def show() -> Any:
     """Is mail coming in, is it protected, whom to call."""
+    return _summary("health/status.html", "health/_status.html")
+
+
+def _summary(template: str, fragment: str) -> Any:
     services = current_app.extensions["mailkeep"]
-    return page(
-        "health/status.html",
-        fragment="health/_status.html",
-        found=status.summary(services.keystore),
-        contact=services.settings.contact,
-    )
+    found = status.summary(services.settings, services.keystore)
+    return page(template, fragment=fragment, found=found, contact=services.settings.contact)
 
 
 @blueprint.get("/healthz")

@@ -1,53 +1,85 @@
-"""Is mail coming in, and is it protected: what support staff need to know, and nothing else."""
+"""Is mail coming in, is it protected, what is wrong: in a few words, from the one set of checks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from panel.accounts import overview
-from panel.accounts.overview import Line
+from panel.config import Settings
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.health import checks
+from panel.health.check import Check, Install
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """One mailbox that no mail comes from, and why in words for support staff."""
+class Verdict:
+    """A state in a word or two; `kind` is how it looks: good, warn, bad, busy, plain."""
 
-    address: str
-    why: str
-    last_success_at: int | None
+    kind: str
+    words: str
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The state of the whole. `good`: mail comes in from every mailbox that is not paused."""
+    """The state of the whole, as overview and /status show it."""
 
-    good: bool
+    mail: Verdict
+    passwords: Verdict
     key: facts.Status
     accounts: int
     paused: int
     last_success_at: int | None
-    troubles: list[Trouble]
+    checks: list[Check]
+
+    @property
+    def wrong(self) -> list[Check]:
+        """What is not well, for administrators."""
+        return [check for check in self.checks if not check.ok]
+
+    @property
+    def told(self) -> list[Check]:
+        """What is not well and the matter of support staff, to be shown as `told`."""
+        return [check for check in self.wrong if check.told]
 
 
-def summary(keystore: KeyStore) -> Summary:
-    """What `/status` shows. Health is what the last real collections did, never a flag."""
-    key = facts.look(keystore)
-    lines = overview.lines(keystore)
-    running = [line for line in lines if not line.paused]
-    troubles = [Trouble(line.address, _why(line), line.last_success_at) for line in running if _why(line)]
+def summary(settings: Settings, keystore: KeyStore) -> Summary:
+    """What there is to say. Health is what the last real collections did, never a flag."""
+    install = checks.look(settings, keystore)
+    found = checks.run(install)
     return Summary(
-        good=not key.state.no_key and not troubles,
-        key=key,
-        accounts=len(lines),
-        paused=len(lines) - len(running),
-        last_success_at=max((line.last_success_at or 0 for line in lines), default=0) or None,
-        troubles=troubles,
+        mail=_mail(install, {check.check for check in found if not check.ok}),
+        passwords=_passwords(install.key),
+        key=install.key,
+        accounts=len(install.lines),
+        paused=sum(line.paused for line in install.lines),
+        last_success_at=max((line.last_success_at or 0 for line in install.lines), default=0) or None,
+        checks=found,
     )
 
 
-def _why(line: Line) -> str:
-    if line.password in ("unreadable", "none"):
-        return "Its password must be entered again."
-    return line.problem or ""
+def _mail(install: Install, wrong: set[str]) -> Verdict:
+    if not install.lines:
+        return Verdict("plain", "No mailbox yet")
+    if install.key.state.no_key:
+        return Verdict("bad", "Paused")
+    running = [line for line in install.lines if not line.paused]
+    if not running:
+        return Verdict("plain", "Every mailbox is paused")
+    if wrong & {"worker", "collecting"} or all(line.problem for line in running):
+        return Verdict("bad", "Not coming in")
+    if any(line.problem for line in running):
+        return Verdict("bad", "Not from every mailbox")
+    if not any(line.last_success_at for line in running):
+        return Verdict("busy", "Waiting for the first round")
+    return Verdict("good", "Coming in")
+
+
+def _passwords(key: facts.Status) -> Verdict:
+    if key.state.no_key or key.failures:
+        return Verdict("bad", "Need an administrator")
+    if key.state is State.ON:
+        return Verdict("good", "Protected")
+    if key.state.working:
+        return Verdict("busy", "Being changed")
+    return Verdict("warn", "Not encrypted")

@@ -11,6 +11,8 @@ from panel.models.person import Person
 from panel.models.session import Session
 from panel.models.set_up import SetUp
 from panel.models.sign_in_try import SignInTry
+from panel.models.vitals import Vitals
+from panel.models.waiting import Waiting
 
 TABLES: tuple[type[BaseModel], ...] = (
     Encryption,
@@ -25,6 +27,8 @@ TABLES: tuple[type[BaseModel], ...] = (
     Skipped,
     Uidl,
     Activity,
+    Vitals,
+    Waiting,
 )
 
 __all__ = [
@@ -42,4 +46,6 @@ __all__ = [
     "SignInTry",
     "Skipped",
     "Uidl",
+    "Vitals",
+    "Waiting",
 ]

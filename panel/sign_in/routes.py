@@ -1,4 +1,4 @@
-"""The doors: /login, /logout, /confirm, and / which leads everybody to the own start page."""
+"""The doors: /login, /logout, /confirm; and everybody's own profile."""
 
 from __future__ import annotations
 
@@ -17,19 +17,9 @@ from panel.web.access import ANYBODY, allow
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("sign_in", __name__)
-home_blueprint = Blueprint("home", __name__)
 profile_blueprint = Blueprint("profile", __name__, url_prefix="/profile")
 allow(blueprint, read={ANYBODY}, write={ANYBODY})
-allow(home_blueprint, read={"admin", "agent", "user"}, write=set())
 allow(profile_blueprint, read={"admin", "agent", "user"}, write={"admin", "agent", "user"})
-
-START_PAGES = {"admin": "/accounts", "agent": "/status", "user": "/profile"}
-
-
-@home_blueprint.get("/")
-def show() -> Any:
-    """The start page of the visitor's role."""
-    return go(request.script_root + START_PAGES[current_user.role])
 
 
 @blueprint.route("/login", methods=["GET", "POST"])

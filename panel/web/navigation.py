@@ -11,6 +11,7 @@ from panel.web.headers import plain_http_exposed
 
 # endpoint, words, roles that see it
 ENTRIES = (
+    ("home.show", "Overview", {"admin"}),
     ("status.show", "Status", {"agent"}),
     ("accounts.show", "Mail accounts", {"admin"}),
     ("encryption.show", "Encryption", {"admin", "agent"}),

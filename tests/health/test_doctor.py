@@ -6,32 +6,11 @@ import json
 import subprocess
 from collections.abc import Callable
 
-import pytest
-from flask import Flask
-
 from panel import db
-from panel.config import Settings
-from panel.health import checks
 from panel.models import Collection, Encryption
 from tests.encryption.conftest import House
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].keystore)
-
-
-@pytest.fixture
-def well(house: House) -> House:
-    """An install with nothing to complain of."""
-    with db.database.connection_context():
-        account = house.add().account
-        house.enable()
-        Encryption.update(backup_proved_at=db.now()).execute()
-        Collection.insert(account=account, last_success_at=db.now()).execute()
-    return house
 
 
 def wrong(cli: Cli) -> dict[str, tuple[str, str]]:
@@ -58,9 +37,10 @@ def test_passwords_in_clear_are_named(cli: Cli, house: House) -> None:
 
 def test_a_missing_key_is_named_with_its_mend(cli: Cli, well: House) -> None:
     well.key_file.unlink()
-    says, mend = wrong(cli)["encryption"]
-    assert "missing" in says
-    assert "Put it back" in mend
+    found = wrong(cli)
+    assert set(found) == {"encryption", "collecting"}
+    assert "missing" in found["encryption"][0]
+    assert "Put it back" in found["encryption"][1]
 
 
 def test_an_unproved_backup_is_named(cli: Cli, well: House) -> None:
@@ -76,29 +56,30 @@ def test_a_file_that_others_can_read_is_named(cli: Cli, well: House) -> None:
     assert "chmod -R go=" in mend
 
 
-def test_a_failing_account_and_a_silent_worker_are_named(cli: Cli, well: House) -> None:
+def test_a_failing_account_and_a_last_round_long_ago_are_named(cli: Cli, well: House) -> None:
     with db.database.connection_context():
         Collection.update(
             last_success_at=db.now() - 7200, problem="The server says no.", hint="Ask it."
         ).execute()
     found = wrong(cli)
     assert found["account 0@example.org"] == ("The server says no.", "Ask it.")
-    assert "2 hours ago" in found["worker"][0]
+    assert "2 hours ago" in found["collecting"][0]
 
 
-def test_a_spool_that_nobody_empties_is_named(well: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "MANY_UNREAD", 1)
-    new = well.settings.mail_spool / "some-uuid" / "new"
-    new.mkdir(parents=True)
-    for number in range(2):
-        (new / str(number)).touch()
+def test_it_opens_every_password_and_names_the_one_that_does_not_open(cli: Cli, well: House) -> None:
     with db.database.connection_context():
-        found = [c for c in checks.run(well.settings, well.keystore) if not c.ok]
-    assert ["2 messages lie in" in c.says for c in found] == [True]
+        well.sql("UPDATE endpoint SET host = 'evil.example.org'")
+    assert "0@example.org" in wrong(cli)["records"][0]
 
 
-def test_a_disk_that_is_nearly_full_is_named(well: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "LEAST_DISK", 2**60)
+def test_it_reads_the_whole_database(cli: Cli, well: House) -> None:
     with db.database.connection_context():
-        found = [c for c in checks.run(well.settings, well.keystore) if not c.ok]
-    assert [c.check for c in found] == ["disk"]
+        for number in range(2000):  # enough that a page of this table can be spoilt without the schema
+            well.sql("INSERT INTO sign_in_try (who, at) VALUES (?, 0)", f"{number}" * 20)
+        well.sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        [(root,)] = well.sql("SELECT rootpage FROM sqlite_master WHERE name = 'sign_in_try_who_at'")
+        [(size,)] = well.sql("PRAGMA page_size")
+    with (well.data / "panel.db").open("r+b") as file:
+        file.seek((root - 1) * size + 8)
+        file.write(b"\xff" * 40)
+    assert "damaged" in wrong(cli)["database"][0]

@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 
 from panel import db
-from panel.config import Settings
-from panel.models import Account, Collection
+from panel.health import vitals
+from panel.models import Account, Collection, Vitals
 from tests.encryption.conftest import House
 from tests.running import Environ
 from tests.sign_in.browser import Browser, add_person
@@ -19,11 +19,6 @@ def environ(environ: Environ) -> Environ:
 
 
 @pytest.fixture
-def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].keystore)
-
-
-@pytest.fixture
 def agent(app: Flask) -> Browser:
     add_person(role="agent")
     browser = Browser(app)
@@ -32,6 +27,7 @@ def agent(app: Flask) -> Browser:
 
 
 def collected(**over: object) -> None:
+    vitals.beat()
     for account in Account.select():
         Collection.insert(account=account, last_success_at=db.now() - 60, **over).execute()
 
@@ -54,7 +50,7 @@ def test_what_is_wrong_is_named_in_words(agent: Browser, house: House) -> None:
         collected(problem="The server refused the password.", hint="An internal hint.")
     page = agent.get("/status").text
     for words in (
-        "Not from every mailbox",
+        "Not coming in",
         "0@example.org",
         "The server refused the password.",
         "Not encrypted",
@@ -88,3 +84,24 @@ def test_with_no_mailbox_it_does_not_claim_that_mail_comes_in(agent: Browser) ->
     page = agent.get("/status").text
     assert "No mailbox yet" in page
     assert "Coming in" not in page
+
+
+def test_a_worker_that_does_not_run_is_said_without_naming_a_path(agent: Browser, house: House) -> None:
+    with db.database.connection_context():
+        house.add()
+        collected()
+        Vitals.update(beat_at=db.now() - 600).execute()
+    page = agent.get("/status").text
+    assert "The program that collects mail does not run." in page
+    assert "Coming in" not in page
+    assert "script/server" not in page
+
+
+def test_what_only_administrators_can_use_is_not_shown(agent: Browser, house: House) -> None:
+    with db.database.connection_context():
+        house.add()
+        collected()
+    (house.data / "secret-key").chmod(0o644)
+    page = agent.get("/status").text
+    assert "secret-key" not in page
+    assert "flask" not in page

@@ -58,14 +58,17 @@ def test_the_way_back_survives_a_wrong_password(browser: Browser) -> None:
     assert 'name="next" value="/server/encryption"' in answer.text
 
 
-@pytest.mark.parametrize(
-    ("role", "start"), [("admin", "/accounts"), ("agent", "/status"), ("user", "/profile")]
-)
+@pytest.mark.parametrize(("role", "start"), [("agent", "/status"), ("user", "/profile")])
 def test_each_role_has_its_start_page(app: Flask, role: str, start: str) -> None:
     add_person(role=role)
     browser = Browser(app)
     browser.sign_in()
     assert browser.get("/").location == start
+
+
+def test_an_admin_starts_with_the_overview(browser: Browser) -> None:
+    browser.sign_in()
+    assert "<h1>Overview</h1>" in browser.get("/").text
 
 
 def test_who_is_signed_in_is_not_asked_again(browser: Browser) -> None:

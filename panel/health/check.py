@@ -1,0 +1,48 @@
+"""One finding, and what all checks look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from panel.accounts.overview import Line
+from panel.config import Settings
+from panel.encryption.facts import Status
+from panel.encryption.keystore import KeyStore
+from panel.models import Vitals
+
+
+@dataclass(frozen=True)
+class Link:
+    """The page that mends something: its path below the panel's root, and words to click."""
+
+    path: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. `mend` is empty where all is well.
+
+    `told` is what support staff are told of it: no path, no command; empty where it is not their matter.
+    """
+
+    check: str
+    ok: bool
+    says: str
+    mend: str = ""
+    link: Link | None = None
+    told: str = ""
+
+
+@dataclass(frozen=True)
+class Install:
+    """What all checks look at, read once. `deep`: a check may take its time."""
+
+    settings: Settings
+    keystore: KeyStore
+    key: Status
+    lines: list[Line]
+    added_at: dict[str, int]  # when each account was
+    busy: set[str]  # accounts that somebody collects at this moment
+    vitals: Vitals
+    deep: bool

@@ -1,0 +1,64 @@
+"""Checks of the key: its state, the records sealed under it, its backup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from panel.encryption import sweep
+from panel.encryption.state import State
+from panel.health.check import Check, Install, Link
+from panel.times import ago
+
+PAGE = Link("/server/encryption", "Open Encryption")
+NAMED = 5  # accounts; the page has them all
+
+
+def encryption(install: Install) -> Iterator[Check]:
+    """Whether passwords are protected, and the key is there."""
+    now = install.key
+    if now.state.no_key:
+        told = "The encryption key needs an administrator. Nothing is lost: mail waits on its server."
+        yield Check("encryption", False, f"{now.reason} Collecting is paused.", now.mend, PAGE, told)
+    elif now.state is State.OFF:
+        says = f"Encryption is off. Stored in clear: {now.clear} of {now.total} passwords."
+        yield Check(
+            "encryption", False, says, "Turn it on, on its page or with: flask encryption enable", PAGE
+        )
+    elif now.state.working:
+        says = f"Work is under way ({now.state}): {now.sealed} of {now.total} passwords are sealed."
+        yield Check("encryption", True, says, link=PAGE)
+    else:
+        yield Check("encryption", True, f"It is on: {now.sealed} of {now.total} passwords are sealed.")
+
+
+def records(install: Install) -> Iterator[Check]:
+    """Whether every stored password opens: what is known of it, or with `deep` each of them tried."""
+    if install.key.state.no_key:
+        return  # nothing can be opened, and that is said already
+    failures = install.key.failures
+    if install.deep:
+        failures = sweep.verify(install.keystore).failures
+    if failures:
+        named = ", ".join(failure.address for failure in failures[:NAMED])
+        more = f" and {len(failures) - NAMED} more" if len(failures) > NAMED else ""
+        told = "Some mailbox passwords must be entered again by an administrator."
+        mend = "Enter the password of each of these accounts again."
+        yield Check("records", False, f"Some passwords do not open: {named}{more}.", mend, PAGE, told)
+    elif install.deep:
+        yield Check("records", True, f"Each of the {install.key.total} stored passwords opens.")
+    else:
+        yield Check("records", True, "No stored password is known not to open.")
+
+
+def backup(install: Install) -> Iterator[Check]:
+    """Whether somebody has proved that a copy of today's key file exists."""
+    if install.key.state is not State.ON:
+        return
+    proved = install.key.backup_proved_at
+    if proved is None:
+        mend = "Prove it on the Encryption page, with the command shown there."
+        yield Check(
+            "key backup", False, "Nobody has proved that a good copy of the key file exists.", mend, PAGE
+        )
+    else:
+        yield Check("key backup", True, f"A copy was proved {ago(proved)}.")

@@ -1,0 +1,127 @@
+"""Checks of the mail: the worker, the last real rounds, each account, and whether mail is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from panel import db
+from panel.accounts.overview import Line
+from panel.health import spool as counting
+from panel.health.check import Check, Install, Link
+from panel.health.spool import Count
+from panel.times import ago
+
+SILENT_SECONDS = 90  # the worker's beat comes every five
+LATE_SECONDS = 3600  # since the last round of an account that is not known to fail
+MANY_UNREAD = 10_000  # messages of one account
+LONG_UNREAD = 24 * 3600  # that one message lies in new/
+ACCOUNTS = Link("/accounts", "Open Mail accounts")
+
+
+def worker(install: Install) -> Iterator[Check]:
+    """Whether the process that collects mail is alive, mailboxes or none."""
+    beat = install.vitals.beat_at
+    if beat is not None and abs(db.now() - beat) <= SILENT_SECONDS:
+        yield Check("worker", True, "The worker runs.")
+        return
+    says = f"The worker was last heard of {ago(beat)}." if beat else "The worker was never heard of."
+    told = "The program that collects mail does not run."
+    yield Check("worker", False, says, "Is script/server running? Its log tells more.", told=told)
+
+
+def collecting(install: Install) -> Iterator[Check]:
+    """Whether real rounds still end well: the newest of all, and any that is overdue without a reason."""
+    running = [line for line in install.lines if not line.paused]
+    paused = f" {len(install.lines) - len(running)} are paused." if len(running) < len(install.lines) else ""
+    if not running:
+        yield Check("collecting", True, "All mailboxes are paused." if paused else "There is no mailbox yet.")
+        return
+    if install.key.state.no_key:
+        mend = "Put the key right first; collecting goes on by itself then."
+        yield Check("collecting", False, "No mail is collected while the key is not in order.", mend)
+        return
+    newest = max(line.last_success_at or 0 for line in running) or None
+    overdue = [line for line in running if _is_overdue(install, line)]
+    late = [line.address for line in overdue if not line.problem]  # where there is one, that says it
+    if late or len(overdue) == len(running):
+        named = f" Overdue without a known reason: {_few(late)}." if late else ""
+        says = f"The last successful collection of any mailbox was {ago(newest)}.{named}"
+        told = f"Mail is overdue from {_few(late)}." if late else ""
+        yield Check(
+            "collecting", False, says, "Is script/server running? Its log tells more.", ACCOUNTS, told
+        )
+    else:
+        says = f"{len(running)} mailboxes are collected, the last one {ago(newest)}.{paused}"
+        yield Check("collecting", True, says)
+
+
+def accounts(install: Install) -> Iterator[Check]:
+    """Each account that fails, and why."""
+    for line in install.lines:
+        if line.problem and not line.paused:
+            link = Link(f"/accounts/{line.uuid}", f"Open {line.address}")
+            mend = line.hint or "See the account's page."
+            yield Check(
+                f"account {line.address}", False, line.problem, mend, link, told=_plainly(install, line)
+            )
+
+
+def spool(install: Install) -> Iterator[Check]:
+    """Whether mail is taken away: too much of it, or one message for too long, is named by its account."""
+    if install.settings.mail_group and install.settings.mail_spool.is_relative_to(install.settings.data_dir):
+        says = (
+            "The mail spool lies in the data directory, where the group that takes mail away cannot get in."
+        )
+        yield Check("mail spool", False, says, "Set PANEL_MAIL_SPOOL to a directory outside of it.")
+    counts = counting.count(install.settings.mail_spool) if install.deep else counting.noted()
+    address = {line.uuid: line.address for line in install.lines}
+    left = [count for count in counts if count.account in address and _is_left(count)]
+    for count in left:
+        yield _left(install, address[count.account], count)
+    if not left:
+        waiting = sum(count.unread for count in counts)
+        at = min((count.counted_at for count in counts), default=None)
+        says = (
+            f"{waiting} messages wait to be taken away, as counted {ago(at)}."
+            if at
+            else "No mail was counted yet."
+        )
+        yield Check("mail spool", True, says)
+
+
+def _left(install: Install, address: str, count: Count) -> Check:
+    new = install.settings.mail_spool / count.account / "new"
+    since = f", the oldest since {ago(count.oldest_at).removesuffix(' ago')}" if count.oldest_at else ""
+    return Check(
+        f"mail spool of {address}",
+        False,
+        f"{count.unread} messages for {address} lie in {new}{since}, and nobody takes them away.",
+        "Have the helpdesk take mail out of that folder, or pause the account.",
+        Link(f"/accounts/{count.account}", f"Open {address}"),
+        told=f"Mail for {address} comes in, but the helpdesk does not take it over.",
+    )
+
+
+def _is_left(count: Count) -> bool:
+    old = count.oldest_at is not None and db.now() - count.oldest_at > LONG_UNREAD
+    return count.unread > MANY_UNREAD or (count.unread > 0 and old)
+
+
+def _is_overdue(install: Install, line: Line) -> bool:
+    """Whether a round should have ended well by now; not while one is under way."""
+    since = line.last_success_at or install.added_at.get(line.uuid, 0)
+    return line.uuid not in install.busy and db.now() > since + line.interval + LATE_SECONDS
+
+
+def _plainly(install: Install, line: Line) -> str:
+    """The account's problem without paths of this server."""
+    places = (install.settings.data_dir, install.settings.mail_spool, install.settings.key_file)
+    problem = line.problem or ""
+    if any(str(place) in problem for place in places):
+        problem = "Its mail cannot be stored on this server."
+    return f"{line.address}: {problem}"
+
+
+def _few(addresses: list[str], most: int = 5) -> str:
+    more = f" and {len(addresses) - most} more" if len(addresses) > most else ""
+    return ", ".join(addresses[:most]) + more

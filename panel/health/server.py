@@ -1,0 +1,144 @@
+"""Checks of the machine: database, files, disk, clock, and the proxy in front."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from panel import db
+from panel.encryption.keystore import typed
+from panel.health.check import Check, Install
+from panel.models import Activity, Session
+from panel.times import ago, exact
+
+LEAST_DISK = 200 * 2**20  # bytes free: a sweep rewrites the database, mail needs room
+LEAST_FILES = 10_000  # that the disk can still hold: each message is one
+FILES_LOOKED_AT = 200  # of the data directory itself, not of the mail below it
+CLOCK_SECONDS = 120  # that the clock may be behind what was written
+DAY = 24 * 3600
+
+
+def database(install: Install) -> Iterator[Check]:
+    """Whether the database answers; with `deep`, whether every page of it is intact."""
+    if not install.deep:
+        db.database.execute_sql("SELECT 1").fetchone()
+        yield Check("database", True, "The database answers.")
+        return
+    (says,) = db.database.execute_sql("PRAGMA quick_check").fetchone()
+    if says == "ok":
+        yield Check("database", True, "The database is intact and of this version's schema.")
+    else:
+        mend = "Stop Mailkeep and restore it from a backup."
+        yield Check("database", False, f"The database is damaged: {says}.", mend)
+
+
+def files(install: Install) -> Iterator[Check]:
+    """Whether what is private is: modes and owners of the data directory, of its files and of the spool."""
+    data_dir, spool, group = (
+        install.settings.data_dir,
+        install.settings.mail_spool,
+        install.settings.mail_group,
+    )
+    wrong = [path for path in _private_files(data_dir) if _is_open_to_others(path, data_dir)]
+    if wrong:
+        names = ", ".join(path.name for path in wrong[:5])
+        says = f"Other users can read or own what should be private: {names}."
+        owner, where = install.keystore.owner, typed(data_dir)
+        yield Check("file modes", False, says, f"Type: chown -R {owner} {where} && chmod -R go= {where}")
+    elif spool.is_dir() and spool.stat().st_mode & (0o007 if group else 0o077):
+        says = f"Other users can get at the collected mail in {spool}."
+        yield Check("file modes", False, says, f"Type: chmod {'o=' if group else 'go='} {typed(spool)}")
+    else:
+        yield Check("file modes", True, "The data directory, its files and the mail spool are private.")
+
+
+def _private_files(directory: Path) -> list[Path]:
+    files = sorted(path for path in directory.iterdir() if not path.is_dir() and path.name != ".gitignore")
+    return [directory, *files[:FILES_LOOKED_AT]]
+
+
+def _is_open_to_others(path: Path, data_dir: Path) -> bool:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False  # a temporary file, gone meanwhile
+    return bool(stat.S_IMODE(found.st_mode) & 0o077) or found.st_uid != data_dir.stat().st_uid
+
+
+def disk(install: Install) -> Iterator[Check]:
+    """Room on every disk that is written to, in bytes and in files."""
+    for names, place in _disks(install).values():
+        found = os.statvfs(place)
+        free, files = found.f_bavail * found.f_frsize, found.f_favail if found.f_files else LEAST_FILES
+        says = f"{free >> 20} MiB are free on the disk of {names}."
+        if files < LEAST_FILES:
+            says = f"The disk of {names} can hold only {files} more files."
+        ok = free >= LEAST_DISK and files >= LEAST_FILES
+        told = "" if ok else "The server's disk is nearly full."
+        yield Check("disk", ok, says, "" if ok else f"Make room there: {place}", told=told)
+
+
+def _disks(install: Install) -> dict[int, tuple[str, Path]]:
+    """The distinct disks, each with what lies on it and a directory of it."""
+    urls = install.settings.database_url, install.settings.queue_url
+    databases = [Path(url.removeprefix("sqlite:///")).parent for url in urls]
+    places = [
+        ("the data directory", install.settings.data_dir),
+        ("the mail spool", install.settings.mail_spool),
+    ]
+    places += [("the database", databases[0]), ("the queue", databases[1])]
+    disks: dict[int, tuple[str, Path]] = {}
+    for name, place in places:
+        if place.exists():
+            disks.setdefault(place.stat().st_dev, (name, place))
+    return disks
+
+
+def clock(install: Install) -> Iterator[Check]:
+    """The wall clock against the newest moment written down, and against the clock that nobody can set.
+
+    The first tells of a clock that was set back, also over a restart; the second of every jump
+    between two beats of the worker (`vitals.beat`).
+    """
+    now, zone = db.now(), install.settings.timezone
+    newest = max(_newest(), install.vitals.beat_at or 0)
+    jumped_at, jumped_by = install.vitals.jumped_at, install.vitals.jumped_by
+    mend = "Set the clock right and keep it so: timedatectl set-ntp true."
+    if newest - now > CLOCK_SECONDS:
+        says = f"The clock shows {exact(now, zone)}, but something was written at {exact(newest, zone)}."
+        hint = " If it is right, it was wrong then, and this ends when that moment is reached."
+        yield Check("clock", False, says, mend + hint)
+    elif jumped_at is not None and abs(now - jumped_at) < DAY:
+        way = "forward" if (jumped_by or 0) > 0 else "back"
+        says = f"The clock was moved {way} by {abs(jumped_by or 0)} seconds {ago(jumped_at)}."
+        yield Check("clock", False, says, mend + " This ends after a day without another jump.")
+    else:
+        yield Check("clock", True, f"The clock shows {exact(now, zone)}; nothing contradicts it.")
+
+
+def _newest() -> int:
+    """The newest moment in Activity and among sessions."""
+    newest = 0
+    for column in (Activity.at, Session.seen_at):
+        row = column.model.select(column).order_by(column.desc()).limit(1).tuples().first()
+        newest = max(newest, row[0] if row else 0)
+    return newest
+
+
+def proxy(install: Install) -> Iterator[Check]:
+    """Whether requests came through a proxy that nobody told us of: all seem to come from it then."""
+    trusted, at = install.settings.trusted_proxies, install.vitals.forwarded_at
+    if trusted:
+        yield Check("proxy", True, f"{trusted} proxies are trusted to say where requests come from.")
+    elif at is not None and abs(db.now() - at) < DAY:
+        says = (
+            "Requests carry the headers of a proxy, but none is trusted: "
+            f"{install.vitals.forwarded}, {ago(at)}. "
+            "People are known by the proxy's address, and HTTPS is not seen."
+        )
+        mend = "Set PANEL_TRUSTED_PROXIES to the number of proxies in front (most often 1), and PANEL_URL."
+        yield Check("proxy", False, says, mend)
+    else:
+        yield Check("proxy", True, "No request came through a proxy.")

@@ -1,0 +1,19 @@
+"""How much collected mail nobody has taken away yet."""
+
+from __future__ import annotations
+
+from peewee import BigIntegerField, ForeignKeyField, IntegerField
+
+from panel.models.account import Account
+from panel.models.base import BaseModel
+
+
+class Waiting(BaseModel):
+    """What lay in new/ of one account when the worker last counted it."""
+
+    account_id: str
+
+    account = ForeignKeyField(Account, primary_key=True, on_delete="CASCADE")
+    unread = IntegerField()
+    oldest_at = BigIntegerField(null=True)
+    counted_at = BigIntegerField()

@@ -1,0 +1,52 @@
+"""An install with nothing to complain of, and what tests say about checks."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from panel import db
+from panel.config import Settings
+from panel.health import checks, vitals
+from panel.health.check import Check
+from panel.models import Collection, Encryption
+from tests.encryption.conftest import House
+from tests.sign_in.browser import Browser, add_person
+
+
+@pytest.fixture
+def house(app: Flask, settings: Settings) -> House:
+    return House(settings, app.extensions["mailkeep"].keystore)
+
+
+@pytest.fixture
+def well(house: House) -> House:
+    """An install with nothing to complain of."""
+    with db.database.connection_context():
+        account = house.add().account
+        house.enable()
+        Encryption.update(backup_proved_at=db.now()).execute()
+        Collection.insert(account=account, last_success_at=db.now()).execute()
+        vitals.beat()
+    return house
+
+
+@pytest.fixture
+def admin(app: Flask) -> Browser:
+    add_person()
+    browser = Browser(app)
+    browser.sign_in()
+    return browser
+
+
+def look(house: House, *, deep: bool = False) -> list[Check]:
+    """Every check, as a page or (`deep`) the doctor finds it."""
+    with db.database.connection_context():
+        return checks.run(checks.look(house.settings, house.keystore, deep=deep))
+
+
+def wrong(house: House, *, deep: bool = False) -> dict[str, Check]:
+    """What is not well. Each says what to do."""
+    bad = {check.check: check for check in look(house, deep=deep) if not check.ok}
+    assert all(check.mend for check in bad.values())
+    return bad
