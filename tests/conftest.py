@@ -28,8 +28,9 @@ STRICT = os.environ.get("CI") == "true"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--long: with the long form of fault and fuzz runs."""
+    """--long: with the long form of fault and fuzz runs; --screenshots: what script/screenshots does."""
     parser.addoption("--long", action="store_true", help="run the tests marked slow too")
+    parser.addoption("--screenshots", metavar="DIR", help="photograph each page that axe checks into DIR")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

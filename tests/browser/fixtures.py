@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,19 +69,42 @@ def _complaint(message: ConsoleMessage) -> list[str]:
 
 
 @pytest.fixture
-def axe() -> CheckAxe:
-    """Check a page: `axe(page)` fails with what axe finds in it, light, dark and 320 px wide."""
-    return check_axe
+def axe(request: pytest.FixtureRequest) -> CheckAxe:
+    """Check a page: `axe(page)` fails with what axe finds in it, light, dark and 320 px wide.
+
+    With --screenshots DIR every page that is checked is also photographed, in all three.
+    """
+    directory = request.config.getoption("--screenshots")
+    if directory is None:
+        return lambda page: check_axe(page, lambda page, look: None)
+    photographer = _Photographer(Path(directory), request.node.name)
+    return lambda page: check_axe(page, photographer.take)
 
 
-def check_axe(page: Page) -> None:
+class _Photographer:
+    def __init__(self, directory: Path, test: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._begin = directory / re.sub(r"\W+", "-", test.removeprefix("test_")).strip("-")
+        self._count = 0
+
+    def take(self, page: Page, look: str) -> None:
+        """Save one picture: of which test, of how many in it, of which address, in which look."""
+        self._count += look == "light"
+        path = re.sub(r"[0-9a-f-]{36}", "UUID", page.url.split("/", 3)[3].partition("?")[0])
+        name = f"{self._count:02d}-{path.replace('/', '-') or 'start'}-{look}.png"
+        page.screenshot(path=f"{self._begin}--{name}", full_page=True)
+
+
+def check_axe(page: Page, photograph: Callable[[Page, str], None]) -> None:
     """Fail with every finding of axe in `page` as it stands, in light and dark, wide and narrow."""
     found: list[str] = []
     before = page.viewport_size
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
+        photograph(page, scheme)
         found += [f"{scheme}: {line}" for line in _findings(page)]
     page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    photograph(page, "narrow")
     found += [f"narrow: {line}" for line in _findings(page)]
     if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
         found.append("narrow: the page is wider than 320 px")
