@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import grp
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from panel import db
 from panel.accounts.overview import Line
+from panel.encryption.keystore import typed
 from panel.health import spool as counting
 from panel.health.check import Check, Install, Link
 from panel.health.spool import Count
@@ -68,11 +72,7 @@ def accounts(install: Install) -> Iterator[Check]:
 
 def spool(install: Install) -> Iterator[Check]:
     """Whether mail is taken away: too much of it, or one message for too long, is named by its account."""
-    if install.settings.mail_group and install.settings.mail_spool.is_relative_to(install.settings.data_dir):
-        says = (
-            "The mail spool lies in the data directory, where the group that takes mail away cannot get in."
-        )
-        yield Check("mail spool", False, says, "Set PANEL_MAIL_SPOOL to a directory outside of it.")
+    yield from _way_in(install)
     counts = counting.count(install.settings.mail_spool) if install.deep else counting.noted()
     address = {line.uuid: line.address for line in install.lines}
     left = [count for count in counts if count.account in address and _is_left(count)]
@@ -87,6 +87,40 @@ def spool(install: Install) -> Iterator[Check]:
             else "No mail was counted yet."
         )
         yield Check("mail spool", True, says)
+
+
+def _way_in(install: Install) -> Iterator[Check]:
+    """What keeps the group that takes mail away out of the spool."""
+    group, spool = install.settings.mail_group, install.settings.mail_spool
+    if group is None:
+        return
+    if spool.is_relative_to(install.settings.data_dir):
+        says = f"The mail spool lies in the data directory, where the group {group} cannot get in."
+        yield Check("mail spool", False, says, "Set PANEL_MAIL_SPOOL to a directory outside of it.")
+        return
+    try:
+        gid = grp.getgrnam(group).gr_gid
+    except KeyError:
+        says = f"There is no Unix group {group} on this machine."
+        yield Check("mail spool", False, says, "Make it (groupadd), or change PANEL_MAIL_GROUP.")
+        return
+    if spool.exists() and not _lets_in(spool, gid, 0o5):
+        says = f"The group {group} cannot get into the mail spool {spool}."
+        mend = f"Type: chgrp {shlex.quote(group)} {typed(spool)} && chmod 2750 {typed(spool)}"
+        yield Check("mail spool", False, says, mend)
+    shut = next(
+        (parent for parent in spool.parents if parent.exists() and not _lets_in(parent, gid, 0o1)), None
+    )
+    if shut is not None:
+        says = f"The group {group} cannot get to the mail spool: {shut} is closed to it."
+        yield Check("mail spool", False, says, f"Type: chmod o+x {typed(shut)}, or move PANEL_MAIL_SPOOL.")
+
+
+def _lets_in(directory: Path, gid: int, bits: int) -> bool:
+    """Whether `bits` (read 4, pass 1) are the group's, or everybody's, by the plain modes."""
+    found = directory.stat()
+    by_group = found.st_gid == gid and (found.st_mode >> 3) & bits == bits
+    return by_group or found.st_mode & bits == bits
 
 
 def _left(install: Install, address: str, count: Count) -> Check:
