@@ -174,7 +174,7 @@ def _models_of(table: Any) -> list[Any]:
         return [table]
     if isinstance(table, peewee.ModelAlias):
         return [table.model]
-    return [m for m in _subclasses(peewee.Model) if m._meta.table_name == _name(table)]
+    return [m for m in _subclasses(peewee.Model) if m._meta.table_name == _name(table).casefold()]
 
 
 def _subclasses(model: type) -> list[Any]:

@@ -58,11 +58,18 @@ class Jobs:
     def collect(self, uuid: str) -> None:
         """Have the worker collect the mail of account `uuid` soon, whatever it backs off from."""
         due.at_once(uuid)
-        self._tasks["collect_account"](uuid)
+        self._enqueue("collect_account", uuid)
 
     def sweep(self) -> None:
         """Have the worker go on with encrypting or decrypting stored passwords soon."""
-        self._tasks["sweep"]()
+        self._enqueue("sweep")
+
+    def _enqueue(self, task: str, *ids: str) -> None:
+        """What was asked for is done already; if the queue is busy, the next tick enqueues it."""
+        try:
+            self._tasks[task](*ids)
+        except (sqlite3.Error, DatabaseError) as error:
+            log.warning("%s could not be enqueued (%s); the worker finds it by itself.", task, error)
 
     def work(self, ready: Callable[[], None]) -> None:
         """Be the worker until SIGTERM, which lets tasks in hand finish for STOP_SECONDS.
@@ -84,8 +91,11 @@ class Jobs:
         # Huey's crontab knows whole minutes only: an account due a second later would wait for two.
         beat = _told(vitals.beat)
         while True:
-            beat()  # of this very loop: while it stands still, the worker is not heard of
-            self._tasks["tick"].call_local()
+            try:
+                beat()  # of this very loop: while it stands still, the worker is not heard of
+                self._tasks["tick"].call_local()
+            except Exception:  # a full disk, a locked queue: the next turn may go well, and must come
+                log.exception("Looking for what is due met an error that Mailkeep does not know.")
             time.sleep(TICK_SECONDS)
 
     @cached_property
@@ -119,7 +129,7 @@ class Jobs:
         def tick() -> None:
             self.sweep()
             if upkeep.is_due():
-                self._tasks["keep_up"]()
+                self._enqueue("keep_up")
             with suppress(KeyAbsent):  # the sweep keeps that in Activity, once
                 collector.require_key()
                 enqueue_due()
@@ -129,7 +139,7 @@ class Jobs:
             if huey.pending_count() > len(uuids):
                 return  # those of the last tick still wait
             for uuid in uuids:
-                self._tasks["collect_account"](uuid)
+                self._enqueue("collect_account", uuid)
 
         return {
             "collect_account": huey.task(name="collect_account")(_told(collect_account)),
@@ -149,6 +159,8 @@ def _open(settings: Settings) -> Huey:
     try:
         return SqliteHuey("mailkeep", filename=path, results=False, serializer=serializer)
     except sqlite3.DatabaseError as error:
+        if "locked" in str(error) or "busy" in str(error):
+            raise DatabaseError(f"The queue {path} is busy.", "Try again in a minute.") from None
         raise DatabaseError(
             f"The queue {path} cannot be used ({error}).",
             "Stop Mailkeep and remove that file: it holds nothing that is not enqueued again.",

@@ -12,7 +12,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class PanelCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command with app context and open database, telling errors in plain sentences."""
         with exit_on_error(), _app_context(ctx):
+            _require_text(ctx.params)
             settings: Settings = current_app.extensions["mailkeep"].settings
             logs.configure(settings.log_format, logging.WARNING)
             self._require_install(settings)
@@ -85,6 +86,15 @@ class PanelCommand(click.Command):
             # Python's own traceback would print the text of the exception, whatever it repeats.
             logging.getLogger(__name__).exception("The command met an error that it does not know.")
             sys.exit(1)
+
+
+def _require_text(params: Mapping[str, Any]) -> None:
+    """Raise BadInput for an argument that is no UTF-8: nothing here is called so."""
+    for name, value in params.items():
+        try:
+            str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            raise BadInput(f"What was given for {name} is no UTF-8.", "Type it again.") from None
 
 
 class PanelGroup(AppGroup):

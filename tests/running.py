@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -164,22 +166,41 @@ def wait_until(what: object, seconds: float, why: str) -> None:
 
 
 SEARCH = """
-import base64, json, pathlib, sys
-marker = sys.stdin.buffer.read()
-shapes = {marker, base64.b64encode(marker), json.dumps(marker.decode())[1:-1].encode()}
+import pathlib, sys
+sys.path.insert(0, sys.argv[2])
+from tests.running import shapes_of
+shapes = shapes_of(sys.stdin.buffer.read().decode())
 for path in sorted(pathlib.Path(sys.argv[1]).rglob('*')):
     if path.is_file() and any(shape in path.read_bytes() for shape in shapes):
         print(path.relative_to(sys.argv[1]))
 """
 
 
+def shapes_of(marker: str) -> set[bytes]:
+    """What to look for: the longest run of plain letters in `marker`, which no escaping changes.
+
+    And that run inside base64, at each of the three places where it may begin.
+    """
+    core = max(re.findall(r"[0-9A-Za-z-]+", marker), key=len).encode()
+    if len(core) < 8:  # too short a one is found everywhere
+        core = marker.encode()
+    shapes = {core}
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + core)
+        shapes.add(encoded[(0, 2, 3)[before] : (before + len(core)) * 8 // 6])
+    return shapes
+
+
 def find_marker(directory: Path, marker: str) -> list[str]:
-    """The files below `directory` that hold `marker` (plain, base64, JSON-escaped).
+    """The files below `directory` that hold `marker`, plain, escaped in any way, or inside base64.
 
     Read by another process: closing a database file that this process has open
     as a database would drop its locks.
     """
     done = subprocess.run(
-        [sys.executable, "-c", SEARCH, str(directory)], input=marker.encode(), capture_output=True, check=True
+        [sys.executable, "-c", SEARCH, str(directory), str(ROOT)],
+        input=marker.encode(),
+        capture_output=True,
+        check=True,
     )
     return done.stdout.decode().splitlines()

@@ -12,9 +12,11 @@ from panel.accounts import importing, overview, rules, service, trial
 from panel.accounts.overview import Line
 from panel.activity.service import Actor
 from panel.config import Settings
+from panel.encryption import credential
 from panel.encryption.keystore import KeyStore
 from panel.errors import PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
+from panel.models import Endpoint
 from panel.secret import Secret
 from panel.shell import PanelGroup, ask, json_option, password_option, print_json, yes_option
 from panel.times import ago
@@ -23,7 +25,7 @@ accounts = PanelGroup("accounts", help="The mailboxes that mail is collected fro
 
 SERVER_OPTIONS = (
     click.option("--protocol", default=None, help="imap or pop3."),
-    click.option("--host", default=None, help="Name of the mail server."),
+    click.option("--host", default=None, help="Name of the mail server; add needs it."),
     click.option("--port", type=int, default=None, help="The one that is usual for protocol and security."),
     click.option("--security", default=None, help="tls, starttls or none (this machine only)."),
     click.option("--username", default=None, help="The address if not given."),
@@ -109,6 +111,8 @@ def list_(json_: bool) -> None:
     lines = overview.lines(_keystore())
     if json_:
         print_json([as_json(line) for line in lines])
+    elif not lines:
+        click.echo("There is no account yet. flask accounts add --help tells how to add one.")
     for line in [] if json_ else lines:
         click.echo(_sentence(line))
 
@@ -133,10 +137,24 @@ def _line(account: str) -> Line:
 
 
 def _sentence(line: Line) -> str:
-    state = "paused" if line.paused else line.problem or "fine"
+    state = _state(line)
     where = f"{line.protocol} {line.host}:{line.port} {line.security} as {line.username}"
     last = ago(line.last_success_at)
     return f"{line.address}: {where}; password {line.password}; last collected {last}; {state}"
+
+
+def _state(line: Line) -> str:
+    if line.paused:
+        return "paused"
+    if line.waits_for_key:
+        return "waits for the encryption key (flask encryption status)"
+    if line.password in ("unreadable", "none"):
+        return "its password must be entered again"
+    if line.problem:
+        return line.problem
+    if line.last_success_at is None:
+        return "not collected yet"
+    return "overdue: is script/server running?" if line.overdue else "fine"
 
 
 @accounts.command()
@@ -145,8 +163,8 @@ def _sentence(line: Line) -> str:
 def test(context: click.Context, account: str) -> None:
     """Try the stored server and password out. Exit status 1 where that fails."""
     found, endpoint = service.find(account)
-    credential = trial.credential_for(service.server_of(endpoint), None, found.uuid, _keystore())
-    for step in trial.run([credential], found.folder, _settings(), Actor(), found.address):
+    opened = trial.credential_for(service.server_of(endpoint), None, found.uuid, _keystore())
+    for step in trial.run([opened], found.folder, _settings(), Actor(), found.address):
         click.echo(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
         if not step.ok:
             context.exit(1)
@@ -204,7 +222,10 @@ def edit(
         found.move_to if move_to is None else move_to,
     )
     given = {"protocol": protocol, "host": host, "port": port, "security": security, "username": username}
-    where = _changed(service.server_of(endpoint), {k: v for k, v in given.items() if v is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    if given:
+        _require_vouched(endpoint, given)
+    where = _changed(service.server_of(endpoint), given)
     if where is not None and password is None:
         raise PasswordNeeded(
             "The server settings can change only together with the password.", "Add --password-file."
@@ -219,6 +240,16 @@ def _changed(stored: MailServer, given: dict[str, Any]) -> MailServer | None:
     names = ("protocol", "host", "port", "security", "username")
     values = {name: getattr(stored, name) for name in names} | given
     return rules.server(_settings(), **values)
+
+
+def _require_vouched(endpoint: Endpoint, given: dict[str, Any]) -> None:
+    """Raise PasswordNeeded where a part of the server would be taken from a row that may be forged."""
+    if len(given) < 5 and not credential.vouches(endpoint, _keystore()):
+        raise PasswordNeeded(
+            "The stored password does not open, so the stored server may have been changed.",
+            "Give the whole server together with the password: --protocol, --host, --port, --security, "
+            "--username.",
+        )
 
 
 @accounts.command()

@@ -36,6 +36,9 @@ ON_SERVER = [
 class ServerForm(FlaskForm, ServerFields):
     """Where to log in for collecting: what a test needs."""
 
+    host = StringField(
+        "Mail server", filters=[stripped], validators=[InputRequired("Type the mail server's name.")]
+    )
     address = StringField(
         "E-mail address", filters=[stripped], validators=[InputRequired("Type the e-mail address.")]
     )
@@ -61,6 +64,7 @@ class MailboxForm(ServerForm):
 class NewForm(MailboxForm):
     """A new account, and how to send through it if that is wanted."""
 
+    password = PasswordField("Password", validators=[InputRequired("Type the mailbox's password.")])
     begin = RadioField("Begin with", choices=BEGINS, default="now", validate_choice=False)
     sends = BooleanField("Send mail through this account too", false_values=FALSE)
     same_password = BooleanField("The same password as above", default=True, false_values=FALSE)

@@ -8,9 +8,13 @@ from typing import cast
 
 from peewee import JOIN, fn
 
+from panel import db
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
 from panel.models import Account, Collection, Endpoint, Skipped
+
+OVERDUE = 3  # intervals without a successful round,
+ROUND_SECONDS = 900  # and so long a round may take
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,19 @@ class Line:
     move_to: str
     paused: bool
     password: str  # clear, sealed, unreadable, none
+    waits_for_key: bool  # unreadable only because the key is away
     last_success_at: int | None
     problem: str | None
     hint: str | None
     next_try_at: int | None
     skipped: int
+
+    @property
+    def overdue(self) -> bool:
+        """Whether nothing was collected for much longer than it should take, and no error says why."""
+        if self.paused or self.problem or self.last_success_at is None:
+            return False
+        return db.now() - self.last_success_at > OVERDUE * self.interval + ROUND_SECONDS
 
 
 def lines(keystore: KeyStore) -> list[Line]:
@@ -80,6 +92,7 @@ def _line(endpoint: Endpoint, no_key: bool, unreadable: set[str], skipped: int) 
         move_to=account.move_to,
         paused=account.paused_at is not None,
         password=_password(endpoint, no_key or account.uuid in unreadable),
+        waits_for_key=no_key and endpoint.sealed is not None,
         last_success_at=progress.last_success_at if progress else None,
         problem=progress.problem if progress else None,
         hint=progress.hint if progress else None,

@@ -23,7 +23,7 @@ from panel.accounts import overview, rules, service, trial
 from panel.accounts.forms import EditForm, MailboxForm, NewForm, ServerForm
 from panel.activity.service import Actor
 from panel.config import Settings
-from panel.encryption import facts
+from panel.encryption import credential
 from panel.encryption.credential import Credential
 from panel.encryption.keystore import KeyStore
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError, PasswordNeeded
@@ -136,21 +136,12 @@ def _stored(endpoint: Endpoint, account: Account) -> dict[str, Any]:
         "move_to": account.move_to,
     }
     values |= {"account": account.uuid, "rev": endpoint.rev}
-    if not _is_forged(account.uuid):
+    if credential.vouches(endpoint, _keystore()):
         names = ("protocol", "host", "port", "security", "username")
         values |= {name: getattr(endpoint, name) for name in names}
     else:
         values |= {"protocol": None, "port": None, "security": None}
     return values
-
-
-def _is_forged(uuid: str) -> bool:
-    line = overview.line(_keystore(), uuid)
-    return line is not None and line.password == "unreadable" and not _key_is_away()  # noqa: S105
-
-
-def _key_is_away() -> bool:
-    return facts.look(_keystore()).state.no_key
 
 
 def _again(form: ServerForm, error: PanelError | None = None) -> Response:
@@ -176,7 +167,7 @@ def _edit_page(
         problem=problem,
         stale=stale,
         line=line,
-        forged=_is_forged(uuid),
+        forged=not credential.vouches(service.find(uuid)[1], _keystore()),
         skipped=list(skipped),
         sending=service.sending_of(uuid),
         ask_own=not is_fresh(),

@@ -14,7 +14,7 @@ from panel.accounts.rules import Mailbox
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.collect import due
-from panel.encryption import facts
+from panel.encryption import credential
 from panel.encryption.credential import Credential
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
@@ -80,19 +80,25 @@ def edit(
         due.at_once(account.uuid)
 
 
-def _is_unreadable(endpoint: Endpoint) -> bool:
-    failures = facts.look(db.database.obj.sealer.keystore).failures
-    return (endpoint.account_id, endpoint.direction) in {(f.account, f.direction) for f in failures}
-
-
 def lay_over(endpoint: Endpoint, where: MailServer | None, password: Secret | None) -> str:
-    """Put the new server and password into the row; what changed, in words without values."""
+    """Put the new server and password into the row; what changed, in words without values.
+
+    `where` is a server that was typed whole; with None the stored one stays, but
+    no new password is stored for one that its record does not vouch for.
+    """
+    if not credential.vouches(endpoint, db.database.obj.sealer.keystore):
+        if where is None:
+            raise PasswordNeeded(
+                "The stored password does not open, so the stored server may have been changed.",
+                "Give the whole server together with the password: --protocol, --host, --port, --security, "
+                "--username.",
+            )
+        if password is None:
+            raise PasswordNeeded(
+                "The stored password does not open, so it must be entered again.", "Enter the password."
+            )
     where = where or server_of(endpoint)
     changed = [name for name, value in vars(where).items() if getattr(endpoint, name) != value]
-    if password is None and not changed and _is_unreadable(endpoint):
-        raise PasswordNeeded(
-            "The stored password does not open, so it must be entered again.", "Enter the password."
-        )
     if changed and password is None:
         raise PasswordNeeded(
             "The server settings can change only together with the password.", "Enter the password again."

@@ -20,7 +20,7 @@ from panel.mail.step import Step
 from panel.models import Activity
 from panel.secret import Secret
 
-TRIED = "connection tested"
+TRIED, FAILED = "connection tested", "connection test failed"
 PER_HOUR = 60  # of the whole install: a test connects wherever it is told
 
 
@@ -55,12 +55,17 @@ def run(
     if recent >= PER_HOUR:
         raise Throttled(f"There were {recent} tests within an hour.", "Wait some minutes, then try again.")
     activity.record(TRIED, subject, who=actor.who, address=actor.address)
-    return _steps(found, folder, Policy.of(settings))
+    return _steps(found, folder, Policy.of(settings), actor, subject)
 
 
-def _steps(found: Sequence[Credential], folder: str, policy: Policy) -> Iterator[Step]:
+def _steps(
+    found: Sequence[Credential], folder: str, policy: Policy, actor: Actor, subject: str
+) -> Iterator[Step]:
     for one in found:
         for step in _probe(one, folder, policy):
+            if not step.ok:
+                at = f"At this step: {step.name}."
+                activity.record(FAILED, subject, at, who=actor.who, address=actor.address)
             yield step
             if not step.ok:
                 return

@@ -26,6 +26,8 @@ def list_(what: str, text: str, count: int, json_: bool) -> None:
     if json_:
         print_json([asdict(event) for event in events])
         return
+    if not events:
+        click.echo("Nothing of that kind is recorded." if what or text else "Nothing is recorded yet.")
     zone = current_app.extensions["mailkeep"].settings.timezone
     for event in events:
         place = f" from {event.address}" if event.address else ""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from panel.db import now
 from panel.models.activity import Activity
 
+ALARMING = ("collecting paused", "password found in clear")
+
 logger = logging.getLogger("mailkeep.activity")
 
 
@@ -29,4 +31,6 @@ def record(
     """
     who = who or f"shell ({getpass.getuser()})"
     Activity.create(at=now(), who=who, what=what, subject=subject[:320], address=address[:64], detail=detail)
-    logger.info("%s: %s %s %s", what, subject, f"by {who}", f"from {address}" if address else "")
+    told = (f"{what}:", subject, detail, f"by {who}", address and f"from {address}")
+    level = logging.WARNING if what in ALARMING else logging.INFO
+    logger.log(level, "%s", " ".join(part for part in told if part))

@@ -24,8 +24,11 @@ def settle(box: Box, account: Account, uidvalidity: int, lease: Lease) -> None:
     deleting; what is left then is done in the next round.
     """
     while not box.ended and (uids := _owed(account, uidvalidity)):
-        if account.on_server != "keep":
-            _do(box, account, uids)
+        now = Account.get_or_none(Account.uuid == account.uuid)  # somebody may have changed it meanwhile
+        if now is None or now.paused_at is not None:
+            return
+        if now.on_server != "keep":
+            _do(box, now, uids)
         with db.transaction():
             lease.keep()
             here = (Message.account == account) & (Message.uidvalidity == uidvalidity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -19,6 +20,8 @@ from panel.collect.round import Collector, Outcome
 from panel.errors import KeyAbsent, NotFound, PanelError, Refused
 from panel.models import Account
 from panel.shell import PanelCommand
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # accounts; mail servers answer slowly and cost little
 PAUSE = 5.0  # seconds between two looks at what is due
@@ -82,6 +85,9 @@ def _one(collector: Collector, anyway: bool, uuid: str) -> bool:
                 outcome = collector.collect(uuid, anyway=anyway)
         except PanelError as error:
             click.echo(f"{account.address}: {error}", err=True)
+            return False
+        except Exception:  # one account must not end the others'
+            log.exception("%s: collecting met an error that Mailkeep does not know.", account.address)
             return False
     click.echo(f"{account.address}: {_told(outcome)}")
     return True

@@ -49,7 +49,8 @@ def open_cursor(lease: Lease, begin: str, mark: bytes, uidvalidity: int, uidnext
     Raises LeaseLost.
     """
     row = Collection.get_by_id(lease.account)
-    if row.uidvalidity == uidvalidity and row.endpoint_mark == mark:
+    went_back = uidnext <= row.last_uid  # a server restored from its backup gives numbers a second time
+    if row.uidvalidity == uidvalidity and row.endpoint_mark == mark and not went_back:
         return Cursor(uidvalidity, row.last_uid, row.begin_below)
     first = row.uidvalidity is None
     cursor = Cursor(uidvalidity, uidnext - 1 if first and begin == "now" else 0, uidnext)

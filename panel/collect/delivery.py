@@ -20,6 +20,9 @@ from panel.collect.lease import Lease
 from panel.mail.maildir import Maildir
 from panel.models import Message, Skipped
 
+AGAIN_SECONDS = 900  # until a message that the server did not hand out is tried again
+LARGEST = 2**63 - 1  # that the database holds; a server may say anything
+
 
 @dataclass(frozen=True)
 class Written:
@@ -37,6 +40,7 @@ class Passed:
     uid: int
     size: int
     reason: str
+    again: bool = False  # whether to try it again later
 
 
 def write(maildir: Maildir, uid: int, raw: bytes) -> Written:
@@ -79,6 +83,7 @@ class Delivery:
             self._settle()
             fresh = self._fresh(batch, cursor.uidvalidity)
             self._note(fresh, cursor.uidvalidity)
+            self._unlist(batch, cursor.uidvalidity)
             self._list(passed, cursor.uidvalidity)
             cursor.save(self._account)
         self._publish([one.name for one in fresh])
@@ -142,10 +147,17 @@ class Delivery:
                 account=self._account,
                 uidvalidity=uidvalidity,
                 uid=one.uid,
-                size=one.size,
+                size=min(one.size, LARGEST),
                 reason=one.reason,
                 at=db.now(),
-            ).on_conflict_ignore().execute()
+                again_at=db.now() + AGAIN_SECONDS if one.again else None,
+            ).on_conflict_replace().execute()
+
+    def _unlist(self, batch: Sequence[Written], uidvalidity: int) -> None:
+        """What was not handed out before, and is now, is not skipped any more."""
+        here = (Skipped.account == self._account) & (Skipped.uidvalidity == uidvalidity)
+        if Skipped.select().where(here & Skipped.again_at.is_null(False)).exists():
+            Skipped.delete().where(here & Skipped.uid.in_([one.uid for one in batch])).execute()
 
     # -- files -----------------------------------------------------------------------
 

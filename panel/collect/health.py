@@ -29,7 +29,9 @@ def succeeded(account: Account, started: int, more: bool) -> None:
 
 def failed(account: Account, error: PanelError) -> None:
     """Note what went wrong and when to try again."""
-    before = Collection.get_by_id(account.uuid)
+    before = Collection.get_or_none(Collection.account == account)
+    if before is None:
+        return  # the account was removed meanwhile
     refused = isinstance(error, MailError) and error.permanent
     _update(
         account,

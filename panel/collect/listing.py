@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from panel import db
 from panel.collect.box import Box
 from panel.collect.cursor import Cursor
-from panel.models import Account, Message
+from panel.models import Account, Message, Skipped
 
 
 def wanted(session: Box, account: Account, cursor: Cursor) -> list[int]:
@@ -26,7 +27,18 @@ def wanted(session: Box, account: Account, cursor: Cursor) -> list[int]:
         Message.uidvalidity == cursor.uidvalidity,
         Message.uid > cursor.last_uid,
     )
-    return sorted(set(listed) - {row.uid for row in done})
+    return sorted((set(listed) - {row.uid for row in done}) | _due_again(session, account, cursor))
+
+
+def _due_again(session: Box, account: Account, cursor: Cursor) -> set[int]:
+    """The UIDs that the server did not hand out some time ago, if it still lists them."""
+    query = Skipped.select(Skipped.uid).where(
+        Skipped.account == account,
+        Skipped.uidvalidity == cursor.uidvalidity,
+        Skipped.again_at <= db.now(),
+    )
+    again = {row.uid for row in query}
+    return again & set(session.sizes(again)) if again else again
 
 
 def _begin_with(session: Box, account: Account) -> set[int]:

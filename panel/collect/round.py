@@ -7,6 +7,8 @@ import uuid as uuids
 from dataclasses import dataclass
 from functools import partial
 
+from peewee import IntegrityError
+
 from panel import db
 from panel.collect import due, health
 from panel.collect.box import Box, open_box
@@ -58,7 +60,10 @@ class Collector:
         account = Account.get_or_none(Account.uuid == uuid)
         if account is None or account.paused_at is not None:
             return None
-        Collection.insert(account=account).on_conflict_ignore().execute()
+        try:
+            Collection.insert(account=account).on_conflict_ignore().execute()
+        except IntegrityError:
+            return None  # removed meanwhile
         lease = Lease(uuid)
         if not (anyway or due.is_due(uuid)) or not lease.take():
             return None
@@ -71,17 +76,15 @@ class Collector:
             lease.release()
 
     def _noted(self, account: Account, lease: Lease) -> Outcome:
-        started = db.now()
+        started, revision = db.now(), _revision(account)
         try:
             with db.explained():
                 outcome = self._round(account, lease)
         except (KeyAbsent, LeaseLost):
             raise
-        except PanelError as error:
-            health.failed(account, error)
-            raise
-        except Exception:
-            health.failed(account, PanelError(*UNKNOWN))
+        except Exception as error:
+            if _revision(account) == revision:  # else it says nothing of the account as it is now
+                health.failed(account, error if isinstance(error, PanelError) else PanelError(*UNKNOWN))
             raise
         with db.transaction():
             health.succeeded(account, started, outcome.more)
@@ -122,6 +125,15 @@ class Collector:
         maildir = Maildir(self.settings.mail_spool / name, self.settings.mail_group)
         maildir.create()
         return maildir
+
+
+def _revision(account: Account) -> tuple[object, ...] | None:
+    """What a round's failure is about: server, password and folder as they are now."""
+    query = Endpoint.select(Endpoint.rev, Account.folder).join(Account)
+    found: tuple[object, ...] | None = (
+        query.where(Endpoint.account == account, Endpoint.direction == "in").tuples().first()
+    )
+    return found
 
 
 def _next_uid(box: Box) -> int:

@@ -22,7 +22,7 @@ BATCH = 250  # messages to one commit,
 BATCH_SECONDS = 10.0  # or what has come in that time
 RESERVE = 180.0  # seconds of the session kept back for ending it well
 
-NOT_HANDED_OUT = "The server lists it but does not hand it out."
+NOT_HANDED_OUT = "The server lists it but did not hand it out. It is tried again every 15 minutes."
 
 
 class Visit:
@@ -96,16 +96,18 @@ class Visit:
 
     def _too_large(self, uids: Sequence[int]) -> list[Passed]:
         sizes = self._session.sizes(uids)
-        return [Passed(uid, size, self._reason(size)) for uid, size in sizes.items() if size > self._limit]
+        return [self._passed(uid, size) for uid, size in sizes.items() if size > self._limit]
 
-    def _reason(self, size: int) -> str:
-        return f"Larger than {self._limit >> 20} MiB." if size > self._limit else NOT_HANDED_OUT
+    def _passed(self, uid: int, size: int) -> Passed:
+        if size > self._limit:
+            return Passed(uid, size, f"Larger than {self._limit >> 20} MiB.")
+        return Passed(uid, size, NOT_HANDED_OUT, again=True)
 
     def _close(self, left: Sequence[int]) -> None:
         """Deal with what fetching left out: listed where it is still there; otherwise it was removed."""
         there = self._session.sizes(left)
         self._progress.done(uid for uid in left if uid not in there)
-        self._deliver([], [Passed(uid, size, self._reason(size)) for uid, size in there.items()])
+        self._deliver([], [self._passed(uid, size) for uid, size in there.items()])
 
 
 def _batches(stream: Iterable[Written | None]) -> Iterator[list[Written]]:

@@ -150,6 +150,7 @@ def _tell_verdict(result: dict[str, Any]) -> None:
 def _finish(context: click.Context) -> None:
     with progress("Passwords") as bar:
         report = switch.resume(_keystore(), bar)
-    _tell(facts.look(_keystore()))
-    if report.failures:
+    now = facts.look(_keystore())
+    _tell(now)
+    if report.failures or now.state.no_key or now.state is State.INCONSISTENT:
         context.exit(1)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from panel.crypto import keyring
+from panel.crypto.keyfile import KeyFile
 from panel.encryption import facts, state
 from panel.encryption.keystore import KeyStore
-from panel.errors import BadInput, CannotOpen, Malformed, PasswordNeeded
+from panel.errors import BadInput, CannotOpen, Malformed, PasswordNeeded, Tampered, WrongKey
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Endpoint
+from panel.models.endpoint import FOUND_LABEL, LABEL
 from panel.secret import Secret
 
 
@@ -39,19 +42,55 @@ def open_for(endpoint: Endpoint, keystore: KeyStore) -> Credential:
     return Credential(_server(endpoint), secret)
 
 
+def vouches(endpoint: Endpoint, keystore: KeyStore) -> bool:
+    """Whether the stored server is the one that the stored secret was entered for.
+
+    Found out by opening the record now: columns that say so could have been edited
+    as the server could. While encryption is off nothing can tell, and it is taken
+    as it stands; a clear value where all are sealed was put there by somebody else.
+    """
+    disk, row = facts.disk(keystore), facts.row()
+    if endpoint.clear is not None:
+        return disk.file is None or disk.file.release_id is not None
+    try:
+        state.require_readable(disk, row, facts.any_sealed())
+        _, label = unseal_labelled(endpoint, disk, row)
+    except CannotOpen:
+        return False
+    return label == LABEL
+
+
 def unseal(endpoint: Endpoint, disk: state.FileFacts, row: state.RowFacts) -> Secret:
-    """The secret of the row under the facts given. For `open_for` and the sweep."""
+    """The secret of the row under the facts given."""
+    return unseal_labelled(endpoint, disk, row)[0]
+
+
+def unseal_labelled(
+    endpoint: Endpoint, disk: state.FileFacts, row: state.RowFacts
+) -> tuple[Secret, str | None]:
+    """The secret, and the label that its record was sealed with; None for a clear value."""
     try:
         if endpoint.clear is not None:
-            return Secret(endpoint.clear.text)
+            return Secret(endpoint.clear.text), None
         if endpoint.sealed is None or disk.file is None:
             raise PasswordNeeded("No password is stored for this account.", "Open the account and enter it.")
-        binding = endpoint.binding(row.instance_id)
-        return Secret(keyring.unseal(disk.file, endpoint.sealed.record, binding).decode("utf-8"))
+        opened, label = _opened(disk.file, endpoint, row.instance_id)
+        return Secret(opened.decode("utf-8")), label
     except (BadInput, UnicodeDecodeError):
         raise Malformed(
             "What is stored as the password is not one that Mailkeep wrote.", "Enter the password again."
         ) from None
+
+
+def _opened(file: KeyFile, endpoint: Endpoint, instance_id: bytes) -> tuple[bytes, str]:
+    assert endpoint.sealed is not None
+    try:
+        return keyring.unseal(file, endpoint.sealed.record, endpoint.binding(instance_id)), LABEL
+    except (Tampered, WrongKey):  # under another label the commitment differs too
+        found = endpoint.binding(instance_id, FOUND_LABEL)
+        with suppress(Tampered, WrongKey):
+            return keyring.unseal(file, endpoint.sealed.record, found), FOUND_LABEL
+        raise
 
 
 def note(endpoint: Endpoint, disk: state.FileFacts, error: CannotOpen | None) -> None:

@@ -81,17 +81,13 @@ def records(file: KeyFile | None) -> RecordFacts:
 
 
 def _failures(file: KeyFile) -> list[Failure]:
-    sealed = (
-        Endpoint.select(Endpoint, Account)
-        .join(Account)
-        .where(Endpoint.sealed.is_null(False))
-        .where(
-            ((Endpoint.failed_rev == Endpoint.rev) & (Endpoint.failed_generation == file.generation))
-            | fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES).not_in([key.id for key in file.keys])
-        )
-        .order_by(Account.address)
+    known = (Endpoint.failed_rev == Endpoint.rev) & (Endpoint.failed_generation == file.generation)
+    stored = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
+    unknown_key = Endpoint.sealed.is_null(False) & fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES).not_in(
+        [key.id for key in file.keys]
     )
-    return [failure(endpoint, endpoint.failure or UNKNOWN_KEY) for endpoint in sealed]
+    query = Endpoint.select(Endpoint, Account).join(Account).where((stored & known) | unknown_key)
+    return [failure(e, e.failure or UNKNOWN_KEY) for e in query.order_by(Account.address)]
 
 
 def failure(endpoint: Endpoint, reason: str) -> Failure:

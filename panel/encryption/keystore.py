@@ -24,6 +24,7 @@ from panel.crypto.keyfile import KEY_ID_BYTES, LARGEST, KeyFile, NotAKeyFile, fi
 from panel.errors import KeyFileError, Refused
 
 WITNESS = "encryption-expected"
+COMPLETE = "encryption-complete"
 LOCK = "encryption-key.lock"
 MARKER = "can-disable-encryption.txt"
 LARGEST_MARKER = 4096
@@ -166,6 +167,27 @@ class KeyStore:
             return
         (self.data_dir / WITNESS).unlink(missing_ok=True)
         _sync_directory(self.data_dir)
+
+    # -- the mark: that all were sealed once -------------------------------------------
+
+    def is_complete(self) -> bool:
+        """Whether turning on had come to its end: no clear value may have appeared since."""
+        return (self.data_dir / COMPLETE).exists()
+
+    def set_complete(self) -> None:
+        """Note durably that every password is sealed."""
+        if self.is_complete():
+            return
+        path = self.data_dir / COMPLETE
+        with _temporary(path, b"") as temporary:
+            temporary.rename(path)
+            _sync_directory(self.data_dir)
+
+    def unset_complete(self) -> None:
+        """Take the mark away: encryption is being turned off, or on anew."""
+        if self.is_complete():
+            (self.data_dir / COMPLETE).unlink(missing_ok=True)
+            _sync_directory(self.data_dir)
 
     def retired_copy_of(self, key_id: bytes) -> Path | None:
         """The retired copy beside the key file's name that holds `key_id`, if there is one."""

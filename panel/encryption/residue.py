@@ -44,7 +44,7 @@ def scrub(keystore: KeyStore) -> bool:
     owed = facts.row().scrub_owed
     if owed is None:
         return True
-    if facts.records(facts.disk(keystore).file).clear:
+    if _clear_to_come(keystore):
         return False
     if not _rewrite():
         logger.warning("old values could not be removed yet: the database is being read; trying again later")
@@ -52,6 +52,13 @@ def scrub(keystore: KeyStore) -> bool:
     # Only the debt that was there when we began: a row replaced meanwhile owes anew.
     Encryption.update(scrub_owed=None).where(Encryption.scrub_owed == owed).execute()
     return facts.row().scrub_owed is None
+
+
+def _clear_to_come(keystore: KeyStore) -> int:
+    """How many clear values the sweep has still to seal; not those that are known not to be passwords."""
+    clear = Endpoint.select().where(Endpoint.clear.is_null(False))
+    hopeless = (Endpoint.failed_rev == Endpoint.rev) & Endpoint.failed_rev.is_null(False)
+    return clear.where(~hopeless).count() if facts.disk(keystore).file else clear.count()
 
 
 def _rewrite() -> bool:

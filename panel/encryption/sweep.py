@@ -23,6 +23,7 @@ from panel.encryption.keystore import KeyStore
 from panel.encryption.state import Failure
 from panel.errors import CannotOpen, KeyAbsent, PanelError
 from panel.models import Endpoint
+from panel.models.endpoint import FOUND_LABEL, LABEL
 
 BATCH = 500
 
@@ -44,6 +45,7 @@ class _Target:
     disk: state.FileFacts
     row: state.RowFacts
     key: Key | None
+    complete: bool  # whether all were sealed before
 
     @property
     def owed(self) -> Any:
@@ -98,8 +100,8 @@ def _target(keystore: KeyStore) -> _Target:
     if disk.file is None:
         raise KeyAbsent("There is no key file, so there is nothing to encrypt.", "Turn encryption on first.")
     if disk.file.release_id is not None:
-        return _Target(disk, row, None)
-    return _Target(disk, row, state.sealing_key(disk, row, any_sealed=True))
+        return _Target(disk, row, None, keystore.is_complete())
+    return _Target(disk, row, state.sealing_key(disk, row, any_sealed=True), keystore.is_complete())
 
 
 def _write(target: _Target, batch: list[Endpoint], report: Report, keystore: KeyStore) -> int:
@@ -127,10 +129,12 @@ def _write(target: _Target, batch: list[Endpoint], report: Report, keystore: Key
 
 def _moved(target: _Target, endpoint: Endpoint) -> tuple[str | None, bytes | None, int, int]:
     """The row's new columns; a sealed record is opened again before it replaces anything."""
-    secret = credential.unseal(endpoint, target.disk, target.row)
+    secret, label = credential.unseal_labelled(endpoint, target.disk, target.row)
     if target.key is None:
         return secret.reveal(), None, endpoint.id, endpoint.rev
-    binding = endpoint.binding(target.row.instance_id)
+    if label is None:  # a clear value: while encryption is being turned on, or put there by somebody else
+        label = FOUND_LABEL if target.complete else LABEL
+    binding = endpoint.binding(target.row.instance_id, label)
     sealed = record.seal(target.key, secret.reveal_bytes(), binding)
     assert target.disk.file is not None
     if keyring.unseal(target.disk.file, sealed, binding) != secret.reveal_bytes():

@@ -46,6 +46,7 @@ def enable(keystore: KeyStore, actor: Actor) -> None:
                 f"Encryption cannot be turned on now: its state is {now.state}.", now.mend or "See the page."
             )
         keystore.delete_marker()
+        keystore.unset_complete()
         chosen = facts.row()
         if keystore.create(KeyFile.generate(chosen.instance_id)):
             activity.record("key file created", **vars(actor))
@@ -78,11 +79,18 @@ def resume(keystore: KeyStore, progress: Progress | None = None) -> Report:
     if not now.working:
         return Report()
     _name_planted(now)
-    report = sweep.run(keystore, progress)
+    try:
+        report = sweep.run(keystore, progress)
+    except KeyAbsent:
+        if facts.look(keystore).state is State.OFF:
+            return Report()  # another process has finished turning it off
+        raise
     if now is State.DISABLING:
         _finish_disabling(keystore)
     else:
         residue.scrub(keystore)
+        if facts.look(keystore).state is State.ON:
+            keystore.set_complete()
         if report.changed:
             activity.record("passwords encrypted", detail=f"{report.changed} passwords.", who="worker")
     return report
@@ -107,6 +115,8 @@ def _name_planted(now: State) -> None:
     if now is not State.ENABLING or row.active_key_id is None or row.scrub_owed is not None:
         return
     for endpoint in _in_clear():
+        if endpoint.failed_rev == endpoint.rev:
+            continue  # named before, when it could not be sealed
         activity.record(
             "password found in clear", endpoint.account.address, "It is being encrypted.", who="worker"
         )
@@ -201,6 +211,7 @@ def disable(keystore: KeyStore, actor: Actor, *, in_shell: bool = False) -> None
         require_marker(keystore)
     _require_all_open(keystore)
     with keystore.locked():
+        keystore.unset_complete()
         file, release_id = _choose_release(keystore)
         with db.transaction():
             if facts.row().release_id != release_id:
@@ -214,9 +225,14 @@ def disable(keystore: KeyStore, actor: Actor, *, in_shell: bool = False) -> None
 
 def _require_all_open(keystore: KeyStore) -> None:
     now = facts.look(keystore).state
-    if now not in (State.ON, State.ROTATING, State.ENABLING, State.INCONSISTENT):
+    if now is State.OFF:
+        raise Refused("Encryption is off already.", "There is nothing to do.")
+    if now is State.DISABLING:
+        raise Refused("Encryption is being turned off already.", "It goes on by itself.")
+    if now.no_key:
         raise Refused(
-            f"Encryption cannot be turned off now: its state is {now}.", "See the page for what to do first."
+            "Encryption cannot be turned off without its key.",
+            "Put the key file back first; flask encryption status says how.",
         )
     failures = sweep.verify(keystore).failures
     if failures:

@@ -22,9 +22,10 @@ from panel.mail.way_in import WayIn
 from panel.secret import Secret
 
 BODIES_AT_ONCE, SIZES_AT_ONCE = 100, 500  # UIDs per command: lines stay short of every server's limit
+MORE_MEANWHILE = 10_000  # messages that may arrive while a folder is open
 UNDER_WAY = 2  # commands sent ahead, so that the server never waits for us
 
-SIZE = re.compile(rb"\bRFC822\.SIZE ([0-9]{1,20})\b", re.IGNORECASE)
+SIZE = re.compile(rb"\bRFC822\.SIZE ([0-9]{1,19})\b", re.IGNORECASE)
 SEEN = re.compile(rb"FLAGS \([^)]*\\Seen\b", re.IGNORECASE)
 
 
@@ -53,6 +54,7 @@ class ImapSession:
         self._ends_at = time.monotonic() + policy.deadline
         self._way_in = WayIn(endpoint, secret, policy, self._ends_at, Imap)
         self._closed = False
+        self._refused = False
         self.uidvalidity = self.uidnext = self.exists = 0
 
     def steps(self) -> Iterator[tuple[str, str]]:
@@ -140,11 +142,9 @@ class ImapSession:
         wanted = set(uids)
         complete = False
         try:
-            for answer in self._fetch(sorted(wanted), b"(UID BODY.PEEK[])", BODIES_AT_ONCE):
-                uid, body = uid_of(answer), body_of(answer)
-                if uid in wanted and body is not None:
-                    wanted.discard(uid)
-                    yield uid, body
+            yield from self._bodies(wanted, BODIES_AT_ONCE)
+            if self._refused:
+                yield from self._bodies(wanted, 1)  # one that is refused hides no others
             complete = True
         finally:
             if not complete:
@@ -166,31 +166,53 @@ class ImapSession:
 
     # -- one command after the other -----------------------------------------------------
 
-    def _fetch(self, uids: Iterable[int], items: bytes, at_once: int) -> Iterator[Answer]:
+    def _bodies(self, wanted: set[int], at_once: int) -> Iterator[tuple[int, bytes]]:
+        """The messages that come of asking for `wanted`, which are taken out of it."""
+        self._refused = False
+        for answer in self._fetch(sorted(wanted), b"(UID BODY.PEEK[])", at_once, lenient=True):
+            uid, body = uid_of(answer), body_of(answer)
+            if uid in wanted and body is not None:
+                wanted.discard(uid)
+                yield uid, body
+
+    def _fetch(
+        self, uids: Iterable[int], items: bytes, at_once: int, *, lenient: bool = False
+    ) -> Iterator[Answer]:
         """Ask for many UIDs in several commands, of which the next is sent before one is answered."""
         imap = self._imap("fetch")
         waiting: deque[bytes] = deque()
         for uid_set in uid_sets(uids, at_once):
             waiting.append(imap.send(b"UID FETCH %s %s" % (uid_set, items)))
             if len(waiting) >= UNDER_WAY:
-                yield from self._fetched(imap, waiting.popleft())
+                yield from self._fetched(imap, waiting.popleft(), lenient)
         while waiting:
-            yield from self._fetched(imap, waiting.popleft())
+            yield from self._fetched(imap, waiting.popleft(), lenient)
 
     def _fetch_command(self, uid_set: bytes, items: bytes) -> Iterator[Answer]:
+        """Ask for all at once. Raises MailError for more answers than the folder can have messages."""
         imap = self._imap("fetch")
-        yield from self._fetched(imap, imap.send(b"UID FETCH %s %s" % (uid_set, items)))
+        answers = self._fetched(imap, imap.send(b"UID FETCH %s %s" % (uid_set, items)), False)
+        for count, answer in enumerate(answers):
+            if count > self.exists + MORE_MEANWHILE:
+                raise imap.too_much()
+            yield answer
 
-    def _fetched(self, imap: Imap, tag: bytes) -> Iterator[Answer]:
+    def _fetched(self, imap: Imap, tag: bytes, lenient: bool) -> Iterator[Answer]:
+        """The answers of one command. A NO ends it, `lenient`, with `_refused` set, else with a MailError.
+
+        Only what was completed with OK tells that something is not there.
+        """
         try:
             yield from imap.answers(tag)
         except ServerRefused as refused:
-            if refused.code != "EXPUNGEISSUED":  # some of them are gone: said with NO (RFC 5530)
-                raise MailError(
-                    "fetch",
-                    f"{self._host} refused to hand out mail. It says: {refused.text}",
-                    "Try again later.",
-                ) from None
+            if lenient and not refused.passing:
+                self._refused = True  # one of them cannot be had, or is gone (EXPUNGEISSUED, RFC 5530)
+                return
+            raise MailError(
+                "fetch",
+                f"{self._host} refused to hand out mail. It says: {refused.text}",
+                "Try again later.",
+            ) from None
 
     def _imap(self, doing: str) -> Imap:
         imap = self._way_in.talk

@@ -206,16 +206,17 @@ class Imap:
         if not BODY.search(before[-1]):
             self._count_answer(size)
             if size > self._policy.max_line:
-                raise self._too_much()
+                raise self.too_much()
         if literals > self._policy.max_message:
             raise MessageTooLarge(uid_of(before), size, self._policy.max_message)
 
     def _count_answer(self, size: int) -> None:
         self._answered += size
         if self._answered > self._policy.max_answer:
-            raise self._too_much()
+            raise self.too_much()
 
-    def _too_much(self) -> MailError:
+    def too_much(self) -> MailError:
+        """The server sends without end."""
         return MailError(
             self.wire.step,
             f"{self.wire.host} answers with more than can be true.",

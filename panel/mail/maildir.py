@@ -19,16 +19,16 @@ FOLDERS = ("tmp", "new", "cur")
 class Maildir:
     """Messages are written into `tmp/`, where nobody looks, and later renamed into `new/`.
 
-    With a Unix `group` its members may take the mail away (directories 2770,
-    files 0660); without one nobody but the owner may (0700, 0600).
-    Every method raises SpoolError when the disk refuses.
+    With a Unix `group` its members may take the mail away: `new/` and `cur/` are
+    2770, files 0660. The Maildir itself is 2750 and `tmp/` is ours alone, or a member
+    could put a link to elsewhere into their place. Without a group all is 0700 and
+    0600. Every method raises SpoolError when the disk refuses.
     """
 
     def __init__(self, path: Path, group: str | None = None) -> None:
         self.path = path
         self._group = group
         self._file_mode = 0o660 if group else 0o600
-        self._directory_mode = 0o2770 if group else 0o700
         self._numbers = itertools.count(1)
         self._host = socket.gethostname().replace("/", "\\057").replace(":", "\\072")
 
@@ -43,9 +43,10 @@ class Maildir:
             if not spool.exists():
                 spool.mkdir(parents=True, mode=0o700)
                 self._permit(spool, 0o2750 if self._group else 0o700)
-            for path in (self.path, *(self.path / name for name in FOLDERS)):
-                path.mkdir(exist_ok=True, mode=0o700)
-                self._permit(path, self._directory_mode)
+            self._make(self.path, 0o2750 if self._group else 0o700)
+            for name in FOLDERS:
+                shared = 0o2700 if name == "tmp" else 0o2770  # 2000: files made there are the group's
+                self._make(self.path / name, shared if self._group else 0o700)
             for path in (self.path, spool, spool.parent):
                 _sync(path)
 
@@ -116,10 +117,19 @@ class Maildir:
                 if entry.name not in keep and entry.is_file(follow_symlinks=False):
                     Path(entry.path).unlink(missing_ok=True)
 
+    def _make(self, path: Path, mode: int) -> None:
+        path.mkdir(exist_ok=True, mode=0o700)
+        self._permit(path, mode)
+
     def _permit(self, path: Path, mode: int) -> None:
-        if self._group:
-            os.chown(path, -1, self._gid(self._group))
-        path.chmod(mode)
+        """Set group and mode of the directory itself: of nothing that a link in its place leads to."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if self._group:
+                os.fchown(descriptor, -1, self._gid(self._group))
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
 
     def _gid(self, group: str) -> int:
         try:

@@ -169,8 +169,14 @@ def _retrieve(pop: Pop3, places: Iterable[int], ahead: int) -> Iterator[tuple[in
         place = waiting.popleft()
         try:
             yield (place, *pop.message())
-        except ServerRefused:
-            continue  # gone, or not handed out: the caller sees that it is missing
+        except ServerRefused as refused:
+            if not refused.passing:
+                continue  # this one alone: the caller sees that it is missing
+            raise MailError(
+                "fetch",
+                f"{pop.wire.host} hands out no mail now. It says: {refused.text}",
+                "It is tried again by itself.",
+            ) from None
 
 
 def _listing(pop: Pop3) -> list[Listed]:

@@ -34,7 +34,10 @@ class Message(BaseModel):
 
 
 class Skipped(BaseModel):
-    """A message that was not fetched, and why, so that nobody has to guess."""
+    """A message that was not fetched, and why, so that nobody has to guess.
+
+    `again_at`: when it is tried again, where that may help.
+    """
 
     id = AutoField()
     account = ForeignKeyField(Account, backref="skipped", on_delete="CASCADE")
@@ -43,6 +46,7 @@ class Skipped(BaseModel):
     size = BigIntegerField()
     reason = TextField()
     at = BigIntegerField()
+    again_at = BigIntegerField(null=True)
 
     class Meta:
         indexes = ((("account", "uidvalidity", "uid"), True),)

@@ -11,7 +11,7 @@ from panel.accounts import rules
 from panel.accounts import service as accounts
 from panel.activity.service import Actor
 from panel.config import Settings
-from panel.encryption import facts
+from panel.encryption import credential
 from panel.encryption.keystore import KeyStore
 from panel.errors import EditedMeanwhile, PanelError, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
@@ -59,9 +59,7 @@ def _stored(endpoint: Endpoint | None) -> dict[str, Any]:
 
 
 def _is_forged(endpoint: Endpoint | None) -> bool:
-    now = facts.look(_keystore())
-    failed = {(failure.account, failure.direction) for failure in now.failures}
-    return endpoint is not None and not now.state.no_key and (endpoint.account_id, "out") in failed
+    return endpoint is not None and not credential.vouches(endpoint, _keystore())
 
 
 def _page(

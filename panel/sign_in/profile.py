@@ -16,6 +16,16 @@ from panel.secret import Secret
 from panel.sign_in import service
 from panel.sign_in.sessions import IDLE_SECONDS, Visitor
 
+# Signs in a user agent: several stand in most, so the first that fits counts.
+BROWSERS = (
+    ("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)  # fmt: skip
+SYSTEMS = (
+    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"),
+    ("Mac OS X", "macOS"), ("Linux", "Linux"),
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class OwnSession:
@@ -26,6 +36,13 @@ class OwnSession:
     address: str
     agent: str
     this_one: bool
+
+    @property
+    def browser(self) -> str:
+        """Which browser on which system, as far as it says (RFC 9110, 10.1.5)."""
+        named = next((name for sign, name in BROWSERS if sign in self.agent), "A program")
+        system = next((name for sign, name in SYSTEMS if sign in self.agent), "")
+        return f"{named} on {system}" if system else named
 
 
 def change_name(visitor: Visitor, name: str, address: str) -> None:

@@ -188,7 +188,7 @@ def test_without_the_key_nothing_is_stored_and_the_form_keeps_what_was_typed(
     assert value_of("address", response) == "other@example.org"
     with db.database.connection_context():
         assert Account.select().count() == 1
-    assert "Does not open" in admin.get("/accounts").text
+    assert "Waits for the key" in admin.get("/accounts").text
 
 
 def test_a_record_found_changed_shows_the_stored_server_only_as_found(admin: Browser, house: House) -> None:

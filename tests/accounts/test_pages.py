@@ -14,6 +14,7 @@ from panel.encryption import switch
 from panel.models import Account, Activity, Collection, Endpoint, Session, Skipped
 from tests.accounts.conftest import form, stored
 from tests.encryption.conftest import House
+from tests.running import shapes_of
 from tests.servers.dovecot import DovecotServer
 from tests.sign_in.browser import PASSWORD, WRONG, Browser, add_person
 
@@ -55,12 +56,12 @@ def test_a_password_comes_through_the_form_exactly_as_typed(
 @pytest.mark.parametrize(
     ("over", "says"),
     [
-        ({"password": ""}, "The password is empty."),
+        ({"password": ""}, "Type the mailbox&#39;s password."),
         ({"password": "a\0b"}, "NUL"),
         ({"address": ""}, "Type the e-mail address."),
         ({"address": "no at sign"}, "is not an e-mail address"),
         ({"address": "a" * 250 + "@x.de"}, "longer than 254"),
-        ({"host": ""}, "The name of the mail server is empty."),
+        ({"host": ""}, "Type the mail server&#39;s name."),
         ({"host": "imaps://imap.example.org"}, "not the name of a server"),
         ({"host": "127.1"}, "whole IP address"),
         ({"port": "99999"}, "Port 99999 is not one"),
@@ -271,10 +272,11 @@ def test_a_test_shows_its_steps_before_anything_is_saved(
 
 
 def test_htmx_gets_each_step_as_an_event_of_its_own(admin: Browser, dovecot: DovecotServer) -> None:
-    dovecot.add_user("events@example.org", "right")
+    marker = "MARKER-of-the-live-test"
+    dovecot.add_user("events@example.org", marker)
     token = re.search(r'name="csrf_token" value="([^"]+)"', admin.get(NEW).text)
     assert token is not None
-    typed = form(address="events@example.org", host="localhost", port=str(dovecot.tls_port), password="right")
+    typed = form(address="events@example.org", host="localhost", port=str(dovecot.tls_port), password=marker)
     response = admin.client.post(
         "/accounts/test", data=typed | {"csrf_token": token[1]}, headers={"HX-Request": "true"}
     )
@@ -282,6 +284,7 @@ def test_htmx_gets_each_step_as_an_event_of_its_own(admin: Browser, dovecot: Dov
     events = [event for event in response.text.split("\n\n") if event]
     assert [len(steps(event)) for event in events] == [0, 1, 2, 3, 4, 5, 5]
     assert all(line.startswith("data: ") for event in events for line in event.splitlines())
+    assert not [shape for shape in shapes_of(marker) if shape in response.data]
 
 
 def test_the_stored_password_is_tested_on_the_stored_server_only(

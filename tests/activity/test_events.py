@@ -135,9 +135,9 @@ def test_an_event_is_written_to_the_log_too_one_line_each(
 ) -> None:
     with caplog.at_level(logging.INFO), db.database.connection_context():
         record("account added", "a@example.org", "a detail", who=ADMIN, address=FROM)
-    assert [line for line in caplog.messages if "account added" in line] == [
-        f"account added: a@example.org by {ADMIN} from {FROM}"
-    ]
+    [line] = [line for line in caplog.messages if "account added" in line]
+    assert line.startswith("account added: a@example.org")
+    assert f"by {ADMIN} from {FROM}" in line
 
 
 def test_no_value_of_a_secret_reaches_activity_or_log(

@@ -42,16 +42,17 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page of a browser of its own. Errors of scripts or of the content policy fail the test."""
-    yield from _page(browser.new_context())
+    yield from watched(browser.new_context())
 
 
 @pytest.fixture
 def page_without_scripts(browser: Browser) -> Iterator[Page]:
     """The same where JavaScript is switched off."""
-    yield from _page(browser.new_context(java_script_enabled=False))
+    yield from watched(browser.new_context(java_script_enabled=False))
 
 
-def _page(context: BrowserContext) -> Iterator[Page]:
+def watched(context: BrowserContext) -> Iterator[Page]:
+    """A page of `context`, which is closed afterwards. Errors of scripts or of the policy fail the test."""
     page = context.new_page()
     page.set_default_timeout(15_000)
     errors: list[str] = []

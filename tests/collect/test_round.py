@@ -241,7 +241,7 @@ def test_a_message_that_is_listed_but_not_handed_out_is_listed_here_too(
     post.collect(account)
     [row] = post.skipped(account)
     assert row.uid == 2
-    assert "does not hand it out" in row.reason
+    assert "did not hand it out" in row.reason
 
 
 def test_a_round_that_runs_out_of_time_goes_on_where_it_ended(

@@ -24,6 +24,7 @@ import pytest
 from panel import create_app, db, install
 from panel.collect import due
 from panel.config import Settings
+from panel.errors import SpoolError
 from panel.health import checks, mail
 from panel.models import Account, Message
 from tests.collect.conftest import PostOffice, letter
@@ -160,9 +161,27 @@ def test_directories_and_files_are_the_groups_and_nobody_elses(post: PostOffice,
     spool = post.spool(account)
     [message] = (spool / "new").iterdir()
     assert mode(post.settings.mail_spool) == f"2750 {helpdesk.group}"
-    for directory in (spool, spool / "new", spool / "cur", spool / "tmp"):
+    assert mode(spool) == f"2750 {helpdesk.group}"  # or a link could be put into the place of new/
+    assert mode(spool / "tmp") == f"2700 {helpdesk.group}"
+    for directory in (spool / "new", spool / "cur"):
         assert mode(directory) == f"2770 {helpdesk.group}"
     assert mode(message) == f"660 {helpdesk.group}"
+
+
+def test_that_user_cannot_lead_the_collector_out_of_the_spool(post: PostOffice, helpdesk: Helpdesk) -> None:
+    account = post.add(letter(1))
+    post.collect(account)
+    spool, data = post.spool(account), post.settings.data_dir
+    for name in ("new", "cur", "tmp"):
+        assert helpdesk.run("mv", str(spool / name), str(spool / "gone")).returncode != 0
+        assert helpdesk.run("ln", "-s", str(data), str(spool / f"{name}2")).returncode != 0
+    before = sorted(path.name for path in data.iterdir())
+    (spool / "tmp").rename(spool / "was-tmp")
+    (spool / "tmp").symlink_to(data)  # as an older Mailkeep would have let him
+    with pytest.raises(SpoolError):
+        post.collect(account)
+    assert mode(data).startswith("700 ")
+    assert sorted(path.name for path in data.iterdir()) == before
 
 
 def test_that_user_reads_takes_and_deletes_mail_and_can_read_nothing_in_the_data_directory(

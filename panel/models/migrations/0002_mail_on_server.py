@@ -12,6 +12,7 @@ def up(migrator: Any, db: Any) -> None:
         """ALTER TABLE "account" ADD COLUMN "on_server" VARCHAR(8) NOT NULL DEFAULT 'keep'""",
         """ALTER TABLE "account" ADD COLUMN "move_to" VARCHAR(255) NOT NULL DEFAULT ''""",
         """ALTER TABLE "message" ADD COLUMN "owed" INTEGER NOT NULL DEFAULT 0""",
+        """ALTER TABLE "skipped" ADD COLUMN "again_at" INTEGER""",
         """CREATE INDEX "message_account_id_owed" ON "message" ("account_id", "owed")""",
     ):
         db.execute_sql(statement)
