@@ -1,0 +1,156 @@
+"""Promise of the manual: every command in it works as it is written, in the order it is written.
+
+Each page is played on a machine of its own. Install and Unattended begin with nothing but the code;
+every other page begins where Unattended ends: set up, encrypted, three mailboxes, an agent.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from panel.config import ROOT
+from tests.docs.machine import Machine, names
+from tests.docs.pages import Page, manual, page
+from tests.servers.certificates import Authority
+from tests.servers.dovecot import DovecotServer
+from tests.servers.smtp import SmtpServer
+
+pytestmark = pytest.mark.dovecot
+
+FROM_NOTHING = ("install.md", "unattended.md")
+PLAYED = [one.path.name for one in manual() if any(block.kind == "console" for block in one.blocks())]
+PASSWORD = "correct horse battery"  # of the mailboxes, as the manual's own lines of JSON have it
+LOGIN_PASSWORD = "a heron stands in the reeds"
+MAILBOXES = ("support", "sales", "billing", "help", "orders", "north", "south")
+WELCOME = b"From: a@example.com\r\nSubject: Welcome\r\n\r\nHello\r\n"
+
+
+class Shop:
+    """Makes machines, and the mail servers that all of them reach."""
+
+    def __init__(self, folder: Path, dovecot: DovecotServer, smtp: SmtpServer, ca_file: Path) -> None:
+        self._folder = folder
+        self._ports = {993: dovecot.tls_port, 995: dovecot.pop3_port, 465: smtp.tls_port}
+        self._settings = {
+            "PANEL_MAIL_PORTS": ",".join(str(port) for port in self._ports.values()),
+            "PANEL_MAIL_CA_FILE": str(ca_file),
+        }
+        self.used: list[Machine] = []
+
+    def bare(self, name: str) -> Machine:
+        machine = self._machine(name)
+        machine.prepare()
+        for login in ("dana", "kim", "noor"):
+            self._secret(machine, login, LOGIN_PASSWORD)
+        for mailbox in MAILBOXES:
+            self._secret(machine, mailbox, PASSWORD)
+        return machine
+
+    def installed(self, name: str, other: Machine) -> Machine:
+        machine = self._machine(name)
+        machine.copy_of(other)
+        return machine
+
+    def _machine(self, name: str) -> Machine:
+        ports = {str(port): there for port, there in self._ports.items()}
+        machine = Machine(self._folder / name, names(ports), self._settings)
+        self.used.append(machine)
+        return machine
+
+    def _secret(self, machine: Machine, name: str, password: str) -> None:
+        (machine.folder / "srv/secrets" / name).write_text(f"{password}\n", "utf-8")
+
+
+@pytest.fixture(scope="module")
+def shop(
+    tmp_path_factory: pytest.TempPathFactory, dovecot: DovecotServer, certificates: Authority
+) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("machines")
+    smtp = SmtpServer(certificates.good())
+    for name in MAILBOXES:
+        dovecot.add_user(f"{name}@example.org", PASSWORD)
+        smtp.users[f"{name}@example.org".encode()] = PASSWORD.encode()
+    dovecot.maildir("help@example.org", "Collected")
+    for name in ("billing", "help"):
+        dovecot.deliver(f"{name}@example.org", WELCOME)
+    both = folder / "authorities.pem"
+    both.write_bytes(dovecot.ca_file.read_bytes() + certificates.ca_file.read_bytes())
+    shop = Shop(folder, dovecot, smtp, both)
+    yield shop
+    for machine in shop.used:
+        machine.stop()
+    smtp.stop()
+
+
+@pytest.fixture(scope="module")
+def installed(shop: Shop) -> Machine:
+    """A machine on which unattended.md was played, and every mailbox collected once; the server is stopped."""
+    machine = shop.bare("installed")
+    machine.play(page("unattended.md"))
+    deadline = time.monotonic() + 60
+    while not all(line["last_success_at"] for line in accounts(machine)):
+        assert time.monotonic() < deadline, (machine.folder / "mailkeep.log").read_text("utf-8")
+        time.sleep(0.2)
+    machine.stop()
+    return machine
+
+
+def accounts(machine: Machine) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(machine.bash(".venv/bin/flask accounts list --json")[1])
+    return found
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_every_command_of_the_page_works_as_written(
+    name: str, shop: Shop, request: pytest.FixtureRequest
+) -> None:
+    if name in FROM_NOTHING:
+        machine = shop.bare(name)
+    else:
+        machine = shop.installed(name, request.getfixturevalue("installed"))
+    try:
+        assert machine.play(Page(ROOT / "docs" / name)) > 0
+    finally:
+        machine.stop()
+
+
+def test_a_command_that_fails_or_prints_something_else_fails_the_test(shop: Shop, tmp_path: Path) -> None:
+    machine = shop.bare("wrong")
+    for text in ("$ exit 3\n", "$ echo one\ntwo\n", "$ echo one\none\ntwo\n", "$ printf 'a\\nb\\n'\na\n"):
+        path = tmp_path / "page.md"
+        path.write_text(f"```console\n{text}```\n")
+        with pytest.raises(AssertionError, match="page.md:2"):
+            machine.play(NamedPage(path))
+
+
+class NamedPage(Page):
+    """A page outside the repository."""
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+def test_what_is_for_a_real_machine_is_good_shell_and_names_files_that_are_there() -> None:
+    for one in manual():
+        for block in one.blocks():
+            if (block.kind, block.note) != ("sh", "as-root"):
+                continue
+            done = subprocess.run(["sh", "-n"], input=block.text, text=True, capture_output=True)
+            assert done.returncode == 0, f"{block}: {done.stderr}"
+            for word in block.text.split():
+                if word.startswith(("script/", "docs/")):
+                    assert (ROOT / word).is_file(), f"{block}: {word}"
+
+
+def test_python_in_the_manual_is_python_of_the_version_that_is_asked_for() -> None:
+    for one in manual():
+        for block in one.blocks():
+            if block.kind == "python":
+                compile(block.text, str(block), "exec", dont_inherit=True)
