@@ -21,7 +21,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup, ScriptInfo
 
-from panel import db, install, logs
+from panel import db, install, logs, process
 from panel.config import Settings
 from panel.errors import BadInput, NotTheOwner, PanelError, Refused
 from panel.secret import Secret
@@ -55,6 +55,7 @@ class PanelCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command with app context and open database, telling errors in plain sentences."""
+        process.harden()
         with exit_on_error(), _app_context(ctx):
             _require_text(ctx.params)
             settings: Settings = current_app.extensions["mailkeep"].settings

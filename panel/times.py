@@ -15,7 +15,7 @@ def ago(at: int | None, today: int | None = None) -> str:
     """`at` (Unix seconds) relative to now: 'just now', '5 minutes ago', 'in 2 hours', 'never'."""
     if at is None:
         return "never"
-    seconds = (now() if today is None else today) - at
+    seconds = (now() if today is None else today) - whole(at)
     distance = abs(seconds)
     for size, name in STEPS:
         if distance >= size:
@@ -35,6 +35,10 @@ def machine(at: int) -> str:
     return _moment(at).isoformat()
 
 
+def whole(at: object) -> int:
+    """`at` as seconds within what datetime can hold: what SQL forced in must not break a page."""
+    return min(max(at, 0), LAST) if isinstance(at, int) else 0
+
+
 def _moment(at: int) -> datetime:
-    """`at` within what datetime can hold: a number forced in by SQL must not break a page."""
-    return datetime.fromtimestamp(min(max(at, 0), LAST), UTC)
+    return datetime.fromtimestamp(whole(at), UTC)

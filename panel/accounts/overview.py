@@ -8,7 +8,7 @@ from typing import cast
 
 from peewee import JOIN, fn
 
-from panel import db
+from panel import db, times
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
 from panel.models import Account, Collection, Endpoint, Skipped
@@ -93,12 +93,16 @@ def _line(endpoint: Endpoint, no_key: bool, unreadable: set[str], skipped: int) 
         paused=account.paused_at is not None,
         password=_password(endpoint, no_key or account.uuid in unreadable),
         waits_for_key=no_key and endpoint.sealed is not None,
-        last_success_at=progress.last_success_at if progress else None,
+        last_success_at=_seconds(progress.last_success_at) if progress else None,
         problem=progress.problem if progress else None,
         hint=progress.hint if progress else None,
         next_try_at=progress.next_due_at or None if progress else None,
         skipped=skipped,
     )
+
+
+def _seconds(at: object) -> int | None:
+    return None if at is None else times.whole(at)
 
 
 def _password(endpoint: Endpoint, unreadable: bool) -> str:

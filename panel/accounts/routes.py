@@ -264,6 +264,7 @@ def test() -> Any:
         return _no_test(form)
     try:
         require_again(form.own_password.data)
+        rules.address_of(form.address.data)
         found = [trial.credential_for(_server(form), _password(form), uuid, _keystore())]
         if isinstance(form, NewForm) and (sending := _sending(form, found[0].secret)):
             found.append(sending)

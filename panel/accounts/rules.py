@@ -64,15 +64,21 @@ def server(
     return MailServer(protocol, host, port, security, username)
 
 
-def mailbox(address: str, folder: str, interval: int, on_server: str = "keep", move_to: str = "") -> Mailbox:
-    """The mailbox that was typed. Raises BadInput, naming the field."""
-    address = address.strip()
+def address_of(typed: str) -> str:
+    """The e-mail address that was typed. Raises BadInput (field `address`)."""
+    address = typed.strip()
     _require_text(address, "address", "The address", LONGEST_ADDRESS)
     name, at, domain = address.rpartition("@")
     if not at or not name or not domain or any(c.isspace() for c in address):
         raise BadInput(
             f"“{address}” is not an e-mail address.", "Type it as name@example.org.", field="address"
         )
+    return address
+
+
+def mailbox(address: str, folder: str, interval: int, on_server: str = "keep", move_to: str = "") -> Mailbox:
+    """The mailbox that was typed. Raises BadInput, naming the field."""
+    address = address_of(address)
     _require_text(folder, "folder", "The folder", LONGEST_FOLDER)
     if not SHORTEST_INTERVAL <= interval <= LONGEST_INTERVAL:
         raise BadInput(

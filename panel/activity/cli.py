@@ -32,4 +32,4 @@ def list_(what: str, text: str, count: int, json_: bool) -> None:
     for event in events:
         place = f" from {event.address}" if event.address else ""
         line = f"{exact(event.at, zone)}  {event.what}: {event.subject} by {event.who}{place} {event.detail}"
-        click.echo(line.rstrip())
+        click.echo("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line.rstrip()))

@@ -40,6 +40,9 @@ class Event:
     detail: str
 
 
+LAST_PAGE = 1_000_000  # beyond it there is nothing, and the database's numbers end
+
+
 @dataclass(frozen=True)
 class Filter:
     """What to show: all where empty; text is looked for in who, subject and address."""
@@ -59,7 +62,7 @@ class Page:
 
 def page(chosen: Filter, number: int = 1) -> Page:
     """Page `number`, from 1."""
-    number = max(number, 1)
+    number = min(max(number, 1), LAST_PAGE)
     rows = list(_query(chosen).offset((number - 1) * PAGE).limit(PAGE + 1))
     return Page([_event(row) for row in rows[:PAGE]], number, len(rows) > PAGE)
 

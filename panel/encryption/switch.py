@@ -132,8 +132,11 @@ def settle(keystore: KeyStore) -> None:
     A witness whose key was retired goes; since when the key is in trouble is kept for the page.
     """
     with keystore.locked(), db.transaction():
-        if not facts.any_sealed() and facts.row().active_key_id is None:
+        disk, row = facts.disk(keystore), facts.row()
+        if not facts.any_sealed() and row.active_key_id is None:
             keystore.forget_witness()
+        if disk.file is not None and disk.file.release_id is None and row.release_id is not None:
+            Encryption.update(release_id=None).execute()  # of a turning off that never reached the file
     _note_trouble(keystore)
 
 

@@ -33,13 +33,11 @@ def sign_in(email: str, password: Secret, address: str, agent: str) -> str:
     person = Person.get_or_none(Person.email == fold_email(email))
     known = _knows(person, password)
     if person is None or person.disabled_at or not known:
-        _record_failure(person, address)
-        raise BadInput(
-            "The e-mail address or the password is not right.",
-            "Check both, then try again.",
-            field="password",
-        )
+        raise _refused(person, address)
     with db.transaction():
+        same = (Person.id == person.id) & (Person.login_hash == person.login_hash)
+        if not Person.select().where(same & Person.disabled_at.is_null()).exists():
+            raise _refused(person, address)  # changed or disabled while the hash was being verified
         throttle.succeeded(tried)
         token = sessions.begin(person.id, address, agent)
         record("signed in", person.email, who=person.email, address=address)
@@ -47,12 +45,20 @@ def sign_in(email: str, password: Secret, address: str, agent: str) -> str:
     return token
 
 
+def _refused(person: Person | None, address: str) -> BadInput:
+    _record_failure(person, address)
+    return BadInput(
+        "The e-mail address or the password is not right.", "Check both, then try again.", field="password"
+    )
+
+
 def confirm(visitor: Visitor, password: Secret, address: str) -> None:
     """Note that the visitor has typed the own password just now.
 
     Raises BadInput where it is wrong, Throttled after too many.
     """
-    tried = throttle.begin(visitor.email, address)
+    # Counted by session: wrong passwords typed elsewhere do not shut out who is signed in.
+    tried = throttle.begin(f"session {visitor.session_id}", address)
     person = Person.get_or_none((Person.id == visitor.id) & Person.disabled_at.is_null())
     if not _knows(person, password):
         _record_failure(person, address)

@@ -102,3 +102,14 @@ def test_agents_and_users_do_not_see_it(app: Flask, role: str) -> None:
     browser.sign_in(f"{role}@example.org")
     assert browser.get("/activity").status_code == 403
     assert browser.get("/activity/activity.csv").status_code == 403
+
+
+def test_a_page_far_beyond_the_last_is_empty(admin: Browser) -> None:
+    assert admin.get("/activity?page=9223372036854775807").status_code == 200
+
+
+def test_nothing_recorded_can_steer_a_terminal(
+    admin: Browser, cli: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    recorded("\x1b[2J\x1b]0;pwned\x07 a\r\nb")
+    assert "\x1b" not in cli("activity", "list").stdout

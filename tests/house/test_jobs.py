@@ -134,3 +134,26 @@ def test_no_exception_is_kept(app: Flask, settings: Settings, monkeypatch: pytes
     huey.execute(task)
     assert huey.result_count() == 0
     assert find_marker(settings.data_dir, "marker-of-a-password") == []
+
+
+def test_a_queue_that_was_locked_for_a_while_stops_nothing(
+    panel_server: PanelServer, environ: dict[str, str]
+) -> None:
+    settings = Settings.load(environ)
+    create_app(settings)
+    with closing(sqlite3.connect(settings.data_dir / "queue.db", isolation_level=None)) as queue:
+        queue.execute("BEGIN EXCLUSIVE")
+        keystore = add_account(settings, "hunter2hunter2")
+        with db.database.connection_context():
+            switch.enable(keystore, Actor("admin@example.org"))
+        time.sleep(13)  # Huey waits five seconds for the lock, twice here
+    with db.database.connection_context():
+        wait_until(lambda: facts.look(keystore).state is State.ON, 20, "the sweep")
+
+
+def test_what_was_asked_for_is_done_whether_the_queue_takes_it_or_not(app: Flask, settings: Settings) -> None:
+    jobs: Jobs = app.extensions["mailkeep.jobs"]
+    jobs.prepare()
+    with closing(sqlite3.connect(settings.data_dir / "queue.db", isolation_level=None)) as queue:
+        queue.execute("BEGIN EXCLUSIVE")
+        jobs.sweep()  # raises nothing: the worker finds it by itself

@@ -16,11 +16,12 @@ from click.testing import Result
 from flask import Flask
 
 from panel import create_app, db
-from panel.config import Settings
+from panel.config import ROOT, Settings
 from panel.errors import BadInput, CannotOpen
 from panel.models import Account
 from panel.secret import Secret
 from panel.shell import PanelCommand, PanelGroup, ask, password_option, print_json, progress
+from tests import running
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -206,3 +207,11 @@ def test_progress_can_be_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("Passwords", quiet=True) as show:
         show(1, 1)
     assert capsys.readouterr().err == ""
+
+
+def test_an_argument_that_is_no_utf8_is_named(app: Flask, environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "accounts", "show", b"\xff\xfe"],
+        env=running.process_environ(environ), cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 3 and "no UTF-8" in done.stderr and "Traceback" not in done.stderr

@@ -39,6 +39,7 @@ WRITES: dict[str, Callable[[str, Any], Any]] = {
     ),
     "a bare query": lambda c, v: peewee.Update(Endpoint, {c: v}).bind(db.database),
     "a bare table": lambda c, v: Table("endpoint").bind(db.database).update({c: v}),
+    "a bare table in capitals": lambda c, v: Table("ENDPOINT").bind(db.database).update({c: v}),
     "an insert into a bare table": lambda c, v: Table("endpoint").bind(db.database).insert({c: v}),
     "a bare table with columns": lambda c, v: Table("endpoint", ("id", c)).bind(db.database).update(**{c: v}),
 }  # fmt: skip

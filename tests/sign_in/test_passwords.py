@@ -193,3 +193,28 @@ def test_typing_the_password_again_is_throttled_as_signing_in_is(app: Flask) -> 
     for _ in range(throttle.PER_ACCOUNT):
         assert browser.post("/confirm", password=WRONG).status_code == 422
     assert browser.post("/confirm", password=PASSWORD).status_code == 429
+
+
+def test_wrong_passwords_typed_elsewhere_do_not_shut_out_who_is_signed_in(app: Flask) -> None:
+    add_person()
+    browser, other = Browser(app), Browser(app, "192.0.2.9")
+    browser.sign_in()
+    for _ in range(throttle.PER_ACCOUNT):
+        other.sign_in(password=WRONG)
+    assert other.sign_in().status_code == 429
+    assert browser.post("/confirm", password=PASSWORD).status_code == 303
+
+
+def test_an_old_password_begins_no_session_while_it_is_being_changed(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_person()
+    real = login_hash.verify
+
+    def changed_meanwhile(password: Secret, hashed: str) -> bool:
+        fits = real(password, hashed)
+        Person.update(login_hash=login_hash.hash_password(Secret(WRONG))).execute()
+        return fits
+
+    monkeypatch.setattr(login_hash, "verify", changed_meanwhile)
+    assert Browser(app).sign_in().status_code == 422
