@@ -27,6 +27,7 @@ from tests.servers.certificates import Authority
 from tests.servers.dovecot import DovecotServer
 from tests.servers.hostile import RogueServer, ScriptedServer, Talk, greet, serve_folder
 from tests.sign_in.browser import Browser
+from tests.web import linter
 
 NEW = "/accounts/new"
 OWN, OWN_PASSWORD = "dana@example.org", "correct horse battery staple"
@@ -196,6 +197,7 @@ def test_a_page_without_scripts_grows_step_by_step(panel_server: PanelServer, ga
     seen += response.read().decode()
     assert steps(seen)[:4] == ["Name", "Connect", "TLS", "Log in"]
     assert "</html>" in seen
+    assert linter.problems(seen) == []
 
 
 def add_by_shell_while_a_test_waits(server: PanelServer) -> None:

@@ -22,10 +22,16 @@ from panel.models import Account, Encryption, Session
 from panel.people import service as people
 from panel.secret import Secret
 from tests.encryption.conftest import House, new_endpoint
+from tests.running import Environ
 
 ENABLE = "/server/encryption/enable"
 BOTH = {"understand_key_loss": "y", "backup_prepared": "y"}
 PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def environ(environ: Environ) -> Environ:
+    return environ | {"PANEL_CONTACT": "the help desk, extension 7"}
 
 
 @pytest.fixture
@@ -195,11 +201,23 @@ def test_an_agent_sees_the_state_but_no_button_path_code_or_full_fingerprint(
     agent = sign_in_as("agent")
     page = agent.get("/server/encryption").text
     main = page[page.index("<main") : page.index("</main>")]
-    assert "<form" not in main
-    assert str(house.data) not in page
-    full = in_database(lambda: facts.look(house.keystore)).expected
-    if full:
-        assert full not in page
+    assert "<form" not in main and "<button" not in main
+    assert str(house.data) not in page and "can-disable-encryption" not in page
+    now = in_database(lambda: facts.look(house.keystore))
+    if now.expected:
+        assert now.expected not in page
+        assert f"<code>{now.expected[:9]}</code>" in main
+    assert f"{now.sealed} of {now.total}" in main
+    words = " ".join(re.sub(r"<[^>]+>", " ", main).split())
+    assert re.search(rf"Status {AGENTS_WORDS[state]} ", words) and f"Read out: {AGENTS_WORDS[state]}" in words
+    assert "Call the help desk, extension 7" in words
+
+
+AGENTS_WORDS = {
+    State.OFF: "Off", State.ENABLING: "Being turned on", State.ON: "On", State.DISABLING: "Being turned off",
+    State.KEY_MISSING: "Key file missing", State.KEY_UNREADABLE: "Key file unusable",
+    State.KEY_WRONG: "Wrong key file", State.INCONSISTENT: "Some do not open",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("role", ["agent", "user"])
@@ -215,8 +233,8 @@ def test_every_page_says_that_collecting_is_paused_while_the_key_is_away(
     admin: FlaskClient, house: House
 ) -> None:
     in_database(lambda: missing(house))
-    for url in ("/server/encryption", "/nowhere"):
-        assert "Collecting mail is paused." in admin.get(url).text
+    for url in ("/", "/accounts", "/accounts/new", "/people", "/activity", "/profile", "/status", "/nowhere"):
+        assert "Collecting mail is paused." in admin.get(url).text, url
 
 
 def test_steps_ask_for_the_own_password_again_after_five_minutes(admin: FlaskClient, house: House) -> None:
