@@ -36,6 +36,11 @@ class Machine:
     names: Mapping[str, str]
     settings: Mapping[str, str]  # those that the manual does not set: ports and certificates of the tests
 
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.folder / "var/lib/mailkeep"
+
     def prepare(self) -> None:
         """What every reader has: the folders of a system, and the code in /opt/mailkeep."""
         for name in (*FOLDERS, "var/lib", "var/spool", "etc/cron.d", "srv/secrets"):
@@ -58,15 +63,18 @@ class Machine:
 
     # -- playing -----------------------------------------------------------------
 
-    def play(self, page: Page) -> int:
-        """Do what the page says, from top to bottom. The number of commands that were run."""
+    def play(self, page: Page, note: str = "") -> int:
+        """Do what the page says, from top to bottom: the console blocks with that `note` behind their fence.
+
+        Returns the number of commands that were run.
+        """
         done = 0
         for block in page.blocks():
-            if block.kind == "console":
+            if block.kind == "console" and block.note == note:
                 for command in commands(block):
                     self.run(command)
                     done += 1
-            elif block.kind in SAVED and block.file:
+            elif block.kind in SAVED and block.file and not note:
                 self.save(block)
                 if block.kind == "cron":
                     done += self.run_cron(block)
@@ -117,6 +125,10 @@ class Machine:
         settings = {**self.settings, "PANEL_ENV_FILE": str(self.folder / "etc/mailkeep.env")}
         path = f"{STAND_INS}:{os.environ['PATH']}:/usr/sbin"
         return process_environ(settings) | {"MACHINE": str(self.folder), "ROOT": str(ROOT), "PATH": path}
+
+    def sql(self, statement: str) -> None:
+        """Write into the database behind Mailkeep's back."""
+        subprocess.run(["sqlite3", self.data / "panel.db", statement], check=True)
 
     def stop(self) -> None:
         """End the server, if it runs."""

@@ -72,7 +72,9 @@ class Page:
 
     def blocks(self) -> list[Block]:
         """Its fenced blocks, in order."""
-        found, open_, kept = [], None, []
+        found: list[Block] = []
+        kept: list[str] = []
+        open_: tuple[int, str, str] | None = None
         for number, line in enumerate(self.text.split("\n"), 1):
             fence = FENCE.match(line)
             if open_ is None and fence:

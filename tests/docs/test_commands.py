@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from panel.config import ROOT
+from panel.crypto.keyfile import KeyFile
 from tests.docs.machine import Machine, names
 from tests.docs.pages import Page, manual, page
 from tests.servers.certificates import Authority
@@ -115,9 +116,65 @@ def test_every_command_of_the_page_works_as_written(
     else:
         machine = shop.installed(name, request.getfixturevalue("installed"))
     try:
-        assert machine.play(Page(ROOT / "docs" / name)) > 0
+        assert machine.play(page(name)) > 0
     finally:
         machine.stop()
+
+
+def lose_the_key(machine: Machine) -> None:
+    (machine.data / "encryption-key.bin").unlink()
+
+
+def open_the_key_to_all(machine: Machine) -> None:
+    (machine.data / "encryption-key.bin").chmod(0o644)
+
+
+def put_another_key(machine: Machine) -> None:
+    path = machine.data / "encryption-key.bin"
+    path.write_bytes(KeyFile.generate(bytes(16)).to_bytes())
+
+
+def redirect_an_account(machine: Machine) -> None:
+    where = "account_id = (SELECT uuid FROM account WHERE address = 'support@example.org')"
+    machine.sql(f"UPDATE endpoint SET host = 'rogue.example.net' WHERE {where}")
+
+
+def edit_the_state_row(machine: Machine) -> None:
+    machine.sql("UPDATE encryption SET instance_id = randomblob(16)")
+
+
+TROUBLE = {
+    "key-missing": (lose_the_key, "key-missing"),
+    "key-unreadable": (open_the_key_to_all, "key-unreadable"),
+    "key-wrong": (put_another_key, "key-wrong"),
+    "inconsistent": (redirect_an_account, "inconsistent"),
+    "damaged-row": (edit_the_state_row, "key-wrong"),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_the_mend_of_every_trouble_of_the_key_mends_it(name: str, shop: Shop, installed: Machine) -> None:
+    cause, state = TROUBLE[name]
+    machine = shop.installed(f"state {name}".replace(" ", "-"), installed)
+    cause(machine)
+    if state == "inconsistent":
+        machine.bash(".venv/bin/flask encryption verify")
+    assert status(machine) == state
+    try:
+        assert machine.play(page("encryption.md"), f"state={name}") > 0
+        assert status(machine) == "on"
+    finally:
+        machine.stop()
+
+
+def status(machine: Machine) -> str:
+    found: str = json.loads(machine.bash(".venv/bin/flask encryption status --json")[1])["state"]
+    return found
+
+
+def test_each_state_that_the_manual_plays_is_broken_by_a_test() -> None:
+    notes = {b.note for b in page("encryption.md").blocks() if b.kind == "console" and b.note}
+    assert notes == {f"state={name}" for name in TROUBLE}
 
 
 def test_a_command_that_fails_or_prints_something_else_fails_the_test(shop: Shop, tmp_path: Path) -> None:
@@ -125,7 +182,7 @@ def test_a_command_that_fails_or_prints_something_else_fails_the_test(shop: Shop
     for text in ("$ exit 3\n", "$ echo one\ntwo\n", "$ echo one\none\ntwo\n", "$ printf 'a\\nb\\n'\na\n"):
         path = tmp_path / "page.md"
         path.write_text(f"```console\n{text}```\n")
-        with pytest.raises(AssertionError, match="page.md:2"):
+        with pytest.raises(AssertionError, match=r"page\.md:2"):
             machine.play(NamedPage(path))
 
 
