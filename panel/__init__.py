@@ -70,6 +70,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(health.home_blueprint)
     app.register_blueprint(health.status_blueprint)
     app.register_blueprint(setup.blueprint)
+    app.register_blueprint(setup.steps_blueprint)
     app.register_blueprint(sign_in.blueprint)
     app.register_blueprint(sign_in.profile_blueprint)
     app.register_blueprint(accounts.blueprint)

@@ -52,6 +52,14 @@ def pytest_runtest_makereport() -> Iterator[None]:
         report.longrepr = f"skipped in a strict run: {report.longrepr[-1]}"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What a test wants to be read: `record_property("shown", …)`."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "shown":
+                terminalreporter.write_line(str(value))
+
+
 # -- one install ---------------------------------------------------------------------
 
 

@@ -30,11 +30,13 @@ def _keystore() -> KeyStore:
 
 @blueprint.app_context_processor
 def key_trouble() -> dict[str, Any]:
-    """For the banner of every page: the status where the key is no use, or records do not open."""
+    """For the banners of every page: the key is no use, records do not open, or encryption is off."""
     if getattr(current_user, "role", "") not in ("admin", "agent"):
-        return {"key_trouble": None}
+        return {"key_trouble": None, "encryption_off": False}
     now = facts.look(_keystore())
-    return {"key_trouble": now if now.state.no_key or now.state is State.INCONSISTENT else None}
+    trouble = now.state.no_key or now.state is State.INCONSISTENT
+    off = now.state is State.OFF and current_user.role == "admin"
+    return {"key_trouble": now if trouble else None, "encryption_off": off}
 
 
 def _actor() -> Actor:

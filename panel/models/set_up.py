@@ -8,8 +8,14 @@ from panel.models.base import BaseModel
 
 
 class SetUp(BaseModel):
-    """One row. The hash of the one-time set-up token; closed for ever once the first admin exists."""
+    """One row. The hash of the one-time token, until the first admin is made; then how far that one is.
+
+    Closed for ever once `closed_at` is set.
+    """
 
     id = IntegerField(primary_key=True)
     token_hash = BlobField(null=True)
     closed_at = BigIntegerField(null=True)
+    admin_id = IntegerField(null=True)  # whom the later steps belong to
+    encryption_later_at = BigIntegerField(null=True)  # when that one put these off
+    mailbox_later_at = BigIntegerField(null=True)

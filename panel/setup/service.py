@@ -1,4 +1,8 @@
-"""The first administrator: made once, by whoever can read the server's files or its log."""
+"""Set-up: the first administrator is made once, by whoever can read the server's files or its log.
+
+The steps after that belong to that administrator, and what was reached shows in
+the install itself: a key, an account. Only what was put off is written down.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,18 @@ import hmac
 import logging
 import os
 import secrets
+from enum import IntEnum
 from pathlib import Path
 
 from panel import db
 from panel.activity.service import record
 from panel.config import Settings
+from panel.encryption import facts
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
 from panel.errors import AlreadySetUp
 from panel.install import sync_directory
+from panel.models import Account
 from panel.models.set_up import SetUp
 from panel.people import service as people
 from panel.people.service import Someone
@@ -42,7 +51,7 @@ def open_url(settings: Settings) -> str | None:
         if not _fits(token, row):
             token = secrets.token_urlsafe(TOKEN_BYTES)
             _write(path, token)
-            SetUp.update(token_hash=_hash(token)).where(SetUp.id == 1).execute()
+            _update(token_hash=_hash(token))
     return f"/setup/{token}"
 
 
@@ -58,25 +67,74 @@ def check(token: str) -> bool:
     return _is_open(row) and _fits(token, row)
 
 
-def complete(
-    settings: Settings, name: str, email: str, password: Secret, *, address: str | None = None
-) -> Someone:
-    """Make the first administrator and close set-up for ever, both or neither.
+def complete(settings: Settings, name: str, email: str, password: Secret) -> Someone:
+    """In the shell: make the first administrator and close set-up for ever, both or neither.
 
-    Of several at the same moment one succeeds. With no `address`, it is done in
-    the shell. Raises AlreadySetUp for all
+    Of several at the same moment one succeeds. Raises AlreadySetUp for all
     others, BadInput as `people.service.add` does.
     """
+    return _first_admin(settings, name, email, password, None)
+
+
+def begin(settings: Settings, name: str, email: str, password: Secret, address: str) -> Someone:
+    """On the page: make the first administrator, to whom the later steps belong. Raises as `complete`."""
+    return _first_admin(settings, name, email, password, address)
+
+
+def _first_admin(settings: Settings, name: str, email: str, password: Secret, address: str | None) -> Someone:
     require_open()
     new = people.prepare(email, name, "admin", password)  # slow on purpose, so before the transaction
     with db.transaction():
         require_open()
         someone = people.insert(new)
-        SetUp.update(closed_at=db.now(), token_hash=None).where(SetUp.id == 1).execute()
+        closed_at = db.now() if address is None else None
+        _update(closed_at=closed_at, token_hash=None, admin_id=someone.id)
         who = None if address is None else someone.email
         record("set up", someone.email, who=who, address=address or "")
     _remove(settings.data_dir / TOKEN_FILE)
     return someone
+
+
+# -- the steps after that ------------------------------------------------------------
+
+
+class Step(IntEnum):
+    """What set-up comes to, in order."""
+
+    CHECKS = 1
+    ADMIN = 2
+    ENCRYPTION = 3
+    MAILBOX = 4
+    SUMMARY = 5
+
+
+def step_of(person_id: int, keystore: KeyStore) -> Step | None:
+    """The step at which this person's set-up stands; None where it is finished, or not this person's."""
+    row = _row()
+    if row.closed_at is not None or row.admin_id is None or row.admin_id != person_id:
+        return None
+    if row.encryption_later_at is None and facts.look(keystore).state is State.OFF:
+        return Step.ENCRYPTION
+    if row.mailbox_later_at is None and not Account.select().exists():
+        return Step.MAILBOX
+    return Step.SUMMARY
+
+
+def put_off(step: Step) -> None:
+    """Leave encryption or the first mailbox for later."""
+    columns = {Step.ENCRYPTION: "encryption_later_at", Step.MAILBOX: "mailbox_later_at"}
+    _update(**{columns[step]: db.now()})
+
+
+def finish(email: str, address: str) -> None:
+    """Close set-up for ever."""
+    with db.transaction():
+        _update(closed_at=db.now())
+        record("set-up finished", email, who=email, address=address)
+
+
+def _update(**columns: object) -> None:
+    SetUp.update(**columns).where(SetUp.id == 1).execute()
 
 
 def _row() -> SetUp:
@@ -85,7 +143,7 @@ def _row() -> SetUp:
 
 
 def _is_open(row: SetUp) -> bool:
-    return row.closed_at is None and not people.an_admin_exists()
+    return row.closed_at is None and row.admin_id is None and not people.an_admin_exists()
 
 
 def _fits(token: str | None, row: SetUp) -> bool:

@@ -17,7 +17,7 @@ from panel.web.headers import HEADERS
 
 PUBLIC = {
     "/static/<path:filename>", "/static/<filename>", "/healthz", "/readyz", "/login", "/logout", "/confirm", "/setup",
-    "/setup/<token>", "/setup/admin",
+    "/setup/<token>", "/setup/checks", "/setup/admin",
 }  # fmt: skip
 PASSWORD = "correct horse battery staple"
 
