@@ -20,6 +20,7 @@ from flask_login import current_user
 from wtforms import HiddenField
 
 from panel.accounts import overview, rules, service, trial
+from panel.accounts import suggest as suggestions
 from panel.accounts.forms import EditForm, MailboxForm, NewForm, ServerForm
 from panel.activity.service import Actor
 from panel.config import Settings
@@ -214,6 +215,28 @@ def _on_field(form: ServerForm, error: PanelError) -> PanelError | None:
         return error
     fields[name].errors = [str(error)]
     return None
+
+
+@blueprint.post("/suggest")
+def suggest() -> Any:
+    """Fill in the servers of the address that was typed, where anybody knows them. Saves nothing."""
+    form = NewForm()
+    try:
+        found = suggestions.suggest(rules.address_of(form.address.data or ""), _settings(), _actor())
+    except PanelError as error:
+        found = suggestions.Suggestion(f"{error.message} {error.hint}")
+    _fill(form, found)
+    return page(
+        "accounts/new.html", fragment="accounts/_suggested.html", form=form, suggestion=found,
+        ask_own=not is_fresh(), problem=None,
+    )  # fmt: skip
+
+
+def _fill(form: NewForm, found: suggestions.Suggestion) -> None:
+    for fields, where in ((form, found.incoming), (form.sending.form, found.outgoing)):
+        for name in ("protocol", "host", "port", "security", "username") if where else ():
+            if name in fields:
+                fields[name].process_data(getattr(where, name))
 
 
 # -- pausing and removing ------------------------------------------------------------

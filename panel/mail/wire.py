@@ -20,6 +20,10 @@ CHUNK = 2**16
 FRESH = 0.25  # seconds for which a timeout set on the socket is taken to be still right
 
 
+class _HungUp(MailError):
+    """The server has ended the connection."""
+
+
 class Wire:
     """A connected socket of one session. `step` names what the session is doing, for errors."""
 
@@ -62,6 +66,15 @@ class Wire:
                 have += self._receive_into(view[have:])
         return bytes(block)
 
+    def rest(self, limit: int) -> bytes:
+        """All that comes until the server hangs up. Raises MailError for more than `limit` bytes."""
+        try:
+            while self.unread <= limit:
+                self._more()
+        except _HungUp:
+            return bytes(self._buffer[self._start :])
+        raise self._lies(f"more than {limit >> 10} KiB")
+
     @property
     def unread(self) -> int:
         """How many bytes were received and not yet asked for."""
@@ -84,7 +97,7 @@ class Wire:
         except (OSError, ValueError) as error:
             raise self.failure(error) from None
         if count == 0:
-            raise self._closed()
+            raise self._closed(_HungUp)
         self._received += count
         if self._received > self._policy.max_session:
             raise self._lies(f"more than {self._policy.max_session >> 20} MiB in one session")
@@ -148,10 +161,8 @@ class Wire:
             "Check the port and the kind of encryption, or try again later.",
         )
 
-    def _closed(self) -> MailError:
-        return MailError(
-            self.step, f"{self.host} closed the connection.", "Check the port, or try again later."
-        )
+    def _closed(self, kind: type[MailError] = MailError) -> MailError:
+        return kind(self.step, f"{self.host} closed the connection.", "Check the port, or try again later.")
 
     def _lies(self, what: str) -> MailError:
         return MailError(

@@ -1,0 +1,107 @@
+"""Which servers a mailbox probably has: from a list of providers, or from what its domain publishes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from panel import db
+from panel.activity import service as activity
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.errors import BadInput, Throttled
+from panel.mail import autoconfig
+from panel.mail.autoconfig import Found
+from panel.mail.endpoint import Endpoint as MailServer
+from panel.mail.endpoint import normalise_host
+from panel.mail.policy import Policy
+from panel.mail.providers import PROVIDERS, WITHOUT_PASSWORDS
+from panel.models import Activity
+
+SECONDS = 6.0  # for everything
+PER_HOUR = 60  # of the whole install: each asks servers that somebody has named
+LOOKED_UP = "settings looked up"
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What to fill in, and where it is from. Without `incoming`, `says` is all there is to tell."""
+
+    says: str
+    incoming: MailServer | None = None
+    outgoing: MailServer | None = None
+
+
+def suggest(address: str, settings: Settings, actor: Actor) -> Suggestion:
+    """Look for the servers of `address`. Raises Throttled after too many; nothing that a network can cause.
+
+    No password is sent anywhere, and the part before the @ neither.
+    """
+    local, _, typed = address.rpartition("@")
+    try:
+        domain = normalise_host(typed)
+    except BadInput:
+        return _nothing(typed)
+    if domain in WITHOUT_PASSWORDS:
+        return Suggestion(WITHOUT_PASSWORDS[domain])
+    if domain in PROVIDERS:
+        provider = PROVIDERS[domain]
+        found = [Found("imap", *provider.imap), Found("smtp", *provider.smtp)]
+        return _chosen(found, address, local, f"These are the servers of {domain}. {provider.note}", settings)
+    _count(domain, actor)
+    return _asked(domain, address, local, settings)
+
+
+def _asked(domain: str, address: str, local: str, settings: Settings) -> Suggestion:
+    ends_at = time.monotonic() + SECONDS
+    found = autoconfig.published(domain, Policy.of(settings), ends_at - SECONDS / 3)
+    if found:
+        return _chosen(found, address, local, f"This is what {domain} publishes over HTTPS.", settings)
+    found = autoconfig.announced(domain, ends_at)
+    if found:
+        says = f"This is what the DNS says of {domain}; nothing vouches for it. Is it a server you know?"
+        return _chosen(found, address, local, says, settings)
+    return _nothing(domain)
+
+
+def _nothing(domain: str) -> Suggestion:
+    return Suggestion(f"Nothing is known of {domain[:80]}. The provider's help pages name its servers.")
+
+
+def _chosen(found: Iterable[Found], address: str, local: str, says: str, settings: Settings) -> Suggestion:
+    """The first that this install may reach: IMAP before POP3, TLS before STARTTLS."""
+    allowed = [one for one in found if one.port in settings.mail_ports]
+    order = {"imap": 0, "pop3": 1}
+    incoming = sorted(
+        (one for one in allowed if one.protocol in order),
+        key=lambda one: (order[one.protocol], one.security != "tls"),
+    )
+    outgoing = sorted(
+        (one for one in allowed if one.protocol == "smtp"), key=lambda one: one.security != "tls"
+    )
+    if not incoming:
+        return Suggestion(f"{says} But they are on ports that PANEL_MAIL_PORTS does not allow.")
+    return Suggestion(
+        says.strip(),
+        _server(incoming[0], address, local),
+        _server(outgoing[0], address, local) if outgoing else None,
+    )
+
+
+def _server(found: Found, address: str, local: str) -> MailServer:
+    username = found.username
+    for name, value in (
+        ("%EMAILADDRESS%", address),
+        ("%EMAILLOCALPART%", local),
+        ("%EMAILDOMAIN%", address.rpartition("@")[2]),
+    ):
+        username = username.replace(name, value)
+    return MailServer(found.protocol, found.host, found.port, found.security, username)
+
+
+def _count(domain: str, actor: Actor) -> None:
+    recent = Activity.select().where((Activity.what == LOOKED_UP) & (Activity.at > db.now() - 3600)).count()
+    if recent >= PER_HOUR:
+        raise Throttled(f"There were {recent} look-ups within an hour.", "Wait some minutes, then try again.")
+    activity.record(LOOKED_UP, domain, who=actor.who, address=actor.address)

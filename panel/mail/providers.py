@@ -1,0 +1,66 @@
+"""Mail servers of the large providers, as their help pages name them; and what is special there.
+
+Only what is known for sure stands here: a wrong line costs more than a missing one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WANTS_APP_KEY = "It wants an app password, made in the account's security settings, not the usual password."
+SWITCH_ON = "Access by mail programs must be switched on in the mailbox's settings first."
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Where to log in: host, port and security of each; the username is the whole address."""
+
+    imap: tuple[str, int, str]
+    smtp: tuple[str, int, str]
+    pop3: tuple[str, int, str] | None = None
+    note: str = ""
+
+
+def _tls(imap: str, smtp: str, pop3: str = "", note: str = "", smtp_starttls: bool = False) -> Provider:
+    sending = (smtp, 587, "starttls") if smtp_starttls else (smtp, 465, "tls")
+    return Provider((imap, 993, "tls"), sending, (pop3, 995, "tls") if pop3 else None, note)
+
+
+GMAIL = _tls("imap.gmail.com", "smtp.gmail.com", "pop.gmail.com", WANTS_APP_KEY)
+GMX = _tls("imap.gmx.net", "mail.gmx.net", "pop.gmx.net", SWITCH_ON)
+ICLOUD = _tls("imap.mail.me.com", "smtp.mail.me.com", note=WANTS_APP_KEY, smtp_starttls=True)
+YAHOO = _tls("imap.mail.yahoo.com", "smtp.mail.yahoo.com", "pop.mail.yahoo.com", WANTS_APP_KEY)
+
+PROVIDERS: dict[str, Provider] = {
+    "gmail.com": GMAIL, "googlemail.com": GMAIL,
+    "gmx.de": GMX, "gmx.net": GMX, "gmx.at": GMX, "gmx.ch": GMX,
+    "gmx.com": _tls("imap.gmx.com", "mail.gmx.com", "pop.gmx.com", SWITCH_ON),
+    "web.de": _tls("imap.web.de", "smtp.web.de", "pop3.web.de", SWITCH_ON, smtp_starttls=True),
+    "icloud.com": ICLOUD, "me.com": ICLOUD, "mac.com": ICLOUD,
+    "yahoo.com": YAHOO, "yahoo.de": YAHOO, "yahoo.co.uk": YAHOO, "yahoo.fr": YAHOO, "ymail.com": YAHOO,
+    "aol.com": _tls("imap.aol.com", "smtp.aol.com", "pop.aol.com", WANTS_APP_KEY),
+    "t-online.de": _tls(
+        "secureimap.t-online.de", "securesmtp.t-online.de", "securepop.t-online.de",
+        "It wants the password for mail programs, made in the e-mail settings of the customer centre.",
+    ),
+    "posteo.de": _tls("posteo.de", "posteo.de", "posteo.de"), "posteo.net": _tls("posteo.de", "posteo.de"),
+    "mailbox.org": _tls("imap.mailbox.org", "smtp.mailbox.org", "pop3.mailbox.org"),
+    "fastmail.com": _tls("imap.fastmail.com", "smtp.fastmail.com", "pop.fastmail.com", WANTS_APP_KEY),
+    "zoho.com": _tls("imap.zoho.com", "smtp.zoho.com", "pop.zoho.com", SWITCH_ON),
+    "mail.ru": _tls("imap.mail.ru", "smtp.mail.ru", "pop.mail.ru", WANTS_APP_KEY),
+    "yandex.ru": _tls("imap.yandex.ru", "smtp.yandex.ru", "pop.yandex.ru", WANTS_APP_KEY),
+    "yandex.com": _tls("imap.yandex.com", "smtp.yandex.com", "pop.yandex.com", WANTS_APP_KEY),
+}  # fmt: skip
+
+# Domains whose mailboxes no password opens any more.
+WITHOUT_PASSWORDS = {
+    **dict.fromkeys(
+        ("outlook.com", "outlook.de", "hotmail.com", "hotmail.de", "live.com", "msn.com"),
+        "Microsoft lets no mail program in with a password any more, only by OAuth2, which Mailkeep does "
+        "not do yet.",
+    ),
+    **dict.fromkeys(
+        ("proton.me", "protonmail.com", "pm.me"),
+        "Proton is reached only through its Bridge, a program of yours: type the name of its machine.",
+    ),
+}
