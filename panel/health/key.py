@@ -14,15 +14,14 @@ NAMED = 5  # accounts; the page has them all
 
 
 def encryption(install: Install) -> Iterator[Check]:
-    """Whether passwords are protected, and the key is there."""
+    """Whether passwords are protected and the key is there. What staff are told, /status says itself."""
     now = install.key
     if now.state.no_key:
-        told = "The encryption key needs an administrator. Nothing is lost: mail waits on its server."
-        yield Check("encryption", False, f"{now.reason} Collecting is paused.", now.mend, PAGE, told)
+        yield Check("encryption", False, f"{now.reason} Collecting is paused.", now.mend, PAGE)
     elif now.state is State.OFF:
         says = f"Encryption is off. Stored in clear: {now.clear} of {now.total} passwords."
         yield Check(
-            "encryption", False, says, "Turn it on, on its page or with: flask encryption enable", PAGE
+            "encryption", False, says, "Turn it on, on its page or with flask encryption enable.", PAGE
         )
     elif now.state.working:
         says = f"Work is under way ({now.state}): {now.sealed} of {now.total} passwords are sealed."
@@ -47,7 +46,7 @@ def records(install: Install) -> Iterator[Check]:
     elif install.deep:
         yield Check("records", True, f"Each of the {install.key.total} stored passwords opens.")
     else:
-        yield Check("records", True, "No stored password is known not to open.")
+        yield Check("records", True, "None is known not to open.")
 
 
 def backup(install: Install) -> Iterator[Check]:

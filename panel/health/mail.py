@@ -84,7 +84,7 @@ def spool(install: Install) -> Iterator[Check]:
         says = (
             f"{waiting} messages wait to be taken away, as counted {ago(at)}."
             if at
-            else "No mail was counted yet."
+            else "Nothing was counted yet."
         )
         yield Check("mail spool", True, says)
 
@@ -125,11 +125,11 @@ def _lets_in(directory: Path, gid: int, bits: int) -> bool:
 
 def _left(install: Install, address: str, count: Count) -> Check:
     new = install.settings.mail_spool / count.account / "new"
-    since = f", the oldest since {ago(count.oldest_at).removesuffix(' ago')}" if count.oldest_at else ""
+    oldest = f", the oldest delivered {ago(count.oldest_at)}" if count.oldest_at else ""
     return Check(
         f"mail spool of {address}",
         False,
-        f"{count.unread} messages for {address} lie in {new}{since}, and nobody takes them away.",
+        f"{count.unread} messages for {address} lie in {new}{oldest}, and nobody takes them away.",
         "Have the helpdesk take mail out of that folder, or pause the account.",
         Link(f"/accounts/{count.account}", f"Open {address}"),
         told=f"Mail for {address} comes in, but the helpdesk does not take it over.",
@@ -153,7 +153,7 @@ def _plainly(install: Install, line: Line) -> str:
     problem = line.problem or ""
     if any(str(place) in problem for place in places):
         problem = "Its mail cannot be stored on this server."
-    return f"{line.address}: {problem}"
+    return f"{line.address}: {problem} Last collected {ago(line.last_success_at)}."
 
 
 def _few(addresses: list[str], most: int = 5) -> str:

@@ -72,7 +72,7 @@ def disk(install: Install) -> Iterator[Check]:
     for names, place in _disks(install).values():
         found = os.statvfs(place)
         free, files = found.f_bavail * found.f_frsize, found.f_favail if found.f_files else LEAST_FILES
-        says = f"{free >> 20} MiB are free on the disk of {names}."
+        says = f"{free / 2**30:.1f} GiB are free on the disk of {names}."
         if files < LEAST_FILES:
             says = f"The disk of {names} can hold only {files} more files."
         ok = free >= LEAST_DISK and files >= LEAST_FILES

@@ -77,7 +77,7 @@ def _mail(install: Install, wrong: set[str]) -> Verdict:
 
 def _passwords(key: facts.Status) -> Verdict:
     if key.state.no_key or key.failures:
-        return Verdict("bad", "Need an administrator")
+        return Verdict("bad", "Need attention")
     if key.state is State.ON:
         return Verdict("good", "Protected")
     if key.state.working:

@@ -13,10 +13,11 @@ from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
 from panel.encryption import switch
 from panel.encryption.keystore import KeyStore
-from panel.models import Collection, Skipped
+from panel.health import vitals
+from panel.models import Account, Collection, Encryption, Skipped, Waiting
 from tests.browser.fixtures import CheckAxe
 from tests.encryption.conftest import House
-from tests.running import Environ, PanelServer
+from tests.running import Environ, PanelServer, wait_until
 from tests.sign_in.browser import PASSWORD, add_person
 
 pytestmark = pytest.mark.browser
@@ -155,6 +156,78 @@ def test_every_other_page(
     page.get_by_role("button", name="Add this account").click()
     expect(page.get_by_text("There is a problem")).to_be_visible()
     axe(page)
+
+
+def no_mailbox(house: House) -> None:
+    house.sql("DELETE FROM account")
+
+
+def good(house: House) -> None:
+    house.enable()
+    Encryption.update(backup_proved_at=db.now()).execute()
+    for account in Account.select():
+        fine = {
+            "last_success_at": db.now(),
+            "problem": None,
+            "hint": None,
+            "failures": 0,
+            "next_due_at": 2**40,
+        }
+        Collection.insert(account=account, **fine).on_conflict(
+            conflict_target=[Collection.account], update=fine
+        ).execute()
+
+
+def trouble(house: House) -> None:
+    good(house)
+    failing, left = Account.select()
+    Collection.update(problem="The server says no.").where(Collection.account == failing).execute()
+    Waiting.insert(
+        account=left, unread=1234, oldest_at=db.now() - 5 * 86400, counted_at=db.now()
+    ).on_conflict_replace().execute()
+    vitals.note_forwarded(["X-Forwarded-For"], "10.0.0.2")
+    (house.data / "secret-key").chmod(0o644)
+
+
+OVERVIEWS: dict[str, tuple[Callable[[House], None], str, str]] = {
+    "no mailbox": (no_mailbox, "Add the first one", "No mailbox yet"),
+    "good": (good, "Everything that is checked is well.", "Coming in"),
+    "trouble": (trouble, "What needs you (4)", "Not from every mailbox"),
+    "key-missing": (missing, "The encryption key file is missing.", "No mail is collected"),
+}
+
+
+@pytest.mark.parametrize("state", OVERVIEWS)
+def test_every_state_of_the_overview_and_of_the_status_page(
+    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer, axe: CheckAxe, state: str
+) -> None:
+    make, for_admins, for_agents = OVERVIEWS[state]
+    with db.database.connection_context():
+        wait_until(lambda: vitals.read().kept_at, 20, "the worker to have counted: it would overwrite ours")
+        make(house)
+    page = sign_in("admin")
+    expect(page.locator("h1")).to_have_text("Overview")
+    expect(page.locator("main")).to_contain_text(for_admins)
+    axe(page)
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/login*")
+    page = sign_in("agent")
+    page.wait_for_url("**/status")
+    expect(page.locator("main")).to_contain_text(for_agents)
+    axe(page)
+
+
+def test_the_overview_tells_by_itself_what_has_changed_and_keeps_the_focus(
+    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer
+) -> None:
+    with db.database.connection_context():
+        good(house)
+    page = sign_in("admin")
+    expect(page.locator("main")).to_contain_text("Everything that is checked is well.")
+    page.get_by_role("link", name="Activity").focus()
+    house.key_file.unlink()
+    expect(page.locator("main")).to_contain_text("The encryption key file is missing.", timeout=40_000)
+    expect(page.get_by_role("link", name="Activity")).to_be_focused()
 
 
 def test_the_pages_of_a_user_and_of_nobody(

@@ -112,7 +112,7 @@ def test_what_support_staff_are_told_names_no_path(well: House) -> None:
     change(problem=f"The mail folder {well.settings.mail_spool}/x cannot be written: No space left.")
     found = wrong(well)["account 0@example.org"]
     assert str(well.data) in found.says
-    assert found.told == "0@example.org: Its mail cannot be stored on this server."
+    assert found.told == ("0@example.org: Its mail cannot be stored on this server. Last collected just now.")
 
 
 # -- the spool -----------------------------------------------------------------------
@@ -122,7 +122,9 @@ def test_mail_that_nobody_takes_away_is_named_by_address_and_folder(well: House)
     new = put(well, [f"{db.now() - 3 * 86400}.M1P1.host", f"{db.now()}.M1P1.host"])
     count(well)
     found = wrong(well)["mail spool of 0@example.org"]
-    assert found.says.startswith(f"2 messages for 0@example.org lie in {new}, the oldest since 3 days")
+    assert found.says.startswith(
+        f"2 messages for 0@example.org lie in {new}, the oldest delivered 3 days ago"
+    )
     assert "0@example.org" in found.told
     assert str(well.settings.mail_spool) not in found.told
 
