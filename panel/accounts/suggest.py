@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from panel import db
+from panel.accounts.rules import LONGEST_USERNAME
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.config import Settings
@@ -43,6 +45,8 @@ def suggest(address: str, settings: Settings, actor: Actor) -> Suggestion:
         domain = normalise_host(typed)
     except BadInput:
         return _nothing(typed)
+    if "." not in domain or ":" in domain or domain.replace(".", "").isdigit():
+        return _nothing(domain)  # an address, or a name of this network
     if domain in WITHOUT_PASSWORDS:
         return Suggestion(WITHOUT_PASSWORDS[domain])
     if domain in PROVIDERS:
@@ -69,7 +73,7 @@ def _nothing(domain: str) -> Suggestion:
     return Suggestion(f"Nothing is known of {domain[:80]}. The provider's help pages name its servers.")
 
 
-def _chosen(found: Iterable[Found], address: str, local: str, says: str, settings: Settings) -> Suggestion:
+def _chosen(found: Sequence[Found], address: str, local: str, says: str, settings: Settings) -> Suggestion:
     """The first that this install may reach: IMAP before POP3, TLS before STARTTLS."""
     allowed = [one for one in found if one.port in settings.mail_ports]
     order = {"imap": 0, "pop3": 1}
@@ -81,7 +85,9 @@ def _chosen(found: Iterable[Found], address: str, local: str, says: str, setting
         (one for one in allowed if one.protocol == "smtp"), key=lambda one: one.security != "tls"
     )
     if not incoming:
-        return Suggestion(f"{says} But they are on ports that PANEL_MAIL_PORTS does not allow.")
+        return _nothing(address.rpartition("@")[2])
+    if len(allowed) < len(found):
+        says = f"{says.strip()} Some are left out: PANEL_MAIL_PORTS does not allow their ports."
     return Suggestion(
         says.strip(),
         _server(incoming[0], address, local),
@@ -90,13 +96,12 @@ def _chosen(found: Iterable[Found], address: str, local: str, says: str, setting
 
 
 def _server(found: Found, address: str, local: str) -> MailServer:
-    username = found.username
-    for name, value in (
-        ("%EMAILADDRESS%", address),
-        ("%EMAILLOCALPART%", local),
-        ("%EMAILDOMAIN%", address.rpartition("@")[2]),
-    ):
-        username = username.replace(name, value)
+    values = {
+        "%EMAILADDRESS%": address,
+        "%EMAILLOCALPART%": local,
+        "%EMAILDOMAIN%": address.rpartition("@")[2],
+    }
+    username = re.sub("|".join(values), lambda match: values[match[0]], found.username)[:LONGEST_USERNAME]
     return MailServer(found.protocol, found.host, found.port, found.security, username)
 
 

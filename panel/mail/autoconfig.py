@@ -8,6 +8,7 @@ suggestions: the person decides, and TLS then verifies the server's name.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import time
 from collections.abc import Iterator
@@ -36,6 +37,13 @@ SERVICES = (
     ("imap", "_imaps", "tls"), ("imap", "_imap", "starttls"), ("pop3", "_pop3s", "tls"),
     ("smtp", "_submissions", "tls"), ("smtp", "_submission", "starttls"),
 )  # fmt: skip
+INSIDE = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16",
+        "0.0.0.0/8", "::1/128", "fc00::/7", "fe80::/10",
+    )
+)  # fmt: skip
 STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
 
 
@@ -60,12 +68,20 @@ def published(
 
     `ends_at` is a moment of `time.monotonic()`. Raises nothing that a server or a network can cause.
     """
+    # Whom a stranger's answer names is asked only out in the open, never on this network.
+    inside = () if ports != frozenset({443}) else INSIDE
     web = replace(
-        policy, ports=ports, max_session=LONGEST, max_line=8 * 2**10, patience=3.0, connect_timeout=2.0
+        policy,
+        ports=ports,
+        deny=(*policy.deny, *inside),
+        max_session=LONGEST,
+        max_line=8 * 2**10,
+        patience=3.0,
+        connect_timeout=2.0,
     )
     for place in PLACES:
-        with suppress(MailError, BadInput):
-            found = list(_servers(_fetch(place.format(domain=domain), web, ends_at)))
+        with suppress(MailError, BadInput, ValueError):  # ValueError: an address that is none
+            found = list(_servers(_fetch(place.format(domain=domain), web, ends_at), domain))
             if found:
                 return found
     return []
@@ -77,7 +93,8 @@ def _fetch(url: str, policy: Policy, ends_at: float) -> bytes:
         if parts.scheme != "https" or not parts.hostname:
             raise MailError("connect", "It leads away from HTTPS.")
         host, port = normalise_host(parts.hostname), parts.port or 443
-        status, headers, body = _get(host, port, parts.path or "/", policy, ends_at)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        status, headers, body = _get(host, port, path, policy, ends_at)
         if status == 200:
             return body
         if status not in (301, 302, 303, 307, 308) or b"location" not in headers:
@@ -110,10 +127,13 @@ def _answer(wire: Wire) -> tuple[int, dict[bytes, bytes], bytes]:
     while line := wire.line():
         name, _, value = line.partition(b":")
         headers[name.strip().lower()] = value.strip()
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) <= LONGEST:
+        return int(status[1]), headers, wire.exactly(int(length))
     return int(status[1]), headers, wire.rest(LONGEST)
 
 
-def _servers(document: bytes) -> Iterator[Found]:
+def _servers(document: bytes, domain: str) -> Iterator[Found]:
     """The servers of a clientConfig document that are reached encrypted, with a password."""
     try:
         text = document.decode("utf-8")
@@ -122,24 +142,28 @@ def _servers(document: bytes) -> Iterator[Found]:
         root = ElementTree.fromstring(text)  # noqa: S314 - without a DTD there is nothing to expand
     except (UnicodeDecodeError, ElementTree.ParseError, ValueError):
         return
-    for tag in ("incomingServer", "outgoingServer"):
+    for tag, kinds in (("incomingServer", ("imap", "pop3")), ("outgoingServer", ("smtp",))):
         for server in root.iter(tag):
             with suppress(BadInput, ValueError):
-                yield _server(server)
+                yield _server(server, kinds, domain)
 
 
-def _server(element: ElementTree.Element) -> Found:
+def _server(element: ElementTree.Element, kinds: tuple[str, ...], domain: str) -> Found:
     """One server. Raises ValueError or BadInput for one that is no use."""
     kind = element.get("type", "").lower()
     security = SECURITIES.get(_text(element, "socketType").upper(), "")
     ways = {(way.text or "").strip() for way in element.iter("authentication")}
-    if kind not in ("imap", "pop3", "smtp") or not security or "password-cleartext" not in ways:
+    if kind not in kinds or not security or "password-cleartext" not in ways:
         raise ValueError
     username = _text(element, "username") or "%EMAILADDRESS%"
     if not username.isprintable() or len(username) > 200:
         raise ValueError
     return Found(
-        kind, normalise_host(_text(element, "hostname")), int(_text(element, "port")), security, username
+        kind,
+        normalise_host(_text(element, "hostname").replace("%EMAILDOMAIN%", domain)),
+        int(_text(element, "port")),
+        security,
+        username,
     )
 
 

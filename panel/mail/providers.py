@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WANTS_APP_KEY = "It wants an app password, made in the account's security settings, not the usual password."
+LOCAL_PART = "If it refuses the address as username, try the part before the @ alone."
 SWITCH_ON = "Access by mail programs must be switched on in the mailbox's settings first."
 
 
@@ -26,16 +27,23 @@ def _tls(imap: str, smtp: str, pop3: str = "", note: str = "", smtp_starttls: bo
     return Provider((imap, 993, "tls"), sending, (pop3, 995, "tls") if pop3 else None, note)
 
 
-GMAIL = _tls("imap.gmail.com", "smtp.gmail.com", "pop.gmail.com", WANTS_APP_KEY)
+GMAIL = _tls(
+    "imap.gmail.com", "smtp.gmail.com", "pop.gmail.com",
+    "It wants an app password, which Google gives once two-step verification is on.",
+)  # fmt: skip
 GMX = _tls("imap.gmx.net", "mail.gmx.net", "pop.gmx.net", SWITCH_ON)
-ICLOUD = _tls("imap.mail.me.com", "smtp.mail.me.com", note=WANTS_APP_KEY, smtp_starttls=True)
+ICLOUD = _tls(
+    "imap.mail.me.com", "smtp.mail.me.com", note=f"{WANTS_APP_KEY} {LOCAL_PART}", smtp_starttls=True
+)
 YAHOO = _tls("imap.mail.yahoo.com", "smtp.mail.yahoo.com", "pop.mail.yahoo.com", WANTS_APP_KEY)
 
 PROVIDERS: dict[str, Provider] = {
     "gmail.com": GMAIL, "googlemail.com": GMAIL,
     "gmx.de": GMX, "gmx.net": GMX, "gmx.at": GMX, "gmx.ch": GMX,
     "gmx.com": _tls("imap.gmx.com", "mail.gmx.com", "pop.gmx.com", SWITCH_ON),
-    "web.de": _tls("imap.web.de", "smtp.web.de", "pop3.web.de", SWITCH_ON, smtp_starttls=True),
+    "web.de": _tls(
+        "imap.web.de", "smtp.web.de", "pop3.web.de", f"{SWITCH_ON} {LOCAL_PART}", smtp_starttls=True,
+    ),
     "icloud.com": ICLOUD, "me.com": ICLOUD, "mac.com": ICLOUD,
     "yahoo.com": YAHOO, "yahoo.de": YAHOO, "yahoo.co.uk": YAHOO, "yahoo.fr": YAHOO, "ymail.com": YAHOO,
     "aol.com": _tls("imap.aol.com", "smtp.aol.com", "pop.aol.com", WANTS_APP_KEY),
@@ -43,10 +51,21 @@ PROVIDERS: dict[str, Provider] = {
         "secureimap.t-online.de", "securesmtp.t-online.de", "securepop.t-online.de",
         "It wants the password for mail programs, made in the e-mail settings of the customer centre.",
     ),
-    "posteo.de": _tls("posteo.de", "posteo.de", "posteo.de"), "posteo.net": _tls("posteo.de", "posteo.de"),
-    "mailbox.org": _tls("imap.mailbox.org", "smtp.mailbox.org", "pop3.mailbox.org"),
+    "posteo.de": _tls("posteo.de", "posteo.de", "posteo.de"),
+    "posteo.net": _tls("posteo.de", "posteo.de", "posteo.de"),
+    "mailbox.org": _tls(
+        "imap.mailbox.org", "smtp.mailbox.org", "pop3.mailbox.org",
+        "With two-factor sign-in on, it wants an app password.",
+    ),
     "fastmail.com": _tls("imap.fastmail.com", "smtp.fastmail.com", "pop.fastmail.com", WANTS_APP_KEY),
-    "zoho.com": _tls("imap.zoho.com", "smtp.zoho.com", "pop.zoho.com", SWITCH_ON),
+    "zoho.com": _tls(
+        "imap.zoho.com", "smtp.zoho.com", "pop.zoho.com",
+        f"{SWITCH_ON} Other regions and plans have other servers.",
+    ),
+    "orange.fr": _tls("imap.orange.fr", "smtp.orange.fr", "pop.orange.fr"),
+    "wanadoo.fr": _tls("imap.orange.fr", "smtp.orange.fr", "pop.orange.fr"),
+    "free.fr": _tls("imap.free.fr", "smtp.free.fr", "pop.free.fr", LOCAL_PART),
+    "libero.it": _tls("imapmail.libero.it", "smtp.libero.it", "popmail.libero.it"),
     "mail.ru": _tls("imap.mail.ru", "smtp.mail.ru", "pop.mail.ru", WANTS_APP_KEY),
     "yandex.ru": _tls("imap.yandex.ru", "smtp.yandex.ru", "pop.yandex.ru", WANTS_APP_KEY),
     "yandex.com": _tls("imap.yandex.com", "smtp.yandex.com", "pop.yandex.com", WANTS_APP_KEY),
@@ -55,12 +74,31 @@ PROVIDERS: dict[str, Provider] = {
 # Domains whose mailboxes no password opens any more.
 WITHOUT_PASSWORDS = {
     **dict.fromkeys(
-        ("outlook.com", "outlook.de", "hotmail.com", "hotmail.de", "live.com", "msn.com"),
+        (
+            "outlook.com",
+            "outlook.de",
+            "outlook.fr",
+            "outlook.it",
+            "outlook.es",
+            "outlook.at",
+            "hotmail.com",
+            "hotmail.de",
+            "hotmail.co.uk",
+            "hotmail.fr",
+            "hotmail.it",
+            "hotmail.es",
+            "live.com",
+            "live.de",
+            "live.fr",
+            "live.co.uk",
+            "windowslive.com",
+            "msn.com",
+        ),
         "Microsoft lets no mail program in with a password any more, only by OAuth2, which Mailkeep does "
         "not do yet.",
     ),
     **dict.fromkeys(
         ("proton.me", "protonmail.com", "pm.me"),
-        "Proton is reached only through its Bridge, a program of yours: type the name of its machine.",
+        "Proton is reached only through its Bridge, a program on this very machine: type localhost.",
     ),
 }

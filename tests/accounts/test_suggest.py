@@ -87,10 +87,27 @@ def test_ports_that_are_not_allowed_are_not_filled_in(
         autoconfig, "published", lambda *arguments: [Found("imap", "imap.example.org", 22, "tls")]
     )
     values, page = filled(admin, "a@example.org")
-    assert values["host"] == "" and "PANEL_MAIL_PORTS" in page
+    assert values["host"] == "" and "Nothing is known" in page
+    found = [Found("imap", "imap.example.org", 993, "tls"), Found("smtp", "s.example.org", 2525, "tls")]
+    monkeypatch.setattr(autoconfig, "published", lambda *arguments: found)
+    values, page = filled(admin, "a@example.org")
+    assert values["sending-host"] == "" and "PANEL_MAIL_PORTS does not allow" in page
 
 
-@pytest.mark.parametrize("address", ["a@example.org", "a@ex ample", "no at sign", "a@127.1", "", "x" * 1024])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a@example.org",
+        "a@ex ample",
+        "no at sign",
+        "a@127.1",
+        "a@[::1]",
+        "a@127.0.0.1",
+        "a@localhost",
+        "",
+        "x" * 1024,
+    ],
+)
 def test_what_nobody_knows_is_said_and_what_was_typed_stays(admin: Browser, address: str) -> None:
     _, page = filled(admin, address, folder="Größe")
     assert 'class="note plain"' in page

@@ -102,6 +102,8 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><
         answer("", "301 Moved\r\nLocation: http://localhost/config.xml"),
         answer("", "301 Moved\r\nLocation: https://169.254.169.254/latest"),
         answer("", "301 Moved\r\nLocation: file:///etc/passwd"),
+        answer("", "301 Moved\r\nLocation: https://localhost:99999/"),
+        answer("", "301 Moved\r\nLocation: https://[bad/"),
         answer("x" * 2_000_000),
         lambda talk: talk.send(b"SSH-2.0-OpenSSH\r\n"),
         lambda talk: None,
@@ -125,6 +127,25 @@ def test_a_server_that_drips_ends_in_time(ask: Ask) -> None:
 @pytest.mark.parametrize("which", ["wrong_name", "expired", "self_signed"])
 def test_a_bad_certificate_is_not_believed(ask: Ask, certificates: Authority, which: str) -> None:
     assert ask(answer(GOOD), getattr(certificates, which)()) == []
+
+
+def test_a_document_is_taken_before_the_connection_ends_and_names_the_domain(ask: Ask) -> None:
+    body = GOOD.replace("imap.example.org", "imap.%EMAILDOMAIN%").replace("POP.example.org", "a b").encode()
+
+    def script(talk: Talk) -> None:
+        while talk.line():
+            pass
+        talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        time.sleep(10)
+
+    begun = time.monotonic()
+    assert [found.host for found in ask(script)] == ["imap.localhost", "smtp.example.org"]
+    assert time.monotonic() - begun < 5
+
+
+def test_nobody_on_this_network_is_asked_for_a_stranger() -> None:
+    assert autoconfig.published("localhost", Policy(frozenset({993})), time.monotonic() + 2) == []
+    assert any(str(network) == "127.0.0.0/8" for network in autoconfig.INSIDE)
 
 
 def test_a_denied_network_is_not_asked(ask: Ask) -> None:

@@ -1,0 +1,142 @@
+"""Each person of the helpdesk in a real browser, with what they came for, and nothing that is not theirs."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from panel import create_app, db
+from panel.config import Settings
+from panel.encryption.keystore import KeyStore
+from panel.models import Collection
+from tests.browser.fixtures import CheckAxe
+from tests.encryption.conftest import House
+from tests.running import Environ, PanelServer
+from tests.sign_in.browser import PASSWORD, add_person
+
+pytestmark = pytest.mark.browser
+
+NEW_PASSWORD = "another good phrase of mine"
+SignIn = Callable[..., Page]
+
+
+@pytest.fixture
+def environ(environ: Environ) -> Environ:
+    return environ | {"PANEL_CONTACT": "Dana, extension 7"}
+
+
+@pytest.fixture
+def house(panel_server: PanelServer, environ: Environ) -> House:
+    settings = Settings.load(environ)
+    create_app(settings)
+    for role in ("admin", "agent", "user"):
+        add_person(f"{role}@example.org", role)
+    house = House(settings, KeyStore.of(settings))
+    with db.database.connection_context():
+        account = house.add().account
+        working = {"last_success_at": db.now(), "next_due_at": 2**40}
+        Collection.insert(account=account, **working).on_conflict(
+            conflict_target=[Collection.account], update=working
+        ).execute()
+    return house
+
+
+@pytest.fixture
+def sign_in(house: House, panel_server: PanelServer, page: Page) -> SignIn:
+    def sign_in(role: str, password: str = PASSWORD) -> Page:
+        page.goto(f"{panel_server.url}/login")
+        page.get_by_label("E-mail address").fill(f"{role}@example.org")
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(lambda url: "/login" not in url)
+        return page
+
+    return sign_in
+
+
+def test_an_agent_comes_to_see_whether_mail_comes_in_and_whom_to_call(
+    house: House, sign_in: SignIn, panel_server: PanelServer, axe: CheckAxe
+) -> None:
+    with db.database.connection_context():
+        house.enable()
+    page = sign_in("agent")
+    assert page.url.endswith("/status")
+    main = page.locator("main")
+    expect(main).to_contain_text("Coming in")
+    expect(main).to_contain_text("Protected")
+    expect(main).to_contain_text("Dana, extension 7")
+    house.key_file.rename(house.data / "away.bin")
+    page.reload()
+    expect(main).to_contain_text("Nothing is lost")
+    axe(page)
+    assert str(house.data) not in page.content()
+    for path in ("/accounts", "/people", "/activity"):
+        page.goto(panel_server.url + path)
+        expect(main).to_contain_text("This page is for administrators.")
+
+
+def test_a_user_comes_to_change_the_own_password_and_nothing_else(
+    sign_in: SignIn, panel_server: PanelServer, axe: CheckAxe
+) -> None:
+    page = sign_in("user")
+    assert page.url.endswith("/profile")
+    assert page.get_by_role("navigation").count() == 0
+    page.get_by_label("Old password").or_(page.locator("#old")).first.fill(PASSWORD)
+    page.locator("#password").fill(NEW_PASSWORD)
+    page.locator("#again").fill(NEW_PASSWORD)
+    page.get_by_role("button", name="Change the password").click()
+    expect(page.get_by_text("Your password was changed.")).to_be_visible()
+    axe(page)
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/login*")
+    sign_in("user", NEW_PASSWORD)
+
+
+def test_an_administrator_comes_to_see_what_is_wrong_and_is_led_to_its_mend(
+    house: House, sign_in: SignIn, axe: CheckAxe
+) -> None:
+    with db.database.connection_context():
+        house.enable()
+        house.sql("UPDATE endpoint SET host = 'evil.example.org'")
+        Collection.update(next_due_at=0).execute()
+    page = sign_in("admin")
+    main = page.locator("main")
+    expect(main).to_contain_text("What needs you", timeout=20_000)
+    page.goto(page.url.rstrip("/") + "/server/encryption")
+    page.get_by_role("button", name="Check again").or_(
+        page.get_by_role("button", name="Open all")
+    ).first.click()
+    expect(page.get_by_role("heading", name="1 of 1 passwords does not open")).to_be_visible()
+    page.locator("main .card.danger li a").first.click()
+    expect(page.get_by_role("heading", name="Type the server and its password afresh")).to_be_visible()
+    axe(page)
+    page.locator("#host").fill("imap.example.org")
+    page.locator("#port").fill("993")
+    page.locator("#security").select_option("tls")
+    page.locator("#protocol").select_option("imap")
+    page.locator("#username").fill("support")
+    page.locator("#password").fill("the real one")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**/accounts")
+    with db.database.connection_context():
+        assert house.state.value == "on"
+
+
+def test_a_system_administrator_comes_to_put_the_key_back(
+    house: House, sign_in: SignIn, panel_server: PanelServer
+) -> None:
+    with db.database.connection_context():
+        house.enable()
+    copy = house.data / "a copy of the key.bin"
+    copy.write_bytes(house.key_file.read_bytes())
+    house.key_file.unlink()
+    page = sign_in("admin")
+    page.goto(f"{panel_server.url}/server/encryption")
+    expect(page.get_by_role("heading", name="The key file is missing")).to_be_visible()
+    command = page.locator("main pre").first.inner_text().replace("BACKUP", f"'{copy}'")
+    subprocess.run(["sh", "-c", command], check=True)
+    page.reload()
+    expect(page.get_by_role("heading", name="Check every password")).to_be_visible()
