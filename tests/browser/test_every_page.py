@@ -147,7 +147,7 @@ def test_every_other_page(
         "/confirm",
         "/nowhere",
     ]
-    paths += [f"/accounts/{uuid}{end}" for uuid in uuids for end in ("", "/remove")]
+    paths += [f"/accounts/{uuid}{end}" for uuid in uuids for end in ("", "/remove", "/sending")]
     for path in paths:
         page.goto(panel_server.url + path)
         expect(page.locator("h1")).to_have_count(1)
