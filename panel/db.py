@@ -59,7 +59,8 @@ class GuardedSqlite(SqliteDatabase):
 def connect(url: str) -> GuardedSqlite:
     """The database that `url` (sqlite:///path) names, not yet opened."""
     path = url.removeprefix("sqlite:///")
-    logging.getLogger("peewee").setLevel(logging.INFO)  # its debug lines hold the parameters of queries
+    logger = logging.getLogger("peewee")
+    logger.setLevel(max(logger.level, logging.INFO))  # its debug lines hold the parameters of queries
     return GuardedSqlite(path, pragmas=PRAGMAS, lock_type="IMMEDIATE", timeout=BUSY_SECONDS)
 
 

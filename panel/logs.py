@@ -38,6 +38,7 @@ def configure(log_format: str, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [h for h in root.handlers if not isinstance(h, PanelHandler)] + [handler]
     root.setLevel(level)
+    logging.getLogger("peewee").setLevel(max(level, logging.INFO))
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 

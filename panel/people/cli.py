@@ -29,6 +29,7 @@ def add(email: str, name: str, role: str, password: Secret) -> None:
 def role(email: str, role: str) -> None:
     """Give the person EMAIL another ROLE."""
     service.change_role(email, role)
+    click.echo(f"{email} is {'a' if role == 'user' else 'an'} {role} now.")
 
 
 @people.command()
@@ -36,6 +37,7 @@ def role(email: str, role: str) -> None:
 def disable(email: str) -> None:
     """Keep the person EMAIL out, at once."""
     service.disable(email)
+    click.echo(f"{email} is kept out from now on.")
 
 
 @people.command()
@@ -43,6 +45,7 @@ def disable(email: str) -> None:
 def enable(email: str) -> None:
     """Let the person EMAIL in again."""
     service.enable(email)
+    click.echo(f"{email} may sign in again.")
 
 
 @people.command("set-password")
@@ -51,6 +54,7 @@ def enable(email: str) -> None:
 def set_password(email: str, password: Secret) -> None:
     """Give the person EMAIL another login password; all the sessions end."""
     service.set_password(email, password)
+    click.echo(f"The new password of {email} holds from now on; all the sessions have ended.")
 
 
 @people.command("list")
