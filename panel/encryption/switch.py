@@ -26,6 +26,7 @@ from panel.models import Account, Encryption, Endpoint
 
 NONCE_BYTES, CODE_BYTES, RELEASE_BYTES = 8, 8, 16
 MARKER_SECONDS = 3600
+SEALED = (State.ON, State.INCONSISTENT)
 
 
 # -- on --------------------------------------------------------------------------
@@ -77,6 +78,7 @@ def resume(keystore: KeyStore, progress: Progress | None = None) -> Report:
     settle(keystore)
     now = facts.look(keystore).state
     if not now.working:
+        _note_complete(keystore, now)
         return Report()
     _name_planted(now)
     try:
@@ -89,11 +91,19 @@ def resume(keystore: KeyStore, progress: Progress | None = None) -> Report:
         _finish_disabling(keystore)
     else:
         residue.scrub(keystore)
-        if facts.look(keystore).state is State.ON:
-            keystore.set_complete()
+        _note_complete(keystore, facts.look(keystore).state)
         if report.changed:
             activity.record("passwords encrypted", detail=f"{report.changed} passwords.", who="worker")
     return report
+
+
+def _note_complete(keystore: KeyStore, now: State) -> None:
+    """Every password is sealed: from here on a clear value was put there by somebody else."""
+    if now not in SEALED or keystore.is_complete():
+        return
+    with keystore.locked():  # who turns encryption off takes the mark away under it
+        if facts.look(keystore).state in SEALED:
+            keystore.set_complete()
 
 
 def start(keystore: KeyStore) -> None:
