@@ -8,7 +8,7 @@ import click
 from flask import current_app
 
 from panel.activity.service import Actor
-from panel.encryption import facts, residue, switch
+from panel.encryption import facts, release, residue, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import Refused
@@ -111,7 +111,7 @@ def disable(context: click.Context, yes: bool) -> None:
     """Write every stored password back in clear and retire the key file."""
     count = facts.look(_keystore()).sealed
     ask(f"Write {count} passwords back into the database in clear?", yes)
-    switch.disable(_keystore(), Actor(), in_shell=True)
+    release.disable(_keystore(), Actor(), in_shell=True)
     _finish(context)
 
 

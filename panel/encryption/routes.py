@@ -9,7 +9,7 @@ from flask import Blueprint, current_app, flash, request, session, url_for
 from flask_login import current_user
 
 from panel.activity.service import Actor
-from panel.encryption import facts, proof, switch
+from panel.encryption import facts, proof, release, switch
 from panel.encryption.forms import EnableForm, ProofForm
 from panel.encryption.keystore import KeyStore, typed
 from panel.encryption.state import State
@@ -51,7 +51,7 @@ def _render(status: int = 200, **context: Any) -> Any:
     context.setdefault("enable_form", EnableForm(formdata=None))
     context.setdefault("proof_form", ProofForm(formdata=None))
     if admin and now.state in (State.ON, State.ROTATING, State.INCONSISTENT):
-        context.setdefault("challenge", switch.challenge(keystore))
+        context.setdefault("challenge", release.challenge(keystore))
         session.setdefault(NONCE, proof.nonce())
     settings = current_app.extensions["mailkeep"].settings
     return page(
@@ -95,14 +95,14 @@ def enable() -> Any:
 @fresh_password_required
 def disable() -> Any:
     """Begin to write the passwords back in clear, once the marker file proves access to the server."""
-    return _act(lambda: switch.disable(_keystore(), _actor()))
+    return _act(lambda: release.disable(_keystore(), _actor()))
 
 
 @blueprint.post("/cancel")
 @fresh_password_required
 def cancel() -> Any:
     """Stop turning off, and seal again."""
-    return _act(lambda: switch.cancel_disable(_keystore(), _actor()))
+    return _act(lambda: release.cancel(_keystore(), _actor()))
 
 
 @blueprint.post("/resume")

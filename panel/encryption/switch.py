@@ -1,4 +1,4 @@
-"""Turning encryption on and off: short steps, each of which may be the last before a crash.
+"""Turning encryption on, and finishing whatever is under way: each step may be the last before a crash.
 
 Whatever was interrupted is finished by `resume`: the worker's tick calls it, the
 page's button and `flask encryption resume` do. docs/encryption.md tells the steps
@@ -7,29 +7,18 @@ in order and what each crash leaves behind.
 
 from __future__ import annotations
 
-import hmac
-import re
-import secrets
-import time
-from dataclasses import dataclass
-
 from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
-from panel.crypto.keyfile import KeyFile, expand
-from panel.encryption import claim, facts, residue, state, sweep
-from panel.encryption.keystore import MARKER, KeyStore
+from panel.crypto.keyfile import KeyFile
+from panel.encryption import claim, facts, release, residue, sweep
+from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.encryption.sweep import Progress, Report
 from panel.errors import KeyAbsent, PanelError, Refused
 from panel.models import Account, Encryption, Endpoint
 
-NONCE_BYTES, CODE_BYTES, RELEASE_BYTES = 8, 8, 16
-MARKER_SECONDS = 3600
 SEALED = (State.ON, State.INCONSISTENT)
-
-
-# -- on --------------------------------------------------------------------------
 
 
 def enable(keystore: KeyStore, actor: Actor) -> None:
@@ -88,7 +77,7 @@ def resume(keystore: KeyStore, progress: Progress | None = None) -> Report:
             return Report()  # another process has finished turning it off
         raise
     if now is State.DISABLING:
-        _finish_disabling(keystore)
+        release.finish(keystore)
     else:
         residue.scrub(keystore)
         _note_complete(keystore, facts.look(keystore).state)
@@ -110,7 +99,7 @@ def start(keystore: KeyStore) -> None:
     """At the start of the server: clear away what a kill left, and a marker that proves nothing any more."""
     keystore.clean()
     try:
-        require_marker(keystore)
+        release.require_marker(keystore)
     except PanelError:
         keystore.delete_marker()
     settle(keystore)
@@ -158,160 +147,6 @@ def _note_trouble(keystore: KeyStore) -> None:
     elif not now.state.no_key and now.trouble_since is not None:
         Encryption.update(trouble_since=None).execute()
         activity.record("collecting goes on", detail="The encryption key is back.", who="worker")
-
-
-# -- off -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Challenge:
-    """What must stand in the marker file: shown on the page, recomputed from the key each time."""
-
-    nonce: str
-    code: str
-
-    @property
-    def text(self) -> str:
-        """The marker's one line."""
-        return f"{self.nonce} {self.code}"
-
-
-def challenge(keystore: KeyStore, nonce: str | None = None) -> Challenge:
-    """A nonce (a fresh one unless given) and the code that only this key file yields for it.
-
-    Both are worth nothing once the key file changes. Raises Refused without a key.
-    """
-    disk, row = facts.disk(keystore), facts.row()
-    key = disk.file.find(row.active_key_id) if disk.file else None
-    if disk.file is None or key is None:
-        raise Refused("Encryption is not on, so it cannot be turned off.", "Look at the page again.")
-    nonce = nonce or secrets.token_hex(NONCE_BYTES)
-    info = (
-        b"mailkeep/disable" + disk.file.instance_id + disk.file.generation.to_bytes(8, "big") + nonce.encode()
-    )
-    return Challenge(nonce, expand(key.material, info, CODE_BYTES).hex())
-
-
-def require_marker(keystore: KeyStore) -> None:
-    """Raise Refused unless the marker proves access to the file system (see `disable`)."""
-    marker = keystore.marker()
-    if marker is None:
-        raise Refused(
-            f"The file {MARKER} is not there yet.",
-            "Create it with the command shown, then press the button again.",
-        )
-    words = re.fullmatch(r"([0-9a-f]{1,64})\s+([0-9a-f]{1,64})\s*", marker.text)
-    fresh = "Create it again with the command shown."
-    if words is None:
-        raise Refused(f"The file {MARKER} does not hold the code that the page shows.", fresh)
-    if not hmac.compare_digest(challenge(keystore, words[1]).code, words[2]):
-        raise Refused(f"The code in {MARKER} is not of this key file, or was used already.", fresh)
-    if not keystore.key_file_modified() <= marker.modified or not _young(marker.modified):
-        raise Refused(f"The file {MARKER} is older than an hour, or than the key file.", fresh)
-
-
-def _young(modified: float) -> bool:
-    return -60 <= time.time() - modified <= MARKER_SECONDS
-
-
-def disable(keystore: KeyStore, actor: Actor, *, in_shell: bool = False) -> None:
-    """Begin to write every password back in clear; `resume` does the rest and retires the key file.
-
-    From the web it takes the marker file; a shell is the proof itself. Refused
-    unless every record has just been opened; nothing is changed then.
-    """
-    if not in_shell:
-        require_marker(keystore)
-    _require_all_open(keystore)
-    with keystore.locked():
-        keystore.unset_complete()
-        file, release_id = _choose_release(keystore)
-        with db.transaction():
-            if facts.row().release_id != release_id:
-                raise Refused(
-                    "Somebody else turned encryption off or on meanwhile.", "Look at the page again."
-                )
-            keystore.replace(file, file.releasing(release_id))
-        keystore.delete_marker()
-    activity.record("encryption being turned off", **vars(actor))
-
-
-def _require_all_open(keystore: KeyStore) -> None:
-    now = facts.look(keystore).state
-    if now is State.OFF:
-        raise Refused("Encryption is off already.", "There is nothing to do.")
-    if now is State.DISABLING:
-        raise Refused("Encryption is being turned off already.", "It goes on by itself.")
-    if now.no_key:
-        raise Refused(
-            "Encryption cannot be turned off without its key.",
-            "Put the key file back first; flask encryption status says how.",
-        )
-    failures = sweep.verify(keystore).failures
-    if failures:
-        named = ", ".join(failure.address for failure in failures)
-        raise Refused(
-            f"Not every password can be opened, so encryption stays on: {named}.",
-            "Enter the password of these accounts again, or remove them.",
-        )
-
-
-def _choose_release(keystore: KeyStore) -> tuple[KeyFile, bytes]:
-    """Write a fresh release id into the row, durable before the file is flagged with it."""
-    with db.transaction():
-        disk, row = facts.disk(keystore), facts.row()
-        if (
-            disk.file is None
-            or disk.file.release_id
-            or state.wrong(disk.file, row)
-            or row.active_key_id is None
-        ):
-            raise Refused("The key file was changed by somebody else meanwhile.", "Look at the page again.")
-        release_id = secrets.token_bytes(RELEASE_BYTES)
-        Encryption.update(release_id=release_id).execute()
-        return disk.file, release_id
-
-
-def cancel_disable(keystore: KeyStore, actor: Actor) -> None:
-    """Stop turning off and seal again what was written in clear. Refused once all are in clear."""
-    with keystore.locked(), db.transaction():
-        disk, row = facts.disk(keystore), facts.row()
-        if disk.file is None or disk.file.release_id is None or state.wrong(disk.file, row):
-            raise Refused("Encryption is not being turned off.", "Look at the page again.")
-        if row.active_key_id is None:
-            raise Refused(
-                "Every password is in clear already.", "Turn encryption on again when this is finished."
-            )
-        keystore.replace(disk.file, disk.file.kept())
-        Encryption.update(release_id=None).execute()
-    activity.record("turning encryption off cancelled", **vars(actor))
-
-
-def _finish_disabling(keystore: KeyStore) -> None:
-    """(A) no key is active any more, (B) the key file is retired, (C) the release is over."""
-    with db.transaction():
-        if not _may_finish(keystore):
-            return
-        Encryption.update(active_key_id=None).execute()
-    with keystore.locked():
-        with db.transaction():
-            disk, row = facts.disk(keystore), facts.row()
-            if not _may_finish(keystore) or row.active_key_id is not None or disk.file is None:
-                return
-            keystore.retire(disk.file)
-            keystore.forget_witness()
-        with db.transaction():
-            if facts.disk(keystore).file is None:
-                Encryption.update(
-                    release_id=None, scrub_owed=None, enabled_at=None, verified_at=None, backup_proved_at=None
-                ).execute()
-    activity.record("encryption turned off", who="worker")
-
-
-def _may_finish(keystore: KeyStore) -> bool:
-    disk, row = facts.disk(keystore), facts.row()
-    good = disk.file is not None and state.wrong(disk.file, row) is None
-    return good and disk.file is not None and disk.file.release_id is not None and not facts.any_sealed()
 
 
 def verify(keystore: KeyStore, progress: Progress | None = None) -> sweep.Verdict:

@@ -12,7 +12,7 @@ from flask import Flask
 from panel import db
 from panel.activity.service import Actor, record
 from panel.config import Settings
-from panel.encryption import proof, switch
+from panel.encryption import proof, release, switch
 from panel.models import Activity
 from tests.encryption.conftest import House
 from tests.sign_in.browser import PASSWORD, WRONG, Browser, add_person
@@ -92,10 +92,10 @@ def test_every_step_with_the_key(house: House) -> None:
         house.key_file.write_bytes(held)
         house.key_file.chmod(0o600)
         switch.settle(house.keystore)
-        switch.disable(house.keystore, actor, in_shell=True)
-        switch.cancel_disable(house.keystore, actor)
+        release.disable(house.keystore, actor, in_shell=True)
+        release.cancel(house.keystore, actor)
         switch.resume(house.keystore)
-        switch.disable(house.keystore, actor, in_shell=True)
+        release.disable(house.keystore, actor, in_shell=True)
         switch.resume(house.keystore)
     found = [(what, who, address) for what, _, who, address in events()]
     for what in ("key file created", "key backup proved", "encryption being turned off",

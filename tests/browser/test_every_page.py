@@ -12,7 +12,7 @@ from panel import create_app, db
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import switch
+from panel.encryption import release, switch
 from panel.encryption.keystore import KeyStore
 from panel.health import vitals
 from panel.models import Account, Collection, Encryption, Skipped, Waiting
@@ -74,7 +74,7 @@ def enabling(house: House) -> None:
 
 def disabling(house: House) -> None:
     house.enable()
-    switch.disable(house.keystore, Actor(), in_shell=True)
+    release.disable(house.keystore, Actor(), in_shell=True)
     house.sql("UPDATE endpoint SET clear = NULL, sealed = x'00' WHERE id = 1")
 
 

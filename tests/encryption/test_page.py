@@ -15,7 +15,7 @@ from panel import db
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import facts, switch
+from panel.encryption import facts, release, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.models import Account, Encryption, Session
@@ -152,7 +152,7 @@ def wrong(house: House) -> None:
 
 def disabling(house: House) -> None:
     on(house)
-    switch.disable(house.keystore, Actor(), in_shell=True)
+    release.disable(house.keystore, Actor(), in_shell=True)
 
 
 FACES: dict[str, tuple[Callable[[House], object], State, list[str], list[str]]] = {

@@ -14,7 +14,7 @@ import pytest
 from panel import db
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import facts, residue, switch
+from panel.encryption import facts, release, residue, switch
 from panel.encryption.state import State
 from panel.errors import CannotOpen, CannotStore, KeyAbsent, PanelError, Refused, Tampered
 from panel.models import Activity, Encryption, Endpoint
@@ -267,7 +267,7 @@ def test_a_clear_value_planted_while_on_is_sealed_by_the_next_sweep_and_named_in
 
 def write_marker(house: House, text: str | None = None) -> Path:
     path = house.keystore.marker_path
-    path.write_text((switch.challenge(house.keystore).text if text is None else text) + "\n")
+    path.write_text((release.challenge(house.keystore).text if text is None else text) + "\n")
     path.chmod(0o600)
     return path
 
@@ -276,7 +276,7 @@ def test_with_the_marker_every_password_is_clear_again_and_the_key_is_kept_as_re
     endpoints = [house.add(f"password {i}") for i in range(3)]
     house.enable()
     marker = write_marker(house)
-    switch.disable(house.keystore, ACTOR)
+    release.disable(house.keystore, ACTOR)
     assert house.state is State.DISABLING
     assert not marker.exists()
     switch.resume(house.keystore)
@@ -290,9 +290,9 @@ def test_with_the_marker_every_password_is_clear_again_and_the_key_is_kept_as_re
 BAD_MARKERS: dict[str, Callable[[House], object]] = {
     "none": lambda h: None,
     "empty": lambda h: write_marker(h, ""),
-    "the nonce alone": lambda h: write_marker(h, switch.challenge(h.keystore).nonce),
+    "the nonce alone": lambda h: write_marker(h, release.challenge(h.keystore).nonce),
     "a wrong code": lambda h: write_marker(h, "00" * 8 + " " + "00" * 8),
-    "another nonce's code": lambda h: write_marker(h, "ab " + switch.challenge(h.keystore).code),
+    "another nonce's code": lambda h: write_marker(h, "ab " + release.challenge(h.keystore).code),
     "binary": lambda h: h.keystore.marker_path.write_bytes(os.urandom(64)),
     "too old": lambda h: os.utime(write_marker(h), (time.time() - 3700,) * 2),
     "older than the key file": lambda h: os.utime(write_marker(h), (h.key_file.stat().st_mtime - 1,) * 2),
@@ -309,7 +309,7 @@ def test_no_other_marker_turns_encryption_off(house: House, make: Callable[[Hous
     house.enable()
     make(house)
     with pytest.raises(PanelError) as refused:
-        switch.disable(house.keystore, ACTOR)
+        release.disable(house.keystore, ACTOR)
     assert refused.value.hint
     assert house.state is State.ON
     assert house.row(endpoint)[0] is None
@@ -318,13 +318,13 @@ def test_no_other_marker_turns_encryption_off(house: House, make: Callable[[Hous
 def test_a_code_is_good_for_one_use(house: House) -> None:
     house.add()
     house.enable()
-    code = switch.challenge(house.keystore).text
+    code = release.challenge(house.keystore).text
     write_marker(house, code)
-    switch.disable(house.keystore, ACTOR)
-    switch.cancel_disable(house.keystore, ACTOR)
+    release.disable(house.keystore, ACTOR)
+    release.cancel(house.keystore, ACTOR)
     write_marker(house, code)
     with pytest.raises(Refused, match="used already"):
-        switch.disable(house.keystore, ACTOR)
+        release.disable(house.keystore, ACTOR)
 
 
 def test_turning_off_is_refused_while_one_password_does_not_open(house: House) -> None:
@@ -332,15 +332,15 @@ def test_turning_off_is_refused_while_one_password_does_not_open(house: House) -
     house.enable()
     house.sql("UPDATE endpoint SET host = 'evil'")
     with pytest.raises(Refused, match=endpoint.account.address):
-        switch.disable(house.keystore, Actor(), in_shell=True)
+        release.disable(house.keystore, Actor(), in_shell=True)
     assert house.state is State.INCONSISTENT
 
 
 def test_turning_off_can_be_cancelled_until_all_are_clear(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    switch.disable(house.keystore, ACTOR, in_shell=True)
-    switch.cancel_disable(house.keystore, ACTOR)
+    release.disable(house.keystore, ACTOR, in_shell=True)
+    release.cancel(house.keystore, ACTOR)
     switch.resume(house.keystore)
     assert house.state is State.ON
     assert house.opened(endpoint) == "kept"
@@ -366,7 +366,7 @@ def test_a_marker_that_proves_nothing_is_deleted_at_start(house: House) -> None:
 def test_while_turning_off_a_save_stores_clear_and_nothing_is_sealed_at_the_end(house: House) -> None:
     house.add()
     house.enable()
-    switch.disable(house.keystore, ACTOR, in_shell=True)
+    release.disable(house.keystore, ACTOR, in_shell=True)
     later = house.add("saved meanwhile")
     switch.resume(house.keystore)
     assert house.row(later)[0] == "saved meanwhile"

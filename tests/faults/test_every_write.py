@@ -38,7 +38,7 @@ import sys
 from panel import create_app, db
 from panel.activity.service import Actor
 from panel.config import Settings
-from panel.encryption import switch
+from panel.encryption import release, switch
 from panel.encryption.keystore import KeyStore
 from panel.models import Endpoint
 from panel.secret import Secret
@@ -65,12 +65,12 @@ SCENARIOS = {
     ),
     "turning off": Scenario(
         True,
-        "switch.disable(keystore, Actor(), in_shell=True); switch.resume(keystore)",
+        "release.disable(keystore, Actor(), in_shell=True); switch.resume(keystore)",
         {State.OFF, State.ON},
     ),
     "cancelling": Scenario(
         True,
-        "switch.disable(keystore, Actor(), in_shell=True); switch.cancel_disable(keystore, Actor());"
+        "release.disable(keystore, Actor(), in_shell=True); release.cancel(keystore, Actor());"
         "switch.resume(keystore)",
         {State.OFF, State.ON},
     ),
