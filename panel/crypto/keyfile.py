@@ -92,9 +92,14 @@ class KeyFile:
         """The key of that id, or None."""
         return next((key for key in self.keys if key.id == key_id), None)
 
-    def may_seal(self, key_id: bytes | None) -> bool:
-        """Whether `key_id` is a usable key of this file."""
-        return any(key.id == key_id for key in self.usable)
+    def with_goal(self, key: Key) -> KeyFile:
+        """The same keys and `key` as the last usable one: the goal of every record from now on."""
+        return replace(self, keys=(*self.keys, key), generation=self.generation + 1)
+
+    def settled(self) -> KeyFile:
+        """The same keys with the goal as the only usable one; the others are retired, in place."""
+        keys = tuple(key if key == self.goal else replace(key, state="retired") for key in self.keys)
+        return replace(self, keys=keys, generation=self.generation + 1)
 
     def releasing(self, release_id: bytes) -> KeyFile:
         """The same keys, flagged: a sweep may write secrets in clear for this release id."""

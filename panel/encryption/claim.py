@@ -13,15 +13,17 @@ RANDOM_BYTES = 16
 
 
 def needed(disk: state.FileFacts, row: state.RowFacts) -> bool:
-    """Whether a good key file waits to be chosen: nobody has, or what was chosen may not seal any more."""
+    """Whether a good key file's goal waits to be chosen: the row names no key yet, or an earlier one."""
     file = disk.file
     if file is None or file.release_id is not None or state.wrong(file, row) is not None:
         return False
-    return row.active_key_id is None or not file.may_seal(row.active_key_id)
+    return row.active_key_id != file.goal.id
 
 
 def if_needed(keystore: KeyStore) -> None:
-    """Choose the key file's last usable key, in a transaction of its own, where `needed` says so.
+    """Choose the key file's goal, in a transaction of its own, where `needed` says so.
+
+    The row moves only forward: a file without the key that the row names is the wrong one.
 
     Losing against somebody else is as good as winning: the row then names their choice.
     """
@@ -35,9 +37,11 @@ def if_needed(keystore: KeyStore) -> None:
         changes: dict[str, object] = {
             "active_key_id": disk.file.goal.id,
             "scrub_owed": secrets.token_bytes(RANDOM_BYTES),
+            "key_created_at": int(keystore.key_file_modified()),
+            "backup_proved_at": None,
         }
         if row.active_key_id is None:
-            changes |= {"key_created_at": db.now(), "enabled_at": db.now(), "backup_proved_at": None}
+            changes["enabled_at"] = db.now()
         Encryption.update(changes).execute()
 
 

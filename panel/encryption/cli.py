@@ -8,7 +8,7 @@ import click
 from flask import current_app
 
 from panel.activity.service import Actor
-from panel.encryption import facts, release, residue, switch
+from panel.encryption import facts, release, residue, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import Refused
@@ -100,8 +100,29 @@ def enable(context: click.Context, understand_key_loss: bool, backup_prepared: b
 @encryption.command()
 @click.pass_context
 def resume(context: click.Context) -> None:
-    """Finish what is under way: turning on or turning off."""
+    """Finish what is under way: turning on, changing the key or turning off."""
     _finish(context)
+
+
+@encryption.command()
+@click.option("--preview", is_flag=True, help="Only tell what would be done.")
+@click.pass_context
+def rotate(context: click.Context, preview: bool) -> None:
+    """Make a new key and move every stored password to it."""
+    _tell_preview(rotation.preview(facts.look(_keystore())))
+    if preview:
+        return
+    rotation.rotate(_keystore(), Actor())
+    _finish(context)
+    click.echo("The backup of the key file is out of date: copy the key file again, then prove the copy.")
+
+
+def _tell_preview(what: rotation.Preview) -> None:
+    click.echo(
+        f"{what.passwords} passwords are encrypted again under a new key; that takes about {what.seconds} s."
+    )
+    click.echo("Then back up the key file again: no copy of today holds the new key.")
+    click.echo("The old key stays in the file, so that database backups of today can still be read.")
 
 
 @encryption.command()

@@ -29,8 +29,10 @@ class Status:
     expected: str | None
     total: int
     sealed: int
+    moved: int  # of these under the key that all shall be under
     clear: int
     unreadable: int
+    retired: tuple[str, ...]  # fingerprints of keys kept for old database backups
     failures: tuple[Failure, ...]
     scrub_owed: bool
     key_created_at: int | None
@@ -114,8 +116,10 @@ def look(keystore: KeyStore) -> Status:
         expected=fingerprint(expected) if expected else None,
         total=stored.sealed + stored.clear,
         sealed=stored.sealed,
+        moved=stored.sealed_by_key.get(file.goal.id, 0) if file else 0,
         clear=stored.clear,
         unreadable=stored.sealed if now.no_key else len(stored.failures),
+        retired=tuple(fingerprint(key.id) for key in file.keys if key.state == "retired") if file else (),
         failures=stored.failures,
         scrub_owed=chosen.scrub_owed is not None,
         key_created_at=found.key_created_at if found else None,

@@ -34,8 +34,7 @@ def prove(keystore: KeyStore, given: str, answer: str, actor: Actor) -> None:
     disk = facts.disk(keystore)
     if disk.file is None:
         raise Refused("There is no good key file to compare the copy with.", "Look at the page again.")
-    expected = hashlib.sha256(given.encode() + disk.file.to_bytes()).hexdigest()
-    if not hmac.compare_digest(expected, answer):
+    if not hmac.compare_digest(answer_for(given, disk.file.to_bytes()), answer):
         raise BadInput(
             "The copy is not the same as today's key file.",
             "Copy the key file again, in binary mode, then run the command where the new copy lies.",
@@ -43,3 +42,8 @@ def prove(keystore: KeyStore, given: str, answer: str, actor: Actor) -> None:
         )
     Encryption.update(backup_proved_at=db.now()).execute()
     activity.record("key backup proved", who=actor.who, address=actor.address)
+
+
+def answer_for(given: str, copy: bytes) -> str:
+    """What proves that somebody holds `copy`: SHA-256(`given` ‖ `copy`) in hexadecimal."""
+    return hashlib.sha256(given.encode() + copy).hexdigest()

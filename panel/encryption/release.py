@@ -110,13 +110,7 @@ def _require_all_open(keystore: KeyStore) -> None:
             "Encryption cannot be turned off without its key.",
             "Put the key file back first; flask encryption status says how.",
         )
-    failures = sweep.verify(keystore).failures
-    if failures:
-        named = ", ".join(failure.address for failure in failures)
-        raise Refused(
-            f"Not every password can be opened, so encryption stays on: {named}.",
-            "Enter the password of these accounts again, or remove them.",
-        )
+    sweep.require_all_open(keystore, "encryption stays on")
 
 
 def _choose_release(keystore: KeyStore) -> tuple[KeyFile, bytes]:

@@ -9,7 +9,7 @@ from flask import Blueprint, current_app, flash, request, session, url_for
 from flask_login import current_user
 
 from panel.activity.service import Actor
-from panel.encryption import facts, proof, release, switch
+from panel.encryption import facts, proof, release, rotation, switch
 from panel.encryption.forms import EnableForm, ProofForm
 from panel.encryption.keystore import KeyStore, typed
 from panel.encryption.state import State
@@ -62,6 +62,7 @@ def _render(status: int = 200, **context: Any) -> Any:
         admin=admin,
         nonce=session.get(NONCE),
         ask_own=admin and not is_fresh(),
+        preview=rotation.preview(now),
         stale_addresses=facts.unchanged_since(now.enabled_at) if admin else [],
         keystore=keystore if admin else None,
         typed=typed,
@@ -89,6 +90,14 @@ def enable() -> Any:
         form.own_password.errors = [str(error)]
         return _render(error.status, enable_form=form)
     return _act(lambda: switch.enable(_keystore(), _actor()))
+
+
+@blueprint.post("/rotate")
+@fresh_password_required
+def rotate() -> Any:
+    """Make a new key and begin to move every password to it. Takes the fingerprint that was shown."""
+    shown = request.form.get("replaces", "")
+    return _act(lambda: rotation.rotate(_keystore(), _actor(), shown))
 
 
 @blueprint.post("/disable")

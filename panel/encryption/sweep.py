@@ -21,7 +21,7 @@ from panel.crypto.keyfile import KEY_ID_BYTES, Key
 from panel.encryption import claim, credential, facts, state
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import Failure
-from panel.errors import CannotOpen, KeyAbsent, PanelError
+from panel.errors import CannotOpen, KeyAbsent, PanelError, Refused
 from panel.models import Endpoint
 from panel.models.endpoint import FOUND_LABEL, LABEL
 
@@ -179,3 +179,14 @@ def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
         if progress is not None:
             progress(done, len(ids))
     return Verdict(len(ids) - len(failures), tuple(failures))
+
+
+def require_all_open(keystore: KeyStore, otherwise: str) -> None:
+    """Open every stored secret now. Raises Refused, saying `otherwise`, where one does not open."""
+    failures = verify(keystore).failures
+    if failures:
+        named = ", ".join(dict.fromkeys(failure.address for failure in failures))
+        raise Refused(
+            f"Not every password can be opened, so {otherwise}: {named}.",
+            "Enter the password of these accounts again, or remove them.",
+        )

@@ -11,7 +11,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import claim, facts, release, residue, sweep
+from panel.encryption import claim, facts, release, residue, rotation, sweep
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.encryption.sweep import Progress, Report
@@ -69,7 +69,7 @@ def resume(keystore: KeyStore, progress: Progress | None = None) -> Report:
     if not now.working:
         _note_complete(keystore, now)
         return Report()
-    _name_planted(now)
+    _name_planted(keystore, now)
     try:
         report = sweep.run(keystore, progress)
     except KeyAbsent:
@@ -79,6 +79,7 @@ def resume(keystore: KeyStore, progress: Progress | None = None) -> Report:
     if now is State.DISABLING:
         release.finish(keystore)
     else:
+        rotation.finish(keystore)
         residue.scrub(keystore)
         _note_complete(keystore, facts.look(keystore).state)
         if report.changed:
@@ -105,13 +106,12 @@ def start(keystore: KeyStore) -> None:
     settle(keystore)
 
 
-def _name_planted(now: State) -> None:
+def _name_planted(keystore: KeyStore, now: State) -> None:
     """Name passwords that stand in clear although nothing of turning on was still to do.
 
     Somebody wrote them into the database, or an older database was restored.
     """
-    row = facts.row()
-    if now is not State.ENABLING or row.active_key_id is None or row.scrub_owed is not None:
+    if now is not State.ENABLING or not keystore.is_complete():
         return
     for endpoint in _in_clear():
         if endpoint.failed_rev == endpoint.rev:

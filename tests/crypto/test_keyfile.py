@@ -111,10 +111,18 @@ def test_the_last_usable_key_is_the_goal_and_retired_keys_never_seal() -> None:
     retired, one, two = Key(Key.generate().material, "retired"), Key.generate(), Key.generate()
     file = KeyFile(INSTANCE, (one, two, retired))
     assert file.goal is two
-    assert file.may_seal(one.id)
-    assert not file.may_seal(retired.id)
-    assert not file.may_seal(None)
+    assert file.usable == (one, two)
     assert file.find(retired.id) is retired
+
+
+def test_a_new_goal_is_added_before_the_others_retire_and_none_is_dropped() -> None:
+    first, second = Key.generate(), Key.generate()
+    file = KeyFile(INSTANCE, (first,)).with_goal(second)
+    assert (file.goal, file.usable, file.generation) == (second, (first, second), 2)
+    settled = file.settled()
+    assert (settled.usable, settled.generation) == ((second,), 3)
+    assert [key.id for key in settled.keys] == [first.id, second.id]
+    assert KeyFile.from_bytes(settled.to_bytes()) == settled
 
 
 def test_key_bytes_are_in_no_repr() -> None:

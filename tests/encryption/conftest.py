@@ -14,7 +14,7 @@ import pytest
 from panel import create_app, db, install
 from panel.activity.service import Actor
 from panel.config import ROOT, Settings
-from panel.encryption import credential, facts, release, switch
+from panel.encryption import credential, facts, release, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.models import Account, Endpoint
@@ -53,6 +53,10 @@ class House:
 
     def disable(self) -> None:
         release.disable(self.keystore, Actor(), in_shell=True)
+        switch.resume(self.keystore)
+
+    def rotate(self) -> None:
+        rotation.rotate(self.keystore, Actor("admin@example.org"))
         switch.resume(self.keystore)
 
     def opened(self, endpoint: Endpoint) -> str:
@@ -104,7 +108,7 @@ def in_process(house: House, code: str, *arguments: str) -> subprocess.Popen[str
     head = (
         "import sys; from pathlib import Path; from panel import create_app, db; from panel.config import Settings;"
         "from panel.encryption.keystore import KeyStore; from panel.encryption import *;"
-        "from panel.encryption import release, switch, sweep, facts; from panel.models import *; from panel.secret import Secret;from panel.activity.service import Actor;"
+        "from panel.encryption import release, rotation, switch, sweep, facts; from panel.models import *; from panel.secret import Secret;from panel.activity.service import Actor;"
         "s = Settings.load({'PANEL_DATA_DIR': sys.argv[1], 'PANEL_ENV_FILE': '/dev/null'}); create_app(s);"
         "keystore = KeyStore.of(s); db.database.connect(); actor = Actor('other');\n"
     )

@@ -103,3 +103,21 @@ def test_without_an_install_every_command_says_so(cli: Cli) -> None:
         assert done.returncode == 3
         assert "not set up" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_rotate_tells_what_it_will_do_does_it_and_asks_for_a_new_backup(cli: Cli, house: House) -> None:
+    assert cli("encryption", "enable", *BOTH).returncode == 0
+    first = house.key_file.read_bytes()
+    told = cli("encryption", "rotate", "--preview")
+    assert (told.returncode, house.key_file.read_bytes()) == (0, first)
+    assert "2 passwords are encrypted again under a new key" in told.stdout
+    done = cli("encryption", "rotate")
+    assert done.returncode == 0, done.stderr
+    assert "copy the key file again" in done.stdout
+    assert "Encryption: on." in done.stdout
+    assert house.key_file.read_bytes() != first
+
+
+def test_rotate_is_refused_while_encryption_is_off(cli: Cli, house: House) -> None:
+    done = cli("encryption", "rotate")
+    assert (done.returncode, "Turn encryption on first." in done.stderr) == (3, True)

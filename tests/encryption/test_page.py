@@ -15,7 +15,7 @@ from panel import db
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import facts, release, switch
+from panel.encryption import facts, release, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.models import Account, Encryption, Session
@@ -155,6 +155,11 @@ def disabling(house: House) -> None:
     release.disable(house.keystore, Actor(), in_shell=True)
 
 
+def rotating(house: House) -> None:
+    on(house)
+    rotation.rotate(house.keystore, Actor())
+
+
 FACES: dict[str, tuple[Callable[[House], object], State, list[str], list[str]]] = {
     "off": (lambda h: h.add(), State.OFF, ["1 password is", "Before you start"], ["Turn encryption off"]),
     "enabling": (
@@ -162,6 +167,7 @@ FACES: dict[str, tuple[Callable[[House], object], State, list[str], list[str]]] 
         State.ENABLING, ["Being turned on", "0 of 1 passwords", "Go on now"], ["Generate Key File"],
     ),
     "on": (on, State.ON, ["1 of 1", "sha256sum", "can-disable-encryption.txt"], ["Generate Key File"]),
+    "rotating": (rotating, State.ROTATING, ["Moving to another key", "Encrypting with the new key", "0 of 1 passwords"], ["Generate Key File", "Change the key"]),
     "disabling": (disabling, State.DISABLING, ["Writing passwords back in clear", "Cancel and encrypt again"], ["Generate Key File"]),
     "missing": (missing, State.KEY_MISSING, ["The key file is missing", "Expected", "install -m 600"], ["Generate Key File", "I have created the file"]),
     "unreadable": (unreadable, State.KEY_UNREADABLE, ["The key file cannot be used", "chmod 600"], ["Generate Key File"]),
@@ -215,13 +221,14 @@ def test_an_agent_sees_the_state_but_no_button_path_code_or_full_fingerprint(
 
 AGENTS_WORDS = {
     State.OFF: "Off", State.ENABLING: "Being turned on", State.ON: "On", State.DISABLING: "Being turned off",
+    State.ROTATING: "Moving to another key",
     State.KEY_MISSING: "Key file missing", State.KEY_UNREADABLE: "Key file unusable",
     State.KEY_WRONG: "Wrong key file", State.INCONSISTENT: "Some do not open",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("role", ["agent", "user"])
-@pytest.mark.parametrize("step", ["enable", "disable", "cancel", "resume", "verify", "backup"])
+@pytest.mark.parametrize("step", ["enable", "rotate", "disable", "cancel", "resume", "verify", "backup"])
 def test_an_agent_and_a_user_cannot_take_any_step(
     sign_in_as: Callable[[str], FlaskClient], house: House, step: str, role: str
 ) -> None:
@@ -317,3 +324,30 @@ def test_no_page_in_any_state_holds_the_password(admin: FlaskClient, house: Hous
     for step in (lambda: None, house.enable, house.key_file.unlink):
         in_database(step)
         assert marker not in admin.get("/server/encryption").text
+
+
+def test_the_key_is_changed_from_the_page_which_first_says_what_it_means(
+    admin: FlaskClient, house: House
+) -> None:
+    in_database(lambda: on(house))
+    page = admin.get("/server/encryption").text
+    assert "the key file must be backed up again" in page
+    shown = re.search(r'name="replaces" value="([0-9a-f-]{19})"', page)
+    assert shown is not None
+    for _ in range(2):  # pressed twice, or by two people
+        response = admin.post("/server/encryption/rotate", data={"replaces": shown[1]})
+        assert response.status_code == 303
+        in_database(lambda: switch.resume(house.keystore))
+    assert len(KeyFile.from_bytes(house.key_file.read_bytes()).keys) == 2
+    page = admin.get("/server/encryption").text
+    assert shown[1] not in page
+    assert "Nobody has proved yet" in page
+
+
+def test_changing_the_key_asks_for_the_own_password_again(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: on(house))
+    in_database(lambda: Session.update(confirmed_at=0).execute())
+    before = house.key_file.read_bytes()
+    response = admin.post("/server/encryption/rotate", data={})
+    assert (response.status_code, "next=" in response.location) == (303, True)
+    assert house.key_file.read_bytes() == before

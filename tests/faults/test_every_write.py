@@ -38,7 +38,7 @@ import sys
 from panel import create_app, db
 from panel.activity.service import Actor
 from panel.config import Settings
-from panel.encryption import release, switch
+from panel.encryption import release, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.models import Endpoint
 from panel.secret import Secret
@@ -73,6 +73,9 @@ SCENARIOS = {
         "release.disable(keystore, Actor(), in_shell=True); release.cancel(keystore, Actor());"
         "switch.resume(keystore)",
         {State.OFF, State.ON},
+    ),
+    "changing the key": Scenario(
+        True, "rotation.rotate(keystore, Actor()); switch.resume(keystore)", {State.ON}
     ),
     "saving": Scenario(
         True,

@@ -1,0 +1,99 @@
+"""Moving every record to a new key: the key is added first, used next, and the old one retired last.
+
+`rotate` takes the first two steps; the sweep of `switch.resume` moves the records,
+`finish` retires. A kill between any two of them is made good by the next `resume`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from panel import db
+from panel.activity import service as activity
+from panel.activity.service import Actor
+from panel.crypto.keyfile import Key, KeyFile, fingerprint
+from panel.encryption import claim, facts, state, sweep
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.errors import Refused
+from panel.models import Encryption
+
+ROWS_A_SECOND = 10_000  # what a small machine moves at least (script/bench sweep)
+READY = (State.ON, State.INCONSISTENT)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a rotation would do."""
+
+    passwords: int
+    seconds: int  # at most, about
+    replaces: str  # fingerprint of the key in use
+    retired: tuple[str, ...]  # fingerprints of the keys that are kept besides, for old database backups
+
+
+def preview(now: facts.Status) -> Preview:
+    """What rotating would do in the state `now`."""
+    return Preview(now.sealed, 1 + now.sealed // ROWS_A_SECOND, now.found or "", now.retired)
+
+
+def rotate(keystore: KeyStore, actor: Actor, replaces: str | None = None) -> None:
+    """Add a new key to the key file and use it from here on; `switch.resume` moves the records.
+
+    `replaces`: the fingerprint that the person saw; of two people who press at once
+    the second joins the first. Refused unless every record has just been opened;
+    nothing is changed then.
+    """
+    _require_ready(facts.look(keystore))
+    sweep.require_all_open(keystore, "the key was not changed")
+    with keystore.locked(), db.transaction():
+        file = _good_file(keystore)
+        if len(file.usable) > 1 or replaces not in (None, fingerprint(file.goal.id)):
+            return
+        keystore.delete_marker()
+        keystore.replace(file, file.with_goal(Key.generate()))
+        # Even if this commit fails: whoever comes next finds the key in the file and claims it.
+        activity.record("encryption key being changed", f"from {fingerprint(file.goal.id)}", **vars(actor))
+    claim.if_needed(keystore)
+
+
+def _require_ready(now: facts.Status) -> None:
+    if now.state in READY:
+        return
+    if now.state is State.OFF:
+        raise Refused("Encryption is off, so there is no key to change.", "Turn encryption on first.")
+    if now.state.no_key:
+        raise Refused("The key cannot be changed while it is not usable itself.", f"{now.reason} {now.mend}")
+    if now.state is State.ROTATING:
+        raise Refused("The key is being changed already.", "It goes on by itself.")
+    raise Refused(
+        "Encryption is just being turned on or off; the key was not changed.", "Try again when that is done."
+    )
+
+
+def _good_file(keystore: KeyStore) -> KeyFile:
+    disk, row = facts.disk(keystore), facts.row()
+    if disk.file is None or disk.file.release_id is not None or state.wrong(disk.file, row) is not None:
+        raise Refused("The key file was changed by somebody else meanwhile.", "Look at the page again.")
+    return disk.file
+
+
+def finish(keystore: KeyStore) -> None:
+    """Retire the other keys once no record is left under them: from then on they only open.
+
+    Today's key file is then another one than before, so its backup is to be proved anew.
+    """
+    with keystore.locked(), db.transaction():
+        disk, row = facts.disk(keystore), facts.row()
+        file = disk.file
+        if file is None or file.release_id is not None or state.wrong(file, row) is not None:
+            return
+        others = {key.id for key in file.usable if key != file.goal}
+        left = others & facts.records(None).sealed_by_key.keys()
+        if not others or left or row.active_key_id != file.goal.id:
+            return
+        keystore.replace(file, file.settled())
+        Encryption.update(backup_proved_at=None).execute()
+        for key_id in sorted(others):
+            activity.record("encryption key retired", fingerprint(key_id), who="worker")
+    activity.record("encryption key changed", f"to {fingerprint(file.goal.id)}", who="worker")
