@@ -132,6 +132,12 @@ class Refused(PanelError):
     exit_code = 3
 
 
+class BadCopy(PanelError):
+    """A copy of the key file that would not do as a backup, or holds nothing that is needed."""
+
+    status = 422
+
+
 class KeyFileError(PanelError):
     """The key file cannot be used as it is; the hint says what to type to mend it."""
 

@@ -162,6 +162,17 @@ def ask(question: str, yes: bool) -> None:
         raise Refused("Nothing was changed.")
 
 
+def ask_typed(told: str, words: str, given: str | None) -> None:
+    """Have `words` typed to confirm what cannot be undone; `given`: what --confirm brought, if anything."""
+    click.echo(told)
+    if given is None and not sys.stdin.isatty():
+        raise Refused("This needs a confirmation; nothing was changed.", f'Add: --confirm "{words}"')
+    if given is None:
+        given = click.prompt(f'Type "{words}" to go on', default="", show_default=False)
+    if given.strip() != words:
+        raise Refused("The confirmation does not fit; nothing was changed.", f'It is: "{words}"')
+
+
 def print_json(value: object) -> None:
     """Print `value` as JSON for programs."""
     click.echo(json.dumps(value, indent=1, ensure_ascii=False))

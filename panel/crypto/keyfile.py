@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import secrets
 import struct
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -99,6 +100,16 @@ class KeyFile:
     def settled(self) -> KeyFile:
         """The same keys with the goal as the only usable one; the others are retired, in place."""
         keys = tuple(key if key == self.goal else replace(key, state="retired") for key in self.keys)
+        return replace(self, keys=keys, generation=self.generation + 1)
+
+    def with_retired(self, others: Iterable[Key]) -> KeyFile:
+        """The same keys and `others`, which only open."""
+        added = tuple(replace(key, state="retired") for key in others)
+        return replace(self, keys=(*self.keys, *added), generation=self.generation + 1)
+
+    def without(self, others: Collection[Key]) -> KeyFile:
+        """The same keys but `others`."""
+        keys = tuple(key for key in self.keys if key not in others)
         return replace(self, keys=keys, generation=self.generation + 1)
 
     def releasing(self, release_id: bytes) -> KeyFile:

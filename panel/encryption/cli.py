@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 from flask import current_app
 
+from panel import times
 from panel.activity.service import Actor
-from panel.encryption import facts, release, residue, rotation, switch
+from panel.crypto.keyfile import LARGEST
+from panel.encryption import facts, forget, keys, proof, release, residue, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import Refused
-from panel.shell import PanelGroup, ask, json_option, print_json, progress, yes_option
+from panel.shell import PanelGroup, ask, ask_typed, json_option, print_json, progress, yes_option
 
 encryption = PanelGroup("encryption", help="The key that mailbox passwords are encrypted with.")
+
+confirm_option = click.option("--confirm", help="What would be typed to confirm.")
 
 WORDS = {
     State.OFF: "off: passwords are stored in clear",
@@ -136,6 +140,31 @@ def disable(context: click.Context, yes: bool) -> None:
     _finish(context)
 
 
+@encryption.command("forget-lost-key")
+@confirm_option
+def forget_lost_key(confirm: str | None) -> None:
+    """Give a lost key up: its passwords are set aside, and each is asked for again."""
+    addresses = forget.lost(_keystore())
+    ask_typed(
+        f"{_passwords(len(addresses))} cannot be read without the lost key: {', '.join(addresses)}.\n"
+        "Each is asked for again; until then its mail waits on its server. The records are set aside:\n"
+        "if the key turns up, flask encryption key add puts them back.",
+        f"forget {_passwords(len(addresses))}",
+        confirm,
+    )
+    done = forget.forget(_keystore(), Actor())
+    if done.moved_to is not None:
+        click.echo(f"The file that was no good lies in {done.moved_to}.")
+    click.echo("Encryption is off. Turn it on again first, so that no password is stored in clear:")
+    click.echo("  flask encryption enable --understand-key-loss --backup-prepared")
+    for address in done.addresses:
+        click.echo(f"  then: flask accounts edit {address}  (the whole server and its password)")
+
+
+def _passwords(count: int) -> str:
+    return f"{count} password" if count == 1 else f"{count} passwords"
+
+
 @encryption.command()
 @json_option
 @click.option("--scan", is_flag=True, help="Also look for every password in the database's files.")
@@ -175,3 +204,58 @@ def _finish(context: click.Context) -> None:
     _tell(now)
     if report.failures or now.state.no_key or now.state is State.INCONSISTENT:
         context.exit(1)
+
+
+# -- the key file ------------------------------------------------------------------
+
+
+@encryption.group()
+def key() -> None:
+    """The key file: judge a copy of it, bring an older key in, drop retired keys."""
+
+
+@key.command("check")
+@click.argument("file", type=click.File("rb"))
+def check_copy(file: BinaryIO) -> None:
+    """Tell whether FILE (- for standard input) is a good backup of today's key file."""
+    proof.check(_keystore(), file.read(LARGEST + 1), Actor())
+    click.echo("The copy is the same as today's key file. Keep it apart from the database's backups.")
+
+
+@key.command("add")
+@click.argument("file", type=click.File("rb"))
+@click.option("--restore", is_flag=True, help="Also put back what forget-lost-key set aside.")
+@click.pass_context
+def add_key(context: click.Context, file: BinaryIO, restore: bool) -> None:
+    """Bring the keys of an older key file in, so that an older database can be read."""
+    added = keys.add(_keystore(), file.read(LARGEST + 1), Actor())
+    click.echo(f"Added: {', '.join(added)}." if added else "Every key of that file is here already.")
+    waiting = [str(each.account.address) for each in forget.restorable(_keystore())]
+    if waiting and restore:
+        click.echo(f"Put back: {', '.join(forget.restore(_keystore(), Actor()))}.")
+    elif waiting:
+        click.echo(
+            f"Set aside earlier, and readable now: {', '.join(waiting)}. Add --restore to put them back."
+        )
+    _finish(context)
+    if added:
+        click.echo("The backup of the key file is out of date: copy the key file again, then prove the copy.")
+
+
+@key.command()
+@confirm_option
+def prune(confirm: str | None) -> None:
+    """Drop the retired keys for good. Database backups from before they retired open no more."""
+    zone = current_app.extensions["mailkeep"].settings.timezone
+    retired = keys.retired(_keystore())
+    if retired:
+        for each in retired:
+            since = f"from before {times.exact(each.since, zone)}" if each.since else "of its time"
+            click.echo(f"{each.fingerprint}: without it no database backup {since} can be read.")
+        ask_typed(
+            "Copies of the key file that you keep hold these keys too: replace them afterwards.",
+            f"drop {len(retired)} {'key' if len(retired) == 1 else 'keys'}",
+            confirm,
+        )
+    click.echo(f"Dropped: {', '.join(keys.prune(_keystore(), Actor()))}.")
+    click.echo("The backup of the key file is out of date: copy the key file again, then prove the copy.")

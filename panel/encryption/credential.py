@@ -55,7 +55,7 @@ def vouches(endpoint: Endpoint, keystore: KeyStore) -> bool:
     try:
         state.require_readable(disk, row, facts.any_sealed())
         _, label = unseal_labelled(endpoint, disk, row)
-    except CannotOpen:
+    except (CannotOpen, PasswordNeeded):
         return False
     return label == LABEL
 

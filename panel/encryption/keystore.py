@@ -15,7 +15,7 @@ import secrets
 import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +119,27 @@ class KeyStore:
         _sync_directory(self.path.parent)
         return copy
 
+    def set_aside_lost(self) -> Path | None:
+        """Move aside whatever stands under the key file's name, unopened; the path that it has now."""
+        if not os.path.lexists(self.path):
+            return None
+        aside = self._beside(f"set-aside-{secrets.token_hex(4)}")
+        self.path.rename(aside)
+        _sync_directory(self.path.parent)
+        return aside
+
+    def here(self) -> Iterator[tuple[Path, KeyFile]]:
+        """Every intact key file beside the key file's name, whatever its owner, mode and end of the name.
+
+        Raises Refused where that directory is not there: a key may be on a disk that is not mounted.
+        """
+        directory = self.path.parent
+        if not directory.is_dir():
+            raise Refused(f"The directory {directory} is not there.", "Mount it, or make it.")
+        for path in sorted(directory.glob(f"{self.path.stem}*")):
+            with suppress(OSError, NotAKeyFile):
+                yield path, KeyFile.from_bytes(_content(path))
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One process at a time changes the key file. Always taken before the lock of the state row."""
@@ -165,6 +186,11 @@ class KeyStore:
         witness = self.witness()
         if witness is None or self.read() is not None or self.retired_copy_of(witness) is None:
             return
+        (self.data_dir / WITNESS).unlink(missing_ok=True)
+        _sync_directory(self.data_dir)
+
+    def give_up_witness(self) -> None:
+        """Remove the witness although no copy of its key is here: the last step of forgetting a lost key."""
         (self.data_dir / WITNESS).unlink(missing_ok=True)
         _sync_directory(self.data_dir)
 
@@ -338,6 +364,15 @@ def _temporary(path: Path, data: bytes) -> Iterator[Path]:
 def typed(path: Path) -> str:
     """`path` as it is typed in a shell, spaces and all."""
     return shlex.quote(str(path))
+
+
+def _content(path: Path) -> bytes:
+    """A regular file's bytes, links followed; no bytes where it is none, or no key file by its size."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return _all(fd, LARGEST + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
 
 
 def _all(fd: int, limit: int) -> bytes:

@@ -13,9 +13,10 @@ import secrets
 from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
+from panel.crypto.keyfile import KeyFile, NotAKeyFile, fingerprint
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
-from panel.errors import BadInput, Refused
+from panel.errors import BadCopy, BadInput, Refused
 from panel.models import Encryption
 
 NONCE_BYTES = 16
@@ -40,10 +41,52 @@ def prove(keystore: KeyStore, given: str, answer: str, actor: Actor) -> None:
             "Copy the key file again, in binary mode, then run the command where the new copy lies.",
             field="answer",
         )
-    Encryption.update(backup_proved_at=db.now()).execute()
-    activity.record("key backup proved", who=actor.who, address=actor.address)
+    _note(actor)
 
 
 def answer_for(given: str, copy: bytes) -> str:
     """What proves that somebody holds `copy`: SHA-256(`given` ‖ `copy`) in hexadecimal."""
     return hashlib.sha256(given.encode() + copy).hexdigest()
+
+
+def check(keystore: KeyStore, copy: bytes, actor: Actor) -> None:
+    """Note that the backup is good if `copy` is today's key file, byte for byte.
+
+    Raises BadCopy saying what it is instead, Refused where there is no good key file here.
+    """
+    disk = facts.disk(keystore)
+    if disk.file is None:
+        raise Refused(
+            "There is no good key file here to compare the copy with.", "Run: flask encryption status"
+        )
+    if copy != disk.file.to_bytes():
+        _say_why(disk.file, parse(copy))
+    _note(actor)
+
+
+def parse(copy: bytes) -> KeyFile:
+    """The key file in `copy`. Raises BadCopy where it is none."""
+    try:
+        return KeyFile.from_bytes(copy)
+    except NotAKeyFile as error:
+        raise BadCopy(
+            f"The copy is no intact key file: {error}.", "Copy the key file again, in binary mode."
+        ) from None
+
+
+def _say_why(file: KeyFile, copy: KeyFile) -> None:
+    if copy.instance_id != file.instance_id:
+        raise BadCopy("The copy is the key file of another install.", "Copy the key file of this one.")
+    lacking = [fingerprint(key.id) for key in file.keys if copy.find(key.id) is None]
+    if lacking:
+        raise BadCopy(
+            f"The copy is out of date: it lacks key {', '.join(lacking)}.", "Copy the key file again."
+        )
+    raise BadCopy(
+        "The copy holds every key, but is not today's file. It would do in need.", "Copy the key file again."
+    )
+
+
+def _note(actor: Actor) -> None:
+    Encryption.update(backup_proved_at=db.now()).execute()
+    activity.record("key backup proved", **vars(actor))

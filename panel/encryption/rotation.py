@@ -12,7 +12,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import Key, KeyFile, fingerprint
-from panel.encryption import claim, facts, state, sweep
+from panel.encryption import claim, facts, keys, state, sweep
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import Refused
@@ -95,5 +95,5 @@ def finish(keystore: KeyStore) -> None:
         keystore.replace(file, file.settled())
         Encryption.update(backup_proved_at=None).execute()
         for key_id in sorted(others):
-            activity.record("encryption key retired", fingerprint(key_id), who="worker")
+            activity.record(keys.RETIRED, fingerprint(key_id), who="worker")
     activity.record("encryption key changed", f"to {fingerprint(file.goal.id)}", who="worker")

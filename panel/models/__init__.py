@@ -6,6 +6,7 @@ from panel.models.base import BaseModel
 from panel.models.collection import Collection
 from panel.models.encryption import Encryption
 from panel.models.endpoint import Endpoint
+from panel.models.forgotten_secret import ForgottenSecret
 from panel.models.message import Message, Skipped, Uidl
 from panel.models.person import Person
 from panel.models.session import Session
@@ -29,6 +30,7 @@ TABLES: tuple[type[BaseModel], ...] = (
     Activity,
     Vitals,
     Waiting,
+    ForgottenSecret,
 )
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "Collection",
     "Encryption",
     "Endpoint",
+    "ForgottenSecret",
     "Message",
     "Person",
     "Session",

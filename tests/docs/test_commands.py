@@ -148,6 +148,7 @@ TROUBLE = {
     "key-unreadable": (open_the_key_to_all, "key-unreadable"),
     "key-wrong": (put_another_key, "key-wrong"),
     "inconsistent": (redirect_an_account, "inconsistent"),
+    "lost": (lose_the_key, "key-missing"),
     "damaged-row": (edit_the_state_row, "key-wrong"),
 }
 

@@ -106,12 +106,11 @@ def test_no_page_names_a_command_or_an_option_that_there_is_not(app: Flask) -> N
 
 def _named(words: list[str], known: dict[str, click.Command]) -> list[str]:
     """The commands that these words mean: one, several with bars between, or all of a group."""
-    if words[0] in known:
-        return [words[0]]
-    if len(words) == 1:
-        return [each for each in known if each.startswith(f"{words[0]} ")]
-    meant = [f"{words[0]} {each}" for each in words[1].split("|")]
-    return meant if all(each in known for each in meant) else []
+    for end in range(len(words), 0, -1):
+        meant = [" ".join([*words[: end - 1], each]) for each in words[end - 1].split("|")]
+        if all(each in known for each in meant):
+            return meant
+    return [each for each in known if each.startswith(f"{' '.join(words)} ")]
 
 
 # -- URLs ------------------------------------------------------------------------

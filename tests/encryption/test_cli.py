@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from panel import create_app, db, install
 from panel.config import Settings
+from panel.crypto.keyfile import KeyFile
 from panel.encryption.keystore import KeyStore
 from tests.encryption.conftest import House
 
@@ -121,3 +125,55 @@ def test_rotate_tells_what_it_will_do_does_it_and_asks_for_a_new_backup(cli: Cli
 def test_rotate_is_refused_while_encryption_is_off(cli: Cli, house: House) -> None:
     done = cli("encryption", "rotate")
     assert (done.returncode, "Turn encryption on first." in done.stderr) == (3, True)
+
+
+def test_key_check_tells_a_good_copy_from_an_old_one(cli: Cli, house: House, tmp_path: Path) -> None:
+    cli("encryption", "enable", *BOTH)
+    copy = tmp_path / "-- my copy ü.bin"
+    shutil.copy(house.key_file, copy)
+    good = cli("encryption", "key", "check", str(copy))
+    assert (good.returncode, "the same as today's key file" in good.stdout) == (0, True)
+    assert status(cli)["backup_proved_at"] is not None
+    cli("encryption", "rotate")
+    bad = cli("encryption", "key", "check", str(copy))
+    assert (bad.returncode, "out of date: it lacks key" in bad.stderr) == (1, True)
+    assert status(cli)["backup_proved_at"] is None
+    assert cli("encryption", "key", "check", str(tmp_path / "none")).returncode == 2
+
+
+def test_key_prune_wants_the_words_and_names_what_becomes_unreadable(cli: Cli, house: House) -> None:
+    cli("encryption", "enable", *BOTH)
+    assert cli("encryption", "key", "prune").returncode == 3
+    cli("encryption", "rotate")
+    before = house.key_file.read_bytes()
+    asked = cli("encryption", "key", "prune")
+    assert (asked.returncode, '--confirm "drop 1 key"' in asked.stderr) == (3, True)
+    assert re.search(
+        r"without it no database backup from before \d{4}-\d\d-\d\d .* can be read", asked.stdout
+    )
+    assert cli("encryption", "key", "prune", "--confirm", "drop 2 keys").returncode == 3
+    assert house.key_file.read_bytes() == before
+    done = cli("encryption", "key", "prune", "--confirm", "drop 1 key")
+    assert (done.returncode, "Dropped: " in done.stdout) == (0, True)
+    assert len(KeyFile.from_bytes(house.key_file.read_bytes()).keys) == 1
+
+
+def test_a_lost_key_is_forgotten_after_typed_words_and_put_back_when_it_turns_up(
+    cli: Cli, house: House, tmp_path: Path
+) -> None:
+    cli("encryption", "enable", *BOTH)
+    copy = shutil.move(house.key_file, tmp_path / "safe.bin")
+    asked = cli("encryption", "forget-lost-key")
+    assert asked.returncode == 3
+    assert "0@example.org, 1@example.org" in asked.stdout
+    done = cli("encryption", "forget-lost-key", "--confirm", "forget 2 passwords")
+    assert done.returncode == 0, done.stderr
+    assert "flask accounts edit 1@example.org" in done.stdout
+    assert status(cli)["state"] == "off"
+    assert cli("encryption", "forget-lost-key", "--confirm", "forget 0 passwords").returncode == 3
+    assert cli("encryption", "enable", *BOTH).returncode == 0
+    told = cli("encryption", "key", "add", str(copy))
+    assert "Add --restore to put them back." in told.stdout
+    back = cli("encryption", "key", "add", str(copy), "--restore")
+    assert (back.returncode, "Put back: 0@example.org, 1@example.org." in back.stdout) == (0, True)
+    assert status(cli)["passwords"] == {"total": 2, "sealed": 2, "clear": 0, "unreadable": 0}

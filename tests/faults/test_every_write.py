@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 
 from panel import create_app, db, install
+from panel.activity.service import Actor
 from panel.config import ROOT
 from panel.crypto import keyring
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import facts, switch
+from panel.encryption import facts, keys, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import CannotOpen
@@ -38,7 +39,7 @@ import sys
 from panel import create_app, db
 from panel.activity.service import Actor
 from panel.config import Settings
-from panel.encryption import release, rotation, switch
+from panel.encryption import keys, release, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.models import Endpoint
 from panel.secret import Secret
@@ -51,9 +52,9 @@ db.database.connect()
 
 @dataclass(frozen=True)
 class Scenario:
-    """Where it begins, what is done, and where it may end."""
+    """Where it begins (off, on, rotated, pruned), what is done, and where it may end."""
 
-    begins_on: bool
+    begins: str
     steps: str
     ends: set[State]
     passwords: frozenset[str] = frozenset(PASSWORDS)
@@ -61,24 +62,28 @@ class Scenario:
 
 SCENARIOS = {
     "turning on": Scenario(
-        False, "switch.enable(keystore, Actor()); switch.resume(keystore)", {State.OFF, State.ON}
+        "off", "switch.enable(keystore, Actor()); switch.resume(keystore)", {State.OFF, State.ON}
     ),
     "turning off": Scenario(
-        True,
+        "on",
         "release.disable(keystore, Actor(), in_shell=True); switch.resume(keystore)",
         {State.OFF, State.ON},
     ),
     "cancelling": Scenario(
-        True,
+        "on",
         "release.disable(keystore, Actor(), in_shell=True); release.cancel(keystore, Actor());"
         "switch.resume(keystore)",
         {State.OFF, State.ON},
     ),
     "changing the key": Scenario(
-        True, "rotation.rotate(keystore, Actor()); switch.resume(keystore)", {State.ON}
+        "on", "rotation.rotate(keystore, Actor()); switch.resume(keystore)", {State.ON}
+    ),
+    "dropping a retired key": Scenario("rotated", "keys.prune(keystore, Actor())", {State.ON}),
+    "adding an older key": Scenario(
+        "pruned", "keys.add(keystore, keystore.path.with_name('older').read_bytes(), Actor())", {State.ON}
     ),
     "saving": Scenario(
-        True,
+        "on",
         "e = Endpoint.get_by_id(1); e.password = Secret('MARKER new'); e.save()",
         {State.ON},
         frozenset({*PASSWORDS, "MARKER new"}),
@@ -103,9 +108,18 @@ def prepared(
     with db.database.connection_context():
         for password in sorted(PASSWORDS):
             house.add(password)
-        if scenario.begins_on:
-            house.enable()
+        begin(house, scenario.begins)
     yield scenario, directory, count_calls(scenario, directory)
+
+
+def begin(house: House, where: str) -> None:
+    if where != "off":
+        house.enable()
+    if where in ("rotated", "pruned"):
+        shutil.copy(house.key_file, house.data / "older")
+        house.rotate()
+    if where == "pruned":
+        keys.prune(house.keystore, Actor())
 
 
 def run(scenario: Scenario, directory: Path, *strace: str) -> subprocess.CompletedProcess[str]:

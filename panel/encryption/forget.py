@@ -1,0 +1,161 @@
+"""When a key is lost for good: its records are set aside, and each password is asked for again.
+
+Nothing is destroyed: `restore` puts a record back once a key that opens it is in
+the key file. One transaction sets all aside, then a bad file is moved away, and
+the witness goes last; a kill in between is made good by doing it once more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from panel import db
+from panel.activity import service as activity
+from panel.activity.service import Actor
+from panel.crypto.keyfile import KeyFile
+from panel.encryption import credential, facts
+from panel.encryption.facts import Status
+from panel.encryption.keystore import KeyStore, typed
+from panel.encryption.state import FileFacts, RowFacts
+from panel.errors import CannotOpen, PasswordNeeded, Refused
+from panel.models import Account, Encryption, Endpoint, ForgottenSecret
+from panel.models.secret_row import StoredRecord
+
+BOUND = ("protocol", "host", "port", "security", "username", "auth_method", "token_url")
+PUT_BACK = (
+    "UPDATE endpoint SET sealed = ?, protocol = ?, host = ?, port = ?, security = ?, username = ?,"
+    " auth_method = ?, token_url = ?, rev = rev + 1"
+    " WHERE account_id = ? AND direction = ? AND clear IS NULL AND sealed IS NULL"
+)
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was done: whose passwords are asked for again, and where a bad key file lies now."""
+
+    addresses: tuple[str, ...]
+    moved_to: Path | None
+
+
+def lost(keystore: KeyStore) -> list[str]:
+    """The addresses whose password would be asked for again. Raises Refused unless the key is lost."""
+    return list(dict.fromkeys(endpoint.account.address for endpoint in _require_lost(keystore)))
+
+
+def forget(keystore: KeyStore, actor: Actor) -> Forgotten:
+    """Set every sealed record aside and begin without a key; encryption is off then.
+
+    Refused unless the key file is missing, unusable or the wrong one, and while
+    any key file beside it, whatever its name and mode, opens one of the records.
+    """
+    with keystore.locked():
+        with db.transaction():
+            endpoints = _require_lost(keystore)
+            for endpoint in endpoints:
+                _set_aside(endpoint)
+            Encryption.update(
+                active_key_id=None, release_id=None, scrub_owed=None, key_created_at=None, enabled_at=None,
+                verified_at=None, backup_proved_at=None, trouble_since=None,
+            ).execute()  # fmt: skip
+            addresses = tuple(dict.fromkeys(endpoint.account.address for endpoint in endpoints))
+            activity.record("lost key forgotten", ", ".join(addresses)[:320], **vars(actor))
+        keystore.unset_complete()
+        moved_to = keystore.set_aside_lost()
+        keystore.give_up_witness()
+    return Forgotten(addresses, moved_to)
+
+
+def _require_lost(keystore: KeyStore) -> list[Endpoint]:
+    """Every endpoint with a sealed record; none opens with what is here."""
+    now, row = facts.look(keystore), facts.row()
+    if not now.state.no_key:
+        raise Refused(f"The key is not lost: the state is {now.state}.", "Nothing has to be forgotten.")
+    if row.damaged:
+        raise Refused(
+            "The database does not have exactly one encryption row, so nothing can be told of the key.",
+            "See docs/encryption.md, 'A damaged state row'.",
+        )
+    query = Endpoint.select(Endpoint, Account).join(Account).where(Endpoint.sealed.is_null(False))
+    endpoints = list(query.order_by(Account.address, Endpoint.id))
+    for path, file in keystore.here():
+        if file.find(row.active_key_id) or any(_opens(file, row, endpoint) for endpoint in endpoints):
+            raise Refused(f"The key is still here, in {path}.", _use(path, now, keystore))
+    return endpoints
+
+
+def _use(path: Path, now: Status, keystore: KeyStore) -> str:
+    if path == keystore.path:
+        return f"{now.reason} {now.mend}"
+    return f"Put it in its place: install -m 600 -o {keystore.owner} {typed(path)} {typed(keystore.path)}"
+
+
+def _opens(file: KeyFile, row: RowFacts, endpoint: Endpoint) -> bool:
+    """Whether `file` opens the record, be it as one of this install or of the one that the file names."""
+    for instance_id in {row.instance_id, file.instance_id}:
+        try:
+            credential.unseal(endpoint, FileFacts(file), replace(row, instance_id=instance_id))
+        except (CannotOpen, PasswordNeeded):
+            continue
+        return True
+    return False
+
+
+def _set_aside(endpoint: Endpoint) -> None:
+    assert endpoint.sealed is not None
+    ForgottenSecret.create(
+        account=endpoint.account_id,
+        direction=endpoint.direction,
+        sealed=endpoint.sealed.record,
+        forgotten_at=db.now(),
+        **{name: getattr(endpoint, name) for name in BOUND},
+    )
+    # Raw SQL, as in the sweep: no secret is stored here, one is taken away (docs/decisions/0003).
+    db.database.execute_sql(
+        "UPDATE endpoint SET sealed = NULL, rev = rev + 1, failed_rev = NULL, failed_generation = NULL,"
+        " failure = NULL WHERE id = ? AND rev = ?",
+        (endpoint.id, endpoint.rev),
+    )
+
+
+# -- the key turned up ---------------------------------------------------------------
+
+
+def restorable(keystore: KeyStore) -> list[ForgottenSecret]:
+    """The records set aside that open now, of mailboxes that nobody has given a newer password."""
+    disk, row = facts.disk(keystore), facts.row()
+    found = ForgottenSecret.select(ForgottenSecret, Account).join(Account).order_by(Account.address)
+    file = disk.file
+    return [each for each in found if file and _is_open(each) and _opens(file, row, _as_row(each))]
+
+
+def restore(keystore: KeyStore, actor: Actor) -> list[str]:
+    """Put these records back, each with the server it was sealed for, and return the addresses.
+
+    A record that was changed meanwhile does not open and stays where it is.
+    """
+    restored = []
+    with db.transaction():
+        for each in restorable(keystore):
+            values = (bytes(each.sealed), *(getattr(each, name) for name in BOUND))
+            db.database.execute_sql(PUT_BACK, (*values, each.account_id, each.direction))
+            each.delete_instance()
+            restored.append(str(each.account.address))
+        if restored:
+            activity.record("forgotten passwords put back", ", ".join(restored)[:320], **vars(actor))
+    return restored
+
+
+def _is_open(each: ForgottenSecret) -> bool:
+    """Whether the row that the record came from is still there and has no password now."""
+    here = (Endpoint.account == each.account_id) & (Endpoint.direction == each.direction)
+    empty = Endpoint.clear.is_null() & Endpoint.sealed.is_null()
+    return bool(Endpoint.select().where(here & empty).exists())
+
+
+def _as_row(each: ForgottenSecret) -> Endpoint:
+    """The record as the row that it was sealed for."""
+    bound = {name: getattr(each, name) for name in BOUND}
+    row = Endpoint(account=each.account_id, direction=each.direction, **bound)
+    row.__data__["sealed"] = StoredRecord(bytes(each.sealed))
+    return row

@@ -1,0 +1,260 @@
+"""Promises of giving a lost key up (panel.encryption.forget): nothing is destroyed, each password is asked again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from panel.accounts import rules
+from panel.accounts import service as accounts
+from panel.activity.service import Actor
+from panel.crypto.keyfile import KeyFile
+from panel.encryption import forget, keys, release, switch
+from panel.encryption.state import State
+from panel.errors import PasswordNeeded, Refused
+from panel.models import Activity, Endpoint, ForgottenSecret
+from panel.secret import Secret
+from tests.encryption.conftest import House, in_process
+
+ACTOR = Actor("admin@example.org", "192.0.2.1")
+
+
+@pytest.fixture
+def safe(house: House, tmp_path: Path) -> Path:
+    """A house with three passwords and encryption on; a copy of its key file."""
+    for number in range(3):
+        house.add(f"password {number}")
+    house.enable()
+    copy = tmp_path / "safe.bin"
+    shutil.copy(house.key_file, copy)
+    return copy
+
+
+def put(house: House, copy: Path) -> None:
+    shutil.copy(copy, house.key_file)
+    house.key_file.chmod(0o600)
+
+
+def truncate(house: House) -> None:
+    os.truncate(house.key_file, 100)
+
+
+def foreign(house: House) -> None:
+    house.key_file.write_bytes(KeyFile.generate(b"x" * 16).to_bytes())
+
+
+def directory(house: House) -> None:
+    house.key_file.unlink()
+    house.key_file.mkdir()
+
+
+def fifo(house: House) -> None:
+    house.key_file.unlink()
+    os.mkfifo(house.key_file)
+
+
+def dangling(house: House) -> None:
+    house.key_file.unlink()
+    house.key_file.symlink_to(house.data / "nowhere")
+
+
+LOST: dict[str, Callable[[House], Any]] = {
+    "missing": lambda h: h.key_file.unlink(),
+    "truncated": truncate,
+    "empty": lambda h: h.key_file.write_bytes(b""),
+    "of another install": foreign,
+    "a directory": directory,
+    "a FIFO": fifo,
+    "a dangling link": dangling,
+}
+
+
+@pytest.mark.parametrize("lose", LOST.values(), ids=LOST)
+def test_each_password_is_asked_again_and_encryption_can_be_turned_on_anew(
+    house: House, safe: Path, lose: Callable[[House], Any]
+) -> None:
+    lose(house)
+    assert forget.lost(house.keystore) == ["0@example.org", "1@example.org", "2@example.org"]
+    done = forget.forget(house.keystore, ACTOR)
+    assert done.addresses == ("0@example.org", "1@example.org", "2@example.org")
+    assert house.state is State.OFF
+    assert not os.path.lexists(house.key_file)
+    assert done.moved_to is None or os.path.lexists(done.moved_to)
+    for endpoint in Endpoint.select():
+        with pytest.raises(PasswordNeeded):
+            house.opened(endpoint)
+    assert ForgottenSecret.select().count() == 3
+    assert Activity.get(Activity.what == "lost key forgotten").who == ACTOR.who
+    house.enable()
+    endpoint = Endpoint.get_by_id(1)
+    endpoint.password = Secret("entered again")
+    endpoint.save()
+    assert house.opened(endpoint) == "entered again"
+    assert house.state is State.ON
+
+
+def test_while_the_key_is_good_nothing_is_forgotten(house: House, safe: Path) -> None:
+    with pytest.raises(Refused, match="not lost"):
+        forget.forget(house.keystore, ACTOR)
+    house.disable()
+    with pytest.raises(Refused, match="not lost"):
+        forget.forget(house.keystore, ACTOR)
+
+
+def closed(house: House) -> None:
+    house.key_file.chmod(0o644)
+
+
+def linked(house: House) -> None:
+    house.key_file.rename(house.key_file.with_name("encryption-key.real.bin"))
+    house.key_file.symlink_to(house.key_file.with_name("encryption-key.real.bin"))
+
+
+def misnamed(house: House) -> None:
+    house.key_file.rename(house.key_file.with_name("encryption-key.bin.old"))
+
+
+def stolen_row(house: House) -> None:
+    house.sql("UPDATE encryption SET instance_id = ?", b"x" * 16)
+
+
+def swapped(house: House) -> None:
+    house.key_file.rename(house.key_file.with_name("encryption-key-2.bin"))
+    foreign(house)
+
+
+HERE: dict[str, tuple[Callable[[House], Any], str]] = {
+    "readable for others": (closed, "chmod 600"),
+    "behind a link": (linked, "cp --remove-destination"),
+    "under another name": (misnamed, "install -m 600"),
+    "beside another install's": (swapped, "install -m 600"),
+    "disowned by an edited row": (stolen_row, "another install"),
+}
+
+
+@pytest.mark.parametrize(("lose", "hint"), HERE.values(), ids=HERE)
+def test_while_any_key_file_here_opens_a_record_it_is_refused_and_says_which(
+    house: House, safe: Path, lose: Callable[[House], Any], hint: str
+) -> None:
+    lose(house)
+    with pytest.raises(Refused, match="still here, in") as refused:
+        forget.forget(house.keystore, ACTOR)
+    assert hint in refused.value.hint
+    assert ForgottenSecret.select().count() == 0
+    assert house.sql("SELECT count(*) FROM endpoint WHERE sealed IS NOT NULL") == [(3,)]
+
+
+def test_a_retired_copy_counts_as_a_key_that_is_here(house: House, safe: Path) -> None:
+    record = house.row(Endpoint.get_by_id(1))[1]
+    house.disable()
+    house.sql("UPDATE endpoint SET clear = NULL, sealed = ? WHERE id = 1", record)
+    assert house.state is State.KEY_MISSING
+    with pytest.raises(Refused, match="retired-"):
+        forget.forget(house.keystore, ACTOR)
+
+
+def test_while_the_directory_of_the_key_is_not_mounted_nothing_is_forgotten(house: House, safe: Path) -> None:
+    away = house.keystore.path.with_name("not-mounted") / "encryption-key.bin"
+    keystore = type(house.keystore)(away, house.data)
+    with pytest.raises(Refused, match="is not there"):
+        forget.forget(keystore, ACTOR)
+
+
+def test_passwords_in_clear_are_kept(house: House, safe: Path) -> None:
+    release.disable(house.keystore, ACTOR, in_shell=True)
+    later = house.add("saved in clear meanwhile")
+    house.key_file.unlink()
+    assert len(forget.forget(house.keystore, ACTOR).addresses) == 3
+    assert house.state is State.OFF
+    assert house.opened(later) == "saved in clear meanwhile"
+
+
+@pytest.mark.parametrize("step", ["unset_complete", "set_aside_lost", "give_up_witness"])
+def test_killed_in_between_it_is_finished_by_running_it_again(house: House, safe: Path, step: str) -> None:
+    truncate(house)
+    killed = in_process(
+        house,
+        "import os; from panel.encryption import forget\n"
+        f"type(keystore).{step} = lambda self: os.kill(os.getpid(), 9)\n"
+        "forget.forget(keystore, actor)",
+    )
+    killed.wait(timeout=60)
+    assert killed.returncode == -9
+    assert house.state.no_key
+    forget.forget(house.keystore, ACTOR)
+    assert house.state is State.OFF
+    assert ForgottenSecret.select().count() == 3
+
+
+def test_a_new_password_is_taken_only_together_with_the_whole_server(house: House, safe: Path) -> None:
+    house.key_file.unlink()
+    forget.forget(house.keystore, ACTOR)
+    house.enable()
+    house.sql("UPDATE endpoint SET host = 'evil.example.org'")
+    account, endpoint = accounts.find("0@example.org")
+    with pytest.raises(PasswordNeeded, match="may have been changed"):
+        accounts.set_password(account.uuid, Secret("entered again"), ACTOR)
+    box = rules.mailbox(account.address, account.folder, account.interval, account.on_server, account.move_to)
+    where = replace(accounts.server_of(endpoint), host="imap.example.org")
+    accounts.edit(account.uuid, box, where, Secret("entered again"), None, ACTOR)
+    assert house.opened(endpoint) == "entered again"
+    assert Endpoint.get_by_id(endpoint.id).host == "imap.example.org"
+
+
+# -- the key turns up -----------------------------------------------------------
+
+
+def test_when_the_key_turns_up_the_passwords_come_back_but_none_that_was_entered_anew(
+    house: House, safe: Path
+) -> None:
+    house.key_file.unlink()
+    forget.forget(house.keystore, ACTOR)
+    house.enable()
+    entered = Endpoint.get_by_id(2)
+    entered.password = Secret("newer")
+    entered.save()
+    assert forget.restorable(house.keystore) == []
+    keys.add(house.keystore, safe.read_bytes(), ACTOR)
+    assert forget.restore(house.keystore, ACTOR) == ["0@example.org", "2@example.org"]
+    switch.resume(house.keystore)
+    assert house.state is State.ON
+    assert [house.opened(e) for e in Endpoint.select()] == ["password 0", "newer", "password 2"]
+    assert ForgottenSecret.select().count() == 1
+    assert forget.restore(house.keystore, ACTOR) == []
+
+
+def test_a_forgotten_record_whose_server_was_edited_does_not_come_back(house: House, safe: Path) -> None:
+    house.key_file.unlink()
+    forget.forget(house.keystore, ACTOR)
+    house.sql("UPDATE forgotten_secret SET host = 'evil.example.org' WHERE id = 1")
+    house.enable()
+    keys.add(house.keystore, safe.read_bytes(), ACTOR)
+    assert forget.restore(house.keystore, ACTOR) == ["1@example.org", "2@example.org"]
+    with pytest.raises(PasswordNeeded):
+        house.opened(Endpoint.get_by_id(1))
+
+
+def test_a_server_edited_while_no_password_was_stored_is_put_right_with_the_record(
+    house: House, safe: Path
+) -> None:
+    house.key_file.unlink()
+    forget.forget(house.keystore, ACTOR)
+    house.sql("UPDATE endpoint SET host = 'evil.example.org'")
+    house.enable()
+    keys.add(house.keystore, safe.read_bytes(), ACTOR)
+    forget.restore(house.keystore, ACTOR)
+    assert {e.host for e in Endpoint.select()} == {"imap.example.org"}
+    assert house.opened(Endpoint.get_by_id(1)) == "password 0"
+
+
+def test_a_removed_account_takes_its_forgotten_record_along(house: House, safe: Path) -> None:
+    house.key_file.unlink()
+    forget.forget(house.keystore, ACTOR)
+    Endpoint.get_by_id(1).account.delete_instance()
+    assert ForgottenSecret.select().count() == 2

@@ -1,0 +1,211 @@
+"""Promises about keys of other times (panel.encryption.keys) and copies of the key file (proof)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from panel.activity.service import Actor
+from panel.crypto.keyfile import Key, KeyFile, fingerprint
+from panel.encryption import facts, keys, proof, release, rotation, switch
+from panel.encryption.state import State
+from panel.errors import BadCopy, KeyAbsent, PanelError, Refused
+from panel.models import Activity, Encryption
+from tests.encryption.conftest import House
+
+ACTOR = Actor("admin@example.org", "192.0.2.1")
+
+
+def file_of(house: House) -> KeyFile:
+    return KeyFile.from_bytes(house.key_file.read_bytes())
+
+
+@pytest.fixture
+def rotated(house: House) -> bytes:
+    """A house whose key was changed once; the key file of before."""
+    house.add("kept")
+    house.enable()
+    old = house.key_file.read_bytes()
+    house.rotate()
+    return old
+
+
+# -- a copy of the key file ------------------------------------------------------
+
+
+def test_a_copy_that_is_todays_key_file_counts_as_the_proof(house: House, rotated: bytes) -> None:
+    proof.check(house.keystore, house.key_file.read_bytes(), ACTOR)
+    assert facts.look(house.keystore).backup_proved_at is not None
+    assert Activity.get(Activity.what == "key backup proved").who == ACTOR.who
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:90] + bytes([data[90] ^ 1]) + data[91:]
+
+
+BAD_COPIES: dict[str, tuple[Callable[[House, bytes], bytes], str]] = {
+    "empty": (lambda h, old: b"", "it is empty"),
+    "a note": (lambda h, old: "der Schlüssel 🔑\r\n".encode(), "does not begin like a key file"),
+    "NUL bytes": (lambda h, old: bytes(1024), "does not begin like a key file"),
+    "cut short": (lambda h, old: h.key_file.read_bytes()[:-1], "cut short"),
+    "one byte more": (lambda h, old: h.key_file.read_bytes() + b"\n", "damaged"),
+    "a bit flipped": (lambda h, old: flipped(h.key_file.read_bytes()), "damaged"),
+    "line ends converted": (lambda h, old: h.key_file.read_bytes().replace(b"\r\n", b"\n"), "line ends were converted"),
+    "of before the rotation": (lambda h, old: old, "out of date: it lacks key"),
+    "of another install": (lambda h, old: KeyFile.generate(b"x" * 16).to_bytes(), "another install"),
+    "of another generation": (lambda h, old: replace(file_of(h), generation=9).to_bytes(), "holds every key"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "says"), BAD_COPIES.values(), ids=BAD_COPIES)
+def test_any_other_copy_is_named_for_what_it_is_and_proves_nothing(
+    house: House, rotated: bytes, make: Callable[[House, bytes], bytes], says: str
+) -> None:
+    with pytest.raises(BadCopy) as bad:
+        proof.check(house.keystore, make(house, rotated), ACTOR)
+    assert says in bad.value.message
+    assert bad.value.hint
+    assert facts.look(house.keystore).backup_proved_at is None
+
+
+# -- an older key ----------------------------------------------------------------
+
+
+def test_a_database_from_before_a_pruned_key_opens_once_that_key_is_added(house: House) -> None:
+    endpoint = house.add("kept")
+    house.enable()
+    old, record, row = house.key_file.read_bytes(), house.row(endpoint)[1], facts.row()
+    house.rotate()
+    keys.prune(house.keystore, ACTOR)
+    house.sql("UPDATE endpoint SET sealed = ?", record)  # an old database is restored
+    house.sql("UPDATE encryption SET active_key_id = ?", row.active_key_id)
+    assert house.state is State.KEY_WRONG
+    with pytest.raises(KeyAbsent):
+        house.opened(endpoint)
+    assert keys.add(house.keystore, old, ACTOR) == [fingerprint(KeyFile.from_bytes(old).goal.id)]
+    assert house.opened(endpoint) == "kept"
+    switch.resume(house.keystore)
+    assert house.state is State.ON
+    assert len(file_of(house).usable) == 1
+
+
+def test_an_added_key_only_opens_and_its_file_brings_no_flag(house: House, rotated: bytes) -> None:
+    flagged = replace(KeyFile.from_bytes(rotated), keys=(Key.generate(),)).releasing(b"r" * 16)
+    keys.add(house.keystore, flagged.to_bytes(), ACTOR)
+    file = file_of(house)
+    assert file.release_id is None
+    assert [key.state for key in file.keys] == ["retired", "usable", "retired"]
+    assert house.state is State.ON
+
+
+def test_adding_what_is_there_changes_nothing(house: House, rotated: bytes) -> None:
+    before = house.key_file.read_bytes()
+    assert keys.add(house.keystore, rotated, ACTOR) == []
+    assert house.key_file.read_bytes() == before
+
+
+def test_after_an_addition_the_backup_counts_as_unproved(house: House, rotated: bytes) -> None:
+    Encryption.update(backup_proved_at=1).execute()
+    keys.add(house.keystore, replace(file_of(house), generation=1, keys=(Key.generate(),)).to_bytes(), ACTOR)
+    assert facts.look(house.keystore).backup_proved_at is None
+
+
+def test_a_newer_key_file_is_put_in_place_rather_than_added(house: House, rotated: bytes) -> None:
+    newer = house.key_file.read_bytes()
+    house.key_file.write_bytes(rotated)
+    assert house.state is State.KEY_WRONG
+    with pytest.raises(Refused, match="newer") as refused:
+        keys.add(house.keystore, newer, ACTOR)
+    assert "install -m 600" in refused.value.hint
+    assert house.key_file.read_bytes() == rotated
+
+
+def turning_off(house: House) -> None:
+    release.disable(house.keystore, ACTOR, in_shell=True)
+
+
+def foreign(house: House) -> None:
+    house.key_file.write_bytes(KeyFile.generate(b"x" * 16).to_bytes())
+
+
+CANNOT: dict[str, tuple[Callable[[House], Any], str]] = {
+    "no key file": (lambda h: h.key_file.rename(h.data / "away"), "There is no key file here"),
+    "an unusable one": (lambda h: h.key_file.chmod(0o644), "can be read or written by other users"),
+    "being turned off": (turning_off, "being turned off"),
+    "another install's": (foreign, "belongs to another install"),
+}
+
+
+@pytest.mark.parametrize("step", [keys.add, lambda k, c, a: keys.prune(k, a)], ids=["add", "prune"])
+@pytest.mark.parametrize(("make", "says"), CANNOT.values(), ids=CANNOT)
+def test_without_a_settled_key_file_of_this_install_no_key_is_added_or_dropped(
+    house: House, rotated: bytes, make: Callable[[House], Any], says: str, step: Callable[..., Any]
+) -> None:
+    make(house)
+    before = house.key_file.read_bytes() if house.key_file.exists() else None
+    with pytest.raises(PanelError) as refused:
+        step(house.keystore, rotated, ACTOR)
+    assert says in refused.value.message
+    assert refused.value.hint
+    assert (house.key_file.read_bytes() if house.key_file.exists() else None) == before
+
+
+# -- dropping retired keys ---------------------------------------------------------
+
+
+def test_pruning_drops_the_retired_keys_and_every_password_still_opens(house: House, rotated: bytes) -> None:
+    old = KeyFile.from_bytes(rotated).goal
+    (known,) = keys.retired(house.keystore)
+    assert (known.fingerprint, known.records) == (fingerprint(old.id), 0)
+    assert known.since is not None
+    assert keys.prune(house.keystore, ACTOR) == [fingerprint(old.id)]
+    assert file_of(house).find(old.id) is None
+    assert old.material not in house.key_file.read_bytes()
+    switch.verify(house.keystore)
+    assert house.state is State.ON
+    assert facts.look(house.keystore).backup_proved_at is None
+    assert Activity.select().where(Activity.what == "retired encryption keys dropped").count() == 1
+
+
+def test_a_key_is_not_dropped_while_one_record_is_under_it(house: House) -> None:
+    endpoint = house.add("kept")
+    house.enable()
+    record = house.row(endpoint)[1]
+    house.rotate()
+    house.sql("UPDATE endpoint SET sealed = ?", record)
+    with pytest.raises(Refused, match="still encrypted with a retired key"):
+        keys.prune(house.keystore, ACTOR)
+    assert house.opened(endpoint) == "kept"
+    switch.resume(house.keystore)
+    keys.prune(house.keystore, ACTOR)
+    assert house.opened(endpoint) == "kept"
+
+
+def test_the_key_that_the_database_names_is_not_dropped_though_no_record_is_under_it(
+    house: House, rotated: bytes
+) -> None:
+    house.sql("DELETE FROM endpoint")
+    old = KeyFile.from_bytes(rotated).goal
+    house.sql("UPDATE encryption SET active_key_id = ?", old.id)
+    with pytest.raises(Refused):
+        keys.prune(house.keystore, ACTOR)
+    assert file_of(house).find(old.id) is not None
+
+
+def test_pruning_in_the_middle_of_a_rotation_drops_only_what_was_retired_before(
+    house: House, rotated: bytes
+) -> None:
+    rotation.rotate(house.keystore, ACTOR)
+    keys.prune(house.keystore, ACTOR)
+    assert len(file_of(house).usable) == 2
+    switch.resume(house.keystore)
+    assert house.state is State.ON
+
+
+def test_with_no_retired_key_there_is_nothing_to_drop(house: House) -> None:
+    house.enable()
+    with pytest.raises(Refused, match="no retired key"):
+        keys.prune(house.keystore, ACTOR)
