@@ -149,7 +149,10 @@ def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStor
         )
     if now is State.KEY_WRONG and on_disk.file is not None:
         reason = state.wrong(on_disk.file, chosen) or ""
-        return f"{reason}.", f"Put the right key file back as {keystore.path}, mode 600."
+        mend = f"Put the right key file back as {keystore.path}, mode 600."
+        if on_disk.file.instance_id == chosen.instance_id and chosen.active_key_id and not chosen.release_id:
+            mend += " Is the database an older one? Bring its key in: flask encryption key add FILE"
+        return f"{reason}.", mend
     return "", ""
 
 

@@ -358,7 +358,8 @@ def _temporary(path: Path, data: bytes) -> Iterator[Path]:
             "Make room or correct its permissions, then try again.",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk says so even where there is no file; `clean` sees to the rest
+            temporary.unlink()
 
 
 def typed(path: Path) -> str:

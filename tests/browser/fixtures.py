@@ -25,6 +25,7 @@ RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 NARROW = {"width": 320, "height": 640}
 
 CheckAxe = Callable[[Page], None]
+Photograph = Callable[[Page, str], None]
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +81,19 @@ def axe(request: pytest.FixtureRequest) -> CheckAxe:
         return lambda page: check_axe(page, lambda page, look: None)
     photographer = _Photographer(Path(directory), request.node.name)
     return lambda page: check_axe(page, photographer.take)
+
+
+@pytest.fixture
+def photograph(request: pytest.FixtureRequest) -> Photograph:
+    """`photograph(page, name)` takes a picture of it with --screenshots DIR, and nothing otherwise."""
+    directory = request.config.getoption("--screenshots")
+
+    def take(page: Page, name: str) -> None:
+        if directory is not None:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=f"{directory}/{re.sub(r'[^a-z]+', '-', name.lower())}.png", full_page=True)
+
+    return take
 
 
 class _Photographer:

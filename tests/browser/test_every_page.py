@@ -12,7 +12,7 @@ from panel import create_app, db
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import release, switch
+from panel.encryption import release, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.health import vitals
 from panel.models import Account, Collection, Encryption, Skipped, Waiting
@@ -78,6 +78,18 @@ def disabling(house: House) -> None:
     house.sql("UPDATE endpoint SET clear = NULL, sealed = x'00' WHERE id = 1")
 
 
+def rotating(house: House) -> None:
+    house.enable()
+    house.rotate()  # the next one meets a record that no sweep can move
+    rotation.rotate(house.keystore, Actor())
+    house.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE id = 1")
+
+
+def rotated(house: House) -> None:
+    house.enable()
+    house.rotate()
+
+
 def missing(house: House) -> None:
     house.enable()
     house.key_file.unlink()
@@ -103,6 +115,8 @@ STATES: dict[str, tuple[Callable[[House], None], str]] = {
     "off": (lambda house: None, "Before you start"),
     "enabling": (enabling, "Encrypting stored passwords"),
     "on": (on, "Prove the backup of the key"),
+    "rotating": (rotating, "Encrypting with the new key"),
+    "on, rotated": (rotated, "Kept from earlier changes"),
     "disabling": (disabling, "Writing passwords back in clear"),
     "key-missing": (missing, "The key file is missing"),
     "key-unreadable": (unreadable, "The key file cannot be used"),
