@@ -340,7 +340,8 @@ def test_the_key_is_changed_from_the_page_which_first_says_what_it_means(
         in_database(lambda: switch.resume(house.keystore))
     assert len(KeyFile.from_bytes(house.key_file.read_bytes()).keys) == 2
     page = admin.get("/server/encryption").text
-    assert shown[1] not in page
+    assert f'value="{shown[1]}"' not in page
+    assert "Kept from earlier changes" in page
     assert "Nobody has proved yet" in page
 
 
