@@ -153,8 +153,9 @@ class KeyStore:
     def clean(self) -> None:
         """At start: remove what a killed write left behind. A temporary file was never used."""
         with self.locked():
-            for path in self.path.parent.glob(f".{self.path.name}.*.tmp"):
-                path.unlink(missing_ok=True)
+            for directory, begin in ((self.path.parent, self.path.stem), (self.data_dir, "encryption-")):
+                for path in directory.glob(f".{begin}*.tmp"):
+                    path.unlink(missing_ok=True)
 
     # -- the witness: which key this server expects ----------------------------------
 
@@ -358,7 +359,7 @@ def _temporary(path: Path, data: bytes) -> Iterator[Path]:
             "Make room or correct its permissions, then try again.",
         ) from error
     finally:
-        with suppress(OSError):  # a read-only disk says so even where there is no file; `clean` sees to the rest
+        with suppress(OSError):  # a read-only disk raises also where nothing is; `clean` does the rest
             temporary.unlink()
 
 

@@ -20,14 +20,11 @@ import pytest
 from panel import create_app, db, install
 from panel.activity.service import Actor
 from panel.config import ROOT
-from panel.crypto import keyring
-from panel.crypto.keyfile import KeyFile
-from panel.encryption import facts, keys, switch
+from panel.encryption import keys
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
-from panel.errors import CannotOpen
-from panel.models import Endpoint
 from tests.encryption.conftest import House, settings_in
+from tests.faults.promises import check, on_disk
 
 CALLS = "write,pwrite64,fsync,fdatasync,link,linkat,rename,renameat,renameat2,unlink,unlinkat,ftruncate"
 ACCOUNTS = 6
@@ -161,50 +158,15 @@ def test_a_fault_at_any_write_loses_no_password(
         copy = copy_of(directory, f"{fault.replace(' ', '-')}-{number}")
         done = run(scenario, copy, "-o", "/dev/null", "-e", f"inject={CALLS}:{FAULTS[fault]}:when={number}")
         assert "MARKER" not in done.stdout + done.stderr
-        check(scenario, copy, f"{fault} at call {number} of {calls}: {done.stderr[-400:]}")
+        where = settings_in(copy)
+        check(
+            where,
+            ACCOUNTS,
+            scenario.passwords,
+            scenario.ends,
+            f"{fault} at call {number} of {calls}: {done.stderr[-400:]}",
+        )
         shutil.rmtree(copy)
-
-
-def check(scenario: Scenario, directory: Path, why: str) -> None:
-    """Every password is there right after the fault; a start and a resume end well."""
-    settings = settings_in(directory)
-    create_app(settings)
-    keystore = KeyStore.of(settings)
-    house = House(settings, keystore)
-    with db.database.connection_context():
-        assert len(on_disk(house)) == ACCOUNTS, why
-        assert on_disk(house) <= scenario.passwords, why
-        switch.start(keystore)
-        switch.resume(keystore)
-        state = facts.look(keystore).state
-        assert state in scenario.ends, f"{state}: {why}"
-        wrong_form = "clear" if state is State.ON else "sealed"
-        assert house.sql(f"SELECT count(*) FROM endpoint WHERE {wrong_form} IS NOT NULL") == [(0,)], why
-        opened = {house.opened(endpoint) for endpoint in Endpoint.select()}
-        assert len(opened) == ACCOUNTS, why
-        assert opened <= scenario.passwords, why
-        assert not list(house.data.glob(".*.tmp")), why
-        # and it can be used: the other way and back
-        house.disable() if state is State.ON else house.enable()
-        assert {house.opened(endpoint) for endpoint in Endpoint.select()} == opened, why
-
-
-def on_disk(house: House) -> set[str]:
-    """Every password that can be read with the key files that lie on the disk, whatever the state."""
-    files = [KeyFile.from_bytes(path.read_bytes()) for path in house.data.glob("encryption-key*.bin")]
-    (instance,) = house.sql("SELECT instance_id FROM encryption")[0]
-    return {_readable(endpoint, files, instance) for endpoint in Endpoint.select()}
-
-
-def _readable(endpoint: Endpoint, files: list[KeyFile], instance: bytes) -> str:
-    if endpoint.clear is not None:
-        return str(endpoint.clear.text)
-    for file in files:
-        try:
-            return keyring.unseal(file, endpoint.sealed.record, endpoint.binding(instance)).decode()
-        except CannotOpen:
-            continue
-    raise AssertionError(f"no key on the disk opens the password of account {endpoint.id}")
 
 
 def test_the_harness_notices_a_lost_key(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""What must hold after any fault, whoever injected it: checked on the install as it lies on the disk."""
+
+from __future__ import annotations
+
+from panel import create_app, db
+from panel.config import Settings
+from panel.crypto import keyring
+from panel.crypto.keyfile import KeyFile, NotAKeyFile
+from panel.encryption import facts, switch
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.errors import CannotOpen
+from panel.models import Endpoint
+from tests.encryption.conftest import House
+
+
+def check(settings: Settings, accounts: int, allowed: frozenset[str], ends: set[State], why: str) -> None:
+    """Every password is there right after the fault; a start and a resume end well."""
+    create_app(settings)
+    keystore = KeyStore.of(settings)
+    house = House(settings, keystore)
+    with db.database.connection_context():
+        found = on_disk(house)
+        assert len(found) == accounts, f"lost: {why}"
+        assert found <= allowed, f"not what was stored: {why}"
+        switch.start(keystore)
+        switch.resume(keystore)
+        state = facts.look(keystore).state
+        assert state in ends, f"{state}: {why}"
+        wrong_form = "clear" if state is State.ON else "sealed"
+        assert house.sql(f"SELECT count(*) FROM endpoint WHERE {wrong_form} IS NOT NULL") == [(0,)], why
+        opened = {house.opened(endpoint) for endpoint in Endpoint.select()}
+        assert len(opened) == accounts, why
+        assert opened <= allowed, why
+        assert not list(house.data.glob(".*.tmp")), why
+        # and it can be used: the other way and back
+        house.disable() if state is State.ON else house.enable()
+        assert {house.opened(endpoint) for endpoint in Endpoint.select()} == opened, why
+
+
+def on_disk(house: House) -> set[str]:
+    """Every password that can be read with the key files that lie on the disk, whatever the state."""
+    files = [_key_file(path.read_bytes()) for path in house.data.glob("encryption-key*.bin")]
+    (instance,) = house.sql("SELECT instance_id FROM encryption")[0]
+    return {_readable(endpoint, [f for f in files if f], instance) for endpoint in Endpoint.select()}
+
+
+def _key_file(data: bytes) -> KeyFile | None:
+    try:
+        return KeyFile.from_bytes(data)
+    except NotAKeyFile:
+        return None
+
+
+def _readable(endpoint: Endpoint, files: list[KeyFile], instance: bytes) -> str:
+    if endpoint.clear is not None:
+        return str(endpoint.clear.text)
+    for file in files:
+        try:
+            return keyring.unseal(file, endpoint.sealed.record, endpoint.binding(instance)).decode()
+        except CannotOpen:
+            continue
+    raise AssertionError(f"no key on the disk opens the password of account {endpoint.id}")

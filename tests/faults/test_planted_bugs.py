@@ -1,0 +1,245 @@
+"""Death at every step of every operation; and proof that this harness would catch the bugs that matter.
+
+Each planted bug is a change of the real code for one test. The same plays that
+pass without it must fail with it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from panel import db
+from panel.activity.service import Actor
+from panel.crypto.keyfile import Key, KeyFile
+from panel.encryption import keys, release, rotation, sweep, switch
+from panel.encryption.hook import Hook
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.models import Encryption, Endpoint
+from panel.secret import Secret
+from tests.encryption.conftest import House
+from tests.faults.failpoints import Play, play_with_death_at_every_step
+
+ACTOR = Actor("admin@example.org")
+ON, OFF = State.ON, State.OFF
+
+
+def turn_on(house: House) -> None:
+    switch.enable(house.keystore, ACTOR)
+    switch.resume(house.keystore)
+
+
+def turn_off(house: House) -> None:
+    release.disable(house.keystore, ACTOR, in_shell=True)
+    switch.resume(house.keystore)
+
+
+def cancel(house: House) -> None:
+    release.disable(house.keystore, ACTOR, in_shell=True)
+    release.cancel(house.keystore, ACTOR)
+    switch.resume(house.keystore)
+
+
+def rotate(house: House) -> None:
+    rotation.rotate(house.keystore, ACTOR)
+    switch.resume(house.keystore)
+
+
+def rotated(house: House) -> None:
+    house.enable()
+    (house.data / "older").write_bytes(house.key_file.read_bytes())
+    house.rotate()
+
+
+def pruned(house: House) -> None:
+    rotated(house)
+    keys.prune(house.keystore, ACTOR)
+
+
+def prune(house: House) -> None:
+    keys.prune(house.keystore, ACTOR)
+
+
+def add(house: House) -> None:
+    keys.add(house.keystore, (house.data / "older").read_bytes(), ACTOR)
+
+
+def save(house: House) -> None:
+    endpoint = Endpoint.get_by_id(1)
+    endpoint.password = Secret("new")
+    endpoint.save()
+
+
+def nothing(house: House) -> None:
+    pass
+
+
+PLAYS = {
+    "turning on": Play(nothing, turn_on, frozenset({ON, OFF})),
+    "turning off": Play(House.enable, turn_off, frozenset({ON, OFF})),
+    "cancelling": Play(House.enable, cancel, frozenset({ON, OFF})),
+    "changing the key": Play(House.enable, rotate, frozenset({ON})),
+    "dropping a retired key": Play(rotated, prune, frozenset({ON})),
+    "adding an older key": Play(pruned, add, frozenset({ON})),
+    "saving sealed": Play(House.enable, save, frozenset({ON}), frozenset({"new"})),
+    "saving clear": Play(nothing, save, frozenset({OFF}), frozenset({"new"})),
+}
+
+
+@pytest.mark.parametrize("name", PLAYS)
+def test_death_at_every_step_loses_no_password_and_a_resume_finishes(
+    name: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    deaths = play_with_death_at_every_step(PLAYS[name], tmp_path)
+    assert deaths >= 2
+    record_property("reliability", f"deaths in {name}: {deaths}")
+
+
+# -- planted bugs --------------------------------------------------------------------
+
+
+def old_key_dropped_early(patch: pytest.MonkeyPatch) -> None:
+    def with_goal(self: KeyFile, key: Key) -> KeyFile:
+        return replace(self, keys=(key,), generation=self.generation + 1)
+
+    patch.setattr(KeyFile, "with_goal", with_goal)
+
+
+def row_before_file(patch: pytest.MonkeyPatch) -> None:
+    def rotate(keystore: KeyStore, actor: Actor) -> None:
+        file = keystore.read()
+        assert file is not None
+        new = file.with_goal(Key.generate())
+        with db.transaction():
+            Encryption.update(active_key_id=new.goal.id).execute()
+        with keystore.locked():
+            keystore.replace(file, new)
+
+    patch.setattr(rotation, "rotate", rotate)
+
+
+def overwritten_in_place(patch: pytest.MonkeyPatch) -> None:
+    def overwrite(self: KeyStore, old: KeyFile, new: KeyFile) -> None:
+        with self.path.open("r+b") as file:
+            file.truncate(0)
+            os.fsync(file.fileno())
+            file.write(new.to_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    patch.setattr(KeyStore, "replace", overwrite)
+
+
+def unlinked_before_the_copy(patch: pytest.MonkeyPatch) -> None:
+    real = KeyStore.retire
+
+    def retire(self: KeyStore, file: KeyFile) -> Path:
+        self.path.unlink()
+        return real(self, file)
+
+    patch.setattr(KeyStore, "retire", retire)
+
+
+CAUGHT_BY_DEATH: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
+    "old key dropped early": (old_key_dropped_early, "changing the key"),
+    "row before file": (row_before_file, "changing the key"),
+    "overwritten in place, changing": (overwritten_in_place, "changing the key"),
+    "overwritten in place, turning off": (overwritten_in_place, "turning off"),
+    "unlinked before the copy": (unlinked_before_the_copy, "turning off"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("plant", "play"), CAUGHT_BY_DEATH.values(), ids=CAUGHT_BY_DEATH)
+def test_a_planted_bug_is_caught_by_dying_at_every_step(
+    plant: Callable[[pytest.MonkeyPatch], None], play: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises(Exception) as caught:  # an assertion, or an error that names the missing key
+        play_with_death_at_every_step(PLAYS[play], tmp_path)
+    assert isinstance(caught.value, AssertionError) or "key" in str(caught.value)
+
+
+# -- bugs that only another process brings out -----------------------------------------
+
+
+def cancelled_in_the_middle(house: House) -> int:
+    """Turning off is cancelled after the first batch; how many passwords end in clear."""
+    for number in range(4):
+        house.add(f"password {number}")
+    house.enable()
+    release.disable(house.keystore, ACTOR, in_shell=True)
+
+    def interrupt(done: int, total: int) -> None:
+        file = house.keystore.read()
+        if file is not None and file.release_id is not None:
+            release.cancel(house.keystore, ACTOR)
+
+    switch.resume(house.keystore, interrupt)
+    return int(house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL")[0][0])
+
+
+def test_a_sweep_that_is_cancelled_turns_round_in_the_next_batch(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "BATCH", 1)
+    assert cancelled_in_the_middle(house) == 0
+    switch.resume(house.keystore)
+    assert house.state is State.ON
+
+
+def test_planted_a_sweep_to_clear_without_the_flag_of_the_file_is_caught(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real: Any = sweep._target
+    remembered: list[Any] = []
+
+    def from_memory(keystore: KeyStore) -> Any:
+        remembered.append(real(keystore))
+        return remembered[0]
+
+    monkeypatch.setattr(sweep, "BATCH", 1)
+    monkeypatch.setattr(sweep, "_target", from_memory)
+    assert cancelled_in_the_middle(house) > 0
+
+
+def saved_while_turned_on(house: House) -> int:
+    """Another thread turns encryption on while a save stands between looking and writing; clear rows after."""
+    endpoint = house.add("first")
+    other = threading.Thread(target=_turn_on_elsewhere, args=(house,))
+    real = Hook.seal
+
+    def slow(self: Hook, row: Any, secret: Secret) -> Any:
+        sealed = real(self, row, secret)
+        other.start()
+        other.join(timeout=1.5)
+        return sealed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hook, "seal", slow)
+        endpoint.password = Secret("second")
+        endpoint.save()
+    other.join(timeout=20)
+    return int(house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL")[0][0])
+
+
+def _turn_on_elsewhere(house: House) -> None:
+    with db.database.connection_context():
+        house.enable()
+
+
+def test_a_save_that_began_before_encryption_was_turned_on_does_not_end_in_clear(house: House) -> None:
+    assert saved_while_turned_on(house) == 0
+    assert house.opened(Endpoint.get_by_id(1)) == "second"
+
+
+def test_planted_a_save_without_the_lock_is_caught(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hook, "storing", lambda self: nullcontext())
+    assert saved_while_turned_on(house) > 0
