@@ -118,10 +118,10 @@ def _act(play: Play, settings: Settings, points: Failpoints) -> None:
         with dying(points):
             play.act(house)
     finally:
-        _drop_connection()
+        drop_connection()
 
 
-def _drop_connection() -> None:
+def drop_connection() -> None:
     """As a dead process leaves it: whatever was not committed is rolled back by the next one."""
     connection = db.database.connection()
     connection.rollback()

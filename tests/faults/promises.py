@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from panel import create_app, db
+from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto import keyring
 from panel.crypto.keyfile import KeyFile, NotAKeyFile
-from panel.encryption import facts, switch
+from panel.encryption import facts, forget, keys, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import CannotOpen
@@ -36,6 +37,26 @@ def check(settings: Settings, accounts: int, allowed: frozenset[str], ends: set[
         # and it can be used: the other way and back
         house.disable() if state is State.ON else house.enable()
         assert {house.opened(endpoint) for endpoint in Endpoint.select()} == opened, why
+
+
+def check_forgotten(settings: Settings, allowed: frozenset[str], why: str) -> None:
+    """After a fault in giving a lost key up: done again it ends well, and when the key turns up all are back."""
+    create_app(settings)
+    keystore = KeyStore.of(settings)
+    house = House(settings, keystore)
+    with db.database.connection_context():
+        switch.start(keystore)
+        if facts.look(keystore).state is not State.OFF:
+            forget.forget(keystore, Actor())
+        assert facts.look(keystore).state is State.OFF, why
+        house.enable()
+        found = (settings.data_dir.parent / "safe").read_bytes()
+        keys.add(keystore, found, Actor())
+        assert len(forget.restore(keystore, Actor())) == len(allowed), why
+        switch.resume(keystore)
+        assert facts.look(keystore).state is State.ON, why
+        assert {house.opened(endpoint) for endpoint in Endpoint.select()} == allowed, why
+        assert not list(house.data.glob(".*.tmp")), why
 
 
 def on_disk(house: House) -> set[str]:

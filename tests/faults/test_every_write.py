@@ -1,17 +1,18 @@
 """A crash, or a full or broken disk, at each call that writes: no password is lost, none ends up in the wrong form.
 
-The steps run in a process of their own under strace, which kills it (or fails
-the call) at the Nth write, sync, link, rename or unlink. What is on the disk
-then must hold every password; a start and a `resume` must end in one of the two
-states. The short form tries some N, `--long` every one.
+The steps run in processes of their own under strace, which kills them (or fails the call) at the Nth
+write, sync, link, rename, truncate or unlink. What is on the disk then must hold every password; a start and
+a `resume` must end in one of the states that are meant. The short form tries some N, `--long` every one.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,85 +20,103 @@ import pytest
 
 from panel import create_app, db, install
 from panel.activity.service import Actor
-from panel.config import ROOT
+from panel.config import ROOT, Settings
 from panel.encryption import keys
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from tests.encryption.conftest import House, settings_in
-from tests.faults.promises import check, on_disk
+from tests.faults.driver import IDLE
+from tests.faults.promises import check, check_forgotten, on_disk
 
-CALLS = "write,pwrite64,fsync,fdatasync,link,linkat,rename,renameat,renameat2,unlink,unlinkat,ftruncate"
+# The last ones are not made by anything here; one that came would be noticed, since the driver has no idle one.
+CALLS = ",".join((*IDLE, "writev", "pwritev", "pwritev2", "truncate", "fallocate", "copy_file_range"))
 ACCOUNTS = 6
-PASSWORDS = {f"MARKER password {number}" for number in range(ACCOUNTS)}
-RUNS = 5  # of each scenario and fault, in the short form
+PASSWORDS = frozenset(f"MARKER password {number}" for number in range(ACCOUNTS))
+RUNS = 4  # of each scenario and fault, in the short form
+WHEN = 400  # more calls of one kind than any scenario makes
+FAULTS = {"kill": "signal=KILL", "full disk": "error=ENOSPC", "broken disk": "error=EIO"}
 
-HEAD = """
-import sys
-from panel import create_app, db
-from panel.activity.service import Actor
-from panel.config import Settings
-from panel.encryption import keys, release, rotation, switch
-from panel.encryption.keystore import KeyStore
-from panel.models import Endpoint
-from panel.secret import Secret
-settings = Settings.load({"PANEL_DATA_DIR": sys.argv[1], "PANEL_ENV_FILE": "/dev/null"})
-create_app(settings)
-keystore = KeyStore.of(settings)
-db.database.connect()
-"""
+Check = Callable[[Settings, str], None]
+
+
+def all_there(*ends: State, new: str = "") -> Check:
+    """Every password is there, and it ends in one of `ends`."""
+    allowed = PASSWORDS | ({new} if new else set())
+    return lambda settings, why: check(settings, ACCOUNTS, allowed, set(ends), why)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Where it begins (off, on, rotated, pruned), what is done, and where it may end."""
+    """Where it begins, what is done, and what must hold afterwards."""
 
-    begins: str
+    begins: str  # off, on, rotated, pruned, lost
     steps: str
-    ends: set[State]
-    passwords: frozenset[str] = frozenset(PASSWORDS)
+    check: Check
 
 
 SCENARIOS = {
     "turning on": Scenario(
-        "off", "switch.enable(keystore, Actor()); switch.resume(keystore)", {State.OFF, State.ON}
+        "off", "switch.enable(keystore, actor); switch.resume(keystore)", all_there(State.OFF, State.ON)
     ),
     "turning off": Scenario(
         "on",
-        "release.disable(keystore, Actor(), in_shell=True); switch.resume(keystore)",
-        {State.OFF, State.ON},
+        "release.disable(keystore, actor, in_shell=True); switch.resume(keystore)",
+        all_there(State.OFF, State.ON),
     ),
     "cancelling": Scenario(
         "on",
-        "release.disable(keystore, Actor(), in_shell=True); release.cancel(keystore, Actor());"
+        "release.disable(keystore, actor, in_shell=True); release.cancel(keystore, actor);"
         "switch.resume(keystore)",
-        {State.OFF, State.ON},
+        all_there(State.OFF, State.ON),
     ),
     "changing the key": Scenario(
-        "on", "rotation.rotate(keystore, Actor()); switch.resume(keystore)", {State.ON}
+        "on", "rotation.rotate(keystore, actor); switch.resume(keystore)", all_there(State.ON)
     ),
-    "dropping a retired key": Scenario("rotated", "keys.prune(keystore, Actor())", {State.ON}),
+    "dropping a retired key": Scenario("rotated", "keys.prune(keystore, actor)", all_there(State.ON)),
     "adding an older key": Scenario(
-        "pruned", "keys.add(keystore, keystore.path.with_name('older').read_bytes(), Actor())", {State.ON}
+        "pruned",
+        "keys.add(keystore, keystore.path.with_name('older').read_bytes(), actor)",
+        all_there(State.ON),
     ),
     "saving": Scenario(
         "on",
         "e = Endpoint.get_by_id(1); e.password = Secret('MARKER new'); e.save()",
-        {State.ON},
-        frozenset({*PASSWORDS, "MARKER new"}),
+        all_there(State.ON, new="MARKER new"),
     ),
-}
-FAULTS = {"kill": "signal=KILL", "full disk": "error=ENOSPC", "broken disk": "error=EIO"}
+    "giving a lost key up": Scenario(
+        "lost", "forget.forget(keystore, actor)", lambda settings, why: check_forgotten(settings, PASSWORDS, why)
+    ),
+}  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=SCENARIOS, ids=lambda name: name.replace(" ", "-"))
-def prepared(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Scenario, Path, int]]:
-    """A scenario, the install that it begins with, and how many calls it makes."""
+@dataclass(frozen=True)
+class Prepared:
+    """An install that a scenario begins with, and the kinds of all the calls that write, as it makes them."""
+
+    directory: Path
+    calls: list[str]
+
+    def spoiling(self, number: int) -> tuple[str, int]:
+        """Call `number`, from 1, as the driver wants it: its kind, and that it is the Nth of its kind."""
+        kind = self.calls[number - 1]
+        return kind, self.calls[:number].count(kind)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
+    """What each scenario begins with."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    scenario = SCENARIOS[request.param]
-    directory = tmp_path_factory.mktemp("prepared")
+    directories = {name: tmp_path_factory.mktemp("prepared") for name in SCENARIOS}
+    for name, directory in directories.items():
+        _prepare(directory, SCENARIOS[name].begins)
+    counted = tmp_path_factory.mktemp("counted")
+    calls = _calls(counted, directories)
+    assert all(one.count(kind) < WHEN for one in calls for kind in IDLE)
+    return {name: Prepared(directories[name], made) for name, made in zip(SCENARIOS, calls, strict=True)}
+
+
+def _prepare(directory: Path, begins: str) -> None:
     settings = settings_in(directory)
     install.prepare(settings)
     create_app(settings)
@@ -105,11 +124,10 @@ def prepared(
     with db.database.connection_context():
         for password in sorted(PASSWORDS):
             house.add(password)
-        begin(house, scenario.begins)
-    yield scenario, directory, count_calls(scenario, directory)
+        _begin(house, begins)
 
 
-def begin(house: House, where: str) -> None:
+def _begin(house: House, where: str) -> None:
     if where != "off":
         house.enable()
     if where in ("rotated", "pruned"):
@@ -117,56 +135,101 @@ def begin(house: House, where: str) -> None:
         house.rotate()
     if where == "pruned":
         keys.prune(house.keystore, Actor())
+    if where == "lost":
+        house.key_file.rename(house.data.parent / "safe")
 
 
-def run(scenario: Scenario, directory: Path, *strace: str) -> subprocess.CompletedProcess[str]:
-    command = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-e", "signal=none", *strace]
-    return subprocess.run(
-        [*command, sys.executable, "-B", "-c", HEAD + scenario.steps, str(directory / "data")],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+def _calls(place: Path, directories: dict[str, Path]) -> list[list[str]]:
+    """Which calls each scenario makes, nothing being spoiled."""
+    jobs: list[Job] = []
+    for number, (name, directory) in enumerate(directories.items()):
+        shutil.copytree(directory, place / str(number))
+        jobs.append((str(place / str(number) / "data"), SCENARIOS[name].steps, "", 0))
+    _strace(place, jobs, "-ff", "-o", str(place / "strace"))
+    said = [(place / f"log-{number}").read_text() for number in range(len(jobs))]
+    assert said == [""] * len(jobs)
+    pids = [(place / f"log-{number}.ended").read_text().split()[0] for number in range(len(jobs))]
+    lines = [(place / f"strace.{pid}").read_text().splitlines() for pid in pids]
+    return [[line.partition("(")[0] for line in made] for made in lines]
 
 
-def copy_of(directory: Path, name: str) -> Path:
-    copy = directory.with_name(f"{directory.name}-{name}")
-    shutil.copytree(directory, copy)
-    return copy
+Job = tuple[str, str, str, int]  # data directory, steps, and the Nth call of a kind to be spoiled
 
 
-def count_calls(scenario: Scenario, directory: Path) -> int:
-    copy = copy_of(directory, "counted")
-    log = copy / "strace.log"
-    done = run(scenario, copy, "-o", str(log))
-    assert done.returncode == 0, done.stderr
-    return len(log.read_text().splitlines())
+def _strace(place: Path, jobs: list[Job], *options: str) -> None:
+    (place / "jobs.json").write_text(json.dumps(jobs))
+    strace = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-e", "signal=none", *options]
+    driver = [
+        sys.executable,
+        "-B",
+        "-m",
+        "tests.faults.driver",
+        place / "jobs.json",
+        str(WHEN),
+        place / "log",
+    ]
+    subprocess.run([*strace, *driver], cwd=ROOT, check=True, timeout=1800)
 
 
 def chosen(calls: int, every: bool) -> list[int]:
-    """Which calls to fail: all, or some that lie evenly, the first and the last among them."""
+    """Which calls to spoil: all, or some that lie evenly, the first and the last among them."""
     if every or calls <= RUNS:
         return list(range(1, calls + 1))
     return sorted({1 + round(i * (calls - 1) / (RUNS - 1)) for i in range(RUNS)})
 
 
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_at_any_write_loses_no_password(
-    prepared: tuple[Scenario, Path, int], fault: str, pytestconfig: pytest.Config
-) -> None:
-    scenario, directory, calls = prepared
-    for number in chosen(calls, bool(pytestconfig.getoption("--long"))):
-        copy = copy_of(directory, f"{fault.replace(' ', '-')}-{number}")
-        done = run(scenario, copy, "-o", "/dev/null", "-e", f"inject={CALLS}:{FAULTS[fault]}:when={number}")
-        assert "MARKER" not in done.stdout + done.stderr
-        where = settings_in(copy)
-        check(
-            where,
-            ACCOUNTS,
-            scenario.passwords,
-            scenario.ends,
-            f"{fault} at call {number} of {calls}: {done.stderr[-400:]}",
+@dataclass(frozen=True)
+class Run:
+    """One that was spoiled: which install it left behind, at which of how many calls, what it printed."""
+
+    settings: Settings
+    why: str
+    said: str
+
+
+@pytest.fixture(scope="module", params=FAULTS, ids=lambda fault: fault.replace(" ", "-"))
+def spoiled(
+    request: pytest.FixtureRequest,
+    prepared: dict[str, Prepared],
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+) -> Iterator[dict[str, list[Run]]]:
+    """Every scenario, spoiled by one kind of fault at each of the chosen calls."""
+    place = tmp_path_factory.mktemp("spoiled")
+    every = bool(pytestconfig.getoption("--long"))
+    runs = [(name, call) for name in SCENARIOS for call in chosen(len(prepared[name].calls), every)]
+    jobs: list[Job] = []
+    for number, (name, call) in enumerate(runs):
+        shutil.copytree(prepared[name].directory, place / str(number))
+        jobs.append(
+            (str(place / str(number) / "data"), SCENARIOS[name].steps, *prepared[name].spoiling(call))
         )
-        shutil.rmtree(copy)
+    log = place / "strace"
+    _strace(place, jobs, "-o", str(log), "-e", f"inject={CALLS}:{FAULTS[request.param]}:when={WHEN}")
+    assert request.param == "kill" or log.read_text().count("(INJECTED)") == len(runs)
+    found: dict[str, list[Run]] = {name: [] for name in SCENARIOS}
+    for number, (name, call) in enumerate(runs):
+        said = (place / f"log-{number}").read_text()
+        why = f"{request.param} at call {call} of {len(prepared[name].calls)} of {name}: {said[-400:]}"
+        ended = int((place / f"log-{number}.ended").read_text().split()[1])
+        assert request.param != "kill" or ended == signal.SIGKILL, why
+        found[name].append(Run(settings_in(place / str(number)), why, said))
+    yield found
+    shutil.rmtree(place)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", SCENARIOS, ids=lambda name: name.replace(" ", "-"))
+def test_a_fault_at_any_write_loses_no_password(
+    spoiled: dict[str, list[Run]], name: str, record_property: Callable[[str, object], None]
+) -> None:
+    for run in spoiled[name]:
+        assert "MARKER" not in run.said
+        SCENARIOS[name].check(run.settings, run.why)
+    kind = spoiled[name][0].why.partition(" at ")[0]
+    record_property(
+        "reliability", {"table": "faults", "row": name, "column": kind, "tried": len(spoiled[name])}
+    )
 
 
 def test_the_harness_notices_a_lost_key(tmp_path: Path) -> None:
