@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """--long: with the long form of fault and fuzz runs; --screenshots: what script/screenshots does."""
     parser.addoption("--long", action="store_true", help="run the tests marked slow too")
     parser.addoption("--screenshots", metavar="DIR", help="photograph each page that axe checks into DIR")
+    parser.addoption(
+        "--figures", metavar="FILE", help="write what the reliability tests tried into FILE, as JSON"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,11 +57,14 @@ def pytest_runtest_makereport() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What a test wants to be read: `record_property("shown", …)`."""
-    for report in terminalreporter.stats.get("passed", []):
-        for name, value in report.user_properties:
-            if name == "shown":
-                terminalreporter.write_line(str(value))
+    """What a test wants to be read: `record_property("shown", …)`; "reliability" goes into --figures."""
+    found = [pair for report in terminalreporter.stats.get("passed", []) for pair in report.user_properties]
+    for name, value in found:
+        if name == "shown":
+            terminalreporter.write_line(str(value))
+    if path := terminalreporter.config.getoption("--figures"):
+        figures = [value for name, value in found if name == "reliability"]
+        Path(path).write_text(json.dumps(figures), "utf-8")
 
 
 # -- one install ---------------------------------------------------------------------

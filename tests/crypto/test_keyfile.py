@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,17 @@ def test_a_generated_file_comes_back_the_same() -> None:
     assert KeyFile.from_bytes(file.to_bytes()) == file
 
 
-def test_every_flipped_bit_is_refused() -> None:
+@pytest.mark.reliability
+def test_every_flipped_bit_is_refused(record_property: Callable[[str, object], None]) -> None:
     data = KeyFile.generate(INSTANCE).to_bytes()
     for bit in range(len(data) * 8):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(NotAKeyFile):
             KeyFile.from_bytes(bytes(flipped))
+    record_property(
+        "reliability", {"table": "flips", "row": "key file", "column": "tried", "tried": len(data) * 8}
+    )
 
 
 def test_every_truncation_and_every_added_byte_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,17 @@ def test_sealing_twice_gives_two_different_records() -> None:
     assert one[66:] != two[66:]
 
 
-def test_every_flipped_bit_is_refused() -> None:
+@pytest.mark.reliability
+def test_every_flipped_bit_is_refused(record_property: Callable[[str, object], None]) -> None:
     sealed = record.seal(KEY, b"secret", PLACE)
     for bit in range(len(sealed) * 8):
         flipped = bytearray(sealed)
         flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(CannotOpen):
             record.unseal(KEY, bytes(flipped), PLACE)
+    record_property(
+        "reliability", {"table": "flips", "row": "sealed record", "column": "tried", "tried": len(sealed) * 8}
+    )
 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(record.Binding)])

@@ -250,7 +250,10 @@ def test_a_clear_value_planted_during_a_rotation_is_named(house: House) -> None:
     assert house.state is State.ON
 
 
-def test_ten_rotations_while_others_save_lose_nothing(house: House) -> None:
+@pytest.mark.reliability
+def test_ten_rotations_while_others_save_lose_nothing(
+    house: House, record_property: Callable[[str, object], None]
+) -> None:
     endpoints = [house.add("password 0") for _ in range(6)]
     house.enable()
     saver = in_process(
@@ -265,6 +268,15 @@ def test_ten_rotations_while_others_save_lose_nothing(house: House) -> None:
     switch.resume(house.keystore)
     assert [house.opened(e) for e in endpoints] == [f"password {n}" for n in range(114, 120)]
     assert {key_of(house, e) for e in endpoints} == {file_of(house).goal.id}
+    record_property(
+        "reliability",
+        {
+            "table": "races",
+            "row": "saves of a process while another changes the key",
+            "column": "tried",
+            "tried": 120,
+        },
+    )
 
 
 def test_the_sweep_of_a_process_with_old_memory_uses_the_key_of_the_file(house: House) -> None:

@@ -387,7 +387,10 @@ def test_an_older_database_behind_a_good_key_file_is_sealed_again(house: House) 
     assert house.opened(endpoint) == "from before"
 
 
-def test_200_saves_in_two_processes_racing_enable_and_disable(house: House) -> None:
+@pytest.mark.reliability
+def test_200_saves_in_two_processes_racing_enable_and_disable(
+    house: House, record_property: Callable[[str, object], None]
+) -> None:
     """No clear value after `on`, none sealed after `off`, none lost."""
     endpoints = [house.add("password 0") for _ in range(10)]
     savers = [in_process(house, RACING_SAVES, str(part)) for part in (0, 1)]
@@ -405,6 +408,15 @@ def test_200_saves_in_two_processes_racing_enable_and_disable(house: House) -> N
     assert {e.id: house.opened(e) for e in endpoints} == last
     house.enable()
     assert {e.id: house.opened(e) for e in endpoints} == last
+    record_property(
+        "reliability",
+        {
+            "table": "races",
+            "row": "saves of two processes while a third turns encryption on and off",
+            "column": "tried",
+            "tried": 200,
+        },
+    )
 
 
 RACING_SAVES = """

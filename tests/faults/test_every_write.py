@@ -218,6 +218,7 @@ def spoiled(
     shutil.rmtree(place)
 
 
+@pytest.mark.reliability
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", SCENARIOS, ids=lambda name: name.replace(" ", "-"))
 def test_a_fault_at_any_write_loses_no_password(

@@ -414,6 +414,7 @@ class LifeOfAKey(RuleBasedStateMachine):
         assert state in ((State.INCONSISTENT, State.ON) if self.edited else (State.ON, State.OFF))
 
 
+@pytest.mark.reliability
 @pytest.mark.timeout(3600)
 def test_whatever_happens_in_whatever_order_no_password_is_lost(
     lives: Path, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]

@@ -1,0 +1,83 @@
+"""Writing docs/reliability.md's figures: `python -m tests.faults.figures FIGURES.json`, as script/reliability does.
+
+A test that counts what it tried says so with `record_property("reliability", {…})`: `table`, `row`, `column`,
+`tried`. Only tests that passed are counted, and each of them fails at the first password lost or state wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from panel.config import ROOT
+
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- figures: script/reliability -->\n", "<!-- end of figures -->"
+TITLES = {
+    "faults": ("Faults injected by strace, at every call that writes", "operation"),
+    "deaths": ("Deaths inside the process, before and after every sync, link, rename, removal and commit", "operation"),
+    "lives": ("Lives of a key at random, against a plain dict", "life"),
+    "races": ("Races of real processes", "race"),
+    "flips": ("Bits flipped, one at a time, and the damaged thing accepted", "what"),
+    "residue": ("Files with an old password in them", "when"),
+}  # fmt: skip
+RESULTS = {
+    "faults": ("passwords lost", "states wrong"),
+    "deaths": ("passwords lost", "states wrong"),
+    "lives": ("passwords lost", "states wrong"),
+    "races": ("passwords lost", "left in clear or under an old key"),
+    "flips": ("accepted",),
+}
+
+
+def main(path: Path) -> None:
+    """Put the figures into the page, in the place of the ones before."""
+    found = json.loads(path.read_text("utf-8"))
+    tables = [_table(name, [one for one in found if one["table"] == name]) for name in TITLES]
+    text = PAGE.read_text("utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(before + BEGIN + _head() + "".join(tables) + END + after, "utf-8")
+
+
+def _head() -> str:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    where = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    return f"Run on {today}, at commit {commit.stdout.strip()}, on {where}.\n"
+
+
+def _table(name: str, found: list[dict[str, object]]) -> str:
+    if not found:
+        return ""
+    title, what = TITLES[name]
+    rows = list(dict.fromkeys(str(one["row"]) for one in found))
+    columns = list(dict.fromkeys(str(one["column"]) for one in found))
+    results = RESULTS.get(name, ())
+    cells = {(one["row"], one["column"]): one["tried"] for one in found}
+    lines = [
+        f"\n### {title}",
+        _line(what, *columns, *results),
+        _line(*["---"] * (1 + len(columns) + len(results))),
+    ]
+    for row in rows:
+        lines.append(_line(row, *(_number(cells.get((row, c))) for c in columns), *["0"] * len(results)))
+    return "\n".join(lines) + "\n"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: object) -> str:
+    return "–" if value is None else re.sub(r"(?<=\d)(?=(\d{3})+$)", ",", str(value))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

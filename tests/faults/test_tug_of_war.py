@@ -1,0 +1,84 @@
+"""Everybody at once, each on another end of the key: what was saved is there, and the state is a true one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from panel.encryption import switch
+from panel.encryption.state import State
+from panel.models import Endpoint
+from tests.encryption.conftest import House, in_process
+from tests.faults.promises import on_disk
+
+ACCOUNTS = 6
+
+ATTEMPT = """
+import json
+from panel.encryption import keys
+from panel.errors import PanelError
+done = refused = 0
+def attempt(step):
+    global done, refused
+    try:
+        step()
+        done += 1
+        return True
+    except PanelError:
+        refused += 1
+        return False
+"""
+TELL = "\nprint(json.dumps({'done': done, 'refused': refused, **globals().get('told', {})}))\n"
+
+ROTATE = "for _ in range(int(sys.argv[2])): attempt(lambda: (rotation.rotate(keystore, actor), switch.resume(keystore)))"
+PRUNE = "for _ in range(int(sys.argv[2])): attempt(lambda: keys.prune(keystore, actor))"
+TURN = """
+for _ in range(int(sys.argv[2])):
+    attempt(lambda: (switch.enable(keystore, actor), switch.resume(keystore)))
+    attempt(lambda: (release.disable(keystore, actor, in_shell=True), switch.resume(keystore)))
+"""
+SAVE = """
+last = {}
+def save(row, text):
+    endpoint = Endpoint.get_by_id(row)
+    endpoint.password = Secret(text)
+    endpoint.save()
+for n in range(int(sys.argv[2])):
+    row = int(sys.argv[3]) + 2 * (n % 3)
+    if attempt(lambda: save(row, f"password {row} {n}")):
+        last[row] = f"password {row} {n}"
+told = {'last': last}
+"""
+
+
+@pytest.mark.reliability
+@pytest.mark.timeout(600)
+def test_who_rotates_prunes_turns_and_saves_at_once_loses_nothing(
+    house: House, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
+) -> None:
+    stored = {house.add(f"first {number}").id: f"first {number}" for number in range(ACCOUNTS)}
+    often = 10 if pytestconfig.getoption("--long") else 1
+    everybody = [
+        in_process(house, ATTEMPT + script + TELL, str(often * times), *more)
+        for script, times, more in (
+            (ROTATE, 12, ()), (PRUNE, 40, ()), (TURN, 6, ()), (SAVE, 90, ("1",)), (SAVE, 90, ("2",)),
+        )
+    ]  # fmt: skip
+    tried = 0
+    for process in everybody:
+        output, _ = process.communicate(timeout=500)
+        assert process.returncode == 0, output
+        told = json.loads(output.splitlines()[-1])
+        tried += told["done"] + told["refused"]
+        stored |= {int(row): text for row, text in told.get("last", {}).items()}
+    assert on_disk(house) == set(stored.values())
+    switch.start(house.keystore)
+    switch.resume(house.keystore)
+    assert house.state in (State.ON, State.OFF)
+    assert {e.id: house.opened(e) for e in Endpoint.select()} == stored
+    wrong = "clear" if house.state is State.ON else "sealed"
+    assert house.sql(f"SELECT count(*) FROM endpoint WHERE {wrong} IS NOT NULL") == [(0,)]
+    what = "rotations, prunings, turnings and saves of five processes at once"
+    record_property("reliability", {"table": "races", "row": what, "column": "tried", "tried": tried})
