@@ -159,20 +159,22 @@ def keep_check(opened: int, failures: tuple[Failure, ...], scan: Scan) -> None:
 
 def last() -> Findings | None:
     """The newest report that is finished; None where there is none that can be read."""
-    rows = SweepReport.select().where(SweepReport.finished_at.is_null(False))
-    row = rows.order_by(SweepReport.id.desc()).first()
-    if row is None:
-        return None
+    newest = _finished().order_by(SweepReport.finished_at.desc(), SweepReport.id.desc())
     try:
-        return _report(row)
-    except (ValueError, TypeError, KeyError):
-        logger.warning("report %s of a sweep is damaged and is not shown", row.id)
+        row = newest.first()
+        return _report(row) if row else None
+    except (ValueError, TypeError, KeyError):  # UnicodeDecodeError too: somebody edited it
+        logger.warning("the newest report of a sweep is damaged and is not shown")
         return None
 
 
 def _forget_old() -> None:
-    kept = SweepReport.select(SweepReport.id).order_by(SweepReport.id.desc()).limit(KEPT)
-    SweepReport.delete().where(SweepReport.id.not_in(kept)).execute()
+    kept = _finished(SweepReport.id).order_by(SweepReport.id.desc()).limit(KEPT)
+    SweepReport.delete().where(SweepReport.finished_at.is_null(False) & SweepReport.id.not_in(kept)).execute()
+
+
+def _finished(*fields: Any) -> Any:
+    return SweepReport.select(*fields).where(SweepReport.finished_at.is_null(False))
 
 
 def _result(failures: tuple[Failure, ...], scan: Scan | None) -> str:

@@ -119,14 +119,13 @@ def write_owed(keystore: KeyStore, settings: Settings) -> bool:
     call. Raises KeyAbsent as `look` does.
     """
     owed = findings.owed()
-    state = facts.look(keystore).state if owed is not None else None
-    if owed is None or state not in (*SEALED, State.OFF):
+    if owed is None:
         return False
-    if state is State.OFF:
-        verdict, scan = sweep.verify(keystore), None
-    else:
-        verdict, scan = look(keystore, settings)
-    if findings.owed() != owed or facts.look(keystore).state is not state:
+    ends = (State.OFF,) if facts.look(keystore).state is State.OFF else SEALED
+    if facts.look(keystore).state not in ends:
+        return False
+    verdict, scan = (sweep.verify(keystore), None) if State.OFF in ends else look(keystore, settings)
+    if findings.owed() != owed or facts.look(keystore).state not in ends:
         return False
     findings.finish(owed, verdict.opened, verdict.failures, scan)
     return True
