@@ -273,10 +273,10 @@ def _tell_report(now: facts.Status) -> None:
     last = findings.last()
     if last is None or now.state.working:
         return
-    click.echo(f"{last.did}: {last.counts}")
     if last.scan is None:
-        click.echo(last.verdict)
+        click.echo(f"{last.did}: {last.counts}\n{last.verdict}")
     else:
+        click.echo(f"{last.did}: {last.counts} Looked for {times.ago(last.finished_at)}.")
         _tell_scan(last.scan)
 
 
