@@ -28,7 +28,7 @@ from panel import db, install
 from panel.collect import due
 from panel.collect.round import Collector
 from panel.config import Settings
-from panel.encryption import switch
+from panel.encryption import findings, scan, switch
 from panel.errors import DatabaseError, KeyAbsent, PanelError
 from panel.health import upkeep, vitals
 from panel.secret import Secret
@@ -106,7 +106,7 @@ class Jobs:
         """
         huey = _open(self._services.settings)
         collector = Collector(self._services.settings, self._services.keystore)
-        sweeping = threading.Lock()
+        sweeping, looking = threading.Lock(), threading.Lock()
 
         def collect_account(uuid: str) -> None:
             outcome = collector.collect(uuid)
@@ -120,8 +120,18 @@ class Jobs:
                 return  # one at a time: a long one must not take the threads of collecting
             try:
                 switch.resume(collector.keystore)
+                if findings.owed() is not None:
+                    self._enqueue("look")
             finally:
                 sweeping.release()
+
+        def look() -> None:
+            if not looking.acquire(blocking=False):
+                return
+            try:
+                scan.write_owed(collector.keystore, self._services.settings)
+            finally:
+                looking.release()
 
         def keep_up() -> None:
             upkeep.run(self._services.settings)
@@ -144,6 +154,7 @@ class Jobs:
         return {
             "collect_account": huey.task(name="collect_account")(_told(collect_account)),
             "sweep": huey.task(name="sweep")(_told(sweep)),
+            "look": huey.task(name="look")(_told(look)),
             "keep_up": huey.task(name="keep_up")(_told(keep_up)),
             "tick": huey.task(name="tick")(_told(tick)),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from panel import db
-from panel.encryption import facts, state
+from panel.encryption import facts, findings, state
 from panel.encryption.keystore import KeyStore
 from panel.models import Encryption, Endpoint
 
@@ -42,6 +42,7 @@ def if_needed(keystore: KeyStore) -> None:
         }
         if row.active_key_id is None:
             changes["enabled_at"] = db.now()
+        findings.begin("enable" if row.active_key_id is None else "rotate")
         Encryption.update(changes).execute()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
@@ -9,14 +11,21 @@ from flask import current_app
 
 from panel import times
 from panel.activity.service import Actor
+from panel.config import Settings
 from panel.crypto.keyfile import LARGEST
-from panel.encryption import facts, forget, keys, proof, release, residue, rotation, switch
+from panel.encryption import changed, facts, findings, forget, keys, proof, release, rotation, scan, switch
+from panel.encryption.findings import Scan
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
+from panel.encryption.sweep import Verdict
 from panel.errors import Refused
 from panel.shell import PanelGroup, ask, ask_typed, json_option, print_json, progress, yes_option
 
 encryption = PanelGroup("encryption", help="The key that mailbox passwords are encrypted with.")
+
+OPEN_READER = (
+    "Old copies still stand in the database's files: another program is reading the database. End it."
+)
 
 confirm_option = click.option("--confirm", help="What would be typed to confirm.")
 
@@ -36,6 +45,11 @@ WORDS = {
 def _keystore() -> KeyStore:
     keystore: KeyStore = current_app.extensions["mailkeep"].keystore
     return keystore
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["mailkeep"].settings
+    return settings
 
 
 def as_json(now: facts.Status) -> dict[str, Any]:
@@ -104,7 +118,11 @@ def enable(context: click.Context, understand_key_loss: bool, backup_prepared: b
 @encryption.command()
 @click.pass_context
 def resume(context: click.Context) -> None:
-    """Finish what is under way: turning on, changing the key or turning off."""
+    """Finish what is under way: turning on, changing the key, turning off, removing old copies."""
+    last = findings.last()
+    if last is not None and last.scan is not None and last.scan.in_database:
+        with suppress(Refused):  # in another state there is other work to finish first
+            scan.again(_keystore())
     _finish(context)
 
 
@@ -167,43 +185,99 @@ def _passwords(count: int) -> str:
 
 @encryption.command()
 @json_option
-@click.option("--scan", is_flag=True, help="Also look for every password in the database's files.")
+@click.option("--scan", "scanning", is_flag=True, help="Also look for every password in this server's files.")
+@click.option(
+    "--also",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="With --scan: look into this file or folder too, such as a place of backups. May be repeated.",
+)
 @click.pass_context
-def verify(context: click.Context, json_: bool, scan: bool) -> None:
+def verify(context: click.Context, json_: bool, scanning: bool, also: tuple[Path, ...]) -> None:
     """Open every stored password once. Exit status 1 where one does not open, or a scan finds one."""
+    if also and not scanning:
+        raise click.UsageError("--also goes with --scan.")
     with progress("Opening passwords", quiet=json_) as bar:
-        verdict = switch.verify(_keystore(), bar)
-    failed = [{"account": f.address, "reason": f.reason} for f in verdict.failures]
-    result: dict[str, Any] = {"opened": verdict.opened, "failed": failed}
-    if scan:
-        result["scan"] = residue.scan(_keystore(), current_app.extensions["mailkeep"].settings)
+        if scanning:
+            verdict, found = scan.check(_keystore(), _settings(), also, bar)
+        else:
+            verdict, found = switch.verify(_keystore(), bar), None
+    result = _as_json(verdict, found, changed.since(facts.look(_keystore()).enabled_at))
     if json_:
         print_json(result)
     else:
-        _tell_verdict(result)
-    if failed or (scan and result["scan"]["found"]):
+        _tell_verdict(result, found)
+    if verdict.failures or (found is not None and found.found):
         context.exit(1)
 
 
-def _tell_verdict(result: dict[str, Any]) -> None:
+def _as_json(verdict: Verdict, found: Scan | None, boxes: changed.Checklist) -> dict[str, Any]:
+    """What `verify --json` prints (docs/encryption.md)."""
+    result: dict[str, Any] = {
+        "opened": verdict.opened,
+        "failed": [{"account": f.address, "reason": f.reason} for f in verdict.failures],
+        "unchanged": [{"account": box.address, "direction": box.direction} for box in boxes.unchanged],
+    }
+    if found is not None:
+        result["scan"] = {
+            "searched": found.searched,
+            "found": [each.name for each in found.found],
+            "found_of": [{"file": each.name, "accounts": each.accounts} for each in found.found],
+            "not_searched": [{"file": name, "reason": reason} for name, reason in found.skipped],
+            "too_short": found.too_short,
+            "not_visible": found.not_visible,
+        }
+    return result
+
+
+def _tell_verdict(result: dict[str, Any], found: Scan | None) -> None:
     click.echo(f"{result['opened']} passwords opened, {len(result['failed'])} did not.")
     for failure in result["failed"]:
         click.echo(f"{failure['account']}: {failure['reason']}")
-    if "scan" in result:
-        for name in result["scan"]["found"]:
-            click.echo(f"A password stands in: {name}")
-        if not result["scan"]["found"]:
-            click.echo(f"Nothing found in: {', '.join(result['scan']['searched'])}.")
-        click.echo(f"Cannot be seen from here: {', '.join(result['scan']['not_visible'])}.")
+    if found is not None:
+        _tell_scan(found)
+        click.echo(f"Searched: {', '.join(found.searched)}.")
+    if result["unchanged"]:
+        click.echo("Not changed since encryption was turned on, so that old backups still hold them:")
+    for box in result["unchanged"]:
+        click.echo(f"  {box['account']}{' (sending)' if box['direction'] == 'out' else ''}")
+
+
+def _tell_scan(found: Scan) -> None:
+    for each in found.found:
+        click.echo(f"A password stands in: {each.name} ({', '.join(each.accounts)}). {each.mend}")
+    if not found.found:
+        click.echo(f"Nothing found in the {len(found.searched)} files that were searched.")
+    for name, reason in found.skipped:
+        click.echo(f"Not looked into: {name} ({reason}).")
+    if found.too_short:
+        click.echo(f"Not looked for, too short: the passwords of {', '.join(found.too_short)}.")
+    click.echo(f"Cannot be seen from here: {', '.join(found.not_visible)}.")
 
 
 def _finish(context: click.Context) -> None:
     with progress("Passwords") as bar:
-        report = switch.resume(_keystore(), bar)
+        done = switch.resume(_keystore(), bar)
+    scan.write_owed(_keystore(), _settings())
     now = facts.look(_keystore())
     _tell(now)
-    if report.failures or now.state.no_key or now.state is State.INCONSISTENT:
+    _tell_report(now)
+    if done.failures or now.state.no_key or now.state is State.INCONSISTENT:
         context.exit(1)
+
+
+def _tell_report(now: facts.Status) -> None:
+    """The report of the last sweep, or why there is none yet."""
+    if now.scrub_owed and now.state.working:
+        click.echo(f"{OPEN_READER} Then: flask encryption resume")
+    last = findings.last()
+    if last is None or now.state.working:
+        return
+    if last.scan is None:
+        click.echo(f"{last.did}: {last.counts}\n{last.verdict}")
+    else:
+        click.echo(f"{last.did}: {last.counts} Looked for {times.ago(last.finished_at)}.")
+        _tell_scan(last.scan)
 
 
 # -- the key file ------------------------------------------------------------------
@@ -246,7 +320,7 @@ def add_key(context: click.Context, file: BinaryIO, restore: bool) -> None:
 @confirm_option
 def prune(confirm: str | None) -> None:
     """Drop the retired keys for good. Database backups from before they retired open no more."""
-    zone = current_app.extensions["mailkeep"].settings.timezone
+    zone = _settings().timezone
     retired = keys.retired(_keystore())
     if retired:
         for each in retired:

@@ -130,15 +130,6 @@ def look(keystore: KeyStore) -> Status:
     )
 
 
-def unchanged_since(at: int | None) -> list[str]:
-    """Addresses of accounts whose secret nobody has entered anew since `at`: old copies still hold it."""
-    if at is None:
-        return []
-    older = Endpoint.secret_set_at.is_null() | (Endpoint.secret_set_at < at)
-    query = Endpoint.select(Endpoint, Account).join(Account).where(older).order_by(Account.address)
-    return [endpoint.account.address for endpoint in query]
-
-
 def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStore) -> tuple[str, str]:
     if now is State.KEY_UNREADABLE and on_disk.error is not None:
         return on_disk.error.message, on_disk.error.hint

@@ -16,7 +16,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile, expand
-from panel.encryption import facts, state, sweep
+from panel.encryption import facts, findings, state, sweep
 from panel.encryption.keystore import MARKER, KeyStore
 from panel.encryption.state import State
 from panel.errors import Refused
@@ -126,6 +126,7 @@ def _choose_release(keystore: KeyStore) -> tuple[KeyFile, bytes]:
             raise Refused("The key file was changed by somebody else meanwhile.", "Look at the page again.")
         release_id = secrets.token_bytes(RELEASE_BYTES)
         Encryption.update(release_id=release_id).execute()
+        findings.begin("disable")
         return disk.file, release_id
 
 
@@ -141,6 +142,7 @@ def cancel(keystore: KeyStore, actor: Actor) -> None:
             )
         keystore.replace(disk.file, disk.file.kept())
         Encryption.update(release_id=None).execute()
+        findings.cancel()
     activity.record("turning encryption off cancelled", **vars(actor))
 
 

@@ -9,7 +9,7 @@ from flask import Blueprint, current_app, flash, request, session, url_for
 from flask_login import current_user
 
 from panel.activity.service import Actor
-from panel.encryption import facts, proof, release, rotation, switch
+from panel.encryption import changed, facts, findings, proof, release, rotation, scan, switch
 from panel.encryption.forms import EnableForm, ProofForm
 from panel.encryption.keystore import KeyStore, typed
 from panel.encryption.state import State
@@ -63,7 +63,9 @@ def _render(status: int = 200, **context: Any) -> Any:
         nonce=session.get(NONCE),
         ask_own=admin and not is_fresh(),
         preview=rotation.preview(now),
-        stale_addresses=facts.unchanged_since(now.enabled_at) if admin else [],
+        found=findings.last(),
+        looking=findings.owed() is not None,
+        boxes=changed.since(now.enabled_at) if admin else changed.Checklist(),
         keystore=keystore if admin else None,
         typed=typed,
         contact=settings.contact,
@@ -132,6 +134,13 @@ def verify() -> Any:
             flash(f"All {verdict.opened} passwords opened.", "good")
 
     return _act(step)
+
+
+@blueprint.post("/scan")
+@fresh_password_required
+def scan_again() -> Any:
+    """Have the worker look for old copies once more."""
+    return _act(lambda: scan.again(_keystore()))
 
 
 @blueprint.post("/backup")

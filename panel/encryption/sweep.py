@@ -9,7 +9,8 @@ sweep leaves `rev` as it is, since the secret stays the same: nobody's form grow
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +19,13 @@ from peewee import fn
 from panel import db
 from panel.crypto import keyring, record
 from panel.crypto.keyfile import KEY_ID_BYTES, Key
-from panel.encryption import claim, credential, facts, state
+from panel.encryption import claim, credential, facts, findings, state
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import Failure
-from panel.errors import CannotOpen, KeyAbsent, PanelError, Refused
-from panel.models import Endpoint
+from panel.errors import CannotOpen, KeyAbsent, PanelError, PasswordNeeded, Refused
+from panel.models import Account, Endpoint
 from panel.models.endpoint import FOUND_LABEL, LABEL
+from panel.secret import Secret
 
 BATCH = 500
 
@@ -124,7 +126,10 @@ def _write(target: _Target, batch: list[Endpoint], report: Report, keystore: Key
         " failure = NULL WHERE id = ? AND rev = ?",
         moved,
     )
-    return int(cursor.rowcount) if moved else 0
+    written = int(cursor.rowcount) if moved else 0
+    if written:
+        findings.count_moved(written)
+    return written
 
 
 def _moved(target: _Target, endpoint: Endpoint) -> tuple[str | None, bytes | None, int, int]:
@@ -163,22 +168,46 @@ def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
 
     Changes nothing else. Raises KeyAbsent where the key is missing, unreadable or wrong.
     """
+    opened, failures = 0, []
+    for endpoint, found in each_opened(keystore, progress):
+        if isinstance(found, Secret):
+            opened += 1
+        else:
+            failures.append(facts.failure(endpoint, found.message))
+    return Verdict(opened, tuple(failures))
+
+
+def each_opened(
+    keystore: KeyStore, progress: Progress | None = None
+) -> Iterator[tuple[Endpoint, Secret | CannotOpen]]:
+    """Every row with a stored secret, and the secret or why it does not open; kept in the row too.
+
+    Raises KeyAbsent as `verify` does.
+    """
     stored = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
-    ids = [row.id for row in Endpoint.select(Endpoint.id).where(stored).order_by(Endpoint.id)]
-    failures = []
-    for done, endpoint_id in enumerate(ids, 1):
-        endpoint = Endpoint.get_or_none(Endpoint.id == endpoint_id)
-        if endpoint is None:
-            continue
-        try:
-            credential.open_for(endpoint, keystore)
-        except KeyAbsent:
-            raise
-        except CannotOpen as error:
-            failures.append(facts.failure(endpoint, error.message))
+    query = Endpoint.select(Endpoint, Account).join(Account).where(stored).order_by(Endpoint.id)
+    last = done = 0
+    total = query.count()
+    while page := list(query.where(Endpoint.id > last).limit(BATCH)):
+        # Looked at after the rows were read: a key is in the file before a row is sealed under it.
+        disk, row = facts.disk(keystore), facts.row()
+        state.require_readable(disk, row, facts.any_sealed())
+        for endpoint in page:
+            with suppress(PasswordNeeded):  # written in clear meanwhile, and the key is gone
+                yield endpoint, _opened(endpoint, disk, row)
+        last, done = page[-1].id, done + len(page)
         if progress is not None:
-            progress(done, len(ids))
-    return Verdict(len(ids) - len(failures), tuple(failures))
+            progress(done, max(done, total))
+
+
+def _opened(endpoint: Endpoint, disk: state.FileFacts, row: state.RowFacts) -> Secret | CannotOpen:
+    try:
+        secret = credential.unseal(endpoint, disk, row)
+    except CannotOpen as error:
+        credential.note(endpoint, disk, error)
+        return error
+    credential.note(endpoint, disk, None)
+    return secret
 
 
 def require_all_open(keystore: KeyStore, otherwise: str) -> None:

@@ -152,9 +152,14 @@ def _note_trouble(keystore: KeyStore) -> None:
 def verify(keystore: KeyStore, progress: Progress | None = None) -> sweep.Verdict:
     """Open every stored secret once; note when that was. Raises KeyAbsent without a good key."""
     verdict = sweep.verify(keystore, progress)
+    note_verified(keystore)
+    return verdict
+
+
+def note_verified(keystore: KeyStore) -> None:
+    """Every stored secret has just been opened once. Raises KeyAbsent where the key has gone meanwhile."""
     if facts.look(keystore).state.no_key:
         raise KeyAbsent(
             "The key went away while the passwords were being opened.", "Put it back, then try again."
         )
     Encryption.update(verified_at=db.now()).execute()
-    return verdict

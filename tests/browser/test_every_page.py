@@ -12,11 +12,11 @@ from panel import create_app, db
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import release, rotation, switch
+from panel.encryption import findings, release, rotation, scan, switch
 from panel.encryption.keystore import KeyStore
 from panel.health import vitals
 from panel.models import Account, Collection, Encryption, Skipped, Waiting
-from tests.browser.fixtures import CheckAxe
+from tests.browser.fixtures import CheckAxe, Photograph
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer, wait_until
 from tests.sign_in.browser import PASSWORD, add_person
@@ -111,11 +111,24 @@ def inconsistent(house: House) -> None:
     switch.verify(house.keystore)
 
 
+def found(house: House) -> None:
+    """Old copies were found; two of the passwords were changed, the account's name is long."""
+    house.enable()
+    scan.write_owed(house.keystore, house.settings)
+    house.sql("UPDATE encryption SET enabled_at = enabled_at - 100000")
+    house.sql("UPDATE endpoint SET secret_set_at = ? WHERE id = 1", db.now())
+    (house.data / "before-restore").mkdir()
+    (house.data / "before-restore" / "panel.db.of-last-november.bak").write_text("hunter2hunter2")
+    (house.data / "packed.sql.gz").write_bytes(b"\x1f\x8b")
+    scan.check(house.keystore, house.settings)
+
+
 STATES: dict[str, tuple[Callable[[House], None], str]] = {
     "off": (lambda house: None, "Before you start"),
     "enabling": (enabling, "Encrypting stored passwords"),
     "on": (on, "Prove the backup of the key"),
     "rotating": (rotating, "Encrypting with the new key"),
+    "on, old copies found": (found, "Passwords were found in 1 file."),
     "on, rotated": (rotated, "Kept from earlier changes"),
     "disabling": (disabling, "Writing passwords back in clear"),
     "key-missing": (missing, "The key file is missing"),
@@ -141,6 +154,27 @@ def test_every_state_of_the_encryption_page_for_admin_and_agent(
     page = sign_in("agent")
     page.goto(f"{panel_server.url}/server/encryption")
     axe(page)
+
+
+def test_old_copies_are_looked_for_while_the_page_stays_as_it_is(
+    house: House,
+    sign_in: Callable[[str], Page],
+    panel_server: PanelServer,
+    photograph: Photograph,
+) -> None:
+    """The section replaces itself once the worker has looked; what was typed elsewhere on the page stays."""
+    with db.database.connection_context():
+        found(house)
+        (house.data / "before-restore" / "panel.db.of-last-november.bak").unlink()
+        findings.begin("check")  # shown as owed; the worker comes at its next tick
+    page = sign_in("admin")
+    page.goto(f"{panel_server.url}/server/encryption")
+    page.locator("#answer").fill("typed")
+    expect(page.locator("#copies")).to_contain_text("No password was found in the")
+    expect(page.locator("#copies").get_by_role("button", name="Look again")).to_be_visible()
+    expect(page.locator("#answer")).to_have_value("typed")
+    page.get_by_text("What was searched, and what cannot be seen from here").click()
+    photograph(page, "old copies unfolded")
 
 
 def test_every_other_page(

@@ -114,5 +114,5 @@ def in_process(house: House, code: str, *arguments: str) -> subprocess.Popen[str
     )
     return subprocess.Popen(
         [sys.executable, "-c", head + code, str(house.data), *arguments],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip

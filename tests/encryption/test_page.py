@@ -228,7 +228,9 @@ AGENTS_WORDS = {
 
 
 @pytest.mark.parametrize("role", ["agent", "user"])
-@pytest.mark.parametrize("step", ["enable", "rotate", "disable", "cancel", "resume", "verify", "backup"])
+@pytest.mark.parametrize(
+    "step", ["enable", "rotate", "disable", "cancel", "resume", "verify", "scan", "backup"]
+)
 def test_an_agent_and_a_user_cannot_take_any_step(
     sign_in_as: Callable[[str], FlaskClient], house: House, step: str, role: str
 ) -> None:
@@ -256,7 +258,7 @@ def test_steps_ask_for_the_own_password_again_after_five_minutes(admin: FlaskCli
     assert "encryption-key.bin" in files(house)
 
 
-@pytest.mark.parametrize("step", ["disable", "cancel", "resume", "verify", "backup"])
+@pytest.mark.parametrize("step", ["disable", "cancel", "resume", "verify", "scan", "backup"])
 def test_the_buttons_lead_to_a_page_that_asks_and_back(admin: FlaskClient, house: House, step: str) -> None:
     in_database(lambda: Session.update(confirmed_at=db.now() - 301).execute())
     response = admin.post(f"/server/encryption/{step}")

@@ -35,5 +35,9 @@ def test_no_registry_is_named(name: str) -> None:
 
 
 def test_the_tests_run_with_the_very_versions_of_the_server() -> None:
-    server, tests = (pins(name) for name in FILES)
+    """Tests may need on every Python what the server needs on some: a condition before the hashes is left out."""
+    server, tests = (
+        {package: re.sub(r" ; .*?(?= --hash)", "", entry).split() for package, entry in pins(name).items()}
+        for name in FILES
+    )
     assert server.items() <= tests.items()

@@ -1,0 +1,147 @@
+"""Opening every password once and looking for each in the files of this server.
+
+Files are only listed here and read by a process of its own: closing a file that
+this process has open as a database would drop its locks, and a commit could be
+lost. Passwords reach that process through a pipe.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from panel import db
+from panel.config import Settings
+from panel.encryption import claim, facts, findings, needles, places, sweep, switch
+from panel.encryption.findings import Found, Scan
+from panel.encryption.keystore import KeyStore
+from panel.encryption.places import Place
+from panel.encryption.state import State
+from panel.encryption.sweep import Progress, Verdict
+from panel.encryption.switch import SEALED
+from panel.errors import PanelError, Refused
+from panel.secret import Secret
+
+SEARCH = Path(__file__).with_name("search.py")
+
+
+@dataclass(frozen=True)
+class _Opened:
+    account: str
+    secret: Secret
+
+
+def look(
+    keystore: KeyStore, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
+) -> tuple[Verdict, Scan]:
+    """Open every stored password, then look for each in every file that can be seen, and below `also`.
+
+    Raises KeyAbsent where the key is missing, unreadable or wrong.
+    """
+    opened: list[_Opened] = []
+    failures = []
+    for endpoint, found in sweep.each_opened(keystore, progress):
+        if isinstance(found, Secret):
+            opened.append(_Opened(str(endpoint.account.address), found))
+        else:
+            failures.append(facts.failure(endpoint, found.message))
+    return Verdict(len(opened), tuple(failures)), _search(opened, settings, also)
+
+
+def check(
+    keystore: KeyStore, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
+) -> tuple[Verdict, Scan]:
+    """`look` for a person who asked, and keep what was found as the newest report.
+
+    While passwords are in clear they are found, of course: that is told and not kept.
+    """
+    verdict, scan = look(keystore, settings, also, progress)
+    switch.note_verified(keystore)
+    if facts.look(keystore).state in SEALED:
+        findings.keep_check(verdict.opened, verdict.failures, scan)
+    return verdict, scan
+
+
+def _search(opened: list[_Opened], settings: Settings, also: Sequence[Path]) -> Scan:
+    listed, left_out = places.of(settings, also)
+    wanted = [each for each in opened if not needles.too_short(each.secret)]
+    answer = _ask([str(place.path) for place in listed], [needles.of(each.secret) for each in wanted])
+    skipped = [(each.name, each.reason) for each in left_out]
+    return Scan(
+        searched=tuple(listed[number].name for number in answer["searched"]),
+        found=tuple(_found(listed[number], wanted, hits) for number, hits in answer["found"]),
+        skipped=(*skipped, *((listed[number].name, why) for number, why in answer["skipped"])),
+        too_short=_addresses([each for each in opened if needles.too_short(each.secret)]),
+        not_visible=tuple(places.not_visible(settings)),
+    )
+
+
+def _found(place: Place, wanted: list[_Opened], hits: list[int]) -> Found:
+    return Found(place.name, place.kind, _addresses([wanted[hit] for hit in hits]))
+
+
+def _addresses(opened: list[_Opened]) -> tuple[str, ...]:
+    return tuple(sorted({each.account for each in opened}))
+
+
+def _ask(files: list[str], wanted: list[set[bytes]]) -> dict[str, Any]:
+    """Have the separate process search. It gets no environment, so no other secret either."""
+    forms = [[base64.b64encode(form).decode() for form in forms] for forms in wanted]
+    done = subprocess.run(
+        [sys.executable, "-I", str(SEARCH)],
+        input=json.dumps({"files": files, "needles": forms}).encode(),
+        stdout=subprocess.PIPE,
+        env={},
+        check=False,
+    )
+    if done.returncode != 0:
+        raise PanelError(
+            "The process that looks for old copies ended early; nothing is known about them.",
+            "Look at the log, then try again: flask encryption verify --scan",
+        )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+# -- reports -------------------------------------------------------------------------
+
+
+def write_owed(keystore: KeyStore, settings: Settings) -> bool:
+    """Look for old copies and finish the report of a sweep, if one is owed and the sweep has ended.
+
+    True where a report was written. What changed meanwhile leaves it owed for the next
+    call. Raises KeyAbsent as `look` does.
+    """
+    owed = findings.owed()
+    if owed is None:
+        return False
+    ends = (State.OFF,) if facts.look(keystore).state is State.OFF else SEALED
+    if facts.look(keystore).state not in ends:
+        return False
+    verdict, scan = (sweep.verify(keystore), None) if State.OFF in ends else look(keystore, settings)
+    if findings.owed() != owed or facts.look(keystore).state not in ends:
+        return False
+    findings.finish(owed, verdict.opened, verdict.failures, scan)
+    return True
+
+
+def again(keystore: KeyStore) -> None:
+    """Owe another look; where old copies stood in the database's files, remove them once more before.
+
+    Raises Refused where passwords are not all encrypted: they would be found, of course.
+    """
+    if facts.look(keystore).state not in SEALED:
+        raise Refused(
+            "Old copies are looked for once every password is encrypted.", "Try again when that is done."
+        )
+    last = findings.last()
+    with db.transaction():
+        if last is not None and last.scan is not None and last.scan.in_database:
+            claim.owe_scrub()
+        findings.begin("check")

@@ -1,0 +1,19 @@
+"""What a sweep did, and what the search for old copies after it found: for people."""
+
+from __future__ import annotations
+
+from peewee import AutoField, BigIntegerField, IntegerField, TextField
+
+from panel.models.base import BaseModel
+
+
+class SweepReport(BaseModel):
+    """One row per sweep, begun with it. Without `finished_at` the search is still owed."""
+
+    id = AutoField()
+    kind = TextField()  # a Kind of panel.encryption.findings
+    begun_at = BigIntegerField()
+    finished_at = BigIntegerField(null=True)
+    moved = IntegerField(default=0)  # records written by the sweep
+    opened = IntegerField(null=True)  # records opened one by one after it
+    result = TextField(null=True)  # JSON: names of files and addresses, never a value
