@@ -8,7 +8,7 @@ import pytest
 
 from panel.config import ROOT
 
-FILES = ("requirements.txt", "requirements/dev.txt")
+FILES = ("requirements.txt", "requirements/export.txt", "requirements/dev.txt")
 
 
 def pins(name: str) -> dict[str, str]:
