@@ -64,20 +64,15 @@ def seal(data: bytes, passphrase: Secret) -> bytes:
 def unseal(data: bytes, passphrase: Secret) -> bytes:
     """What the age file `data` holds. Raises BadCopy for another passphrase or a damaged file, Refused."""
     pyrage = _pyrage()
+    given = data.strip() if data.lstrip().startswith(ARMOR) else data
     try:
-        opened: bytes = pyrage.passphrase.decrypt(
-            data.strip() if _is_text(data) else data, passphrase.reveal()
-        )
+        opened: bytes = pyrage.passphrase.decrypt(given, passphrase.reveal())
     except pyrage.DecryptError:
         raise BadCopy(
             "The age file does not open: the passphrase is another one, or the file is damaged.",
             "Type the passphrase as it was given, spaces and capitals included.",
         ) from None
     return opened
-
-
-def _is_text(data: bytes) -> bool:
-    return data.lstrip().startswith(ARMOR)
 
 
 def _pyrage() -> Any:

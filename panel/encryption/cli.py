@@ -247,8 +247,9 @@ def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
     data = file.read(copies.LARGEST + 1)
     if passphrase is None and age.is_age(data) and sys.stdin.isatty():
         passphrase = Secret(click.prompt("Passphrase", hide_input=True))
-    if not data and passphrase is not None and file is click.get_binary_stream("stdin"):
-        raise BadInput("Standard input cannot be both the copy and its passphrase.", "Put one into a file.")
+    if not data and passphrase is not None:
+        hint = "Standard input cannot be both the copy and its passphrase: put one of them into a file."
+        raise BadInput("The copy is empty.", hint)
     return copies.read(data, passphrase)
 
 
@@ -316,8 +317,7 @@ def _export_sheet(path: Path | None, passphrase: Secret | None, settings: Settin
         why = "A sheet holds the key in clear, so it goes into a private file, and takes no passphrase."
         raise BadInput(why, "Give --to FILE, without --passphrase-file.")
     about = About(settings.url, times.exact(db.now(), settings.timezone))
-    export.save(path, export.as_sheet(_keystore(), about))
-    export.note(_keystore(), "recovery sheet", Actor())
+    export.hand_out(export.as_sheet(_keystore(), about), path, Actor())
     click.echo(f"Written: {path}. It holds the key in clear: print it with a browser, then delete the file.")
     click.echo("Prove the backup by typing the lines of the print into a file:")
     click.echo("  flask encryption key check FILE")
@@ -329,11 +329,9 @@ def _export_age(path: Path | None, passphrase: Secret | None) -> None:
     if chosen is None:
         raise Refused("A passphrase is needed; nothing was exported.", "Add: --passphrase-file FILE")
     made = export.as_age(_keystore(), chosen)
-    if path is not None:
-        export.save(path, made)
-    export.note(_keystore(), "age file", Actor())
+    export.hand_out(made, path, Actor())
     if path is None:
-        click.echo(made, nl=False)
+        click.echo(made.content, nl=False)
         return
     click.echo(f"Written: {path}. Keep the passphrase somewhere else than the file.")
     if made_up is not None:

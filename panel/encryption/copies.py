@@ -1,4 +1,4 @@
-"""Copies of the key file in every form that they are kept in: the file itself, an age file, a recovery sheet."""
+"""Copies of the key file in each form that they are kept in: the file, an age file, a recovery sheet."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from panel import db
@@ -29,23 +30,32 @@ IMPORTED = "encryption key put back"
 # -- taking it out -----------------------------------------------------------------
 
 
-def as_age(keystore: KeyStore, passphrase: Secret) -> bytes:
+@dataclass(frozen=True)
+class Made:
+    """An export that reads back as today's key file: its form in words, of which key, its bytes."""
+
+    form: str
+    fingerprint: str
+    content: bytes = field(repr=False)
+
+
+def as_age(keystore: KeyStore, passphrase: Secret) -> Made:
     """Today's key file under `passphrase`, as an age file. Raises Refused, BadInput for a weak passphrase."""
     age.require_strong(passphrase)
-    return _compared(keystore, lambda file: age.seal(file.to_bytes(), passphrase), passphrase)
+    return _made("age file", keystore, lambda file: age.seal(file.to_bytes(), passphrase), passphrase)
 
 
-def as_sheet(keystore: KeyStore, about: About) -> bytes:
+def as_sheet(keystore: KeyStore, about: About) -> Made:
     """Today's key file as a page to print, in clear. Raises Refused."""
-    return _compared(keystore, lambda file: sheet_page.html(file, about), None)
+    return _made("recovery sheet", keystore, lambda file: sheet_page.html(file, about), None)
 
 
-def _compared(keystore: KeyStore, make: Callable[[KeyFile], bytes], passphrase: Secret | None) -> bytes:
+def _made(form: str, keystore: KeyStore, make: Callable[[KeyFile], bytes], passphrase: Secret | None) -> Made:
     file = _exportable(keystore)
     made = make(file)
     if copies.read(made, passphrase) != file.to_bytes():
         raise Refused("The export does not read back as it was; nothing was written.", "Run: flask doctor")
-    return made
+    return Made(form, fingerprint(file.goal.id), made)
 
 
 def _exportable(keystore: KeyStore) -> KeyFile:
@@ -70,17 +80,24 @@ def require_apart(target: Path, keystore: KeyStore, settings: Settings) -> None:
     for place in (keystore.data_dir, keystore.path.parent, database.parent, settings.mail_spool):
         if directory.is_relative_to(place.resolve()):
             raise Refused(
-                f"{target} would lie with the database or the key file, and be lost or stolen together with it.",
+                f"{target} would lie with the database or the key file, and be lost or stolen with it.",
                 "Name a place on another disk or machine.",
             )
 
 
-def save(target: Path, made: bytes) -> None:
-    """Write `made` durably under a free name, private (0600), and read it back.
+def hand_out(made: Made, target: Path | None, actor: Actor) -> None:
+    """Keep in Activity that the key left, and in which form; write it to `target`, unless that is None.
 
-    Raises Refused where the name is taken, even by a link, or the disk does not take it; what was
-    written so far is gone then.
+    Raises Refused where it cannot be written; nothing is noted then.
     """
+    with db.transaction():
+        activity.record(EXPORTED, made.fingerprint, made.form, **vars(actor))
+        if target is not None:
+            _write(target, made.content)
+
+
+def _write(target: Path, made: bytes) -> None:
+    """Write `made` durably under a free name, private (0600), and read it back; nothing stays on failure."""
     try:
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError:
@@ -117,12 +134,6 @@ def _sync(directory: Path) -> None:
         os.close(fd)
 
 
-def note(keystore: KeyStore, form: str, actor: Actor) -> None:
-    """Keep in Activity that the key left, in which form and to whom; not where to."""
-    file = _exportable(keystore)
-    activity.record(EXPORTED, fingerprint(file.goal.id), form, **vars(actor))
-
-
 # -- putting it back -----------------------------------------------------------------
 
 
@@ -142,7 +153,7 @@ def put_back(keystore: KeyStore, copy: bytes, actor: Actor) -> bool:
         if facts.look(keystore).state is not state.State.KEY_MISSING:
             raise Refused(
                 "Encryption is off, and no key is missing here.",
-                "Turn encryption on; an older database's key is brought in with: flask encryption key add FILE",
+                "Turn encryption on. An older database's key comes in with: flask encryption key add FILE",
             )
         file = given.kept() if given.release_id is not None else given
         _require_fitting(file, row)

@@ -60,9 +60,8 @@ def _characters(data: bytes) -> str:
 
 def _parts(lines: list[str]) -> list[str]:
     """What the codes say: the lines without their spaces, in capitals and figures only."""
-    close = [
-        f"{number.strip()}: {line.replace(' ', '')}" for number, line in (each.split(":") for each in lines)
-    ]
+    split = (each.split(":") for each in lines)
+    close = [f"{number.strip()}: {line.replace(' ', '')}" for number, line in split]
     cut = [close[at : at + LINES_A_CODE] for at in range(0, len(close), LINES_A_CODE)]
     return [" ".join([sheet.BEGIN, *part, sheet.END]) for part in cut]
 
