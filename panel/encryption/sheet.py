@@ -106,7 +106,7 @@ def read(text: str) -> bytes:
 def _body(text: str) -> str:
     printed = PRINTED.search(text)
     if printed:
-        return re.sub(r"<[^>]*>", "", printed[1])
+        text = re.sub(r"<[^>]*>", "", printed[1])
     upper = text.upper()
     begin, end = upper.find(BEGIN), upper.rfind(END)
     text = text[begin if begin >= 0 else 0 : end if end >= 0 else len(text)]
