@@ -31,9 +31,10 @@ BEGIN, END = "BEGIN MAILKEEP KEY", "END MAILKEEP KEY"
 VALUES = {character: value for value, character in enumerate(ALPHABET)}
 LOOK_ALIKES = str.maketrans("OIL", "011")
 PRINTED = re.compile(r"<pre id=\"?key\"?>(.*?)</pre>", re.DOTALL | re.IGNORECASE)
-# At the begin of a written line a number will do, elsewhere it needs its colon and a space.
+# At the begin of a written line a number will do; inside one it needs its colon, and to be the next number.
 NUMBER = re.compile(
-    r"(?:^[ \t]*([0-9OIL]{1,3})(?:[ \t]*[:;.,)]|[ \t]+(?=\S))|(?<=\s)([0-9OIL]{1,3}):(?=\s))",
+    r"^[ \t]*(?P<begins>[0-9OIL]{1,3})(?:[ \t]*[:;.,)]|[ \t]+(?=\S))"
+    r"|(?<=\s)(?P<inside>[1-9IL][0-9OIL]{0,2}):[ \t]+(?=\S)",
     re.MULTILINE | re.IGNORECASE,
 )
 NO_SHEET = "Type the lines of the sheet one below the other, each with its number, as they are printed."
@@ -114,17 +115,26 @@ def _body(text: str) -> str:
 
 
 def _numbered(text: str) -> Mapping[int, str]:
-    starts = list(NUMBER.finditer(text))
+    starts = list(_starts(text))
     if not starts:
         raise BadCopy("No line of a recovery sheet was found.", NO_SHEET)
-    ends = [start.start() for start in starts[1:]] + [len(text)]
+    ends = [begin for _, begin, _ in starts[1:]] + [len(text)]
     found: dict[int, str] = {}
-    for start, end in zip(starts, ends, strict=True):
-        number = int(_plain(start[1] or start[2]))
-        line = _plain(text[start.end() : end])
+    for (number, _, behind), end in zip(starts, ends, strict=True):
+        line = _plain(text[behind:end])
         if found.setdefault(number, line) != line:
             raise BadCopy(f"Line {number} is there twice, and differs.", "Type each line once.")
     return found
+
+
+def _starts(text: str) -> Iterator[tuple[int, int, int]]:
+    """Where the lines start: number, place of the number, place behind it."""
+    last = 0
+    for found in NUMBER.finditer(text):
+        number = int(_plain(found["begins"] or found["inside"]))
+        if found["begins"] or number == last + 1:
+            yield number, found.start(), found.end()
+            last = number
 
 
 def _plain(text: str) -> str:
