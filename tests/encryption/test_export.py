@@ -19,7 +19,7 @@ from panel import create_app, db, install
 from panel.activity.service import Actor
 from panel.config import ROOT, Settings
 from panel.crypto.keyfile import Key, KeyFile
-from panel.encryption import age, copies, export, facts, keys, proof, release, rotation, sheet, switch
+from panel.encryption import age, copies, export, facts, keys, proof, release, sheet, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.sheet_page import About
 from panel.encryption.state import State
@@ -435,13 +435,10 @@ def test_no_rotation_slips_in_between_the_comparison_and_its_note(
     copy, answer = house.key_file.read_bytes(), proof.answer_for("n", house.key_file.read_bytes())
     looked: list[bool] = []
     disk = facts.disk
-    monkeypatch.setattr(
-        proof.facts, "disk", lambda k: (looked.append(db.database.in_transaction()), disk(k))[1]
-    )
+    monkeypatch.setattr(facts, "disk", lambda k: (looked.append(db.database.in_transaction()), disk(k))[1])
     proof.check(house.keystore, copy, ACTOR)
     proof.prove(house.keystore, "n", answer, ACTOR)
     assert looked == [True, True]
-    rotation.rotate(house.keystore, ACTOR)
 
 
 # -- the printed page ---------------------------------------------------------------------

@@ -34,6 +34,12 @@ def test_no_registry_is_named(name: str) -> None:
     assert not re.search(r"--(extra-)?index|--find-links|--trusted-host|-i ", text)
 
 
-def test_the_tests_run_with_the_very_versions_of_the_server() -> None:
-    server, tests = (pins(name) for name in FILES)
+def test_the_tests_run_with_the_very_versions_of_the_server_and_its_extras() -> None:
+    server, export, tests = (pins(name) for name in FILES)
     assert server.items() <= tests.items()
+    assert export.items() <= tests.items()
+
+
+def test_a_server_runs_without_the_extras() -> None:
+    server, export, _ = (pins(name) for name in FILES)
+    assert not server.keys() & export.keys()
