@@ -3,5 +3,6 @@
 Read in this order: `keystore` (the file on disk), `state` (what a person and a
 save see), `hook` (sealing as Peewee saves), `credential` (the one place that
 opens a record to log in), `sweep` (all stored passwords, resumable), `switch`
-(turning on and off), `residue` (old plaintext), `proof` (is the backup good).
+(turning on and off), `residue` (old plaintext), `proof` (is the backup good),
+`export` (the key taken out and put back; `age`, `sheet` and `sheet_page` are its forms).
 """

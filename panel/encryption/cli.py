@@ -245,7 +245,7 @@ passphrase_option = password_option(required=False, name="passphrase")
 def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
     """The key file in FILE, whatever its form; asks for the passphrase where one is needed."""
     data = file.read(copies.LARGEST + 1)
-    if passphrase is None and age.is_age(data) and sys.stdin.isatty():
+    if passphrase is None and age.is_age(data) and sys.stderr.isatty():
         passphrase = Secret(click.prompt("Passphrase", hide_input=True))
     if not data and passphrase is not None:
         hint = "Standard input cannot be both the copy and its passphrase: put one of them into a file."

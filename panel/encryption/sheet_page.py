@@ -16,7 +16,7 @@ from panel.encryption import sheet
 from panel.encryption.age import INSTALL
 from panel.errors import Refused
 
-LINES_A_CODE = 16  # 304 bytes of it in each: a code that a plain camera still reads from paper
+LINES_A_CODE = 16  # four keys in the first: a code that a plain camera still reads from paper
 TEMPLATE = "sheet.html"
 
 
