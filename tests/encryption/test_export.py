@@ -91,19 +91,19 @@ def read_all(terminal: int) -> str:
     return shown.decode()
 
 
-def age_d(path: Path, passphrase: str) -> bytes:
-    """What Debian's `age` restores. It asks for the passphrase on a terminal only."""
-    into = path.with_suffix(".restored")
+def asked_on_a_terminal(environ: Environ, passphrase: str, *command: str) -> str:
+    """What a command shows that asks for a passphrase on its terminal, as `age -d` does and nowhere else."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execvp("age", ["age", "-d", "-o", str(into), str(path)])  # noqa: S606 - pty.fork gives it the terminal
+        os.chdir(ROOT)
+        os.execvpe(command[0], command, environ)  # noqa: S606 - pty.fork gives it the terminal
     shown = b""
-    while b"passphrase" not in shown:
+    while b"passphrase" not in shown.lower():
         shown += os.read(terminal, 4096)
     os.write(terminal, passphrase.encode() + b"\n")
-    read_all(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    return into.read_bytes()
+    rest = read_all(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, rest
+    return rest
 
 
 def test_an_age_file_with_a_passphrase_of_ours_is_proved_restored_by_age_and_imported(
@@ -119,13 +119,15 @@ def test_an_age_file_with_a_passphrase_of_ours_is_proved_restored_by_age_and_imp
     assert facts.look(house.keystore).backup_proved_at is None, "made is not proved"
     key = house.key_file.read_bytes()
     if shutil.which("age"):
-        assert age_d(target, found[1]) == key
+        by_age = elsewhere / "restored"
+        asked_on_a_terminal(process_environ({}), found[1], "age", "-d", "-o", str(by_age), "--", str(target))
+        assert by_age.read_bytes() == key
     refused = cli(*KEY, "check", str(target))
     assert (refused.returncode, "--passphrase-file" in refused.stderr) == (3, True)
     refused = cli(*KEY, "check", str(target), "--passphrase-file", str(wrong))
     assert (refused.returncode, "the passphrase is another one" in refused.stderr) == (1, True)
-    proved = cli(*KEY, "check", str(target), "--passphrase-file", str(words))
-    assert (proved.returncode, "the same as today's key file" in proved.stdout) == (0, True)
+    command = (sys.executable, "-m", "flask", *KEY, "check", str(target))
+    assert "the same as today's key file" in asked_on_a_terminal(process_environ(environ), found[1], *command)
     assert facts.look(house.keystore).backup_proved_at is not None
     house.key_file.unlink()
     done = cli(*KEY, "import", "-", "--passphrase-file", str(words), stdin=target.read_text())
@@ -399,11 +401,11 @@ def test_with_a_damaged_state_row_nothing_is_put_in_place(house: House) -> None:
     assert not house.key_file.exists()
 
 
-def test_an_older_key_may_be_added_from_its_sheet(cli: Cli, house: House, elsewhere: Path) -> None:
-    (elsewhere / "old.html").write_bytes(sheet_of(house))
+def test_an_older_key_may_be_added_from_its_sheet(cli: Cli, house: House) -> None:
+    old = sheet_of(house).decode()
     house.rotate()
     keys.prune(house.keystore, ACTOR)
-    done = cli(*KEY, "add", str(elsewhere / "old.html"))
+    done = cli(*KEY, "add", "-", stdin=old)
     assert (done.returncode, "Added: " in done.stdout) == (0, True), done.stderr
 
 
