@@ -141,14 +141,14 @@ class PasswordFile(click.ParamType[Secret]):
         raise click.BadParameter(why, ctx=ctx, param=param)
 
 
-def password_option(required: bool = True) -> Callable[[Any], Any]:
+def password_option(required: bool = True, name: str = "password") -> Callable[[Any], Any]:
     """`--password-file F`, handed to the command as `password`: a Secret, or None if not required."""
     return click.option(
-        "--password-file",
-        "password",
+        f"--{name}-file",
+        name,
         type=PasswordFile(),
         required=required,
-        help="File that holds the password; - for standard input.",
+        help=f"File that holds the {name}; - for standard input.",
     )
 
 

@@ -33,6 +33,7 @@ KEY_ID_BYTES = 8
 ID_BYTES = 16
 NO_RELEASE = bytes(ID_BYTES)
 HEADER = struct.Struct(f">8sBBH{ID_BYTES}s{ID_BYTES}sQ")
+COUNT = slice(10, 12)  # where the header has the number of keys
 ENTRY = struct.Struct(f">BB6s{KEY_ID_BYTES}s{KEY_BYTES}s")
 SUM_BYTES = 32
 LARGEST = HEADER.size + 0xFFFF * ENTRY.size + SUM_BYTES
@@ -40,6 +41,13 @@ LARGEST = HEADER.size + 0xFFFF * ENTRY.size + SUM_BYTES
 
 class NotAKeyFile(ValueError):
     """The bytes are no intact key file; the text says in a few words what is wrong with them."""
+
+
+def length_of(begin: bytes) -> int | None:
+    """How long the key file is that begins with `begin`; None where that is no key file's, or too short."""
+    if not begin.startswith(MAGIC) or len(begin) < COUNT.stop:
+        return None
+    return HEADER.size + int.from_bytes(begin[COUNT]) * ENTRY.size + SUM_BYTES
 
 
 def expand(key: bytes, info: bytes, length: int) -> bytes:

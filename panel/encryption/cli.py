@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,17 +10,41 @@ from typing import Any, BinaryIO
 import click
 from flask import current_app
 
-from panel import times
+from panel import db, times
 from panel.activity.service import Actor
 from panel.config import Settings
-from panel.crypto.keyfile import LARGEST
-from panel.encryption import changed, facts, findings, forget, keys, proof, release, rotation, scan, switch
+from panel.encryption import (
+    age,
+    changed,
+    copies,
+    export,
+    facts,
+    findings,
+    forget,
+    keys,
+    proof,
+    release,
+    rotation,
+    scan,
+    switch,
+)
 from panel.encryption.findings import Scan
-from panel.encryption.keystore import KeyStore
+from panel.encryption.keystore import KeyStore, typed
+from panel.encryption.sheet_page import About
 from panel.encryption.state import State
 from panel.encryption.sweep import Verdict
-from panel.errors import Refused
-from panel.shell import PanelGroup, ask, ask_typed, json_option, print_json, progress, yes_option
+from panel.errors import BadInput, Refused
+from panel.secret import Secret
+from panel.shell import (
+    PanelGroup,
+    ask,
+    ask_typed,
+    json_option,
+    password_option,
+    print_json,
+    progress,
+    yes_option,
+)
 
 encryption = PanelGroup("encryption", help="The key that mailbox passwords are encrypted with.")
 
@@ -285,24 +310,40 @@ def _tell_report(now: facts.Status) -> None:
 
 @encryption.group()
 def key() -> None:
-    """The key file: judge a copy of it, bring an older key in, drop retired keys."""
+    """The key file: take it out and put it back, judge a copy, bring an older key in, drop retired keys."""
+
+
+passphrase_option = password_option(required=False, name="passphrase")
+
+
+def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
+    """The key file in FILE, whatever its form; asks for the passphrase where one is needed."""
+    data = file.read(copies.LARGEST + 1)
+    if passphrase is None and age.is_age(data) and sys.stderr.isatty():
+        passphrase = Secret(click.prompt("Passphrase", hide_input=True))
+    if not data and passphrase is not None:
+        hint = "Standard input cannot be both the copy and its passphrase: put one of them into a file."
+        raise BadInput("The copy is empty.", hint)
+    return copies.read(data, passphrase)
 
 
 @key.command("check")
 @click.argument("file", type=click.File("rb"))
-def check_copy(file: BinaryIO) -> None:
+@passphrase_option
+def check_copy(file: BinaryIO, passphrase: Secret | None) -> None:
     """Tell whether FILE (- for standard input) is a good backup of today's key file."""
-    proof.check(_keystore(), file.read(LARGEST + 1), Actor())
+    proof.check(_keystore(), _copy(file, passphrase), Actor())
     click.echo("The copy is the same as today's key file. Keep it apart from the database's backups.")
 
 
 @key.command("add")
 @click.argument("file", type=click.File("rb"))
+@passphrase_option
 @click.option("--restore", is_flag=True, help="Also put back what forget-lost-key set aside.")
 @click.pass_context
-def add_key(context: click.Context, file: BinaryIO, restore: bool) -> None:
+def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, restore: bool) -> None:
     """Bring the keys of an older key file in, so that an older database can be read."""
-    added = keys.add(_keystore(), file.read(LARGEST + 1), Actor())
+    added = keys.add(_keystore(), _copy(file, passphrase), Actor())
     click.echo(f"Added: {', '.join(added)}." if added else "Every key of that file is here already.")
     waiting = [str(each.account.address) for each in forget.restorable(_keystore())]
     if waiting and restore:
@@ -314,6 +355,62 @@ def add_key(context: click.Context, file: BinaryIO, restore: bool) -> None:
     _finish(context)
     if added:
         click.echo("The backup of the key file is out of date: copy the key file again, then prove the copy.")
+
+
+@key.command("import")
+@click.argument("file", type=click.File("rb"))
+@passphrase_option
+@click.pass_context
+def import_key(context: click.Context, file: BinaryIO, passphrase: Secret | None) -> None:
+    """Put a lost key file back from FILE: a copy, an export, or the typed lines of a recovery sheet."""
+    if export.put_back(_keystore(), _copy(file, passphrase), Actor()):
+        click.echo("The key file is back in its place.")
+    else:
+        click.echo("The same key file is in its place already.")
+    _finish(context)
+
+
+@key.command("export")
+@click.option("--to", "target", required=True, help="File to make; - for standard output.")
+@click.option("--sheet", is_flag=True, help="A recovery sheet to print, which holds the key in clear.")
+@passphrase_option
+def export_key(target: str, sheet: bool, passphrase: Secret | None) -> None:
+    """Take the key out, to be kept elsewhere: as an age file under a passphrase, or on paper."""
+    path = None if target == "-" else Path(target)
+    settings: Settings = current_app.extensions["mailkeep"].settings
+    if path is not None:
+        export.require_apart(path, _keystore(), settings)
+    if sheet:
+        _export_sheet(path, passphrase, settings)
+    else:
+        _export_age(path, passphrase)
+
+
+def _export_sheet(path: Path | None, passphrase: Secret | None, settings: Settings) -> None:
+    if path is None or passphrase is not None:
+        why = "A sheet holds the key in clear, so it goes into a private file, and takes no passphrase."
+        raise BadInput(why, "Give --to FILE, without --passphrase-file.")
+    about = About(settings.url, times.exact(db.now(), settings.timezone))
+    export.hand_out(export.as_sheet(_keystore(), about), path, Actor())
+    click.echo(f"Written: {path}. It holds the key in clear: print it with a browser, then delete the file.")
+    click.echo("Prove the backup by typing the lines of the print into a file:")
+    click.echo("  flask encryption key check FILE")
+
+
+def _export_age(path: Path | None, passphrase: Secret | None) -> None:
+    made_up = age.generate() if passphrase is None and path is not None and sys.stdout.isatty() else None
+    chosen = passphrase or made_up
+    if chosen is None:
+        raise Refused("A passphrase is needed; nothing was exported.", "Add: --passphrase-file FILE")
+    made = export.as_age(_keystore(), chosen)
+    export.hand_out(made, path, Actor())
+    if path is None:
+        click.echo(made.content, nl=False)
+        return
+    click.echo(f"Written: {path}. Keep the passphrase somewhere else than the file.")
+    if made_up is not None:
+        click.echo(f"The passphrase, shown this once: {made_up.reveal()}")
+    click.echo(f"Prove the backup where it is kept: flask encryption key check {typed(path)}")
 
 
 @key.command()

@@ -41,6 +41,11 @@ class Status:
     backup_proved_at: int | None
     trouble_since: int | None
 
+    @property
+    def backup_due(self) -> bool:
+        """Whether somebody is to prove that a copy of today's key file exists."""
+        return self.state in (State.ON, State.INCONSISTENT) and self.backup_proved_at is None
+
 
 def disk(keystore: KeyStore) -> FileFacts:
     """The key file and the witness as they are now."""

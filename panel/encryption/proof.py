@@ -32,16 +32,17 @@ def prove(keystore: KeyStore, given: str, answer: str, actor: Actor) -> None:
 
     Raises BadInput for another answer, Refused where there is no good key file.
     """
-    disk = facts.disk(keystore)
-    if disk.file is None:
-        raise Refused("There is no good key file to compare the copy with.", "Look at the page again.")
-    if not hmac.compare_digest(answer_for(given, disk.file.to_bytes()), answer):
-        raise BadInput(
-            "The copy is not the same as today's key file.",
-            "Copy the key file again, in binary mode, then run the command where the new copy lies.",
-            field="answer",
-        )
-    _note(actor)
+    with db.transaction():  # nobody changes the key file between the comparison and the note
+        disk = facts.disk(keystore)
+        if disk.file is None:
+            raise Refused("There is no good key file to compare the copy with.", "Look at the page again.")
+        if not hmac.compare_digest(answer_for(given, disk.file.to_bytes()), answer):
+            raise BadInput(
+                "The copy is not the same as today's key file.",
+                "Copy the key file again, in binary mode, then run the command where the new copy lies.",
+                field="answer",
+            )
+        note(actor)
 
 
 def answer_for(given: str, copy: bytes) -> str:
@@ -54,14 +55,15 @@ def check(keystore: KeyStore, copy: bytes, actor: Actor) -> None:
 
     Raises BadCopy saying what it is instead, Refused where there is no good key file here.
     """
-    disk = facts.disk(keystore)
-    if disk.file is None:
-        raise Refused(
-            "There is no good key file here to compare the copy with.", "Run: flask encryption status"
-        )
-    if copy != disk.file.to_bytes():
-        _say_why(disk.file, parse(copy))
-    _note(actor)
+    with db.transaction():  # nobody changes the key file between the comparison and the note
+        disk = facts.disk(keystore)
+        if disk.file is None:
+            raise Refused(
+                "There is no good key file here to compare the copy with.", "Run: flask encryption status"
+            )
+        if copy != disk.file.to_bytes():
+            _say_why(disk.file, parse(copy))
+        note(actor)
 
 
 def parse(copy: bytes) -> KeyFile:
@@ -87,6 +89,7 @@ def _say_why(file: KeyFile, copy: KeyFile) -> None:
     )
 
 
-def _note(actor: Actor) -> None:
+def note(actor: Actor) -> None:
+    """Keep that a copy was the same as the key file. Call it in the transaction that compared them."""
     Encryption.update(backup_proved_at=db.now()).execute()
     activity.record("key backup proved", **vars(actor))

@@ -30,13 +30,18 @@ def _keystore() -> KeyStore:
 
 @blueprint.app_context_processor
 def key_trouble() -> dict[str, Any]:
-    """For the banners of every page: the key is no use, records do not open, or encryption is off."""
+    """For the banners of every page: the key is no use, records do not open, encryption is off, or
+    nobody has proved the key's backup."""
     if getattr(current_user, "role", "") not in ("admin", "agent"):
-        return {"key_trouble": None, "encryption_off": False}
+        return {"key_trouble": None, "encryption_off": False, "backup_due": False}
     now = facts.look(_keystore())
     trouble = now.state.no_key or now.state is State.INCONSISTENT
-    off = now.state is State.OFF and current_user.role == "admin"
-    return {"key_trouble": now if trouble else None, "encryption_off": off}
+    admin = current_user.role == "admin"
+    return {
+        "key_trouble": now if trouble else None,
+        "encryption_off": admin and now.state is State.OFF,
+        "backup_due": admin and now.backup_due,
+    }
 
 
 def _actor() -> Actor:
@@ -69,7 +74,7 @@ def _render(status: int = 200, **context: Any) -> Any:
         keystore=keystore if admin else None,
         typed=typed,
         contact=settings.contact,
-        unproved=admin and now.state is State.ON and now.backup_proved_at is None,
+        unproved=admin and now.backup_due,
         **context,
     )
 

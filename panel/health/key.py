@@ -51,7 +51,7 @@ def records(install: Install) -> Iterator[Check]:
 
 def backup(install: Install) -> Iterator[Check]:
     """Whether somebody has proved that a copy of today's key file exists."""
-    if install.key.state is not State.ON:
+    if install.key.state not in (State.ON, State.INCONSISTENT):
         return
     proved = install.key.backup_proved_at
     if proved is None:

@@ -51,6 +51,7 @@ class Shop:
             self._secret(machine, login, LOGIN_PASSWORD)
         for mailbox in MAILBOXES:
             self._secret(machine, mailbox, PASSWORD)
+        self._secret(machine, "key-passphrase", LOGIN_PASSWORD)
         return machine
 
     def installed(self, name: str, other: Machine) -> Machine:

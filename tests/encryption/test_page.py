@@ -15,7 +15,7 @@ from panel import db
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import facts, release, rotation, switch
+from panel.encryption import facts, proof, release, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.models import Account, Encryption, Session
@@ -296,6 +296,42 @@ def test_the_backup_is_proved_by_its_hash_and_the_key_never_travels(admin: Flask
     assert in_database(lambda: Encryption.only().backup_proved_at) is not None  # type: ignore[union-attr]
     for key_form in (data[52:].hex(), data.hex()):
         assert key_form not in page
+
+
+BANNER = "Nobody has proved the backup of the encryption key."
+
+
+def test_every_other_page_asks_for_the_proof_until_it_is_given_and_again_after_a_rotation(
+    admin: FlaskClient, house: House
+) -> None:
+    assert BANNER not in admin.get("/accounts").text
+    for change in (on, House.rotate):
+        in_database(lambda change=change: change(house))  # type: ignore[misc]
+        assert BANNER in admin.get("/accounts").text
+        page = admin.get("/server/encryption").text
+        assert BANNER not in page, "the page has it in its own words"
+        assert "Nobody has proved yet" in page
+        in_database(lambda: proof.check(house.keystore, house.key_file.read_bytes(), Actor()))
+        assert BANNER not in admin.get("/accounts").text
+        assert "Nobody has proved yet" not in admin.get("/server/encryption").text
+
+
+def test_an_agent_is_not_asked_for_the_proof(sign_in_as: Callable[[str], FlaskClient], house: House) -> None:
+    in_database(lambda: on(house))
+    assert BANNER not in sign_in_as("agent").get("/accounts").text
+
+
+def test_the_backup_can_be_proved_while_single_passwords_do_not_open(
+    admin: FlaskClient, house: House
+) -> None:
+    in_database(lambda: tampered(house))
+    page = admin.get("/server/encryption").text
+    assert "Nobody has proved yet" in page
+    nonce = re.search(r"printf ([0-9a-f]{32});", page)
+    assert nonce is not None
+    answer = proof.answer_for(nonce[1], house.key_file.read_bytes())
+    assert admin.post("/server/encryption/backup", data={"answer": answer}).status_code == 303
+    assert "Nobody has proved yet" not in admin.get("/server/encryption").text
 
 
 def test_htmx_gets_the_fragment_and_a_redirect_it_understands(admin: FlaskClient, house: House) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from panel.config import ROOT
 
-FILES = ("requirements.txt", "requirements/dev.txt")
+FILES = ("requirements.txt", "requirements/export.txt", "requirements/dev.txt")
 
 
 def pins(name: str) -> dict[str, str]:
@@ -34,10 +34,16 @@ def test_no_registry_is_named(name: str) -> None:
     assert not re.search(r"--(extra-)?index|--find-links|--trusted-host|-i ", text)
 
 
-def test_the_tests_run_with_the_very_versions_of_the_server() -> None:
+def test_the_tests_run_with_the_very_versions_of_the_server_and_its_extras() -> None:
     """Tests may need on every Python what the server needs on some: a condition before the hashes is left out."""
-    server, tests = (
+    server, export, tests = (
         {package: re.sub(r" ; .*?(?= --hash)", "", entry).split() for package, entry in pins(name).items()}
         for name in FILES
     )
     assert server.items() <= tests.items()
+    assert export.items() <= tests.items()
+
+
+def test_a_server_runs_without_the_extras() -> None:
+    server, export, _ = (pins(name) for name in FILES)
+    assert not server.keys() & export.keys()

@@ -1,0 +1,83 @@
+"""The key file under a passphrase, in the age format (age-encryption.org/v1): `age -d` opens it without us.
+
+pyrage is an extra: a server runs without it, and says how it is installed where it is needed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from typing import Any
+
+from panel.encryption.sheet import ALPHABET
+from panel.errors import BadCopy, BadInput, Refused
+from panel.secret import Secret
+
+INSTALL = (
+    "Install it in the folder of the code: .venv/bin/pip install --require-hashes -r requirements/export.txt"
+)
+ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
+BINARY = b"age-encryption.org/"
+SHORTEST, LONGEST = 12, 1024  # characters
+FEWEST_KINDS = 5  # different characters
+GROUPS, GROUP = 6, 5  # of a generated one: 150 bits
+
+
+def generate() -> Secret:
+    """A passphrase that nobody guesses: six groups of five characters without look-alikes."""
+    groups = ("".join(secrets.choice(ALPHABET.lower()) for _ in range(GROUP)) for _ in range(GROUPS))
+    return Secret("-".join(groups))
+
+
+def require_strong(passphrase: Secret) -> None:
+    """Raise BadInput for a passphrase that is quickly guessed, or that nobody could type to `age -d`."""
+    text = passphrase.reveal()
+    if len(text) < SHORTEST or len(set(text)) < FEWEST_KINDS:
+        raise BadInput(
+            f"The passphrase is too easy to guess: at least {SHORTEST} characters are needed, "
+            f"{FEWEST_KINDS} of them different. Whoever has the file can try as often as they like.",
+            "Take several words, or leave --passphrase-file away and have one made.",
+        )
+    if len(text) > LONGEST:
+        raise BadInput(f"The passphrase is longer than {LONGEST} characters.", "Choose a shorter one.")
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise BadInput(
+            "The passphrase holds a line break or another control character, which cannot be typed.",
+            "Put it on one line.",
+        )
+
+
+def is_age(data: bytes) -> bool:
+    """Whether `data` begins like an age file, as text or as bytes."""
+    return data.lstrip().startswith((ARMOR, BINARY))
+
+
+def seal(data: bytes, passphrase: Secret) -> bytes:
+    """`data` as an age file, in its text form, which survives mail and converted line ends. Takes a second.
+
+    Raises Refused where the extra is not installed.
+    """
+    sealed: bytes = _pyrage().passphrase.encrypt(data, passphrase.reveal(), armored=True)
+    return sealed
+
+
+def unseal(data: bytes, passphrase: Secret) -> bytes:
+    """What the age file `data` holds. Raises BadCopy for another passphrase or a damaged file, Refused."""
+    pyrage = _pyrage()
+    given = data.strip() if data.lstrip().startswith(ARMOR) else data
+    try:
+        opened: bytes = pyrage.passphrase.decrypt(given, passphrase.reveal())
+    except pyrage.DecryptError:
+        raise BadCopy(
+            "The age file does not open: the passphrase is another one, or the file is damaged.",
+            "Type the passphrase as it was given, spaces and capitals included.",
+        ) from None
+    return opened
+
+
+def _pyrage() -> Any:
+    try:
+        import pyrage
+    except ImportError:
+        raise Refused("The package for age files is not installed here.", INSTALL) from None
+    return pyrage

@@ -1,0 +1,199 @@
+"""Taking the key out to be kept elsewhere, and putting it back where it was lost. In a shell only.
+
+What leaves is an age file or a recovery sheet, read back and compared before it counts as made.
+A backup counts as *proved* only when a copy comes back: `key check`, the page, or an import.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from panel import db
+from panel.activity import service as activity
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.crypto.keyfile import KeyFile, fingerprint
+from panel.encryption import age, copies, facts, proof, sheet_page, state
+from panel.encryption.keystore import KeyStore, typed
+from panel.encryption.sheet_page import About
+from panel.errors import BadCopy, Refused
+from panel.secret import Secret
+
+EXPORTED = "encryption key exported"
+IMPORTED = "encryption key put back"
+
+
+# -- taking it out -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Made:
+    """An export that reads back as today's key file: its form in words, of which key, its bytes."""
+
+    form: str
+    fingerprint: str
+    content: bytes = field(repr=False)
+
+
+def as_age(keystore: KeyStore, passphrase: Secret) -> Made:
+    """Today's key file under `passphrase`, as an age file. Raises Refused, BadInput for a weak passphrase."""
+    age.require_strong(passphrase)
+    return _made("age file", keystore, lambda file: age.seal(file.to_bytes(), passphrase), passphrase)
+
+
+def as_sheet(keystore: KeyStore, about: About) -> Made:
+    """Today's key file as a page to print, in clear. Raises Refused."""
+    return _made("recovery sheet", keystore, lambda file: sheet_page.html(file, about), None)
+
+
+def _made(form: str, keystore: KeyStore, make: Callable[[KeyFile], bytes], passphrase: Secret | None) -> Made:
+    file = _exportable(keystore)
+    made = make(file)
+    if copies.read(made, passphrase) != file.to_bytes():
+        raise Refused("The export does not read back as it was; nothing was written.", "Run: flask doctor")
+    return Made(form, fingerprint(file.goal.id), made)
+
+
+def _exportable(keystore: KeyStore) -> KeyFile:
+    """The key file, where a copy of it would be good for something."""
+    disk, row = facts.disk(keystore), facts.row()
+    if disk.error is not None:
+        raise Refused(disk.error.message, disk.error.hint)
+    if disk.file is None:
+        raise Refused("There is no key file here to export.", "Run: flask encryption status")
+    reason = state.wrong(disk.file, row)
+    if reason is not None:
+        raise Refused(f"{reason}.", "Put the right key file back first. Run: flask encryption status")
+    if disk.file.release_id is not None:
+        raise Refused("Encryption is being turned off.", "Wait until that is done, or cancel it.")
+    return disk.file
+
+
+def require_apart(target: Path, keystore: KeyStore, settings: Settings) -> None:
+    """Raise Refused where `target` would lie with the database or the key itself: that protects nothing."""
+    directory = target.parent.resolve()
+    database = Path(settings.database_url.removeprefix("sqlite:///"))
+    for place in (keystore.data_dir, keystore.path.parent, database.parent, settings.mail_spool):
+        if directory.is_relative_to(place.resolve()):
+            raise Refused(
+                f"{target} would lie with the database or the key file, and be lost or stolen with it.",
+                "Name a place on another disk or machine.",
+            )
+
+
+def hand_out(made: Made, target: Path | None, actor: Actor) -> None:
+    """Keep in Activity that the key left, and in which form; write it to `target`, unless that is None.
+
+    Raises Refused where it cannot be written; nothing is noted then.
+    """
+    with db.transaction():
+        activity.record(EXPORTED, made.fingerprint, made.form, **vars(actor))
+        if target is not None:
+            _write(target, made.content)
+
+
+def _write(target: Path, made: bytes) -> None:
+    """Write `made` durably under a free name, private (0600), and read it back; nothing stays on failure."""
+    try:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise Refused(f"{target} exists already and is not overwritten.", "Name another file.") from None
+    except OSError as error:
+        raise _not_taken(target, error) from None
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(made)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync(target.parent)
+        if target.read_bytes() != made:
+            raise OSError(None, "it reads back differently")
+    except OSError as error:
+        with suppress(OSError):
+            target.unlink()
+        raise _not_taken(target, error) from None
+
+
+def _not_taken(target: Path, error: OSError) -> Refused:
+    why = (error.strerror or "unknown reason").lower()
+    return Refused(
+        f"The file {target} could not be written ({why}); nothing was exported.",
+        "Make room or correct the directory's permissions, or name another place.",
+    )
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# -- putting it back -----------------------------------------------------------------
+
+
+def put_back(keystore: KeyStore, copy: bytes, actor: Actor) -> bool:
+    """Put the key file `copy` in its place, where it is missing; False where it is there already.
+
+    Takes keys, never flags. The copy has then shown that it is good, so the backup counts as proved.
+    Raises BadCopy, Refused; nothing is changed then, and no file is ever overwritten.
+    """
+    given = proof.parse(copy)
+    with keystore.locked(), db.transaction():
+        disk, row = facts.disk(keystore), facts.row()
+        if disk.error is not None:
+            raise Refused(disk.error.message, f"{disk.error.hint} Or move it away: {_moved_away(keystore)}")
+        if disk.file is not None:
+            return _already(disk.file, given, keystore)
+        if facts.look(keystore).state is not state.State.KEY_MISSING:
+            raise Refused(
+                "Encryption is off, and no key is missing here.",
+                "Turn encryption on. An older database's key comes in with: flask encryption key add FILE",
+            )
+        file = given.kept() if given.release_id is not None else given
+        _require_fitting(file, row)
+        if not keystore.create(file):
+            raise Refused("Somebody else just put a key file in place.", "Run: flask encryption status")
+        activity.record(IMPORTED, fingerprint(file.goal.id), **vars(actor))
+        if file == given:
+            proof.note(actor)
+    return True
+
+
+def _already(present: KeyFile, given: KeyFile, keystore: KeyStore) -> bool:
+    if present == given:
+        return False
+    if present.instance_id != given.instance_id:
+        raise BadCopy(
+            "There is a key file here, and the copy is the one of another install.",
+            f"If the one here is the wrong one, move it away first: {_moved_away(keystore)}",
+        )
+    raise Refused(
+        "Another key file is in place here; it was not touched.",
+        "To bring the copy's keys in: flask encryption key add FILE. "
+        f"To have the copy instead, first: {_moved_away(keystore)}",
+    )
+
+
+def _moved_away(keystore: KeyStore) -> str:
+    return f"mv {typed(keystore.path)} {typed(keystore.path)}.away"
+
+
+def _require_fitting(file: KeyFile, row: state.RowFacts) -> None:
+    if row.damaged:
+        raise Refused(
+            "The database does not have exactly one encryption row.",
+            "Restore the database (docs/encryption.md, “A damaged state row”).",
+        )
+    if file.instance_id != row.instance_id:
+        raise BadCopy("The copy is the key file of another install.", "Use a copy of this one's.")
+    if row.active_key_id is not None and file.find(row.active_key_id) is None:
+        raise BadCopy(
+            f"The copy is out of date: it lacks key {fingerprint(row.active_key_id)}, which is in use.",
+            "Use a copy from after the key was changed, or restore the database that goes with this one.",
+        )
