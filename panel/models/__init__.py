@@ -8,6 +8,7 @@ from panel.models.encryption import Encryption
 from panel.models.endpoint import Endpoint
 from panel.models.forgotten_secret import ForgottenSecret
 from panel.models.message import Message, Skipped, Uidl
+from panel.models.notice import Notice, NoticeChannels
 from panel.models.person import Person
 from panel.models.session import Session
 from panel.models.set_up import SetUp
@@ -31,6 +32,8 @@ TABLES: tuple[type[BaseModel], ...] = (
     Vitals,
     Waiting,
     ForgottenSecret,
+    Notice,
+    NoticeChannels,
 )
 
 __all__ = [
@@ -43,6 +46,8 @@ __all__ = [
     "Endpoint",
     "ForgottenSecret",
     "Message",
+    "Notice",
+    "NoticeChannels",
     "Person",
     "Session",
     "SetUp",
