@@ -14,7 +14,7 @@ from panel import db
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.health import vitals
-from panel.models import Account, Collection, Encryption, Endpoint, Notice
+from panel.models import Account, Collection, Encryption, Endpoint, Notice, Vitals
 from panel.notices import ledger, schedule, service, watch
 from panel.notices.watch import Watch
 from tests.encryption.conftest import House, new_endpoint
@@ -44,16 +44,22 @@ class World:
     watch: Watch
     smtp: SmtpServer
     receiver: Receiver
+    worker_lives: bool = True
+
+    def turn(self) -> None:
+        if self.worker_lives:
+            Vitals.update(beat_at=self.clock.at).execute()
+        self.watch.turn()
 
     def look(self) -> None:
         self.clock.at += watch.LOOK_SECONDS
-        self.watch.turn()
+        self.turn()
 
     def pass_(self, seconds: int, step: int = MINUTE) -> None:
         until = self.clock.at + seconds
         while self.clock.at < until:
             self.clock.at = min(self.clock.at + step, until)
-            self.watch.turn()
+            self.turn()
 
     def tell(self, *, mail: bool = False, webhook: bool = False) -> None:
         service.store((TO,) if mail else (), "", self.receiver.url if webhook else "", Actor("ada"))
@@ -99,7 +105,12 @@ def add_sending(smtp: SmtpServer, account: Account, password: str) -> Endpoint:
     from panel.secret import Secret
 
     endpoint = new_endpoint(
-        account, direction="out", protocol="smtp", host="localhost", port=smtp.tls_port, username=account.address
+        account,
+        direction="out",
+        protocol="smtp",
+        host="localhost",
+        port=smtp.tls_port,
+        username=account.address,
     )
     endpoint.password = Secret(password)
     endpoint.save()
