@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flask_wtf import FlaskForm
 from wtforms import PasswordField, SelectField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice
 
 from panel.web.fields import stripped
 
-ANY = ("", "Any that works")
+ANY = SelectChoice("", "Any that works")
 
 
 class ChannelsForm(FlaskForm):

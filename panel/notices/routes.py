@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, flash, request, stream_template, url_for
 from flask_login import current_user
+from wtforms.fields.choices import SelectChoice
 
 from panel.activity.service import Actor
 from panel.config import Settings
@@ -67,7 +68,7 @@ def _form(picture: Picture) -> ChannelsForm:
 
 def _page(picture: Picture, form: ChannelsForm, status: int = 200, problem: PanelError | None = None) -> Any:
     senders = outbox.senders()
-    form.through.choices = [ANY, *((account.uuid, account.address) for account in senders)]
+    form.through.choices = [ANY, *(SelectChoice(each.uuid, each.address) for each in senders)]
     return page(
         "notices/page.html", status=status, picture=picture, form=form, problem=problem,
         ask_own=not is_fresh(), no_key=facts.look(_keystore()).state.no_key, senders=senders,

@@ -161,13 +161,15 @@ def world(
     app: Flask, settings: Settings, smtp: SmtpServer, receiver: Receiver, clock: Clock
 ) -> Iterator[World]:
     keystore = app.extensions["mailkeep"].keystore
-    with db.database.connection_context():
-        vitals.beat()
-        yield World(House(settings, keystore), clock, Watch(settings, keystore), smtp, receiver)
+    db.database.connect(reuse_if_open=True)
+    vitals.beat()
+    yield World(House(settings, keystore), clock, Watch(settings, keystore), smtp, receiver)
+    if not db.database.is_closed():  # a request of the test's own browser closes it, the next query opens it
+        db.database.close()
 
 
 @pytest.fixture
-def admin(app: Flask) -> Browser:
+def admin(app: Flask, world: World) -> Browser:
     add_person()
     browser = Browser(app)
     assert browser.sign_in().status_code == 303

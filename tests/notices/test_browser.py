@@ -24,6 +24,11 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
+def environ(environ: Environ) -> Environ:
+    return {name: value for name, value in environ.items() if name != "PANEL_URL"}
+
+
+@pytest.fixture
 def receiver() -> Iterator[Receiver]:
     receiver = Receiver()
     yield receiver

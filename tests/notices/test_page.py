@@ -206,7 +206,6 @@ def test_an_old_choice_of_an_account_that_is_gone_does_no_harm(world: World) -> 
     sender, other = world.sender(), world.sender()
     service.store((TO,), sender.account.uuid, "", Actor("ada"))
     sender.account.delete_instance(recursive=True)
-    account = world.house.add().account
-    fail(account, "No.", world.clock.at - HOUR)
+    fail(other.account, "No.", world.clock.at - HOUR)
     world.look()
     assert [taken.sender for taken in world.smtp.taken] == [other.account.address]
