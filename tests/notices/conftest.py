@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -17,6 +19,7 @@ from panel.health import vitals
 from panel.models import Account, Collection, Encryption, Endpoint, Notice, Vitals
 from panel.notices import ledger, schedule, service, watch
 from panel.notices.watch import Watch
+from panel.secret import Secret
 from tests.encryption.conftest import House, new_endpoint
 from tests.notices.receiver import Receiver
 from tests.running import Environ
@@ -73,7 +76,7 @@ class World:
 
     def fail(self, problem: str = "The server refused the password.", **over: Any) -> Account:
         """An account that has been failing for an hour."""
-        account = self.house.add().account
+        account: Account = self.house.add().account
         fail(account, problem, self.clock.at - HOUR, **over)
         return account
 
@@ -87,23 +90,15 @@ class World:
 
 
 def header(data: bytes, name: str) -> str:
-    import email
-    import email.policy
-
     return str(email.message_from_bytes(data, policy=email.policy.default)[name])
 
 
 def text_of(data: bytes) -> str:
-    import email
-    import email.policy
-
-    body: str = email.message_from_bytes(data, policy=email.policy.default).get_content()  # type: ignore[attr-defined]
+    body: str = email.message_from_bytes(data, policy=email.policy.default).get_content()
     return body
 
 
 def add_sending(smtp: SmtpServer, account: Account, password: str) -> Endpoint:
-    from panel.secret import Secret
-
     endpoint = new_endpoint(
         account,
         direction="out",

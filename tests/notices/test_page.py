@@ -10,7 +10,8 @@ import pytest
 from flask import Flask
 
 from panel.activity.service import Actor
-from panel.health import checks
+from panel.health import checks, vitals
+from panel.health.check import Check
 from panel.models import Activity, Session
 from panel.notices import channels, service
 from tests.notices.conftest import HOUR, TO, World, fail, mend, prove
@@ -24,7 +25,7 @@ def stored() -> tuple[tuple[str, ...], str, str]:
     return now.recipients, now.through, now.webhook
 
 
-def check(world: World) -> checks.Check:
+def check(world: World) -> Check:
     found = checks.run(checks.look(world.house.settings, world.house.keystore))
     return next(each for each in found if each.check == "notices")
 
@@ -151,8 +152,6 @@ def test_the_backup_is_no_matter_of_agents(world: World, app: Flask, admin: Brow
     world.house.add()
     world.house.enable()
     world.clock.at = int(world.house.keystore.key_file_modified()) + 8 * 24 * HOUR
-    from panel.health import vitals
-
     vitals.beat()
     agent, again = Browser(app), Browser(app)
     agent.sign_in("agent@example.org")
