@@ -22,6 +22,8 @@ from panel.encryption.keystore import KeyStore
 from panel.health import cli as health_cli
 from panel.health import routes as health
 from panel.jobs import Jobs
+from panel.notices import cli as notices_cli
+from panel.notices import routes as notices
 from panel.people import cli as people_cli
 from panel.people import routes as people
 from panel.sending import cli as sending_cli
@@ -76,6 +78,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(accounts.blueprint)
     app.register_blueprint(sending.blueprint)
     app.register_blueprint(encryption.blueprint)
+    app.register_blueprint(notices.blueprint)
     app.register_blueprint(people.blueprint)
     app.register_blueprint(activity.blueprint)
     app.cli.add_command(setup_cli.setup)
@@ -83,6 +86,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.cli.add_command(accounts_cli.accounts)
     app.cli.add_command(sending_cli.sending)
     app.cli.add_command(encryption_cli.encryption)
+    app.cli.add_command(notices_cli.notices)
     app.cli.add_command(activity_cli.activity)
     app.cli.add_command(health_cli.doctor)
     app.cli.add_command(collect_cli.collect)

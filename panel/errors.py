@@ -212,3 +212,12 @@ class MessageTooLarge(MailError):
 
 class SpoolError(PanelError):
     """The Maildir cannot be written. Collecting stops; nothing on the server is touched."""
+
+
+# -- telling administrators ------------------------------------------------------
+
+
+class WebhookFailed(PanelError):
+    """The webhook did not take a notice."""
+
+    status = 502

@@ -29,6 +29,7 @@ from panel.config import Settings
 from panel.encryption import switch
 from panel.errors import ServeError, SettingsError
 from panel.jobs import Jobs
+from panel.notices.watch import Watch
 from panel.setup import service as setup
 from panel.shell import exit_on_error
 
@@ -100,12 +101,14 @@ def web(settings: Settings, ready_fd: int) -> None:
 
 
 def load_application(parent: int) -> Flask:
-    """The application, in one of the processes of the web server `parent`."""
+    """The application, in one of the processes of the web server `parent`; it also looks after notices."""
     process.die_with(parent)
     process.harden()
     settings = Settings.load()
     logs.configure(settings.log_format)
-    return create_app(settings)
+    app = create_app(settings)
+    Watch(settings, app.extensions["mailkeep"].keystore).start()
+    return app
 
 
 def worker(settings: Settings, ready_fd: int) -> None:

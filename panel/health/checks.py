@@ -15,7 +15,7 @@ from panel.config import Settings
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
 from panel.errors import PanelError
-from panel.health import key, mail, server, vitals
+from panel.health import key, mail, server, telling, vitals
 from panel.health.check import Check, Install
 from panel.models import Account, Collection
 
@@ -33,6 +33,7 @@ CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
     "disk": server.disk,
     "clock": server.clock,
     "proxy": server.proxy,
+    "notices": telling.notices,
 }
 
 

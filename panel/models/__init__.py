@@ -8,6 +8,7 @@ from panel.models.encryption import Encryption
 from panel.models.endpoint import Endpoint
 from panel.models.forgotten_secret import ForgottenSecret
 from panel.models.message import Message, Skipped, Uidl
+from panel.models.notice import Notice, NoticeChannels
 from panel.models.person import Person
 from panel.models.session import Session
 from panel.models.set_up import SetUp
@@ -33,6 +34,8 @@ TABLES: tuple[type[BaseModel], ...] = (
     Waiting,
     ForgottenSecret,
     SweepReport,
+    Notice,
+    NoticeChannels,
 )
 
 __all__ = [
@@ -45,6 +48,8 @@ __all__ = [
     "Endpoint",
     "ForgottenSecret",
     "Message",
+    "Notice",
+    "NoticeChannels",
     "Person",
     "Session",
     "SetUp",

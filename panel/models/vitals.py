@@ -24,3 +24,5 @@ class Vitals(BaseModel):
     # When the worker last counted the spool, and last removed old activity.
     kept_at = BigIntegerField(null=True)
     pruned_at = BigIntegerField(null=True)
+    # When a web process last looked whether somebody must be told of trouble.
+    noticed_at = BigIntegerField(null=True)

@@ -1,0 +1,49 @@
+"""What is wrong and who was told of it; and whom to tell."""
+
+from __future__ import annotations
+
+from peewee import AutoField, BigIntegerField, CharField, IntegerField, TextField
+
+from panel.models.base import BaseModel
+
+
+class Notice(BaseModel):
+    """One trouble, from when it was noticed until it was over. The last ones are kept to be looked up.
+
+    `topic` and `subject` say which trouble it is: of two rows with the same, one at most is not over.
+    """
+
+    id = AutoField()
+    topic = CharField(max_length=16)  # key, records, account, backup, worker
+    subject = CharField(max_length=36)  # the account's uuid, else empty
+    condition = CharField(max_length=32)  # such as key-missing: what the webhook is told
+    says = TextField()
+    mend = TextField()
+    path = CharField(max_length=200)  # of the page that mends it, below the panel's root
+    since = BigIntegerField()
+    well_since = BigIntegerField(null=True)  # it has not been seen from then on; over only after a while
+    over_at = BigIntegerField(null=True, index=True)
+    # Telling. `next_at`: when the next word is due. Who takes it on moves it, so that nobody else does.
+    told_at = BigIntegerField(null=True)
+    told_times = IntegerField(default=0)
+    well_told_at = BigIntegerField(null=True)
+    failures = IntegerField(default=0)  # tries in a row that no channel took
+    next_at = BigIntegerField()
+
+    class Meta:
+        indexes = ((("topic", "subject"), False),)
+
+
+class NoticeChannels(BaseModel):
+    """One row, made when somebody first says whom to tell; and how each way went the last time."""
+
+    id = IntegerField(primary_key=True)
+    recipients = TextField(default="")  # addresses, one a line
+    through = CharField(max_length=36, default="")  # uuid of the account to try first, else empty
+    webhook = TextField(default="")
+    mail_worked_at = BigIntegerField(null=True)
+    mail_failed_at = BigIntegerField(null=True)
+    mail_problem = TextField(null=True)
+    webhook_worked_at = BigIntegerField(null=True)
+    webhook_failed_at = BigIntegerField(null=True)
+    webhook_problem = TextField(null=True)

@@ -1,0 +1,162 @@
+"""What is wrong at this moment that somebody must be told of: derived from facts each time.
+
+Nothing here holds a path of the server or a secret: it goes out by mail and to other programs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from panel import db
+from panel.encryption import facts
+from panel.encryption.facts import Status
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.health import mail, vitals
+from panel.models import Account, Collection
+from panel.times import ago
+
+FAILING_SECONDS = 3600
+UNPROVED_SECONDS = 7 * 24 * 3600
+NAMED = 5  # accounts in one sentence
+ENCRYPTION = "/server/encryption"
+PATH = re.compile(r"(?<![\w:/.])/[\w.]")  # of this server; not the path of a web address
+KEY = {
+    State.KEY_MISSING: "The encryption key file is missing.",
+    State.KEY_UNREADABLE: "The encryption key file cannot be used as it is.",
+    State.KEY_WRONG: "The encryption key file is not the one that this install expects.",
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One trouble. `topic` and `subject` say which, whatever its words become meanwhile.
+
+    `path`: the page that mends it. `told`: what support staff are told; empty where it is not their matter.
+    `banner`: whether it stands on top of every page; that of the key is there already, with its own words.
+    """
+
+    topic: str
+    subject: str
+    name: str
+    says: str
+    mend: str
+    path: str
+    since: int
+    told: str = ""
+    banner: bool = True
+
+
+def found(keystore: KeyStore) -> list[Condition]:
+    """Everything that is wrong now, the gravest first."""
+    key = facts.look(keystore)
+    return [*_worker(), *_key(key), *_records(key), *_accounts(), *_backup(key, keystore)]
+
+
+def _worker() -> Iterator[Condition]:
+    """A worker that was heard of, but not of late. One that never ran is a server that does not start."""
+    beat = vitals.read().beat_at
+    if beat is None or abs(db.now() - beat) <= mail.SILENT_SECONDS:
+        return
+    yield Condition(
+        "worker",
+        "",
+        "worker-silent",
+        "The worker does not answer, so no mail is collected.",
+        "Look at the server's log; if that says nothing, stop and start script/server.",
+        "/",
+        min(beat, db.now()),
+        told="The program that collects mail does not run.",
+    )
+
+
+def _key(key: Status) -> Iterator[Condition]:
+    if key.state.no_key:
+        yield Condition(
+            "key",
+            "",
+            str(key.state),
+            f"{KEY[key.state]} No mail is collected.",
+            "The Encryption page says what to type on the server; so does: flask encryption status",
+            ENCRYPTION,
+            key.trouble_since or db.now(),
+            banner=False,
+        )
+
+
+def _records(key: Status) -> Iterator[Condition]:
+    if key.state is not State.INCONSISTENT:
+        return
+    addresses = sorted({failure.address for failure in key.failures})
+    named = f" ({_few(addresses)})" if addresses else ""
+    yield Condition(
+        "records",
+        "",
+        str(key.state),
+        f"Some stored passwords do not open{named}. Their accounts are paused.",
+        "Enter the password of each of these accounts again.",
+        ENCRYPTION,
+        db.now(),
+        banner=False,
+    )
+
+
+def _accounts() -> Iterator[Condition]:
+    """Accounts that nobody paused, and whose rounds have failed for an hour."""
+    before = db.now() - FAILING_SECONDS
+    failing = (
+        Collection.select(Collection, Account)
+        .join(Account)
+        .where(Collection.problem.is_null(False) & Account.paused_at.is_null())
+        .where(Collection.last_success_at.is_null() | (Collection.last_success_at <= before))
+        .where(Collection.failing_since.is_null() | (Collection.failing_since <= before))
+        .order_by(Account.address)
+    )
+    for row in failing:
+        since = row.failing_since or row.last_success_at or row.account.created_at
+        if since <= before:
+            yield _account(row.account, row, since)
+
+
+def _account(account: Account, row: Collection, since: int) -> Condition:
+    problem = _plain(row.problem or "") or "Its mail cannot be kept on this server."
+    says = f"{account.address}: {problem} Last collected: {ago(row.last_success_at)}."
+    return Condition(
+        "account",
+        account.uuid,
+        "account-failing",
+        says,
+        _plain(row.hint or "") or "See the account's page.",
+        f"/accounts/{account.uuid}",
+        since,
+        told=says,
+    )
+
+
+def _backup(key: Status, keystore: KeyStore) -> Iterator[Condition]:
+    """A key file that nobody has proved a copy of since it was made or changed, for a week."""
+    if key.state is not State.ON or key.backup_proved_at is not None:
+        return
+    since = max(key.key_created_at or 0, int(keystore.key_file_modified()))
+    if db.now() - since >= UNPROVED_SECONDS:
+        yield Condition(
+            "backup",
+            "",
+            "backup-unproved",
+            "For a week or longer nobody has proved that a good copy of the key file exists.",
+            "Prove it on the Encryption page, with the command shown there.",
+            ENCRYPTION,
+            since,
+        )
+
+
+def _plain(text: str) -> str:
+    """`text`, unless it names a place on this server."""
+    return "" if PATH.search(text) else text
+
+
+def _few(addresses: list[str]) -> str:
+    more = f" and {len(addresses) - NAMED} more" if len(addresses) > NAMED else ""
+    return ", ".join(addresses[:NAMED]) + more

@@ -1,0 +1,194 @@
+"""The ledger of troubles: since when, who was told how often, when it was over. Several processes share it.
+
+A word that is due is taken on in the same transaction that finds it due, so that
+one process brings it out. If that one dies with it, another takes it on later:
+a word may come twice then, but is not lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from peewee import ModelSelect
+
+from panel import db
+from panel.models import Notice
+from panel.notices import schedule
+from panel.notices.conditions import Condition
+
+KEPT_SECONDS = 90 * schedule.DAY  # what is over, for whoever looks it up
+TOO_LATE = schedule.DAY  # 'it is over' that no channel took for so long is not worth telling
+
+log = logging.getLogger("mailkeep.notices")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trouble of the ledger, as it is told and shown."""
+
+    id: int
+    condition: str
+    says: str
+    mend: str
+    path: str
+    since: int
+    over_at: int | None
+    told_at: int | None
+    told_times: int
+    failures: int
+    next_at: int
+
+
+@dataclass(frozen=True)
+class Due:
+    """What one process has to bring out now; `others` are wrong too, but not due."""
+
+    troubles: tuple[Entry, ...] = ()
+    over: tuple[Entry, ...] = ()
+    others: tuple[Entry, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.troubles or self.over)
+
+    @property
+    def ids(self) -> set[int]:
+        """The rows of all that is to be brought out."""
+        return {entry.id for entry in (*self.troubles, *self.over)}
+
+
+def look_over(found: Collection[Condition]) -> None:
+    """Lay what is wrong now over what the ledger knows."""
+    now = db.now()
+    with db.transaction():
+        known = {(row.topic, row.subject): row for row in _open()}
+        for condition in found:
+            row = known.pop((condition.topic, condition.subject), None)
+            if row is None:
+                row = _came_back(condition, now) or _begin(condition, now)
+            _refresh(row, condition)
+        for row in known.values():
+            _fade(row, now)
+        Notice.delete().where(Notice.over_at < now - KEPT_SECONDS).execute()
+
+
+def take_due(*, told_somewhere: bool) -> Due:
+    """Take on all that is due. `told_somewhere`: there is a channel at all; without one nothing is taken."""
+    now = db.now()
+    if not told_somewhere:
+        return Due()
+    with db.transaction():
+        open_ = list(_open())
+        troubles = [row for row in open_ if row.well_since is None and schedule.is_due(row.next_at, now)]
+        over = [row for row in _over_untold(now) if schedule.is_due(row.next_at, now)]
+        for row in (*troubles, *over):
+            Notice.update(next_at=now + schedule.LEASE).where(Notice.id == row.id).execute()
+        others = [row for row in open_ if row.well_since is None and row not in troubles]
+    return Due(_entries(troubles), _entries(over), _entries(others))
+
+
+def note_told(due: Due, told: set[int]) -> None:
+    """Note which of `due` some channel took, and when the next word of each is due."""
+    with db.transaction():
+        for row in Notice.select().where(Notice.id.in_(due.ids)):
+            if row.id not in told:
+                _failed(row)
+            elif any(row.id == entry.id for entry in due.over):
+                _update(row, well_told_at=db.now(), failures=0)
+            else:
+                _told(row)
+
+
+def try_again() -> None:
+    """Make due what no channel took: somebody has mended or changed one."""
+    Notice.update(next_at=0, failures=0).where(Notice.failures > 0).execute()
+
+
+def now_wrong() -> list[Entry]:
+    """What is not over, the newest first."""
+    return list(_entries(_open().order_by(Notice.since.desc(), Notice.id)))
+
+
+def lately_over(count: int) -> list[Entry]:
+    """The last `count` that are over, the newest first."""
+    query = Notice.select().where(Notice.over_at.is_null(False))
+    return list(_entries(query.order_by(Notice.over_at.desc(), Notice.id.desc()).limit(count)))
+
+
+# -- one row -----------------------------------------------------------------------------
+
+
+def _open() -> ModelSelect[Notice]:
+    return Notice.select().where(Notice.over_at.is_null()).order_by(Notice.id)
+
+
+def _over_untold(now: int) -> ModelSelect[Notice]:
+    """What is over and was told as trouble, but not yet as over."""
+    untold = Notice.well_told_at.is_null() | (Notice.well_told_at < Notice.told_at)
+    told = Notice.told_at.is_null(False) & untold
+    return Notice.select().where((Notice.over_at > now - TOO_LATE) & told).order_by(Notice.id)
+
+
+def _begin(condition: Condition, now: int) -> Notice:
+    log.warning("%s %s", condition.says, condition.mend)
+    return Notice.create(
+        topic=condition.topic, subject=condition.subject, condition=condition.name, says=condition.says,
+        mend=condition.mend, path=condition.path, since=min(condition.since, now), next_at=now,
+    )  # fmt: skip
+
+
+def _came_back(condition: Condition, now: int) -> Notice | None:
+    """The trouble that was over a short while ago, open again: its reminders go on as they were."""
+    query = Notice.select().where(
+        (Notice.topic == condition.topic)
+        & (Notice.subject == condition.subject)
+        & (Notice.over_at > now - schedule.RETURN)
+    )
+    row: Notice | None = query.order_by(Notice.over_at.desc()).first()
+    if row is None:
+        return None
+    next_at = row.told_at + schedule.reminder(row.told_times) if row.told_at else now
+    _update(row, over_at=None, well_since=None, failures=0, next_at=next_at)
+    return row
+
+
+def _refresh(row: Notice, condition: Condition) -> None:
+    _update(
+        row, condition=condition.name, says=condition.says, mend=condition.mend, path=condition.path,
+        since=min(row.since, condition.since), well_since=None,
+    )  # fmt: skip
+
+
+def _fade(row: Notice, now: int) -> None:
+    """It is not seen any more: over, once that has lasted."""
+    if row.well_since is None or row.well_since > now:
+        _update(row, well_since=now)
+    elif now - row.well_since >= schedule.CALM:
+        log.info("It is over: %s", row.says)
+        _update(row, over_at=now, failures=0, next_at=now)
+
+
+def _told(row: Notice) -> None:
+    now, times = db.now(), row.told_times + 1
+    next_at = now if row.over_at is not None else now + schedule.reminder(times)
+    _update(row, told_at=now, told_times=times, failures=0, next_at=next_at)
+
+
+def _failed(row: Notice) -> None:
+    failures = row.failures + 1
+    _update(row, failures=failures, next_at=db.now() + schedule.again(failures))
+
+
+def _update(row: Notice, **values: object) -> None:
+    Notice.update(**values).where(Notice.id == row.id).execute()
+
+
+def _entries(rows: Iterable[Notice]) -> tuple[Entry, ...]:
+    return tuple(
+        Entry(
+            row.id, row.condition, row.says, row.mend, row.path, row.since, row.over_at, row.told_at,
+            row.told_times, row.failures, row.next_at,
+        )
+        for row in rows
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Notices in the browser: whom to tell, what is wrong now, what was; and the banner of every page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Blueprint, Response, current_app, flash, request, stream_template, url_for
+from flask_login import current_user
+from wtforms.fields.choices import SelectChoice
+
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.encryption import facts
+from panel.encryption.keystore import KeyStore
+from panel.errors import PanelError
+from panel.mail.step import Step
+from panel.notices import service, watch
+from panel.notices.forms import ANY, ChannelsForm
+from panel.notices.service import Picture
+from panel.sending import outbox
+from panel.sign_in.login import require_again
+from panel.web.access import allow, fresh_password_required, is_fresh
+from panel.web.htmx import go, page
+
+blueprint = Blueprint("notices", __name__, url_prefix="/server/notices")
+allow(blueprint, read={"admin"}, write={"admin"})
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["mailkeep"].settings
+    return settings
+
+
+def _keystore() -> KeyStore:
+    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
+    return keystore
+
+
+def _actor() -> Actor:
+    return Actor(current_user.email, request.remote_addr or "")
+
+
+@blueprint.app_context_processor
+def trouble() -> dict[str, Any]:
+    """For the banner of every page: what is wrong, in the words for whoever looks."""
+    role = getattr(current_user, "role", "")
+    if role not in ("admin", "agent"):
+        return {"trouble": []}
+    wrong = watch.banner(_keystore())
+    if role == "admin":
+        return {"trouble": [{"says": each.says, "path": each.path} for each in wrong]}
+    return {"trouble": [{"says": each.told, "path": "/status"} for each in wrong if each.told]}
+
+
+@blueprint.get("")
+def show() -> Any:
+    """Whom to tell, and what is being told."""
+    picture = service.picture()
+    return _page(picture, _form(picture))
+
+
+def _form(picture: Picture) -> ChannelsForm:
+    now = picture.channels
+    stored = {"recipients": "\n".join(now.recipients), "through": now.through, "webhook": now.webhook}
+    return ChannelsForm(formdata=None, data=stored)
+
+
+def _page(picture: Picture, form: ChannelsForm, status: int = 200, problem: PanelError | None = None) -> Any:
+    senders = outbox.senders()
+    form.through.choices = [ANY, *(SelectChoice(each.uuid, each.address) for each in senders)]
+    return page(
+        "notices/page.html", status=status, picture=picture, form=form, problem=problem,
+        ask_own=not is_fresh(), no_key=facts.look(_keystore()).state.no_key, senders=senders,
+    )  # fmt: skip
+
+
+@blueprint.post("")
+def store() -> Any:
+    """Store whom to tell."""
+    form = ChannelsForm()
+    if not form.validate_on_submit():
+        return _page(service.picture(), form, 422)
+    try:
+        require_again(form.own_password.data)
+        recipients = service.recipients_of(form.recipients.data or "")
+        service.store(recipients, form.through.data or "", form.webhook.data or "", _actor())
+    except PanelError as error:
+        return _again(form, error)
+    flash("Saved. Send a test, so that you know it arrives.", "good")
+    return go(url_for("notices.show"))
+
+
+def _again(form: ChannelsForm, error: PanelError) -> Any:
+    """The form as it was typed, and what is wrong with it."""
+    name = getattr(error, "field", None)
+    if name in form:
+        form[name].errors = [str(error)]
+        return _page(service.picture(), form, error.status)
+    return _page(service.picture(), form, error.status, error)
+
+
+@blueprint.post("/test-mail")
+@fresh_password_required
+def test_mail() -> Any:
+    """Send a test mail: a page that grows."""
+    return _tested("Test mail", lambda: service.test_mail(_settings(), _keystore(), _actor()))
+
+
+@blueprint.post("/test-webhook")
+@fresh_password_required
+def test_webhook() -> Any:
+    """Call the webhook now."""
+    return _tested("Test of the webhook", lambda: service.test_webhook(_settings(), _actor()))
+
+
+def _tested(title: str, begin: Callable[[], Iterator[Step]]) -> Any:
+    try:
+        steps = begin()
+    except PanelError as error:
+        picture = service.picture()
+        return _page(picture, _form(picture), error.status, error)
+    return Response(stream_template("notices/test.html", steps=steps, title=title), mimetype="text/html")

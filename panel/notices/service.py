@@ -1,0 +1,128 @@
+"""Saying whom to tell, and trying out whether that works. Page and shell call the same functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.errors import MessageError
+from email.headerregistry import Address
+
+from panel import db
+from panel.accounts import rules
+from panel.activity import service as activity
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.encryption.keystore import KeyStore
+from panel.errors import BadInput, Refused, Throttled
+from panel.mail.step import Step
+from panel.models import Activity, NoticeChannels
+from panel.notices import channels, ledger, webhook, words
+from panel.notices.channels import Channels
+from panel.notices.ledger import Entry
+from panel.sending import outbox
+
+MOST_RECIPIENTS = 10
+SHOWN = 20  # of what is over
+TESTED = "notices tested"
+TESTS_PER_HOUR = 60
+BETWEEN = re.compile(r"[\s,;]+")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """All there is to show: whom to tell, what is wrong now, what was lately."""
+
+    channels: Channels
+    now: list[Entry]
+    over: list[Entry]
+
+
+def picture() -> Picture:
+    """What page and shell show."""
+    return Picture(channels.read(), ledger.now_wrong(), ledger.lately_over(SHOWN))
+
+
+def recipients_of(typed: str) -> tuple[str, ...]:
+    """The addresses in what was typed. Raises BadInput (field `recipients`)."""
+    found = list(dict.fromkeys(each for each in BETWEEN.split(typed) if each))
+    if len(found) > MOST_RECIPIENTS:
+        raise BadInput(
+            f"There are {len(found)} addresses; {MOST_RECIPIENTS} at most are told.",
+            "Use the address of a mailing list.",
+            field="recipients",
+        )
+    return tuple(_address(each) for each in found)
+
+
+def store(recipients: tuple[str, ...], through: str, webhook_url: str, actor: Actor) -> None:
+    """Store whom to tell. `through`: uuid of the account to try first, or empty.
+
+    What no channel took is tried again at once. Raises BadInput, naming the field; nothing is stored then.
+    """
+    if webhook_url:
+        webhook.target(webhook_url)
+    if through and through not in {account.uuid for account in outbox.senders()}:
+        raise BadInput("That account does not send mail.", "Choose another one.", field="through")
+    values = {"recipients": "\n".join(recipients), "through": through, "webhook": webhook_url}
+    with db.transaction():
+        before = channels.read()
+        NoticeChannels.insert(id=1).on_conflict_ignore().execute()
+        NoticeChannels.update(**values, **_forgotten(before, values)).where(NoticeChannels.id == 1).execute()
+        ledger.try_again()
+        activity.record("notices changed", "", _told(channels.read()), who=actor.who, address=actor.address)
+
+
+def test_mail(settings: Settings, keystore: KeyStore, actor: Actor) -> Iterator[Step]:
+    """Send a test mail as a notice would go: a step for each account that is tried.
+
+    Raises Refused where nobody is to be told by mail, Throttled after too many tests.
+    """
+    to = channels.read()
+    if not to.recipients:
+        raise Refused("No address is set that a mail could go to.", "Set one first.")
+    _record_test("By mail.", actor)
+    return channels.send(None, to, settings, keystore)
+
+
+def test_webhook(settings: Settings, actor: Actor) -> Iterator[Step]:
+    """Call the webhook by way of trial. Raises Refused where there is none, Throttled."""
+    to = channels.read()
+    if not to.webhook:
+        raise Refused("No webhook is set.", "Set its address first.")
+    _record_test("By webhook.", actor)
+    return (channels.call(told, to, settings) for told in [words.test_call(settings)])
+
+
+def _address(typed: str) -> str:
+    try:
+        address = rules.address_of(typed)
+        Address(addr_spec=address)
+    except (BadInput, ValueError, IndexError, MessageError):
+        raise BadInput(
+            f"“{typed[:80]}” is not an e-mail address.", "Type it as name@example.org.", field="recipients"
+        ) from None
+    return address
+
+
+def _forgotten(before: Channels, values: dict[str, str]) -> dict[str, None]:
+    """A problem of what was changed is the problem of before."""
+    changed: dict[str, None] = {}
+    if values["recipients"] != "\n".join(before.recipients) or values["through"] != before.through:
+        changed["mail_problem"] = None
+    if values["webhook"] != before.webhook:
+        changed["webhook_problem"] = None
+    return changed
+
+
+def _told(now: Channels) -> str:
+    """For Activity: the webhook without its path."""
+    mail = f"Mail to {', '.join(now.recipients)}." if now.recipients else "No mail."
+    return f"{mail} Webhook: {now.webhook_origin or 'none'}."
+
+
+def _record_test(how: str, actor: Actor) -> None:
+    recent = Activity.select().where((Activity.what == TESTED) & (Activity.at > db.now() - 3600)).count()
+    if recent >= TESTS_PER_HOUR:
+        raise Throttled(f"There were {recent} tests within an hour.", "Wait some minutes, then try again.")
+    activity.record(TESTED, "", how, who=actor.who, address=actor.address)
