@@ -117,7 +117,7 @@ def test_a_key_file_put_there_meanwhile_is_never_overwritten_though_its_generati
     other = replace(read, keys=(*read.keys, Key.generate()))  # from another server's backup, same generation
     house.key_file.write_bytes(other.to_bytes())
     with pytest.raises(Refused, match="changed by somebody else"):
-        house.keystore.replace(read, read.with_goal(Key.generate()))
+        replaced(house.keystore, read, Key.generate())
     assert file_of(house) == other
 
 
@@ -128,6 +128,11 @@ def twin(house: House, tmp_path: Path) -> KeyStore:
     return KeyStore(house.key_file, tmp_path / "twin")
 
 
+def replaced(keystore: KeyStore, read: KeyFile, key: Key) -> None:
+    with keystore.locked():
+        keystore.replace(read, read.with_goal(key))
+
+
 def test_two_data_directories_with_one_key_file_do_not_lose_each_others_new_key(
     house: House, twin: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,8 +140,8 @@ def test_two_data_directories_with_one_key_file_do_not_lose_each_others_new_key(
     house.enable()
     read = file_of(house)
     theirs, ours = Key.generate(), Key.generate()
-    _while_writing(monkeypatch, lambda: _in_thread(lambda: twin.replace(read, read.with_goal(theirs))))
-    results = [_quietly(lambda: house.keystore.replace(read, read.with_goal(ours)))]
+    _while_writing(monkeypatch, lambda: _in_thread(lambda: replaced(twin, read, theirs)))
+    results = [_quietly(lambda: replaced(house.keystore, read, ours))]
     results.append(_joined_result())
     assert sorted(results) == [False, True], "one of two must be refused: both replaced the same generation"
 
@@ -148,8 +153,8 @@ def test_retiring_never_removes_a_key_file_that_another_data_directory_has_chang
     house.enable()
     read = file_of(house)
     theirs = Key.generate()
-    twin.replace(read, read.with_goal(theirs))
-    with pytest.raises(Refused, match="changed by somebody else"):
+    replaced(twin, read, theirs)
+    with house.keystore.locked(), pytest.raises(Refused, match="changed by somebody else"):
         house.keystore.retire(read)
     assert file_of(house).find(theirs.id) is not None
 
@@ -222,7 +227,7 @@ def test_a_rotation_during_a_proof_leaves_the_backup_unproved(
 
 def _rotate_here(house: House) -> None:
     with db.database.connection_context():
-        rotation.rotate(house.keystore, ACTOR)
+        house.rotate()
 
 
 def test_a_copy_of_the_wrong_key_file_proves_nothing(house: House) -> None:
