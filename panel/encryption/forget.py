@@ -62,7 +62,7 @@ def forget(keystore: KeyStore, actor: Actor) -> Forgotten:
             ).execute()  # fmt: skip
             addresses = tuple(dict.fromkeys(endpoint.account.address for endpoint in endpoints))
             activity.record("lost key forgotten", ", ".join(addresses)[:320], **vars(actor))
-            # Before the commit: beside a row that names no key, the file of an earlier key would be a good one.
+            # Before the commit: beside a row that names no key, an earlier key's file would be a good one.
             moved_to = keystore.set_aside_lost()
         keystore.unset_complete()
         keystore.give_up_witness()

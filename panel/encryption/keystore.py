@@ -432,9 +432,9 @@ def _content_if_any(path: Path) -> bytes:
 
 def _is_open_here(path: Path) -> bool:
     found = path.stat()
-    for fd in os.listdir("/proc/self/fd"):
+    for fd in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # the one that lists them is closed by now
-            if os.path.samestat(found, os.fstat(int(fd))):
+            if os.path.samestat(found, os.fstat(int(fd.name))):
                 return True
     return False
 
