@@ -56,7 +56,7 @@ def _lacking(keystore: KeyStore, file: KeyFile, other: KeyFile) -> list[Key]:
         # As retired keys, they would send every record back to the earlier key that is here.
         raise Refused(
             "That file is newer than the key file here: it holds the key that this server used last.",
-            f"Move {typed(keystore.path)} elsewhere, then put the other in its place. {_put_in_place(keystore)}",
+            f"Move {typed(keystore.path)} elsewhere, then put that one there. {_put_in_place(keystore)}",
         )
     require_room(file, len(there - here))
     return [key for key in other.keys if key.id not in here]

@@ -90,7 +90,7 @@ def test_the_lock_file_that_cannot_be_opened_is_told(house: House) -> None:
     lock = house.data / "encryption-key.lock"
     lock.unlink()
     lock.mkdir()
-    with pytest.raises(PanelError, match="encryption-key.lock"):
+    with pytest.raises(PanelError, match=r"encryption-key\.lock"):
         rotation.rotate(house.keystore, ACTOR)
     assert KeyFile.from_bytes(house.key_file.read_bytes()).generation == 1
     assert house.opened(Endpoint.get_by_id(1)) == "kept"
