@@ -42,6 +42,7 @@ FROM_FILE = frozenset({"PANEL_SECRET_KEY", "PANEL_DATABASE_URL", "PANEL_QUEUE_UR
 # Kubernetes injects these for a service that is called 'panel'.
 NOT_OURS = re.compile(r"PANEL_(SERVICE_.*|PORT.*)\Z")
 SHORTEST_SECRET_KEY = 32
+LONGEST_KEY_FILE_NAME = 150  # bytes; a file system takes 255
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -95,7 +96,7 @@ def _build(values: Mapping[str, str]) -> Settings:
         data_dir=data_dir,
         database_url=_database_url(values.get("PANEL_DATABASE_URL", f"sqlite:///{data_dir}/panel.db")),
         queue_url=_queue_url(values.get("PANEL_QUEUE_URL", f"sqlite:///{data_dir}/queue.db")),
-        key_file=_path(values.get("PANEL_KEY_FILE", str(data_dir / "encryption-key.bin"))),
+        key_file=_key_file(values.get("PANEL_KEY_FILE", str(data_dir / "encryption-key.bin"))),
         secret_key=_secret_key(values.get("PANEL_SECRET_KEY")),
         bind_host=host,
         bind_port=port,
@@ -177,6 +178,16 @@ def _why(error: OSError | UnicodeDecodeError) -> str:
 
 def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
+
+
+def _key_file(text: str) -> Path:
+    path = _path(text)
+    if len(os.fsencode(path.name)) > LONGEST_KEY_FILE_NAME:
+        raise SettingsError(
+            f"The file name in PANEL_KEY_FILE is longer than {LONGEST_KEY_FILE_NAME} bytes.",
+            "Shorten it: copies beside the key file carry longer names.",
+        )
+    return path
 
 
 def _readable_file(name: str, text: str) -> Path:

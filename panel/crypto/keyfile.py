@@ -17,6 +17,7 @@ import secrets
 import struct
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -36,7 +37,8 @@ HEADER = struct.Struct(f">8sBBH{ID_BYTES}s{ID_BYTES}sQ")
 COUNT = slice(10, 12)  # where the header has the number of keys
 ENTRY = struct.Struct(f">BB6s{KEY_ID_BYTES}s{KEY_BYTES}s")
 SUM_BYTES = 32
-LARGEST = HEADER.size + 0xFFFF * ENTRY.size + SUM_BYTES
+MOST_KEYS = 0xFFFF
+LARGEST = HEADER.size + MOST_KEYS * ENTRY.size + SUM_BYTES
 
 
 class NotAKeyFile(ValueError):
@@ -67,7 +69,7 @@ class Key:
         """A fresh usable key from the operating system's random source."""
         return cls(secrets.token_bytes(KEY_BYTES))
 
-    @property
+    @cached_property
     def id(self) -> bytes:
         """Eight bytes that name the key and tell nothing of it."""
         return expand(self.material, b"mailkeep/key-id", KEY_ID_BYTES)
@@ -117,7 +119,8 @@ class KeyFile:
 
     def without(self, others: Collection[Key]) -> KeyFile:
         """The same keys but `others`."""
-        keys = tuple(key for key in self.keys if key not in others)
+        gone = {key.id for key in others}
+        keys = tuple(key for key in self.keys if key.id not in gone)
         return replace(self, keys=keys, generation=self.generation + 1)
 
     def releasing(self, release_id: bytes) -> KeyFile:

@@ -419,6 +419,7 @@ def prune(confirm: str | None) -> None:
     """Drop the retired keys for good. Database backups from before they retired open no more."""
     zone = _settings().timezone
     retired = keys.retired(_keystore())
+    shown = [each.fingerprint for each in retired]
     if retired:
         for each in retired:
             since = f"from before {times.exact(each.since, zone)}" if each.since else "of its time"
@@ -428,5 +429,5 @@ def prune(confirm: str | None) -> None:
             f"drop {len(retired)} {'key' if len(retired) == 1 else 'keys'}",
             confirm,
         )
-    click.echo(f"Dropped: {', '.join(keys.prune(_keystore(), Actor()))}.")
+    click.echo(f"Dropped: {', '.join(keys.prune(_keystore(), Actor(), shown))}.")
     click.echo("The backup of the key file is out of date: copy the key file again, then prove the copy.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from panel.crypto import keyring
+from panel.crypto import keyring, record
 from panel.crypto.keyfile import KeyFile
 from panel.encryption import facts, state
 from panel.encryption.keystore import KeyStore
@@ -50,10 +50,10 @@ def vouches(endpoint: Endpoint, keystore: KeyStore) -> bool:
     as it stands; a clear value where all are sealed was put there by somebody else.
     """
     disk, row = facts.disk(keystore), facts.row()
-    if endpoint.clear is not None:
-        return disk.file is None or disk.file.release_id is not None
     try:
         state.require_readable(disk, row, facts.any_sealed())
+        if endpoint.clear is not None:
+            return disk.file is None or disk.file.release_id is not None
         _, label = unseal_labelled(endpoint, disk, row)
     except (CannotOpen, PasswordNeeded):
         return False
@@ -71,7 +71,7 @@ def unseal_labelled(
     """The secret, and the label that its record was sealed with; None for a clear value."""
     try:
         if endpoint.clear is not None:
-            return Secret(endpoint.clear.text), None
+            return _clear(endpoint.clear.text), None
         if endpoint.sealed is None or disk.file is None:
             raise PasswordNeeded("No password is stored for this account.", "Open the account and enter it.")
         opened, label = _opened(disk.file, endpoint, row.instance_id)
@@ -80,6 +80,14 @@ def unseal_labelled(
         raise Malformed(
             "What is stored as the password is not one that Mailkeep wrote.", "Enter the password again."
         ) from None
+
+
+def _clear(text: str) -> Secret:
+    """A clear value, whatever SQL put there. Raises BadInput for one that no record could hold."""
+    secret = Secret(text)
+    if len(secret.reveal_bytes()) > record.LONGEST_SECRET:
+        raise BadInput("The password is longer than any that Mailkeep stores.")
+    return secret
 
 
 def _opened(file: KeyFile, endpoint: Endpoint, instance_id: bytes) -> tuple[bytes, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from peewee import fn
+from peewee import DoesNotExist, fn
 
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
 from panel.encryption import state
@@ -101,7 +101,14 @@ def failure(endpoint: Endpoint, reason: str) -> Failure:
     """The account of `endpoint`, whose record does not open for `reason`."""
     direction = str(endpoint.direction)
     told = reason if direction == "in" else f"The password for sending: {reason}"
-    return Failure(str(endpoint.account_id), endpoint.account.address, told, direction)
+    return Failure(str(endpoint.account_id), _address(endpoint), told, direction)
+
+
+def _address(endpoint: Endpoint) -> str:
+    try:
+        return str(endpoint.account.address)
+    except DoesNotExist:  # removed by SQL without its servers; one bad row stops no other
+        return f"(no account {str(endpoint.account_id)[:36]})"
 
 
 def look(keystore: KeyStore) -> Status:

@@ -1,14 +1,16 @@
 """When a key is lost for good: its records are set aside, and each password is asked for again.
 
 Nothing is destroyed: `restore` puts a record back once a key that opens it is in
-the key file. One transaction sets all aside, then a bad file is moved away, and
-the witness goes last; a kill in between is made good by doing it once more.
+the key file. One transaction sets all aside and, as its last step, moves a bad file
+away; the witness goes last. A kill in between is made good by doing it once more.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from peewee import fn
 
 from panel import db
 from panel.activity import service as activity
@@ -60,8 +62,9 @@ def forget(keystore: KeyStore, actor: Actor) -> Forgotten:
             ).execute()  # fmt: skip
             addresses = tuple(dict.fromkeys(endpoint.account.address for endpoint in endpoints))
             activity.record("lost key forgotten", ", ".join(addresses)[:320], **vars(actor))
+            # Before the commit: beside a row that names no key, an earlier key's file would be a good one.
+            moved_to = keystore.set_aside_lost()
         keystore.unset_complete()
-        moved_to = keystore.set_aside_lost()
         keystore.give_up_witness()
     return Forgotten(addresses, moved_to)
 
@@ -122,9 +125,19 @@ def _set_aside(endpoint: Endpoint) -> None:
 
 
 def restorable(keystore: KeyStore) -> list[ForgottenSecret]:
-    """The records set aside that open now, of mailboxes that nobody has given a newer password."""
+    """The records set aside that open now, of mailboxes that nobody has given a newer password.
+
+    Of several of one mailbox only the newest counts, be it lost still.
+    """
     disk, row = facts.disk(keystore), facts.row()
-    found = ForgottenSecret.select(ForgottenSecret, Account).join(Account).order_by(Account.address)
+    each_row = (ForgottenSecret.account, ForgottenSecret.direction)
+    newest = ForgottenSecret.select(fn.max(ForgottenSecret.id)).group_by(*each_row)
+    found = (
+        ForgottenSecret.select(ForgottenSecret, Account)
+        .join(Account)
+        .where(ForgottenSecret.id.in_(newest))
+        .order_by(Account.address)
+    )
     file = disk.file
     return [each for each in found if file and _is_open(each) and _opens(file, row, _as_row(each))]
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
-from panel.crypto.keyfile import Key, KeyFile, fingerprint
-from panel.encryption import facts, proof, state
+from panel.crypto.keyfile import KEY_ID_BYTES, MOST_KEYS, Key, KeyFile, fingerprint
+from panel.encryption import facts, forget, proof, state
 from panel.encryption.keystore import KeyStore, typed
 from panel.errors import BadCopy, Refused
-from panel.models import Activity, Encryption
+from panel.models import Activity
 
 RETIRED = "encryption key retired"  # as Activity names it, with the key's fingerprint
 ADDED = "older encryption key added"
@@ -27,31 +28,51 @@ def add(keystore: KeyStore, copy: bytes, actor: Actor) -> list[str]:
     Raises BadCopy, Refused; nothing is changed then.
     """
     other = proof.parse(copy)
-    with keystore.locked(), db.transaction():
-        file = _changeable(keystore)
-        if other.instance_id != file.instance_id:
-            raise BadCopy("That is the key file of another install.", "Use a key file of this one.")
-        new = [key for key in other.keys if file.find(key.id) is None]
-        if new and _is_newer(other, file):
-            raise Refused(
-                "That file is newer than the key file here, and holds all of its keys.",
-                f"Put it in its place instead. {_put_in_place(keystore)}",
-            )
-        if not new:
-            return []
-        keystore.replace(file, file.with_retired(new))
-        Encryption.update(backup_proved_at=None).execute()
-        added = [fingerprint(key.id) for key in new]
-        activity.record(ADDED, ", ".join(added), **vars(actor))
+    with keystore.locked():
+        with db.transaction():  # committed before the file has a key that no copy of it holds
+            file = _changeable(keystore)
+            new = _lacking(keystore, file, other)
+            if not new:
+                return []
+            proof.withdraw()
+        with db.transaction():
+            keystore.replace(file, file.with_retired(new))
+            added = [fingerprint(key.id) for key in new]
+            activity.record(ADDED, ", ".join(added), **vars(actor))
     return added
+
+
+def _lacking(keystore: KeyStore, file: KeyFile, other: KeyFile) -> list[Key]:
+    """The keys of `other` that `file` lacks. Raises BadCopy, or Refused where `other` is the newer one."""
+    if other.instance_id != file.instance_id:
+        raise BadCopy("That is the key file of another install.", "Use a key file of this one.")
+    here, there = {key.id for key in file.keys}, {key.id for key in other.keys}
+    if other.generation > file.generation and there > here:
+        raise Refused(
+            "That file is newer than the key file here, and holds all of its keys.",
+            f"Put it in its place instead. {_put_in_place(keystore)}",
+        )
+    if other.generation > file.generation and keystore.witness() in there - here:
+        # As retired keys, they would send every record back to the earlier key that is here.
+        raise Refused(
+            "That file is newer than the key file here: it holds the key that this server used last.",
+            f"Move {typed(keystore.path)} elsewhere, then put that one there. {_put_in_place(keystore)}",
+        )
+    require_room(file, len(there - here))
+    return [key for key in other.keys if key.id not in here]
+
+
+def require_room(file: KeyFile, more: int) -> None:
+    """Raise Refused where `file` cannot hold `more` keys besides."""
+    if len(file.keys) + more > MOST_KEYS:
+        raise Refused(
+            f"The key file would hold more than {MOST_KEYS} keys; nothing was changed.",
+            "Drop the retired ones first: flask encryption key prune",
+        )
 
 
 def _put_in_place(keystore: KeyStore) -> str:
     return f"Type: install -m 600 -o {keystore.owner} COPY {typed(keystore.path)}"
-
-
-def _is_newer(other: KeyFile, file: KeyFile) -> bool:
-    return other.generation > file.generation and all(other.find(key.id) for key in file.keys)
 
 
 def _changeable(keystore: KeyStore) -> KeyFile:
@@ -96,24 +117,52 @@ def _retired_at(key: Key) -> int | None:
     return int(last.at) if last else None
 
 
-def prune(keystore: KeyStore, actor: Actor) -> list[str]:
+def prune(keystore: KeyStore, actor: Actor, shown: Collection[str] | None = None) -> list[str]:
     """Drop the retired keys for good and return their fingerprints: what is under them opens no more.
 
-    Refused while one stored record is under one of them, counted under the lock,
-    and where there is none.
+    `shown`: the fingerprints that the person confirmed. Refused where others have
+    retired meanwhile, where there is none, and while a record is under one of them,
+    stored or set aside, counted under the lock.
     """
-    with keystore.locked(), db.transaction():
-        file = _changeable(keystore)
-        row, stored = facts.row(), facts.records(None).sealed_by_key
-        going = [key for key in file.keys if key.state == "retired"]
-        if state.wrong(file, row) or row.active_key_id != file.goal.id or any(k.id in stored for k in going):
-            raise Refused(
-                "Passwords are still encrypted with a retired key.", "First run: flask encryption resume"
-            )
-        if not going:
-            raise Refused("There is no retired key to drop.", "There is nothing to do.")
-        keystore.replace(file, file.without(going))
-        Encryption.update(backup_proved_at=None).execute()
-        dropped = [fingerprint(key.id) for key in going]
-        activity.record("retired encryption keys dropped", ", ".join(dropped), **vars(actor))
+    with keystore.locked():
+        with db.transaction():  # a database that takes nothing is met here, before the key file changes
+            _going(keystore, shown)
+            proof.withdraw()
+        with db.transaction():
+            file, going = _going(keystore, shown)
+            keystore.replace(file, file.without(going))
+            dropped = [fingerprint(key.id) for key in going]
+            activity.record("retired encryption keys dropped", ", ".join(dropped), **vars(actor))
     return dropped
+
+
+def _going(keystore: KeyStore, shown: Collection[str] | None) -> tuple[KeyFile, list[Key]]:
+    file = _changeable(keystore)
+    going = [key for key in file.keys if key.state == "retired"]
+    _require_unused(keystore, file, {key.id for key in going})
+    if not going:
+        raise Refused("There is no retired key to drop.", "There is nothing to do.")
+    if shown is not None and {fingerprint(key.id) for key in going} != set(shown):
+        raise Refused(
+            "Another key has retired or was dropped meanwhile; nothing was dropped.",
+            "Run the command again to see which.",
+        )
+    return file, going
+
+
+def _require_unused(keystore: KeyStore, file: KeyFile, going: set[bytes]) -> None:
+    row, stored = facts.row(), facts.records(None).sealed_by_key
+    if state.wrong(file, row) or row.active_key_id != file.goal.id or going & stored.keys():
+        raise Refused(
+            "Passwords are still encrypted with a retired key.", "First run: flask encryption resume"
+        )
+    waiting = [
+        str(each.account.address)
+        for each in forget.restorable(keystore)
+        if bytes(each.sealed)[2 : 2 + KEY_ID_BYTES] in going
+    ]
+    if waiting:
+        raise Refused(
+            f"Passwords that were set aside can be put back only with a retired key: {', '.join(waiting)}.",
+            f"First run: flask encryption key add {typed(keystore.path)} --restore",
+        )

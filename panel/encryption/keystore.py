@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import pwd
 import secrets
@@ -88,14 +89,13 @@ class KeyStore:
     def replace(self, old: KeyFile, new: KeyFile) -> None:
         """Put `new` in the place of `old`. Call it under `locked()` and the lock of the state row.
 
-        Raises Refused where the file is not of `old`'s generation any more.
+        Raises Refused where the file is not `old` any more; its generation alone could be a coincidence.
         """
-        present = self.read()
-        if present is None or present.generation != old.generation:
-            raise Refused("The key file was changed by somebody else meanwhile.", "Look at the page again.")
-        with self._written(self.path, new) as temporary:
-            temporary.rename(self.path)
-            _sync_directory(self.path.parent)
+        with self._held():
+            self._require_unchanged(old)
+            with self._written(self.path, new) as temporary:
+                temporary.rename(self.path)
+                _sync_directory(self.path.parent)
 
     def retire(self, file: KeyFile) -> Path:
         """Move the key file aside, with its flag taken off, and return the copy's path.
@@ -105,18 +105,22 @@ class KeyStore:
         """
         copy = self._beside(f"retired-{fingerprint(file.goal.id)}-{file.generation}")
         kept = file.kept()
-        if not self.create(kept, copy) and self._holds(copy) != kept:
-            raise Refused(f"Another file is in the way: {copy}.", "Move it elsewhere, then press resume.")
-        self.path.unlink(missing_ok=True)
-        _sync_directory(self.path.parent)
+        with self._held():
+            self._require_unchanged(file)
+            if not self.create(kept, copy) and self._holds(copy) != kept:
+                raise Refused(f"Another file is in the way: {copy}.", "Move it elsewhere, then press resume.")
+            _remove(self.path)
         return copy
+
+    def _require_unchanged(self, file: KeyFile) -> None:
+        if self.read() != file:
+            raise Refused("The key file was changed by somebody else meanwhile.", "Look at the page again.")
 
     def set_aside_unused(self, file: KeyFile) -> Path:
         """Move aside a key file that lost the race of two servers; it has sealed nothing."""
         copy = self._beside(f"unused-{fingerprint(file.goal.id)}")
         self.create(file, copy)
-        self.path.unlink()
-        _sync_directory(self.path.parent)
+        _remove(self.path)
         return copy
 
     def set_aside_lost(self) -> Path | None:
@@ -124,37 +128,46 @@ class KeyStore:
         if not os.path.lexists(self.path):
             return None
         aside = self._beside(f"set-aside-{secrets.token_hex(4)}")
-        self.path.rename(aside)
-        _sync_directory(self.path.parent)
+        with _told(self.path):
+            self.path.rename(aside)
+            _sync_directory(self.path.parent)
         return aside
 
     def here(self) -> Iterator[tuple[Path, KeyFile]]:
         """Every intact key file beside the key file's name, whatever its owner, mode and end of the name.
 
-        Raises Refused where that directory is not there: a key may be on a disk that is not mounted.
+        Raises Refused where that directory is not there (a key may be on a disk that
+        is not mounted), or where one of them cannot be read: it may be the key.
         """
         directory = self.path.parent
         if not directory.is_dir():
             raise Refused(f"The directory {directory} is not there.", "Mount it, or make it.")
-        for path in sorted(directory.glob(f"{self.path.stem}*")):
-            with suppress(OSError, NotAKeyFile):
-                yield path, KeyFile.from_bytes(_content(path))
+        for path in sorted(directory.glob(f"{glob.escape(self.path.stem)}*")):
+            data = _content_if_any(path)
+            with suppress(NotAKeyFile):
+                yield path, KeyFile.from_bytes(data)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One process at a time changes the key file. Always taken before the lock of the state row."""
-        fd = os.open(self.data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        with _flocked(self.data_dir / LOCK):
             yield
-        finally:
-            os.close(fd)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep out another data directory that names the same key file. Call it under `locked()`."""
+        beside, ours = self.path.with_name(f"{self.path.stem}.lock"), self.data_dir / LOCK
+        if beside.exists() and ours.exists() and beside.samefile(ours):
+            yield  # the usual case: it is the lock that is held already
+            return
+        with _flocked(beside):
+            yield
 
     def clean(self) -> None:
         """At start: remove what a killed write left behind. A temporary file was never used."""
         with self.locked():
             for directory, begin in ((self.path.parent, self.path.stem), (self.data_dir, "encryption-")):
-                for path in directory.glob(f".{begin}*.tmp"):
+                for path in directory.glob(f".{glob.escape(begin)}*.tmp"):
                     path.unlink(missing_ok=True)
 
     # -- the witness: which key this server expects ----------------------------------
@@ -187,13 +200,15 @@ class KeyStore:
         witness = self.witness()
         if witness is None or self.read() is not None or self.retired_copy_of(witness) is None:
             return
-        (self.data_dir / WITNESS).unlink(missing_ok=True)
-        _sync_directory(self.data_dir)
+        _remove(self.data_dir / WITNESS)
 
     def give_up_witness(self) -> None:
-        """Remove the witness although no copy of its key is here: the last step of forgetting a lost key."""
-        (self.data_dir / WITNESS).unlink(missing_ok=True)
-        _sync_directory(self.data_dir)
+        """Remove the witness although no copy of its key is here: the last step of forgetting a lost key.
+
+        It stays where a key file has come meanwhile: that one may be in use already.
+        """
+        if not os.path.lexists(self.path):
+            _remove(self.data_dir / WITNESS)
 
     # -- the mark: that all were sealed once -------------------------------------------
 
@@ -213,12 +228,11 @@ class KeyStore:
     def unset_complete(self) -> None:
         """Take the mark away: encryption is being turned off, or on anew."""
         if self.is_complete():
-            (self.data_dir / COMPLETE).unlink(missing_ok=True)
-            _sync_directory(self.data_dir)
+            _remove(self.data_dir / COMPLETE)
 
     def retired_copy_of(self, key_id: bytes) -> Path | None:
         """The retired copy beside the key file's name that holds `key_id`, if there is one."""
-        for path in sorted(self.path.parent.glob(f"{self.path.stem}.retired-*.bin")):
+        for path in sorted(self.path.parent.glob(f"{glob.escape(self.path.stem)}.retired-*.bin")):
             file = self._holds(path)
             if file is not None and file.find(key_id) is not None:
                 return path
@@ -242,8 +256,9 @@ class KeyStore:
         return Marker(data.decode("utf-8", "replace"), self.marker_path.stat().st_mtime)
 
     def key_file_modified(self) -> float:
-        """When the key file was last written (Unix time, seconds)."""
-        return self.path.stat().st_mtime
+        """When the key file was last written (Unix time, seconds). Raises Refused where it is gone."""
+        with _told(self.path):
+            return self.path.stat().st_mtime
 
     def delete_marker(self) -> None:
         """Remove the marker, durably: it is good for one use. Symbolic links are removed, not followed."""
@@ -343,6 +358,37 @@ class KeyStore:
 
 
 @contextmanager
+def _flocked(path: Path) -> Iterator[None]:
+    with _told(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with _told(path):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell a person why `path` cannot be used, moved or removed."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(
+            f"The file {path} cannot be used ({_reason(error)}).",
+            "Make room or correct the permissions of its directory, then try again.",
+        ) from error
+
+
+def _remove(path: Path) -> None:
+    """Remove `path`, durably."""
+    with _told(path):
+        path.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+
+
+@contextmanager
 def _temporary(path: Path, data: bytes) -> Iterator[Path]:
     """A private, durable file with `data` in the directory of `path`; gone at the end unless renamed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
@@ -366,6 +412,31 @@ def _temporary(path: Path, data: bytes) -> Iterator[Path]:
 def typed(path: Path) -> str:
     """`path` as it is typed in a shell, spaces and all."""
     return shlex.quote(str(path))
+
+
+def _content_if_any(path: Path) -> bytes:
+    """As `_content`; no bytes for what is not there or is open in this process already.
+
+    Closing a file that this process has open as a database would drop its locks.
+    """
+    try:
+        return b"" if _is_open_here(path) else _content(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            return b""
+        raise Refused(
+            f"The file {path} cannot be read ({_reason(error)}), and it may be the key.",
+            "Make it readable, or move it to another directory if you know that it is not the key.",
+        ) from None
+
+
+def _is_open_here(path: Path) -> bool:
+    found = path.stat()
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that lists them is closed by now
+            if os.path.samestat(found, os.fstat(int(fd.name))):
+                return True
+    return False
 
 
 def _content(path: Path) -> bytes:

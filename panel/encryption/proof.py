@@ -14,7 +14,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile, NotAKeyFile, fingerprint
-from panel.encryption import facts
+from panel.encryption import facts, state
 from panel.encryption.keystore import KeyStore
 from panel.errors import BadCopy, BadInput, Refused
 from panel.models import Encryption
@@ -32,11 +32,9 @@ def prove(keystore: KeyStore, given: str, answer: str, actor: Actor) -> None:
 
     Raises BadInput for another answer, Refused where there is no good key file.
     """
-    with db.transaction():  # nobody changes the key file between the comparison and the note
-        disk = facts.disk(keystore)
-        if disk.file is None:
-            raise Refused("There is no good key file to compare the copy with.", "Look at the page again.")
-        if not hmac.compare_digest(answer_for(given, disk.file.to_bytes()), answer):
+    with keystore.locked():  # the file stays the one that was compared until that is noted
+        file = _todays(keystore)
+        if not hmac.compare_digest(answer_for(given, file.to_bytes()), answer):
             raise BadInput(
                 "The copy is not the same as today's key file.",
                 "Copy the key file again, in binary mode, then run the command where the new copy lies.",
@@ -55,15 +53,31 @@ def check(keystore: KeyStore, copy: bytes, actor: Actor) -> None:
 
     Raises BadCopy saying what it is instead, Refused where there is no good key file here.
     """
-    with db.transaction():  # nobody changes the key file between the comparison and the note
-        disk = facts.disk(keystore)
-        if disk.file is None:
-            raise Refused(
-                "There is no good key file here to compare the copy with.", "Run: flask encryption status"
-            )
-        if copy != disk.file.to_bytes():
-            _say_why(disk.file, parse(copy))
+    with keystore.locked():
+        file = _todays(keystore)
+        if copy != file.to_bytes():
+            _say_why(file, parse(copy))
         note(actor)
+
+
+def _todays(keystore: KeyStore) -> KeyFile:
+    """The key file that a copy must be like: the right one, and not flagged."""
+    disk = facts.disk(keystore)
+    if disk.file is None or state.wrong(disk.file, facts.row()):
+        raise Refused(
+            "There is no good key file here to compare the copy with.", "Run: flask encryption status"
+        )
+    if disk.file.release_id is not None:
+        raise Refused(
+            "Encryption is being turned off; a copy of today's key file would be no good as a backup.",
+            "Keep the copy of before. Try again when encryption is on.",
+        )
+    return disk.file
+
+
+def withdraw() -> None:
+    """The backup counts as unproved from here on. Commit it before the key file gets another key."""
+    Encryption.update(backup_proved_at=None).execute()
 
 
 def parse(copy: bytes) -> KeyFile:
@@ -90,6 +104,7 @@ def _say_why(file: KeyFile, copy: KeyFile) -> None:
 
 
 def note(actor: Actor) -> None:
-    """Keep that a copy was the same as the key file. Call it in the transaction that compared them."""
-    Encryption.update(backup_proved_at=db.now()).execute()
-    activity.record("key backup proved", **vars(actor))
+    """Keep that a copy was the same as the key file. Call it under the lock that it was compared under."""
+    with db.transaction():
+        Encryption.update(backup_proved_at=db.now()).execute()
+        activity.record("key backup proved", **vars(actor))

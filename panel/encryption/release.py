@@ -87,6 +87,8 @@ def disable(keystore: KeyStore, actor: Actor, *, in_shell: bool = False) -> None
         require_marker(keystore)
     _require_all_open(keystore)
     with keystore.locked():
+        if not in_shell:
+            require_marker(keystore)  # another press may have used it up while the records were opened
         keystore.unset_complete()
         file, release_id = _choose_release(keystore)
         with db.transaction():
@@ -136,7 +138,7 @@ def cancel(keystore: KeyStore, actor: Actor) -> None:
         disk, row = facts.disk(keystore), facts.row()
         if disk.file is None or disk.file.release_id is None or state.wrong(disk.file, row):
             raise Refused("Encryption is not being turned off.", "Look at the page again.")
-        if row.active_key_id is None:
+        if row.active_key_id is None and not facts.any_sealed():
             raise Refused(
                 "Every password is in clear already.", "Turn encryption on again when this is finished."
             )

@@ -12,11 +12,10 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import Key, KeyFile, fingerprint
-from panel.encryption import claim, facts, keys, state, sweep
+from panel.encryption import claim, facts, keys, proof, state, sweep
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import Refused
-from panel.models import Encryption
 
 ROWS_A_SECOND = 10_000  # what a small machine moves at least (script/bench sweep)
 READY = (State.ON, State.INCONSISTENT)
@@ -46,14 +45,20 @@ def rotate(keystore: KeyStore, actor: Actor, replaces: str | None = None) -> Non
     """
     _require_ready(facts.look(keystore))
     sweep.require_all_open(keystore, "the key was not changed")
-    with keystore.locked(), db.transaction():
-        file = _good_file(keystore)
-        if len(file.usable) > 1 or replaces not in (None, fingerprint(file.goal.id)):
-            return
-        keystore.delete_marker()
-        keystore.replace(file, file.with_goal(Key.generate()))
-        # Even if this commit fails: whoever comes next finds the key in the file and claims it.
-        activity.record("encryption key being changed", f"from {fingerprint(file.goal.id)}", **vars(actor))
+    with keystore.locked():
+        with db.transaction():  # a database that takes nothing is met here, before the key file changes
+            file = _good_file(keystore)
+            if len(file.usable) > 1 or replaces not in (None, fingerprint(file.goal.id)):
+                return
+            keys.require_room(file, 1)
+            keystore.delete_marker()
+            proof.withdraw()
+        with db.transaction():
+            keystore.replace(file, file.with_goal(Key.generate()))
+            # Even if this commit fails: whoever comes next finds the key in the file and claims it.
+            activity.record(
+                "encryption key being changed", f"from {fingerprint(file.goal.id)}", **vars(actor)
+            )
     claim.if_needed(keystore)
 
 
@@ -93,7 +98,7 @@ def finish(keystore: KeyStore) -> None:
         if not others or left or row.active_key_id != file.goal.id:
             return
         keystore.replace(file, file.settled())
-        Encryption.update(backup_proved_at=None).execute()
+        proof.withdraw()
         for key_id in sorted(others):
             activity.record(keys.RETIRED, fingerprint(key_id), who="worker")
     activity.record("encryption key changed", f"to {fingerprint(file.goal.id)}", who="worker")

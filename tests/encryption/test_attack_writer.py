@@ -1,0 +1,129 @@
+"""Attacks by somebody who can write the database and nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from panel.activity.service import Actor
+from panel.encryption import credential, facts, switch
+from panel.encryption.state import State
+from panel.errors import PanelError
+from panel.models import Endpoint
+from tests.encryption.conftest import House
+
+ACTOR = Actor("admin@example.org", "192.0.2.1")
+
+
+def write(house: House, statement: str, *values: object) -> None:
+    """As `sqlite3 panel.db` does it: foreign keys are not enforced there."""
+    connection = sqlite3.connect(house.data / "panel.db")
+    connection.execute(statement, values)
+    connection.commit()
+    connection.close()
+
+
+ORPHAN = (
+    "INSERT INTO endpoint (id, account_id, direction, protocol, host, port, security, username, auth_method,"
+    " token_url, sealed, rev) VALUES (99, 'nobody', 'in', 'imap', 'h', 993, 'tls', 'u', 'plain', '', zeroblob(40), 1)"
+)
+
+
+def test_a_row_without_an_account_keeps_no_password_in_clear(house: House) -> None:
+    house.add("secret")
+    switch.enable(house.keystore, ACTOR)
+    write(house, ORPHAN)
+    switch.resume(house.keystore)
+    assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
+
+
+@pytest.mark.parametrize("number", [0, -1, -(2**63)])
+def test_a_row_numbered_below_one_is_encrypted_too(house: House, number: int) -> None:
+    house.add("secret")
+    switch.enable(house.keystore, ACTOR)
+    write(house, "UPDATE endpoint SET id = ?", number)
+    switch.resume(house.keystore)
+    assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
+
+
+def test_a_record_too_short_to_name_a_key_is_named_by_its_account(house: House) -> None:
+    house.add("secret")
+    house.enable()
+    write(house, "UPDATE endpoint SET sealed = x'01'")
+    now = facts.look(house.keystore)
+    assert now.state is State.INCONSISTENT
+    assert [failure.address for failure in now.failures] == ["0@example.org"]
+
+
+def test_an_endless_planted_value_keeps_no_other_password_in_clear(house: House) -> None:
+    house.add("planted")
+    house.add("secret")
+    switch.enable(house.keystore, ACTOR)
+    write(house, "UPDATE endpoint SET clear = ? WHERE id = 1", "x" * 20_000)
+    switch.resume(house.keystore)
+    assert house.sql("SELECT clear FROM endpoint WHERE id = 2") == [(None,)]
+
+
+COLUMNS = [
+    ("encryption", name)
+    for name in ("key_created_at", "enabled_at", "verified_at", "backup_proved_at", "trouble_since")
+] + [("endpoint", name) for name in ("secret_set_at", "failed_rev", "failed_generation")]
+
+
+@pytest.mark.parametrize(("table", "column"), COLUMNS, ids=lambda each: str(each))
+def test_no_nonsense_in_a_column_keeps_passwords_in_clear(house: House, table: str, column: str) -> None:
+    house.add("secret")
+    switch.enable(house.keystore, ACTOR)
+    write(house, f"UPDATE {table} SET {column} = 'nonsense'")
+    switch.resume(house.keystore)
+    assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
+    assert facts.look(house.keystore).state is State.ON
+
+
+@pytest.mark.parametrize("trouble", ["missing", "closed", "another time's flag"])
+def test_while_the_key_is_in_trouble_nothing_vouches_for_a_planted_server(house: House, trouble: str) -> None:
+    endpoint = house.add("secret")
+    house.enable()
+    if trouble == "missing":
+        house.key_file.rename(house.data / "away")
+    elif trouble == "closed":
+        house.key_file.chmod(0o644)
+    else:
+        from panel.crypto.keyfile import KeyFile
+
+        file = KeyFile.from_bytes(house.key_file.read_bytes())
+        house.key_file.write_bytes(file.releasing(b"r" * 16).to_bytes())
+    write(house, "UPDATE endpoint SET sealed = NULL, clear = 'x', host = 'evil.example.org'")
+    assert house.state.no_key
+    assert not credential.vouches(Endpoint.get_by_id(endpoint.id), house.keystore)
+
+
+EVERY: list[tuple[str, str, Any]] = [
+    ("encryption", column, value)
+    for column in ("instance_id", "active_key_id", "release_id", "scrub_owed")
+    for value in (None, b"", b"\x00" * 16, "text", 7, b"\xff" * 100)
+    if not (column == "instance_id" and value is None)
+]
+
+
+@pytest.mark.parametrize(("table", "column", "value"), EVERY)
+def test_no_value_in_the_state_row_has_a_password_stored_in_clear_or_the_key_file_changed(
+    house: House, table: str, column: str, value: Any
+) -> None:
+    house.add("secret")
+    house.enable()
+    before = house.key_file.read_bytes()
+    write(house, f"UPDATE {table} SET {column} = ?", value)
+    for step in (
+        lambda: switch.start(house.keystore),
+        lambda: switch.resume(house.keystore),
+        lambda: house.add("another"),
+        lambda: switch.enable(house.keystore, ACTOR),
+    ):
+        with suppress(PanelError):
+            step()
+    assert house.key_file.read_bytes() == before
+    assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
