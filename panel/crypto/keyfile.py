@@ -17,6 +17,7 @@ import secrets
 import struct
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -59,7 +60,7 @@ class Key:
         """A fresh usable key from the operating system's random source."""
         return cls(secrets.token_bytes(KEY_BYTES))
 
-    @property
+    @cached_property
     def id(self) -> bytes:
         """Eight bytes that name the key and tell nothing of it."""
         return expand(self.material, b"mailkeep/key-id", KEY_ID_BYTES)

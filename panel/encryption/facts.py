@@ -11,6 +11,7 @@ from peewee import fn
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
 from panel.encryption import state
 from panel.encryption.keystore import KeyStore
+from panel.encryption.rows import Row
 from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
 from panel.errors import KeyFileError
 from panel.models import Account, Encryption, Endpoint
@@ -97,6 +98,13 @@ def failure(endpoint: Endpoint, reason: str) -> Failure:
     direction = str(endpoint.direction)
     told = reason if direction == "in" else f"The password for sending: {reason}"
     return Failure(str(endpoint.account_id), endpoint.account.address, told, direction)
+
+
+def failures(found: Iterable[tuple[Row, str]]) -> list[Failure]:
+    """The accounts of the rows that do not open, each for the reason beside it."""
+    reasons = {row.id: reason for row, reason in found}
+    query = Endpoint.select(Endpoint, Account).join(Account).where(Endpoint.id.in_(list(reasons)))
+    return [failure(e, reasons[e.id]) for e in query.order_by(Endpoint.id)] if reasons else []
 
 
 def look(keystore: KeyStore) -> Status:

@@ -1,16 +1,20 @@
 """Bringing every stored secret to where the key file says it belongs. Anybody may resume it at any time.
 
-Direction and key of each batch come from the key file and the state row, read
-under the lock of the state row; never from an argument, never from memory. Only
-the `releasing` flag *in the file*, with the row's release id, makes a batch write
-clear text. Rows are guarded by their `rev`: what a person saved meanwhile wins. The
-sweep leaves `rev` as it is, since the secret stays the same: nobody's form grows stale.
+A page of rows is read, opened, sealed and opened again in memory, while others may
+write. Then, under the lock of the state row, key file and row are looked at anew:
+they alone decide direction and key, and what was prepared is thrown away unless it
+is what they say now. So others wait for the writing alone, not for the cryptography.
+
+Only the `releasing` flag *in the file*, with the row's release id, makes a page be
+written in clear. A row is replaced only where it still holds the very record that
+was opened, at the same `rev`: what a person saved meanwhile wins. The sweep leaves
+`rev` as it is, since the secret stays the same: nobody's form grows stale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peewee import fn
@@ -18,16 +22,24 @@ from peewee import fn
 from panel import db
 from panel.crypto import keyring, record
 from panel.crypto.keyfile import KEY_ID_BYTES, Key
-from panel.encryption import claim, credential, facts, state
+from panel.encryption import claim, credential, facts, rows, state
 from panel.encryption.keystore import KeyStore
+from panel.encryption.rows import Row
 from panel.encryption.state import Failure
 from panel.errors import CannotOpen, KeyAbsent, PanelError, Refused
 from panel.models import Endpoint
 from panel.models.endpoint import FOUND_LABEL, LABEL
 
-BATCH = 500
+BATCH = 1000  # rows written while others wait: about 5 ms (script/bench sweep)
 
 Progress = Callable[[int, int], None]  # rows where they belong, rows in all
+
+# Raw SQL: this is the one other writer of the secret columns (docs/decisions/0003).
+REPLACE = (
+    "UPDATE endpoint SET clear = ?, sealed = ?, failed_rev = NULL, failed_generation = NULL, failure = NULL"
+    " WHERE id = ? AND rev = ? AND sealed IS ?"
+)
+Replacement = tuple[str | None, bytes | None, int, int, bytes | None]
 
 
 @dataclass
@@ -40,7 +52,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Target:
-    """Where the rows of one batch go: under `key`, or to clear where it is None."""
+    """Where rows go: under `key`, or to clear where it is None. The same facts make equal targets."""
 
     disk: state.FileFacts
     row: state.RowFacts
@@ -55,10 +67,15 @@ class _Target:
         other = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES) != self.key.id
         return Endpoint.clear.is_null(False) | (Endpoint.sealed.is_null(False) & other)
 
-    def rows_after(self, last: int) -> list[Endpoint]:
-        """The next rows that are not where they belong."""
-        query = Endpoint.select().where((Endpoint.id > last) & self.owed)
-        return list(query.order_by(Endpoint.id).limit(BATCH))
+
+@dataclass
+class _Page:
+    """Rows that are not where they belong, with what is to be written for them."""
+
+    target: _Target
+    rows: list[Row]
+    replacements: list[Replacement] = field(default_factory=list)
+    failed: list[tuple[Row, str]] = field(default_factory=list)
 
 
 def run(keystore: KeyStore, progress: Progress | None = None) -> Report:
@@ -69,8 +86,6 @@ def run(keystore: KeyStore, progress: Progress | None = None) -> Report:
     """
     claim.if_needed(keystore)
     report = Report()
-    with db.transaction():
-        pass  # every save that looked at the file before this commit has committed
     while True:
         report.failures.clear()
         changed = _pass(keystore, report, progress)
@@ -81,21 +96,24 @@ def run(keystore: KeyStore, progress: Progress | None = None) -> Report:
 
 def _pass(keystore: KeyStore, report: Report, progress: Progress | None) -> int:
     """Once through the table, page by page in the order of the ids; the number of rows changed."""
+    with db.transaction():
+        pass  # every save that looked at the file before this commit has committed
+    tally = _Tally(progress)
     last = changed = 0
-    while True:
+    while (page := _prepared(keystore, last)).rows:
         with db.transaction():
-            target = _target(keystore)
-            batch = target.rows_after(last)
-            written = _write(target, batch, report, keystore) if batch else 0
-        if not batch:
-            return changed
-        last, changed = batch[-1].id, changed + written
-        if progress is not None:
-            progress(*_done(target))
+            if _target(keystore) != page.target:
+                continue  # the key was changed, or turned off, since: read and prepare these rows anew
+            written = _write(page, keystore)
+        report.failures += facts.failures(page.failed)
+        last, changed = page.rows[-1].id, changed + written
+        tally.add(page.target, written)
+    return changed
 
 
 def _target(keystore: KeyStore) -> _Target:
-    disk, row = facts.disk(keystore), facts.row()
+    disk = facts.disk(keystore)
+    row = replace(facts.row(), scrub_owed=None)  # it decides nothing here, and each page changes it
     state.require_readable(disk, row, any_sealed=True)
     if disk.file is None:
         raise KeyAbsent("There is no key file, so there is nothing to encrypt.", "Turn encryption on first.")
@@ -104,50 +122,67 @@ def _target(keystore: KeyStore) -> _Target:
     return _Target(disk, row, state.sealing_key(disk, row, any_sealed=True), keystore.is_complete())
 
 
-def _write(target: _Target, batch: list[Endpoint], report: Report, keystore: KeyStore) -> int:
-    """Move the rows of one batch, in the transaction of the caller; the number that really changed."""
-    if target.key is not None:
-        keystore.expect(target.key.id)
-    moved = []
-    for endpoint in batch:
+def _prepared(keystore: KeyStore, last: int) -> _Page:
+    """The next rows that are not where they belong, and what would be written. Nothing is written here."""
+    target = _target(keystore)
+    page = _Page(target, rows.after(last, target.owed, BATCH))
+    for row in page.rows:
         try:
-            moved.append(_moved(target, endpoint))
+            page.replacements.append(_moved(target, row))
         except CannotOpen as error:
-            credential.note(endpoint, target.disk, error)
-            report.failures.append(facts.failure(endpoint, error.message))
-    if target.key is not None and moved:
-        claim.owe_scrub()
-    # Raw SQL: this is the one other writer of the secret columns (docs/decisions/0003).
-    cursor = db.database.connection().cursor()
-    cursor.executemany(
-        "UPDATE endpoint SET clear = ?, sealed = ?, failed_rev = NULL, failed_generation = NULL,"
-        " failure = NULL WHERE id = ? AND rev = ?",
-        moved,
-    )
-    return int(cursor.rowcount) if moved else 0
+            page.failed.append((row, error.message))
+    return page
 
 
-def _moved(target: _Target, endpoint: Endpoint) -> tuple[str | None, bytes | None, int, int]:
-    """The row's new columns; a sealed record is opened again before it replaces anything."""
-    secret, label = credential.unseal_labelled(endpoint, target.disk, target.row)
+def _moved(target: _Target, row: Row) -> Replacement:
+    """The row's new columns; a sealed record is opened again before it may replace anything."""
+    secret, label = credential.unseal_labelled(row, target.disk, target.row)
+    replaced = row.sealed.record if row.sealed else None
     if target.key is None:
-        return secret.reveal(), None, endpoint.id, endpoint.rev
+        return secret.reveal(), None, row.id, row.rev, replaced
     if label is None:  # a clear value: while encryption is being turned on, or put there by somebody else
         label = FOUND_LABEL if target.complete else LABEL
-    binding = endpoint.binding(target.row.instance_id, label)
+    binding = row.binding(target.row.instance_id, label)
     sealed = record.seal(target.key, secret.reveal_bytes(), binding)
     assert target.disk.file is not None
     if keyring.unseal(target.disk.file, sealed, binding) != secret.reveal_bytes():
         raise PanelError(
             "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
         )
-    return None, sealed, endpoint.id, endpoint.rev
+    return None, sealed, row.id, row.rev, replaced
 
 
-def _done(target: _Target) -> tuple[int, int]:
-    stored = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
-    total = Endpoint.select().where(stored).count()
-    return total - Endpoint.select().where(target.owed).count(), total
+def _write(page: _Page, keystore: KeyStore) -> int:
+    """Write what was prepared, in the transaction of the caller; the number of rows that really changed."""
+    if page.target.key is not None:
+        keystore.expect(page.target.key.id)
+        if page.replacements:
+            claim.owe_scrub()
+    rows.note(page.target.disk, page.failed)
+    cursor = db.database.connection().cursor()
+    cursor.executemany(REPLACE, page.replacements)
+    return int(cursor.rowcount) if page.replacements else 0
+
+
+@dataclass
+class _Tally:
+    """How far the sweep is: counted in the database when it begins and when it turns round."""
+
+    progress: Progress | None
+    target: _Target | None = None
+    done: int = 0
+    total: int = 0
+
+    def add(self, target: _Target, written: int) -> None:
+        """Tell the progress after `written` more rows are where they belong."""
+        if self.progress is None:
+            return
+        if target != self.target:
+            self.target, self.total = target, rows.count(rows.STORED)
+            self.done = self.total - rows.count(target.owed)
+        else:
+            self.done += written
+        self.progress(self.done, self.total)
 
 
 @dataclass(frozen=True)
@@ -157,28 +192,38 @@ class Verdict:
     opened: int
     failures: tuple[Failure, ...]
 
+    def with_page(self, tried: list[tuple[Row, str | None]]) -> Verdict:
+        """The same and what opening one more page found."""
+        failed = [(row, reason) for row, reason in tried if reason is not None]
+        return Verdict(self.opened + len(tried) - len(failed), (*self.failures, *facts.failures(failed)))
+
 
 def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
-    """Open every stored secret once and keep in each row what was found.
+    """Open every stored secret once and keep in each row what was found, where that is news.
 
     Changes nothing else. Raises KeyAbsent where the key is missing, unreadable or wrong.
     """
-    stored = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
-    ids = [row.id for row in Endpoint.select(Endpoint.id).where(stored).order_by(Endpoint.id)]
-    failures = []
-    for done, endpoint_id in enumerate(ids, 1):
-        endpoint = Endpoint.get_or_none(Endpoint.id == endpoint_id)
-        if endpoint is None:
-            continue
-        try:
-            credential.open_for(endpoint, keystore)
-        except KeyAbsent:
-            raise
-        except CannotOpen as error:
-            failures.append(facts.failure(endpoint, error.message))
+    total = rows.count(rows.STORED)
+    verdict, last, done = Verdict(0, ()), 0, 0
+    while page := rows.after(last, rows.STORED, BATCH):
+        disk, chosen = facts.disk(keystore), facts.row()
+        state.require_readable(disk, chosen, any_sealed=facts.any_sealed())
+        tried = [(row, _reason(row, disk, chosen)) for row in page]
+        rows.note(disk, tried)
+        verdict = verdict.with_page(tried)
+        last, done = page[-1].id, done + len(page)
         if progress is not None:
-            progress(done, len(ids))
-    return Verdict(len(ids) - len(failures), tuple(failures))
+            progress(done, max(done, total))
+    return verdict
+
+
+def _reason(row: Row, disk: state.FileFacts, chosen: state.RowFacts) -> str | None:
+    """Why the row does not open; None where it does."""
+    try:
+        credential.unseal(row, disk, chosen)
+    except CannotOpen as error:
+        return error.message
+    return None
 
 
 def require_all_open(keystore: KeyStore, otherwise: str) -> None:
