@@ -37,7 +37,7 @@ class Django(Peer):
         )
         django.setup()
         self.model: Any = _model()
-        self.model._meta.get_field("secret").f  # the key is derived once a process, before it is measured
+        _ = self.model._meta.get_field("secret").f  # the key is derived once a process, before it is measured
 
     def _is_encrypted(self) -> bool:
         from bench._programs import connect

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -51,11 +52,14 @@ class Program(Protocol):
 
 
 # name: module and class, and the package that must be installed for it
+NOBODY = "nobody"
 PROGRAMS = {
+    NOBODY: ("bench._programs", "Nobody", "sqlite3"),
     "Mailkeep": ("bench._mailkeep", "Mailkeep", "peewee"),
     "bare UPDATE": ("bench._programs", "BareUpdate", "sqlite3"),
-    "SQLAlchemy, AES-CBC": ("bench._sqlalchemy", "Cbc", "sqlalchemy_utils"),
-    "SQLAlchemy, AES-GCM": ("bench._sqlalchemy", "Gcm", "sqlalchemy_utils"),
+    "SQLAlchemy ORM, CBC": ("bench._sqlalchemy", "Orm", "sqlalchemy_utils"),
+    "SQLAlchemy Core, CBC": ("bench._sqlalchemy", "Cbc", "sqlalchemy_utils"),
+    "SQLAlchemy Core, GCM": ("bench._sqlalchemy", "Gcm", "sqlalchemy_utils"),
     "Airflow's way": ("bench._sqlalchemy", "Airflow", "sqlalchemy_utils"),
     "Django fernet fields": ("bench._django", "Django", "encrypted_fields"),
 }
@@ -114,6 +118,27 @@ class Peer:
 
     def finish(self) -> None:
         """Peers leave old values where they are."""
+
+
+class Nobody(Peer):
+    """Does nothing for a second: what the other writer waits for anyway, on this machine at this time."""
+
+    def open(self) -> None:
+        """Look how many there are."""
+        with connect(self.database) as connection:
+            self.rows = int(connection.execute("SELECT count(*) FROM account").fetchone()[0])
+
+    def enable(self) -> None:
+        """Wait."""
+        time.sleep(1)
+
+    def rotate(self) -> None:
+        """Wait."""
+        time.sleep(1)
+
+    def check(self) -> int:
+        """All are as they were."""
+        return self.rows
 
 
 class BareUpdate(Peer):

@@ -31,15 +31,15 @@ def main(arguments: list[str]) -> None:
     _wait()
     started = time.monotonic()
     working.begin(phase)
-    began = time.monotonic()
+    began, cpu = time.monotonic(), time.process_time()
     getattr(working, phase)()
-    swept = time.monotonic()
+    swept, cpu = time.monotonic(), time.process_time() - cpu
     working.finish()
     ended = time.monotonic()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     checked = working.check()
     marks = {"started": started, "began": began, "swept": swept, "ended": ended}
-    print(json.dumps({**marks, "peak_kib": peak, "checked": checked}))
+    print(json.dumps({**marks, "cpu": cpu, "peak_kib": peak, "checked": checked}))
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.orm import Session, declarative_base
+from sqlalchemy.orm.attributes import flag_modified
 from sqlalchemy_utils import StringEncryptedType
 from sqlalchemy_utils.types.encrypted.encrypted_type import AesEngine, AesGcmEngine
 
@@ -99,6 +102,61 @@ class Gcm(Cbc):
     cipher: Any = AesGcmEngine
 
 
+class Orm(Peer):
+    """StringEncryptedType as its manual shows it: ORM objects, the default engine, the key from a callable.
+
+    Pages by key, a session and a commit a page.
+    """
+
+    def open(self) -> None:
+        """Connect and map the table."""
+        self.engine = _engine(self.database)
+        self.key = OLD
+        base: Any = declarative_base()
+
+        class Account(base):  # type: ignore[misc]
+            __tablename__ = "account"
+            id = Column(Integer, primary_key=True)
+            address = Column(String)
+            host = Column(String)
+            port = Column(Integer)
+            username = Column(String)
+            clear = Column(String)
+            secret = Column(StringEncryptedType(String, lambda: self.key, AesEngine, "pkcs5"))
+
+        self.model: Any = Account
+
+    def enable(self) -> None:
+        """Objects whose clear value moves to the encrypted column."""
+        self._move(OLD)
+
+    def rotate(self) -> None:
+        """Objects decrypted as they load, marked as changed, encrypted as they are flushed."""
+        self._move(NEW)
+
+    def _move(self, key: str) -> None:
+        last = 0
+        while True:
+            self.key = OLD
+            with Session(self.engine) as session, session.begin():
+                query = select(self.model).where(self.model.id > last).order_by(self.model.id).limit(BATCH)
+                page = session.scalars(query).all()
+                if not page:
+                    break
+                for row in page:
+                    row.secret, row.clear = row.clear or row.secret, None
+                    flag_modified(row, "secret")
+                last, self.key = page[-1].id, key
+        self.key = key
+
+    def check(self) -> int:
+        """How many come back."""
+        with Session(self.engine) as session:
+            found = session.execute(select(self.model.id, self.model.secret)).all()
+        wanted = {number: secret for number, _, secret in passwords(len(found))}
+        return sum(secret == wanted[number] for number, secret in found)
+
+
 class Airflow(Peer):
     """Airflow's way: the ORM's objects, all rotated in one session with one commit.
 
@@ -154,7 +212,4 @@ class Airflow(Peer):
 
 
 def _fernet_key(text: str) -> bytes:
-    import base64
-    import hashlib
-
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())

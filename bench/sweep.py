@@ -20,7 +20,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench._programs import PROGRAMS, installed
+from bench._programs import NOBODY, PROGRAMS, installed
 
 # Nothing of the panel is imported: children would be measured with what their parent needs.
 ROOT = Path(__file__).parent.parent
@@ -33,6 +33,7 @@ class Measured:
     """One program in one phase of one round."""
 
     seconds: float  # the sweep itself
+    cpu_us_per_row: float  # processor time of the sweep, which a busy machine changes less
     whole_seconds: float  # from the button to 'on': Mailkeep opens all before, removes old values after
     rows_per_second: float
     whole_rows_per_second: float
@@ -100,6 +101,7 @@ def _phase(name: str, phase: str, directory: Path, database: str, rows: int) -> 
     during = _held(writes, began, swept)
     return Measured(
         seconds=swept - began,
+        cpu_us_per_row=result["cpu"] / rows * 1e6,
         whole_seconds=ended - started,
         rows_per_second=rows / (swept - began),
         whole_rows_per_second=rows / (ended - started),
@@ -160,16 +162,23 @@ def _report(found: dict[str, dict[str, list[Measured]]], options: argparse.Names
 
 
 def _table(programs: dict[str, Measured]) -> None:
-    heads = ("rows/s", "Mailkeep is", "peak MiB", "stall ms", "p99 ms", "whole: s", "rows/s", "stall ms")
-    print(f"  {'':22}" + "".join(f"{head:>12}" for head in heads))
     own = programs.get("Mailkeep")
-    for name, m in programs.items():
-        ratio = f"{own.rows_per_second / m.rows_per_second:.2f}×" if own else ""
-        print(
-            f"  {name:22}{m.rows_per_second:12,.0f}{ratio:>12}{m.peak_mib:12.0f}{m.stall_ms:12.1f}"
-            f"{m.stall_p99_ms:12.1f}{m.whole_seconds:12.2f}{m.whole_rows_per_second:12,.0f}"
-            f"{m.whole_stall_ms:12.1f}"
-        )
+    columns = {
+        "rows/s": lambda m: f"{m.rows_per_second:,.0f}",
+        "Mailkeep is": lambda m: f"{own.rows_per_second / m.rows_per_second:.2f}×" if own else "",
+        "CPU µs/row": lambda m: f"{m.cpu_us_per_row:.1f}",
+        "peak MiB": lambda m: f"{m.peak_mib:.0f}",
+        "stall ms": lambda m: f"{m.stall_ms:.1f}",
+        "p99 ms": lambda m: f"{m.stall_p99_ms:.1f}",
+        "whole: s": lambda m: f"{m.whole_seconds:.2f}",
+        "stall ms ": lambda m: f"{m.whole_stall_ms:.1f}",
+    }
+    print(f"  {'':22}" + "".join(f"{head:>12}" for head in columns))
+    for name, measured in programs.items():
+        cells = [column(measured) for column in columns.values()]
+        if name == NOBODY:  # only what it holds up is of interest
+            cells[:3] = ["", "", ""]
+        print(f"  {name:22}" + "".join(f"{cell:>12}" for cell in cells))
 
 
 def _median(runs: list[Measured]) -> Measured:

@@ -16,7 +16,9 @@ from __future__ import annotations
 import hmac
 import secrets
 import struct
+from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cached_property
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -52,7 +54,8 @@ class Binding:
     auth_method: str
     token_url: str
 
-    def to_bytes(self) -> bytes:
+    @cached_property
+    def encoded(self) -> bytes:
         """Each field as u32 length ‖ bytes; text in UTF-8. No separator can be forged."""
         values = (
             self.label, self.instance_id, self.account, self.direction, self.protocol, self.host,
@@ -67,7 +70,7 @@ def seal(key: Key, secret: bytes, binding: Binding) -> bytes:
     salt = secrets.token_bytes(SALT_BYTES)
     message_key, commitment = _derive(key, binding.label, salt)
     header = HEADER.pack(VERSION, SUITE, key.id, salt, commitment)
-    return header + AESGCM(message_key).encrypt(NONCE, _pad(secret), header + binding.to_bytes())
+    return header + AESGCM(message_key).encrypt(NONCE, _pad(secret), header + binding.encoded)
 
 
 def unseal(key: Key, record: bytes, binding: Binding) -> bytes:
@@ -86,7 +89,7 @@ def unseal(key: Key, record: bytes, binding: Binding) -> bytes:
     if not hmac.compare_digest(commitment, expected):
         raise WrongKey("The stored password was sealed under a key that is not the one it names.", _MEND)
     try:
-        padded = AESGCM(message_key).decrypt(NONCE, sealed, header + binding.to_bytes())
+        padded = AESGCM(message_key).decrypt(NONCE, sealed, header + binding.encoded)
     except InvalidTag:
         raise Tampered(
             "The stored password, or the server settings it was stored for, were changed outside Mailkeep.",
@@ -112,7 +115,7 @@ def _pad(secret: bytes) -> bytes:
     if len(secret) > LONGEST_SECRET:
         raise ValueError(f"a secret has at most {LONGEST_SECRET} bytes")
     framed = LENGTH.pack(len(secret)) + secret
-    return framed.ljust(next(size for size in SIZES if size >= len(framed)), b"\0")
+    return framed.ljust(SIZES[bisect_left(SIZES, len(framed))], b"\0")
 
 
 def _unpad(padded: bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from peewee import ColumnBase
+from peewee import ColumnBase, IntegerField
 
 from panel import db
 from panel.crypto.record import Binding
@@ -56,6 +56,11 @@ class Row(NamedTuple):
 
 
 FIELDS = [Endpoint._meta.columns[name] for name in Row._fields]
+# What the driver returns as it should be is taken as it is: only what SQL forced in is converted.
+PLAIN = [
+    type(None) if name in ("clear", "sealed") else int if isinstance(field, IntegerField) else str
+    for name, field in zip(Row._fields, FIELDS, strict=True)
+]
 READ = [field.python_value for field in FIELDS]
 
 
@@ -66,7 +71,12 @@ def after(last: int, wanted: ColumnBase, size: int) -> list[Row]:
 
 
 def _row(values: tuple[Any, ...]) -> Row:
-    return Row(*[read(value) for read, value in zip(READ, values, strict=True)])
+    return Row._make(
+        [
+            value if value is None or type(value) is plain else read(value)
+            for value, plain, read in zip(values, PLAIN, READ, strict=True)
+        ]
+    )
 
 
 def count(wanted: ColumnBase) -> int:

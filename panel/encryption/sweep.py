@@ -14,6 +14,7 @@ was opened, at the same `rev`: what a person saved meanwhile wins. The sweep lea
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from peewee import fn
 from panel import db
 from panel.crypto import keyring, record
 from panel.crypto.keyfile import KEY_ID_BYTES, Key
+from panel.crypto.record import Binding
 from panel.encryption import claim, credential, facts, rows, state
 from panel.encryption.keystore import KeyStore
 from panel.encryption.rows import Row
@@ -29,6 +31,7 @@ from panel.encryption.state import Failure
 from panel.errors import CannotOpen, KeyAbsent, PanelError, Refused
 from panel.models import Endpoint
 from panel.models.endpoint import FOUND_LABEL, LABEL
+from panel.secret import Secret
 
 BATCH = 1000  # rows written while others wait: about 5 ms (script/bench sweep)
 
@@ -137,19 +140,25 @@ def _prepared(keystore: KeyStore, last: int) -> _Page:
 def _moved(target: _Target, row: Row) -> Replacement:
     """The row's new columns; a sealed record is opened again before it may replace anything."""
     secret, label = credential.unseal_labelled(row, target.disk, target.row)
-    replaced = row.sealed.record if row.sealed else None
+    place = (row.id, row.rev, row.sealed.record if row.sealed else None)
     if target.key is None:
-        return secret.reveal(), None, row.id, row.rev, replaced
+        return secret.reveal(), None, *place
     if label is None:  # a clear value: while encryption is being turned on, or put there by somebody else
         label = FOUND_LABEL if target.complete else LABEL
-    binding = row.binding(target.row.instance_id, label)
-    sealed = record.seal(target.key, secret.reveal_bytes(), binding)
+    return None, _sealed(target, secret, row.binding(target.row.instance_id, label)), *place
+
+
+def _sealed(target: _Target, secret: Secret, binding: Binding) -> bytes:
+    """A new record of `secret`, opened again. Raises PanelError, and nothing is replaced, where it does not."""
+    assert target.key is not None
     assert target.disk.file is not None
-    if keyring.unseal(target.disk.file, sealed, binding) != secret.reveal_bytes():
-        raise PanelError(
-            "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
-        )
-    return None, sealed, row.id, row.rev, replaced
+    sealed = record.seal(target.key, secret.reveal_bytes(), binding)
+    with suppress(CannotOpen):
+        if keyring.unseal(target.disk.file, sealed, binding) == secret.reveal_bytes():
+            return sealed
+    raise PanelError(
+        "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
+    )
 
 
 def _write(page: _Page, keystore: KeyStore) -> int:
