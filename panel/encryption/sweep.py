@@ -149,7 +149,7 @@ def _moved(target: _Target, row: Row) -> Replacement:
 
 
 def _sealed(target: _Target, secret: Secret, binding: Binding) -> bytes:
-    """A new record of `secret`, opened again. Raises PanelError, and nothing is replaced, where it does not."""
+    """A new record of `secret`, opened again. Raises PanelError where it does not open; nothing is replaced."""
     assert target.key is not None
     assert target.disk.file is not None
     sealed = record.seal(target.key, secret.reveal_bytes(), binding)

@@ -8,7 +8,7 @@ import pytest
 
 from panel.config import ROOT
 
-FILES = ("requirements.txt", "requirements/dev.txt")
+FILES = ("requirements.txt", "requirements/dev.txt", "requirements/bench.txt")
 
 
 def pins(name: str) -> dict[str, str]:
@@ -34,6 +34,6 @@ def test_no_registry_is_named(name: str) -> None:
     assert not re.search(r"--(extra-)?index|--find-links|--trusted-host|-i ", text)
 
 
-def test_the_tests_run_with_the_very_versions_of_the_server() -> None:
-    server, tests = (pins(name) for name in FILES)
-    assert server.items() <= tests.items()
+def test_tests_and_benchmarks_run_with_the_very_versions_of_the_server() -> None:
+    server, tests, benchmarks = (pins(name) for name in FILES)
+    assert server.items() <= tests.items() <= benchmarks.items()
