@@ -73,7 +73,7 @@ def _model() -> Any:
     from django.db import models
     from encrypted_fields.fields import EncryptedTextField
 
-    class Account(models.Model):  # type: ignore[misc]
+    class Account(models.Model):
         id = models.IntegerField(primary_key=True)
         address = models.TextField()
         host = models.TextField()

@@ -91,7 +91,7 @@ class Cbc(Peer):
             except Exception:  # noqa: BLE001, S112 - what a wrong key raises differs from engine to engine
                 continue
             wanted = {number: secret for number, _, secret in passwords(len(found))}
-            if dict(map(tuple, found)) == wanted:  # type: ignore[arg-type]
+            if dict(map(tuple, found)) == wanted:
                 return len(found)
         return 0
 
@@ -114,7 +114,7 @@ class Orm(Peer):
         self.key = OLD
         base: Any = declarative_base()
 
-        class Account(base):  # type: ignore[misc]
+        class Account(base):
             __tablename__ = "account"
             id = Column(Integer, primary_key=True)
             address = Column(String)
@@ -170,7 +170,7 @@ class Airflow(Peer):
         self.engine = _engine(self.database)
         base: Any = declarative_base()
 
-        class Connection(base):  # type: ignore[misc]
+        class Connection(base):
             __tablename__ = "account"
             id = Column(Integer, primary_key=True)
             address = Column(String)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def _report(found: dict[str, dict[str, list[Measured]]], options: argparse.Names
 
 def _table(programs: dict[str, Measured]) -> None:
     own = programs.get("Mailkeep")
-    columns = {
+    columns: dict[str, Callable[[Measured], str]] = {
         "rows/s": lambda m: f"{m.rows_per_second:,.0f}",
         "Mailkeep is": lambda m: f"{own.rows_per_second / m.rows_per_second:.2f}×" if own else "",
         "CPU µs/row": lambda m: f"{m.cpu_us_per_row:.1f}",

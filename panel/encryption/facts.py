@@ -70,6 +70,12 @@ def any_sealed() -> bool:
     return bool(Endpoint.select().where(Endpoint.sealed.is_null(False)).exists())
 
 
+def any_under(key_ids: Iterable[bytes]) -> bool:
+    """Whether at least one secret is sealed under one of these keys."""
+    under = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES).in_(list(key_ids))
+    return bool(Endpoint.select().where(Endpoint.sealed.is_null(False) & under).exists())
+
+
 def records(file: KeyFile | None) -> RecordFacts:
     """Counts, and the accounts whose record is known not to open with `file`."""
     key_id = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES).coerce(False)  # bytes, not a StoredRecord

@@ -149,12 +149,13 @@ def _moved(target: _Target, row: Row) -> Replacement:
 
 
 def _sealed(target: _Target, secret: Secret, binding: Binding) -> bytes:
-    """A new record of `secret`, opened again. Raises PanelError where it does not open; nothing is replaced."""
+    """A new record of `secret`, opened again. Raises PanelError, before anything is replaced, if it fails."""
     assert target.key is not None
     assert target.disk.file is not None
-    sealed = record.seal(target.key, secret.reveal_bytes(), binding)
+    revealed = secret.reveal_bytes()
+    sealed = record.seal(target.key, revealed, binding)
     with suppress(CannotOpen):
-        if keyring.unseal(target.disk.file, sealed, binding) == secret.reveal_bytes():
+        if keyring.unseal(target.disk.file, sealed, binding) == revealed:
             return sealed
     raise PanelError(
         "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
@@ -216,7 +217,7 @@ def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
     verdict, last, done = Verdict(0, ()), 0, 0
     while page := rows.after(last, rows.STORED, BATCH):
         disk, chosen = facts.disk(keystore), facts.row()
-        state.require_readable(disk, chosen, any_sealed=facts.any_sealed())
+        state.require_readable(disk, chosen, any_sealed=any(row.sealed for row in page))
         tried = [(row, _reason(row, disk, chosen)) for row in page]
         rows.note(disk, tried)
         verdict = verdict.with_page(tried)
