@@ -16,7 +16,9 @@ from __future__ import annotations
 import hmac
 import secrets
 import struct
-from dataclasses import astuple, dataclass
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import cached_property
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -30,6 +32,7 @@ HEADER = struct.Struct(f">BB{KEY_ID_BYTES}s{SALT_BYTES}s{COMMITMENT_BYTES}s")
 LENGTH = struct.Struct(">H")
 FIELD_LENGTH = struct.Struct(">I")
 SIZES = (64, 256, 1024, 4096, 16384)
+RECORD_SIZES = {HEADER.size + size + TAG_BYTES for size in SIZES}
 LONGEST_SECRET = SIZES[-1] - LENGTH.size
 # Single-use keys need no varying nonce (see above).
 NONCE = bytes(12)
@@ -51,10 +54,15 @@ class Binding:
     auth_method: str
     token_url: str
 
-    def to_bytes(self) -> bytes:
+    @cached_property
+    def encoded(self) -> bytes:
         """Each field as u32 length ‖ bytes; text in UTF-8. No separator can be forged."""
-        fields = (f if isinstance(f, bytes) else f.encode("utf-8", "surrogatepass") for f in astuple(self))
-        return b"".join(FIELD_LENGTH.pack(len(f)) + f for f in fields)
+        values = (
+            self.label, self.instance_id, self.account, self.direction, self.protocol, self.host,
+            self.port, self.security, self.username, self.auth_method, self.token_url,
+        )  # fmt: skip
+        fields = [v if isinstance(v, bytes) else v.encode("utf-8", "surrogatepass") for v in values]
+        return b"".join([FIELD_LENGTH.pack(len(f)) + f for f in fields])
 
 
 def seal(key: Key, secret: bytes, binding: Binding) -> bytes:
@@ -62,7 +70,7 @@ def seal(key: Key, secret: bytes, binding: Binding) -> bytes:
     salt = secrets.token_bytes(SALT_BYTES)
     message_key, commitment = _derive(key, binding.label, salt)
     header = HEADER.pack(VERSION, SUITE, key.id, salt, commitment)
-    return header + AESGCM(message_key).encrypt(NONCE, _pad(secret), header + binding.to_bytes())
+    return header + AESGCM(message_key).encrypt(NONCE, _pad(secret), header + binding.encoded)
 
 
 def unseal(key: Key, record: bytes, binding: Binding) -> bytes:
@@ -81,7 +89,7 @@ def unseal(key: Key, record: bytes, binding: Binding) -> bytes:
     if not hmac.compare_digest(commitment, expected):
         raise WrongKey("The stored password was sealed under a key that is not the one it names.", _MEND)
     try:
-        padded = AESGCM(message_key).decrypt(NONCE, sealed, header + binding.to_bytes())
+        padded = AESGCM(message_key).decrypt(NONCE, sealed, header + binding.encoded)
     except InvalidTag:
         raise Tampered(
             "The stored password, or the server settings it was stored for, were changed outside Mailkeep.",
@@ -92,8 +100,7 @@ def unseal(key: Key, record: bytes, binding: Binding) -> bytes:
 
 def key_id_of(record: bytes) -> bytes:
     """The id of the key that `record` names. Raises Malformed for what is no record of version 1."""
-    sizes = {HEADER.size + size + TAG_BYTES for size in SIZES}
-    if len(record) not in sizes or record[0] != VERSION or record[1] != SUITE:
+    if len(record) not in RECORD_SIZES or record[0] != VERSION or record[1] != SUITE:
         raise Malformed("The stored password is not a sealed record that this Mailkeep knows.", _MEND)
     return record[2 : 2 + KEY_ID_BYTES]
 
@@ -108,7 +115,7 @@ def _pad(secret: bytes) -> bytes:
     if len(secret) > LONGEST_SECRET:
         raise ValueError(f"a secret has at most {LONGEST_SECRET} bytes")
     framed = LENGTH.pack(len(secret)) + secret
-    return framed.ljust(next(size for size in SIZES if size >= len(framed)), b"\0")
+    return framed.ljust(SIZES[bisect_left(SIZES, len(framed))], b"\0")
 
 
 def _unpad(padded: bytes) -> bytes:

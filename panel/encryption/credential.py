@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from panel.crypto import keyring, record
 from panel.crypto.keyfile import KeyFile
+from panel.crypto.record import Binding
 from panel.encryption import facts, state
 from panel.encryption.keystore import KeyStore
 from panel.errors import BadInput, CannotOpen, Malformed, PasswordNeeded, Tampered, WrongKey
@@ -14,6 +16,17 @@ from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Endpoint
 from panel.models.endpoint import FOUND_LABEL, LABEL
 from panel.secret import Secret
+
+
+class Stored(Protocol):
+    """A row that holds a secret: the model's, or the plain one that a sweep reads."""
+
+    @property
+    def clear(self) -> Any: ...  # StoredClear | None
+    @property
+    def sealed(self) -> Any: ...  # StoredRecord | None
+
+    def binding(self, instance_id: bytes, label: str = ...) -> Binding: ...
 
 
 @dataclass(frozen=True)
@@ -60,13 +73,13 @@ def vouches(endpoint: Endpoint, keystore: KeyStore) -> bool:
     return label == LABEL
 
 
-def unseal(endpoint: Endpoint, disk: state.FileFacts, row: state.RowFacts) -> Secret:
+def unseal(endpoint: Stored, disk: state.FileFacts, row: state.RowFacts) -> Secret:
     """The secret of the row under the facts given."""
     return unseal_labelled(endpoint, disk, row)[0]
 
 
 def unseal_labelled(
-    endpoint: Endpoint, disk: state.FileFacts, row: state.RowFacts
+    endpoint: Stored, disk: state.FileFacts, row: state.RowFacts
 ) -> tuple[Secret, str | None]:
     """The secret, and the label that its record was sealed with; None for a clear value."""
     try:
@@ -90,7 +103,7 @@ def _clear(text: str) -> Secret:
     return secret
 
 
-def _opened(file: KeyFile, endpoint: Endpoint, instance_id: bytes) -> tuple[bytes, str]:
+def _opened(file: KeyFile, endpoint: Stored, instance_id: bytes) -> tuple[bytes, str]:
     assert endpoint.sealed is not None
     try:
         return keyring.unseal(file, endpoint.sealed.record, endpoint.binding(instance_id)), LABEL

@@ -11,6 +11,7 @@ from peewee import DoesNotExist, fn
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
 from panel.encryption import state
 from panel.encryption.keystore import KeyStore
+from panel.encryption.rows import Row
 from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
 from panel.errors import KeyFileError
 from panel.models import Account, Encryption, Endpoint
@@ -74,6 +75,12 @@ def any_sealed() -> bool:
     return bool(Endpoint.select().where(Endpoint.sealed.is_null(False)).exists())
 
 
+def any_under(key_ids: Iterable[bytes]) -> bool:
+    """Whether at least one secret is sealed under one of these keys."""
+    under = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES).in_(list(key_ids))
+    return bool(Endpoint.select().where(Endpoint.sealed.is_null(False) & under).exists())
+
+
 def records(file: KeyFile | None) -> RecordFacts:
     """Counts, and the accounts whose record is known not to open with `file`."""
     key_id = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES).coerce(False)  # bytes, not a StoredRecord
@@ -109,6 +116,11 @@ def _address(endpoint: Endpoint) -> str:
         return str(endpoint.account.address)
     except DoesNotExist:  # removed by SQL without its servers; one bad row stops no other
         return f"(no account {str(endpoint.account_id)[:36]})"
+
+
+def failures(found: Iterable[tuple[Row, str]]) -> list[Failure]:
+    """The accounts of the rows that do not open, each for the reason beside it."""
+    return [failure(endpoint, reason) for row, reason in found if (endpoint := Endpoint.get_or_none(row.id))]
 
 
 def look(keystore: KeyStore) -> Status:

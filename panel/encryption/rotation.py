@@ -94,8 +94,7 @@ def finish(keystore: KeyStore) -> None:
         if file is None or file.release_id is not None or state.wrong(file, row) is not None:
             return
         others = {key.id for key in file.usable if key != file.goal}
-        left = others & facts.records(None).sealed_by_key.keys()
-        if not others or left or row.active_key_id != file.goal.id:
+        if not others or row.active_key_id != file.goal.id or facts.any_under(others):
             return
         keystore.replace(file, file.settled())
         proof.withdraw()

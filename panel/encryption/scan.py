@@ -26,6 +26,7 @@ from panel.encryption.state import State
 from panel.encryption.sweep import Progress, Verdict
 from panel.encryption.switch import SEALED
 from panel.errors import PanelError, Refused
+from panel.models import Account
 from panel.secret import Secret
 
 SEARCH = Path(__file__).with_name("search.py")
@@ -44,14 +45,15 @@ def look(
 
     Raises KeyAbsent where the key is missing, unreadable or wrong.
     """
+    addresses = {account.uuid: str(account.address) for account in Account.select()}
     opened: list[_Opened] = []
-    failures = []
-    for endpoint, found in sweep.each_opened(keystore, progress):
+    failed = []
+    for row, found in sweep.each_opened(keystore, progress):
         if isinstance(found, Secret):
-            opened.append(_Opened(str(endpoint.account.address), found))
+            opened.append(_Opened(addresses.get(row.account_id, row.account_id), found))
         else:
-            failures.append(facts.failure(endpoint, found.message))
-    return Verdict(len(opened), tuple(failures)), _search(opened, settings, also)
+            failed.append((row, found.message))
+    return Verdict(len(opened), tuple(facts.failures(failed))), _search(opened, settings, also)
 
 
 def check(

@@ -1,17 +1,21 @@
 """Bringing every stored secret to where the key file says it belongs. Anybody may resume it at any time.
 
-Direction and key of each batch come from the key file and the state row, read
-under the lock of the state row; never from an argument, never from memory. Only
-the `releasing` flag *in the file*, with the row's release id, makes a batch write
-clear text. Rows are guarded by their `rev`: what a person saved meanwhile wins. The
-sweep leaves `rev` as it is, since the secret stays the same: nobody's form grows stale.
+A page of rows is read, opened, sealed and opened again in memory, while others may
+write. Then, under the lock of the state row, key file and row are looked at anew:
+they alone decide direction and key, and what was prepared is thrown away unless it
+is what they say now. So others wait for the writing alone, not for the cryptography.
+
+Only the `releasing` flag *in the file*, with the row's release id, makes a page be
+written in clear. A row is replaced only where it still holds the very record that
+was opened, at the same `rev`: what a person saved meanwhile wins. The sweep leaves
+`rev` as it is, since the secret stays the same: nobody's form grows stale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peewee import fn
@@ -19,17 +23,26 @@ from peewee import fn
 from panel import db
 from panel.crypto import keyring, record
 from panel.crypto.keyfile import KEY_ID_BYTES, Key
-from panel.encryption import claim, credential, facts, findings, state
+from panel.crypto.record import Binding
+from panel.encryption import claim, credential, facts, findings, rows, state
 from panel.encryption.keystore import KeyStore
+from panel.encryption.rows import Row
 from panel.encryption.state import Failure
 from panel.errors import CannotOpen, KeyAbsent, PanelError, PasswordNeeded, Refused
-from panel.models import Account, Endpoint
+from panel.models import Endpoint
 from panel.models.endpoint import FOUND_LABEL, LABEL
 from panel.secret import Secret
 
-BATCH = 500
+BATCH = 1000  # rows written while others wait: about 5 ms (script/bench sweep)
 
 Progress = Callable[[int, int], None]  # rows where they belong, rows in all
+
+# Raw SQL: this is the one other writer of the secret columns (docs/decisions/0003).
+REPLACE = (
+    "UPDATE endpoint SET clear = ?, sealed = ?, failed_rev = NULL, failed_generation = NULL, failure = NULL"
+    " WHERE id = ? AND rev = ? AND sealed IS ?"
+)
+Replacement = tuple[str | None, bytes | None, int, int, bytes | None]
 
 
 @dataclass
@@ -42,7 +55,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Target:
-    """Where the rows of one batch go: under `key`, or to clear where it is None."""
+    """Where rows go: under `key`, or to clear where it is None. The same facts make equal targets."""
 
     disk: state.FileFacts
     row: state.RowFacts
@@ -57,10 +70,15 @@ class _Target:
         other = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES) != self.key.id
         return Endpoint.clear.is_null(False) | (Endpoint.sealed.is_null(False) & other)
 
-    def rows_after(self, last: int) -> list[Endpoint]:
-        """The next rows that are not where they belong."""
-        query = Endpoint.select().where((Endpoint.id > last) & self.owed)
-        return list(query.order_by(Endpoint.id).limit(BATCH))
+
+@dataclass
+class _Page:
+    """Rows that are not where they belong, with what is to be written for them."""
+
+    target: _Target
+    rows: list[Row]
+    replacements: list[Replacement] = field(default_factory=list)
+    failed: list[tuple[Row, str]] = field(default_factory=list)
 
 
 def run(keystore: KeyStore, progress: Progress | None = None) -> Report:
@@ -71,8 +89,6 @@ def run(keystore: KeyStore, progress: Progress | None = None) -> Report:
     """
     claim.if_needed(keystore)
     report = Report()
-    with db.transaction():
-        pass  # every save that looked at the file before this commit has committed
     while True:
         report.failures.clear()
         changed = _pass(keystore, report, progress)
@@ -83,21 +99,24 @@ def run(keystore: KeyStore, progress: Progress | None = None) -> Report:
 
 def _pass(keystore: KeyStore, report: Report, progress: Progress | None) -> int:
     """Once through the table, page by page in the order of the ids; the number of rows changed."""
-    last = changed = 0
-    while True:
+    with db.transaction():
+        pass  # every save that looked at the file before this commit has committed
+    tally = _Tally(progress)
+    last, changed = rows.BEGINNING, 0
+    while (page := _prepared(keystore, last)).rows:
         with db.transaction():
-            target = _target(keystore)
-            batch = target.rows_after(last)
-            written = _write(target, batch, report, keystore) if batch else 0
-        if not batch:
-            return changed
-        last, changed = batch[-1].id, changed + written
-        if progress is not None:
-            progress(*_done(target))
+            if _target(keystore) != page.target:
+                continue  # the key was changed, or turned off, since: read and prepare these rows anew
+            written = _write(page, keystore)
+        report.failures += facts.failures(page.failed)
+        last, changed = page.rows[-1].id, changed + written
+        tally.add(page.target, written)
+    return changed
 
 
 def _target(keystore: KeyStore) -> _Target:
-    disk, row = facts.disk(keystore), facts.row()
+    disk = facts.disk(keystore)
+    row = replace(facts.row(), scrub_owed=None)  # it decides nothing here, and each page changes it
     state.require_readable(disk, row, any_sealed=True)
     if disk.file is None:
         raise KeyAbsent("There is no key file, so there is nothing to encrypt.", "Turn encryption on first.")
@@ -106,53 +125,77 @@ def _target(keystore: KeyStore) -> _Target:
     return _Target(disk, row, state.sealing_key(disk, row, any_sealed=True), keystore.is_complete())
 
 
-def _write(target: _Target, batch: list[Endpoint], report: Report, keystore: KeyStore) -> int:
-    """Move the rows of one batch, in the transaction of the caller; the number that really changed."""
-    if target.key is not None:
-        keystore.expect(target.key.id)
-    moved = []
-    for endpoint in batch:
+def _prepared(keystore: KeyStore, last: int) -> _Page:
+    """The next rows that are not where they belong, and what would be written. Nothing is written here."""
+    target = _target(keystore)
+    page = _Page(target, rows.after(last, target.owed, BATCH))
+    for row in page.rows:
         try:
-            moved.append(_moved(target, endpoint))
+            page.replacements.append(_moved(target, row))
         except CannotOpen as error:
-            credential.note(endpoint, target.disk, error)
-            report.failures.append(facts.failure(endpoint, error.message))
-    if target.key is not None and moved:
-        claim.owe_scrub()
-    # Raw SQL: this is the one other writer of the secret columns (docs/decisions/0003).
-    cursor = db.database.connection().cursor()
-    cursor.executemany(
-        "UPDATE endpoint SET clear = ?, sealed = ?, failed_rev = NULL, failed_generation = NULL,"
-        " failure = NULL WHERE id = ? AND rev = ?",
-        moved,
+            page.failed.append((row, error.message))
+    return page
+
+
+def _moved(target: _Target, row: Row) -> Replacement:
+    """The row's new columns; a sealed record is opened again before it may replace anything."""
+    secret, label = credential.unseal_labelled(row, target.disk, target.row)
+    place = (row.id, row.rev, row.sealed.record if row.sealed else None)
+    if target.key is None:
+        return secret.reveal(), None, *place
+    if label is None:  # a clear value: while encryption is being turned on, or put there by somebody else
+        label = FOUND_LABEL if target.complete else LABEL
+    return None, _sealed(target, secret, row.binding(target.row.instance_id, label)), *place
+
+
+def _sealed(target: _Target, secret: Secret, binding: Binding) -> bytes:
+    """A new record of `secret`, opened again. Raises PanelError, before anything is replaced, if it fails."""
+    assert target.key is not None
+    assert target.disk.file is not None
+    revealed = secret.reveal_bytes()
+    sealed = record.seal(target.key, revealed, binding)
+    with suppress(CannotOpen):
+        if keyring.unseal(target.disk.file, sealed, binding) == revealed:
+            return sealed
+    raise PanelError(
+        "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
     )
-    written = int(cursor.rowcount) if moved else 0
+
+
+def _write(page: _Page, keystore: KeyStore) -> int:
+    """Write what was prepared, in the transaction of the caller; the number of rows that really changed."""
+    if page.target.key is not None:
+        keystore.expect(page.target.key.id)
+        if page.replacements:
+            claim.owe_scrub()
+    rows.note(page.target.disk, page.failed)
+    cursor = db.database.connection().cursor()
+    cursor.executemany(REPLACE, page.replacements)
+    written = int(cursor.rowcount) if page.replacements else 0
     if written:
         findings.count_moved(written)
     return written
 
 
-def _moved(target: _Target, endpoint: Endpoint) -> tuple[str | None, bytes | None, int, int]:
-    """The row's new columns; a sealed record is opened again before it replaces anything."""
-    secret, label = credential.unseal_labelled(endpoint, target.disk, target.row)
-    if target.key is None:
-        return secret.reveal(), None, endpoint.id, endpoint.rev
-    if label is None:  # a clear value: while encryption is being turned on, or put there by somebody else
-        label = FOUND_LABEL if target.complete else LABEL
-    binding = endpoint.binding(target.row.instance_id, label)
-    sealed = record.seal(target.key, secret.reveal_bytes(), binding)
-    assert target.disk.file is not None
-    if keyring.unseal(target.disk.file, sealed, binding) != secret.reveal_bytes():
-        raise PanelError(
-            "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
-        )
-    return None, sealed, endpoint.id, endpoint.rev
+@dataclass
+class _Tally:
+    """How far the sweep is: counted in the database when it begins and when it turns round."""
 
+    progress: Progress | None
+    target: _Target | None = None
+    done: int = 0
+    total: int = 0
 
-def _done(target: _Target) -> tuple[int, int]:
-    stored = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
-    total = Endpoint.select().where(stored).count()
-    return total - Endpoint.select().where(target.owed).count(), total
+    def add(self, target: _Target, written: int) -> None:
+        """Tell the progress after `written` more rows are where they belong."""
+        if self.progress is None:
+            return
+        if target != self.target:
+            self.target, self.total = target, rows.count(rows.STORED)
+            self.done = self.total - rows.count(target.owed)
+        else:
+            self.done += written
+        self.progress(self.done, self.total)
 
 
 @dataclass(frozen=True)
@@ -163,51 +206,49 @@ class Verdict:
     failures: tuple[Failure, ...]
 
 
+
 def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
-    """Open every stored secret once and keep in each row what was found.
+    """Open every stored secret once and keep in each row what was found, where that is news.
 
     Changes nothing else. Raises KeyAbsent where the key is missing, unreadable or wrong.
     """
-    opened, failures = 0, []
-    for endpoint, found in each_opened(keystore, progress):
+    opened, failed = 0, []
+    for row, found in each_opened(keystore, progress):
         if isinstance(found, Secret):
             opened += 1
         else:
-            failures.append(facts.failure(endpoint, found.message))
-    return Verdict(opened, tuple(failures))
+            failed.append((row, found.message))
+    return Verdict(opened, tuple(facts.failures(failed)))
 
 
 def each_opened(
     keystore: KeyStore, progress: Progress | None = None
-) -> Iterator[tuple[Endpoint, Secret | CannotOpen]]:
-    """Every row with a stored secret, and the secret or why it does not open; kept in the row too.
+) -> Iterator[tuple[Row, Secret | CannotOpen]]:
+    """Every row with a stored secret, and the secret or why it does not open; kept in the row where it is news.
 
     Raises KeyAbsent as `verify` does.
     """
-    stored = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
-    query = Endpoint.select(Endpoint, Account).join(Account).where(stored).order_by(Endpoint.id)
-    last = done = 0
-    total = query.count()
-    while page := list(query.where(Endpoint.id > last).limit(BATCH)):
+    total, last, done = rows.count(rows.STORED), rows.BEGINNING, 0
+    while page := rows.after(last, rows.STORED, BATCH):
         # Looked at after the rows were read: a key is in the file before a row is sealed under it.
-        disk, row = facts.disk(keystore), facts.row()
-        state.require_readable(disk, row, facts.any_sealed())
-        for endpoint in page:
-            with suppress(PasswordNeeded):  # written in clear meanwhile, and the key is gone
-                yield endpoint, _opened(endpoint, disk, row)
+        disk, chosen = facts.disk(keystore), facts.row()
+        state.require_readable(disk, chosen, any_sealed=any(row.sealed for row in page))
+        tried = []
+        for row in page:
+            with suppress(PasswordNeeded):  # sealed when it was read, and the key is gone: in clear by now
+                tried.append((row, _opened(row, disk, chosen)))
+        rows.note(disk, [(row, None if isinstance(found, Secret) else found.message) for row, found in tried])
+        yield from tried
         last, done = page[-1].id, done + len(page)
         if progress is not None:
             progress(done, max(done, total))
 
 
-def _opened(endpoint: Endpoint, disk: state.FileFacts, row: state.RowFacts) -> Secret | CannotOpen:
+def _opened(row: Row, disk: state.FileFacts, chosen: state.RowFacts) -> Secret | CannotOpen:
     try:
-        secret = credential.unseal(endpoint, disk, row)
+        return credential.unseal(row, disk, chosen)
     except CannotOpen as error:
-        credential.note(endpoint, disk, error)
         return error
-    credential.note(endpoint, disk, None)
-    return secret
 
 
 def require_all_open(keystore: KeyStore, otherwise: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 from peewee import AutoField, BigIntegerField, IntegerField, TextField
 
 from panel.crypto.record import Binding
@@ -12,6 +14,46 @@ LABEL = "mailkeep/mail"
 # Sealed by a sweep from a clear value that nothing had left to do with turning encryption on: it
 # opens, but nobody vouches for the server beside it (docs/decisions/0005-found-in-clear.md).
 FOUND_LABEL = "mailkeep/mail found in clear"
+
+
+class Bound(Protocol):
+    """A row of `endpoint`, as the model or as a sweep reads it: what its secret is bound to."""
+
+    @property
+    def account_id(self) -> Any: ...
+    @property
+    def direction(self) -> Any: ...
+    @property
+    def protocol(self) -> Any: ...
+    @property
+    def host(self) -> Any: ...
+    @property
+    def port(self) -> Any: ...
+    @property
+    def security(self) -> Any: ...
+    @property
+    def username(self) -> Any: ...
+    @property
+    def auth_method(self) -> Any: ...
+    @property
+    def token_url(self) -> Any: ...
+
+
+def binding(row: Bound, instance_id: bytes, label: str) -> Binding:
+    """The fields that the sealed record of `row` is authenticated with."""
+    return Binding(
+        label=label,
+        instance_id=instance_id,
+        account=str(row.account_id),
+        direction=str(row.direction),
+        protocol=str(row.protocol),
+        host=str(row.host),
+        port=str(row.port),
+        security=str(row.security),
+        username=str(row.username),
+        auth_method=str(row.auth_method),
+        token_url=str(row.token_url),
+    )
 
 
 class Endpoint(SecretRow):
@@ -45,16 +87,4 @@ class Endpoint(SecretRow):
 
     def binding(self, instance_id: bytes, label: str = LABEL) -> Binding:
         """The fields that this row's sealed record is authenticated with."""
-        return Binding(
-            label=label,
-            instance_id=instance_id,
-            account=str(self.account_id),
-            direction=str(self.direction),
-            protocol=str(self.protocol),
-            host=str(self.host),
-            port=str(self.port),
-            security=str(self.security),
-            username=str(self.username),
-            auth_method=str(self.auth_method),
-            token_url=str(self.token_url),
-        )
+        return binding(self, instance_id, label)

@@ -27,6 +27,7 @@ def clone(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "script", repository / "script")
     (repository / "requirements.txt").write_text("# nothing\n")
     (repository / "requirements/dev.txt").write_text("# nothing either\n")
+    (repository / "requirements/bench.txt").write_text("# nothing at all\n")
     return repository
 
 
@@ -99,6 +100,11 @@ def test_what_the_tests_need_holds_what_the_server_needs(clone: Path) -> None:
     (clone / "requirements.txt").write_text("# changed\n")
     assert "installing" in bootstrap(clone).stderr
     assert "installing" in bootstrap(clone, "--dev").stderr
+
+
+def test_what_the_benchmarks_need_holds_what_the_tests_need(clone: Path) -> None:
+    assert bootstrap(clone, "--bench").returncode == 0
+    assert [bootstrap(clone, *wanted).stderr for wanted in (["--bench"], ["--dev"], [])] == [""] * 3
 
 
 def test_two_at_once_make_one_environment(clone: Path) -> None:

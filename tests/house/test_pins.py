@@ -8,7 +8,8 @@ import pytest
 
 from panel.config import ROOT
 
-FILES = ("requirements.txt", "requirements/export.txt", "requirements/dev.txt")
+EXTRAS = ("requirements/export.txt", "requirements/metrics.txt")
+FILES = ("requirements.txt", *EXTRAS, "requirements/dev.txt", "requirements/bench.txt")
 
 
 def pins(name: str) -> dict[str, str]:
@@ -34,16 +35,17 @@ def test_no_registry_is_named(name: str) -> None:
     assert not re.search(r"--(extra-)?index|--find-links|--trusted-host|-i ", text)
 
 
-def test_the_tests_run_with_the_very_versions_of_the_server_and_its_extras() -> None:
-    """Tests may need on every Python what the server needs on some: a condition before the hashes is left out."""
-    server, export, tests = (
-        {package: re.sub(r" ; .*?(?= --hash)", "", entry).split() for package, entry in pins(name).items()}
-        for name in FILES
-    )
-    assert server.items() <= tests.items()
-    assert export.items() <= tests.items()
+def versions(name: str) -> set[str]:
+    """Versions and hashes without conditions: tests need on every Python what the server needs on some."""
+    return {re.sub(r" ; .*?(?= --hash)", "", entry) for entry in pins(name).values()}
+
+
+def test_tests_and_benchmarks_run_with_the_very_versions_of_the_server_and_its_extras() -> None:
+    for name in ("requirements.txt", *EXTRAS):
+        assert versions(name) <= versions("requirements/dev.txt")
+    assert versions("requirements/dev.txt") <= versions("requirements/bench.txt")
 
 
 def test_a_server_runs_without_the_extras() -> None:
-    server, export, _ = (pins(name) for name in FILES)
-    assert not server.keys() & export.keys()
+    for name in EXTRAS:
+        assert not pins("requirements.txt").keys() & pins(name).keys()

@@ -1,0 +1,161 @@
+"""The programs that `bench.sweep` compares: the same rows, each in a database and a process of its own.
+
+A program knows how to `seed` rows in clear, to `open` what it works with (not
+measured), to `enable` and to `rotate`. Journal and sync are the same for all: WAL, FULL.
+The peers re-encrypt as their own commands or manuals do, in the quickest form that they offer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+PRAGMAS = ("journal_mode = wal", "synchronous = full", "secure_delete = on", "busy_timeout = 60000")
+OLD, NEW = "an old key of the benchmark", "a new key of the benchmark"
+
+
+class Program(Protocol):
+    """One way of encrypting a table of passwords, in `directory`."""
+
+    def __init__(self, directory: Path) -> None: ...
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+
+    def seed(self, rows: int) -> None:
+        """Make the database with that many passwords in clear."""
+
+    def open(self) -> None:
+        """Connect; what is done here is not measured."""
+
+    def begin(self, phase: str) -> None:
+        """What must go before enabling or rotating, measured apart."""
+
+    def enable(self) -> None:
+        """Encrypt every password."""
+
+    def rotate(self) -> None:
+        """Encrypt every password under another key."""
+
+    def finish(self) -> None:
+        """What belongs to it afterwards, measured apart."""
+
+    def check(self) -> int:
+        """How many passwords are encrypted now and come back as they were."""
+
+
+# name: module and class, and the package that must be installed for it
+NOBODY = "nobody"
+PROGRAMS = {
+    NOBODY: ("bench._programs", "Nobody", "sqlite3"),
+    "Mailkeep": ("bench._mailkeep", "Mailkeep", "peewee"),
+    "bare UPDATE": ("bench._programs", "BareUpdate", "sqlite3"),
+    "SQLAlchemy ORM, CBC": ("bench._sqlalchemy", "Orm", "sqlalchemy_utils"),
+    "SQLAlchemy Core, CBC": ("bench._sqlalchemy", "Cbc", "sqlalchemy_utils"),
+    "SQLAlchemy Core, GCM": ("bench._sqlalchemy", "Gcm", "sqlalchemy_utils"),
+    "Airflow's way": ("bench._sqlalchemy", "Airflow", "sqlalchemy_utils"),
+    "Django fernet fields": ("bench._django", "Django", "encrypted_fields"),
+}
+
+
+def installed(name: str) -> bool:
+    """Whether what the program needs is installed here."""
+    return find_spec(PROGRAMS[name][2]) is not None
+
+
+def program(name: str, directory: Path) -> Program:
+    """The program of that name, working in `directory`."""
+    module, kind, _ = PROGRAMS[name]
+    made: Program = getattr(importlib.import_module(module), kind)(directory)
+    return made
+
+
+def passwords(rows: int) -> Iterator[tuple[int, str, str]]:
+    """Number, user name and password of each row: 24 characters, the same for all programs."""
+    for number in range(1, rows + 1):
+        secret = uuid.uuid5(uuid.NAMESPACE_OID, str(number)).hex[:24]
+        yield number, f"user{number}@example.org", secret
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection with the settings that all share."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=60)
+    for pragma in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+class Peer:
+    """A program on one plain table, with the columns that a mail account has."""
+
+    def __init__(self, directory: Path) -> None:
+        self.database = directory / "peer.db"
+
+    def seed(self, rows: int) -> None:
+        """Make the table with that many passwords in clear."""
+        connection = connect(self.database)
+        connection.execute(
+            "CREATE TABLE account (id INTEGER PRIMARY KEY, address TEXT, host TEXT, port INTEGER,"
+            " username TEXT, is_encrypted INTEGER NOT NULL DEFAULT 0, clear TEXT, secret TEXT)"
+        )
+        connection.execute("BEGIN")
+        connection.executemany(
+            "INSERT INTO account VALUES (?, ?, 'imap.example.org', 993, ?, 0, ?, NULL)",
+            ((number, name, name, secret) for number, name, secret in passwords(rows)),
+        )
+        connection.execute("COMMIT")
+        connection.close()
+
+    def begin(self, phase: str) -> None:
+        """Peers have nothing to do before."""
+
+    def finish(self) -> None:
+        """Peers leave old values where they are."""
+
+
+class Nobody(Peer):
+    """Does nothing for a second: what the other writer waits for anyway, on this machine at this time."""
+
+    def open(self) -> None:
+        """Look how many there are."""
+        with connect(self.database) as connection:
+            self.rows = int(connection.execute("SELECT count(*) FROM account").fetchone()[0])
+
+    def enable(self) -> None:
+        """Wait."""
+        time.sleep(1)
+
+    def rotate(self) -> None:
+        """Wait."""
+        time.sleep(1)
+
+    def check(self) -> int:
+        """All are as they were."""
+        return self.rows
+
+
+class BareUpdate(Peer):
+    """No cryptography at all: one statement writes a constant over every row. Nothing can be quicker."""
+
+    def open(self) -> None:
+        """Connect."""
+        self.connection = connect(self.database)
+
+    def enable(self) -> None:
+        """Write over all."""
+        self.connection.execute("UPDATE account SET clear = NULL, secret = ?", (bytes(146),))
+
+    def rotate(self) -> None:
+        """Write over all, once more."""
+        self.connection.execute("UPDATE account SET clear = NULL, secret = ?", (bytes([1]) * 146,))
+
+    def check(self) -> int:
+        """How many were written over."""
+        return int(self.connection.execute("SELECT count(*) FROM account WHERE clear IS NULL").fetchone()[0])

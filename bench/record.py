@@ -1,0 +1,179 @@
+"""What does one sealed record cost, beside AESGCM, Fernet and Tink; and a durable save with encryption?
+
+A secret of 24 characters, bound to its server as in the panel. Each operation is
+repeated in turn with the others, several times in one run; the medians of the
+processor time are printed in microseconds. A durable save is one commit on SQLite
+with synchronous FULL; with and without encryption alternate on one disk. Written to
+bench/results/record.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from cryptography.fernet import Fernet, MultiFernet
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from panel import create_app, db, install
+from panel.activity.service import Actor
+from panel.config import ROOT, Settings
+from panel.crypto import record
+from panel.crypto.keyfile import Key
+from panel.encryption import switch
+from panel.encryption.keystore import KeyStore
+from panel.models import Account, Endpoint
+from panel.secret import Secret
+
+RESULTS = ROOT / "bench/results/record.json"
+SECRET = "correct horse battery st"
+NONCE = bytes(12)
+
+Operation = Callable[[], object]
+
+
+def main(arguments: list[str]) -> None:
+    """Print both tables and write the results."""
+    parser = argparse.ArgumentParser(prog="script/bench record")
+    parser.add_argument("--number", type=int, default=5000, help="operations in one measurement")
+    parser.add_argument("--saves", type=int, default=200, help="saves in one measurement")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    records = _in_turn({**_own(), **_peers()}, options.number, options.rounds, time.process_time)
+    _table("seal and open one secret", records, "Mailkeep seal", "CPU µs")
+    directory = Path(tempfile.mkdtemp(prefix="bench-record-"))
+    try:
+        saves = _saves(directory, options.saves, options.rounds)
+    finally:
+        shutil.rmtree(directory)
+    _table("one durable save of a password", saves, "clear", "µs")
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    options.results.write_text(json.dumps({"records_us": records, "saves_us": saves}, indent=1) + "\n")
+    print(f"\nwritten to {options.results}")
+
+
+def _own() -> dict[str, Operation]:
+    key, secret = Key.generate(), SECRET.encode()
+    sealed = record.seal(key, secret, _place())
+    return {
+        "Mailkeep seal": lambda: record.seal(key, secret, _place()),
+        "Mailkeep open": lambda: record.unseal(key, sealed, _place()),
+    }
+
+
+def _place() -> record.Binding:
+    """Made anew for each operation, as each comes for another row."""
+    return record.Binding(
+        label="mailkeep/mail",
+        instance_id=bytes(16),
+        account="0c1e6c43-4f86-4f0a-b3d3-5b6d2f5a6c11",
+        direction="in",
+        protocol="imap",
+        host="imap.example.org",
+        port="993",
+        security="tls",
+        username="support@example.org",
+        auth_method="plain",
+        token_url="",
+    )
+
+
+def _peers() -> dict[str, Operation]:
+    aes, bound, secret = AESGCM(bytes(32)), bytes(80), SECRET.encode()
+    old, new = Fernet(Fernet.generate_key()), Fernet(Fernet.generate_key())
+    both, token = MultiFernet([new, old]), old.encrypt(secret)
+    sealed = aes.encrypt(NONCE, secret, bound)
+    return {
+        "AESGCM seal": lambda: aes.encrypt(NONCE, secret, bound),
+        "AESGCM open": lambda: aes.decrypt(NONCE, sealed, bound),
+        "Fernet seal": lambda: old.encrypt(secret),
+        "Fernet open": lambda: old.decrypt(token),
+        "MultiFernet open": lambda: both.decrypt(token),
+        **_tink(secret, bound),
+    }
+
+
+def _tink(secret: bytes, bound: bytes) -> dict[str, Operation]:
+    if find_spec("tink") is None:
+        print("Tink is left out: it is not installed. script/bench installs it.")
+        return {}
+    import tink
+    from tink import aead
+
+    aead.register()
+    primitive = tink.new_keyset_handle(aead.aead_key_templates.AES256_GCM).primitive(aead.Aead)
+    sealed = primitive.encrypt(secret, bound)
+    return {
+        "Tink seal": lambda: primitive.encrypt(secret, bound),
+        "Tink open": lambda: primitive.decrypt(sealed, bound),
+    }
+
+
+def _saves(directory: Path, saves: int, rounds: int) -> dict[str, float]:
+    """Setting one account's password, in clear and sealed, in two installs side by side."""
+    homes = {name: _home(directory / name.replace(" ", "-"), name) for name in ("clear", "encrypted")}
+    times: dict[str, list[float]] = {name: [] for name in homes}
+    for _ in range(rounds + 1):
+        for name, settings in homes.items():
+            create_app(settings)
+            with db.database.connection_context():
+                times[name].append(_timed(_save, saves, time.perf_counter))
+    return {name: statistics.median(values[1:]) for name, values in times.items()}  # the first one warms up
+
+
+def _home(directory: Path, name: str) -> Settings:
+    settings = Settings.load({"PANEL_DATA_DIR": str(directory / "data"), "PANEL_ENV_FILE": "/dev/null"})
+    install.prepare(settings)
+    create_app(settings)
+    with db.database.connection_context():
+        account = Account.create(address="bench@example.org", created_at=db.now())
+        endpoint = Endpoint(
+            account=account, direction="in", protocol="imap", host="imap.example.org", port=993,
+            security="tls", username="bench", auth_method="plain", token_url="",
+        )  # fmt: skip
+        endpoint.password = Secret(SECRET)
+        endpoint.save()
+        if name == "encrypted":
+            keystore = KeyStore.of(settings)
+            switch.enable(keystore, Actor("bench"))
+            switch.resume(keystore)
+    return settings
+
+
+def _save() -> None:
+    endpoint = Endpoint.get()
+    endpoint.password = Secret(SECRET)
+    endpoint.save()
+
+
+def _in_turn(
+    operations: dict[str, Operation], number: int, rounds: int, clock: Callable[[], float]
+) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in operations}
+    for _ in range(rounds):
+        for name, operation in operations.items():
+            times[name].append(_timed(operation, number, clock))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _timed(operation: Operation, number: int, clock: Callable[[], float]) -> float:
+    """Microseconds for one of `number` operations."""
+    began = clock()
+    for _ in range(number):
+        operation()
+    return (clock() - began) / number * 1e6
+
+
+def _table(title: str, found: dict[str, float], base: str, unit: str) -> None:
+    print(f"\n{title}; medians\n")
+    print(f"  {'':18}{unit:>10}{'of ' + base:>20}")
+    for name, microseconds in found.items():
+        print(f"  {name:18}{microseconds:10.2f}{microseconds / found[base]:19.2f}×")

@@ -1,0 +1,104 @@
+"""Many rows that hold a secret, for a sweep and for `verify`: a page at a time, in the order of their ids.
+
+They come as plain tuples, because making the model's objects would take longer
+than opening their records. What is in them reads as it does from the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from peewee import ColumnBase, IntegerField
+
+from panel import db
+from panel.crypto.record import Binding
+from panel.encryption.state import FileFacts
+from panel.models import Endpoint
+from panel.models.endpoint import LABEL, binding
+from panel.models.secret_row import StoredClear, StoredRecord
+
+BEGINNING = -(2**63)  # before every id, also one that SQL put below zero
+STORED = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
+
+# What the last opening found: at which `rev`, with which generation of the key file, it failed, and why.
+Finding = tuple[int | None, int | None, str | None]
+NOTE = "UPDATE endpoint SET failed_rev = ?, failed_generation = ?, failure = ? WHERE id = ? AND rev = ?"
+
+
+class Row(NamedTuple):
+    """A row of `endpoint` as it was read. `credential` opens it."""
+
+    id: int
+    rev: int
+    clear: StoredClear | None
+    sealed: StoredRecord | None
+    account_id: str
+    direction: str
+    protocol: str
+    host: str
+    port: object
+    security: str
+    username: str
+    auth_method: str
+    token_url: str
+    failed_rev: int | None
+    failed_generation: int | None
+    failure: str | None
+
+    def binding(self, instance_id: bytes, label: str = LABEL) -> Binding:
+        """The fields that this row's sealed record is authenticated with."""
+        return binding(self, instance_id, label)
+
+    @property
+    def finding(self) -> Finding:
+        """What the row says of its last opening."""
+        return self.failed_rev, self.failed_generation, self.failure
+
+
+FIELDS = [Endpoint._meta.columns[name] for name in Row._fields]
+# What the driver returns as it should be is taken as it is: only what SQL forced in is converted.
+PLAIN = [
+    type(None) if name in ("clear", "sealed") else int if isinstance(field, IntegerField) else str
+    for name, field in zip(Row._fields, FIELDS, strict=True)
+]
+READ = [field.python_value for field in FIELDS]
+
+
+def after(last: int, wanted: ColumnBase, size: int) -> list[Row]:
+    """The next `size` rows behind the id `last` that are as `wanted`."""
+    query = Endpoint.select(*FIELDS).where((Endpoint.id > last) & wanted).order_by(Endpoint.id).limit(size)
+    return [_row(values) for values in db.database.execute(query)]
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    return Row._make(
+        [
+            value if value is None or type(value) is plain else read(value)
+            for value, plain, read in zip(values, PLAIN, READ, strict=True)
+        ]
+    )
+
+
+def count(wanted: ColumnBase) -> int:
+    """How many rows are as `wanted`."""
+    return int(Endpoint.select().where(wanted).count())
+
+
+def note(disk: FileFacts, found: Iterable[tuple[Row, str | None]]) -> None:
+    """Keep in each row why it did not open, or None where it did; rows that say so already are left alone.
+
+    It counts for this revision of the row and this generation of the key file only.
+    """
+    news = [(*finding, row.id, row.rev) for row, finding in _findings(disk, found) if finding != row.finding]
+    if news:
+        with db.transaction():
+            db.database.connection().cursor().executemany(NOTE, news)
+
+
+def _findings(disk: FileFacts, found: Iterable[tuple[Row, str | None]]) -> Iterator[tuple[Row, Finding]]:
+    for row, reason in found:
+        if reason is None:
+            yield row, (None, None, None)
+        elif disk.file is not None:
+            yield row, (row.rev, disk.file.generation, reason)

@@ -1,0 +1,43 @@
+"""Promise of script/bench: what it lists can be run. With tiny numbers, and without the peers, which tests do not install."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.__main__ import benchmarks
+from panel.config import ROOT
+
+
+def run(results: Path, *arguments: str) -> tuple[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments, "--rounds", "1", "--results", str(results)],
+        cwd=ROOT, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(results.read_text("utf-8"))
+
+
+def test_each_benchmark_has_its_question() -> None:
+    found = benchmarks()
+    assert {"collect", "record", "sweep"} <= set(found)
+    assert all(question.endswith("?") for question in found.values())
+
+
+def test_the_sweep_is_measured_and_every_password_comes_back(tmp_path: Path) -> None:
+    names = "nobody|Mailkeep|bare UPDATE"
+    told, found = run(tmp_path / "sweep.json", "sweep", "--rows", "30", "--programs", names)
+    for phase in ("enable", "rotate"):
+        assert set(found["medians"][phase]) == set(names.split("|"))
+        assert found["medians"][phase]["Mailkeep"]["rows_per_second"] > 0
+        assert f"{phase}: 30 rows" in told
+
+
+def test_the_record_is_measured(tmp_path: Path) -> None:
+    told, found = run(tmp_path / "record.json", "record", "--number", "3", "--saves", "2")
+    assert {"Mailkeep seal", "Mailkeep open", "AESGCM seal", "Fernet open"} <= set(found["records_us"])
+    assert set(found["saves_us"]) == {"clear", "encrypted"}
+    assert "durable save" in told
