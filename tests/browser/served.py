@@ -30,18 +30,18 @@ class _Silent(WSGIRequestHandler):
 
 
 class Gate:
-    """Counts what is posted, and lets it wait while the gate is shut: a slow server."""
+    """Counts what is asked for, and lets what is posted wait while the gate is shut: a slow server."""
 
     def __init__(self, inner: Callable[..., Iterator[bytes]]) -> None:
         """Stand before `inner`, open."""
-        self.posts: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()  # by method and path
         self._inner, self._open = inner, threading.Event()
         self._open.set()
 
     def __call__(self, environ: dict[str, str], start_response: object) -> Iterator[bytes]:
         """Answer one request, when the gate is open."""
+        self.asked[f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"] += 1
         if environ["REQUEST_METHOD"] == "POST":
-            self.posts[environ["PATH_INFO"]] += 1
             assert self._open.wait(20), "the gate stayed shut"
         return self._inner(environ, start_response)
 
