@@ -58,7 +58,9 @@ def run(install: Install) -> list[Check]:
 
 def problems(install: Install) -> dict[str, int]:
     """How much each check finds wrong, by the check's name: 0 where all is well."""
-    return {name: sum(not found.ok for found in _tried(name, check, install)) for name, check in CHECKS.items()}
+    return {
+        name: sum(not found.ok for found in _tried(name, check, install)) for name, check in CHECKS.items()
+    }
 
 
 def _tried(name: str, check: Callable[[Install], Iterator[Check]], install: Install) -> list[Check]:

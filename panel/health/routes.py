@@ -78,7 +78,7 @@ def readyz() -> Response:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Numbers for Prometheus, where switched on, for programs on this machine alone. To all others, nothing."""
+    """Numbers for Prometheus, where switched on, for programs on this machine; for all others, 404."""
     services = current_app.extensions["mailkeep"]
     if services.settings.metrics:
         from panel.health import metrics as numbers  # its library is an extra, which only this needs

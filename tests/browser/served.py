@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +32,13 @@ class _Silent(WSGIRequestHandler):
 class Gate:
     """Counts what is asked for, and lets what is posted wait while the gate is shut: a slow server."""
 
-    def __init__(self, inner: Callable[..., Iterator[bytes]]) -> None:
+    def __init__(self, inner: Callable[..., Iterable[bytes]]) -> None:
         """Stand before `inner`, open."""
         self.asked: Counter[str] = Counter()  # by method and path
         self._inner, self._open = inner, threading.Event()
         self._open.set()
 
-    def __call__(self, environ: dict[str, str], start_response: object) -> Iterator[bytes]:
+    def __call__(self, environ: dict[str, str], start_response: object) -> Iterable[bytes]:
         """Answer one request, when the gate is open."""
         self.asked[f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"] += 1
         if environ["REQUEST_METHOD"] == "POST":

@@ -116,7 +116,10 @@ def test_a_request_for_the_public_name_is_told_nothing(app: Flask, well: House) 
     assert app.test_client().get("/metrics", headers={"Host": "mail.example.org"}).status_code == 404
 
 
-@pytest.mark.parametrize(("peer", "host"), [("::1", "[::1]:8000"), ("127.0.0.1", "localhost:8000"), ("::ffff:127.0.0.1", "127.0.0.1")])
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [("::1", "[::1]:8000"), ("127.0.0.1", "localhost:8000"), ("::ffff:127.0.0.1", "127.0.0.1")],
+)
 def test_each_name_of_this_machine_is_answered(peer: str, host: str) -> None:
     assert metrics.asked_on_this_machine(peer, host, ["Host", "Accept"])
 
