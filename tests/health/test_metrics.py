@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 
 import pytest
@@ -15,7 +16,7 @@ from panel.errors import SettingsError
 from panel.health import checks, metrics
 from panel.models import Account, Collection, Vitals, Waiting
 from tests.encryption.conftest import House
-from tests.running import Environ
+from tests.running import Environ, PanelServer
 
 Numbers = dict[tuple[str, ...], float]
 
@@ -134,3 +135,20 @@ def test_a_missing_extra_says_at_start_what_to_type(
     assert command == ".venv/bin/python -m pip install --require-hashes -r requirements/metrics.txt"
     assert (ROOT / command.split()[-1]).exists()
     assert not Settings.load(environ | {"PANEL_METRICS": "0"}).metrics
+
+
+def test_the_real_server_answers_a_scrape_and_nobody_who_comes_through_a_proxy(
+    panel_server: PanelServer,
+) -> None:
+    def asked(headers: dict[str, str]) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(panel_server.environ["PANEL_BIND"], timeout=20)
+        connection.request("GET", "/metrics", headers=headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, text
+
+    status, text = asked({})
+    assert status == 200
+    assert 'mailkeep_key_state{state="off"} 1.0' in text
+    assert asked({"X-Forwarded-For": "192.0.2.7"})[0] == 404
