@@ -7,6 +7,7 @@ started. The names and defaults are a contract (README, `docs/settings.md`).
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import ipaddress
 import os
 import re
@@ -108,7 +109,7 @@ def _build(values: Mapping[str, str]) -> Settings:
         mail_deny_networks=_networks(values.get("PANEL_MAIL_DENY_NETWORKS", DEFAULT_DENY_NETWORKS)),
         mail_ca_file=_readable_file("PANEL_MAIL_CA_FILE", ca_file) if ca_file else None,
         log_format=_choice("PANEL_LOG_FORMAT", values.get("PANEL_LOG_FORMAT", "text"), ("text", "json")),
-        metrics=_choice("PANEL_METRICS", values.get("PANEL_METRICS", "0"), ("0", "1")) == "1",
+        metrics=_metrics(values.get("PANEL_METRICS", "0")),
         contact=values.get("PANEL_CONTACT"),
         timezone=_timezone(values.get("PANEL_TIMEZONE", "UTC")),
         activity_days=_number("PANEL_ACTIVITY_DAYS", values.get("PANEL_ACTIVITY_DAYS", "400"), 1, 36500),
@@ -216,6 +217,16 @@ def _choice(name: str, text: str, choices: tuple[str, ...]) -> str:
     if text not in choices:
         raise SettingsError(f"{name} is {text!r}.", f"It takes {' or '.join(choices)}.")
     return text
+
+
+def _metrics(text: str) -> bool:
+    wanted = _choice("PANEL_METRICS", text, ("0", "1")) == "1"
+    if wanted and importlib.util.find_spec("prometheus_client") is None:
+        raise SettingsError(
+            "PANEL_METRICS is 1, but the package prometheus-client is not installed.",
+            "Type: .venv/bin/python -m pip install --require-hashes -r requirements/metrics.txt",
+        )
+    return wanted
 
 
 def _bind(text: str) -> tuple[str, int]:

@@ -34,13 +34,13 @@ ON_SERVER = [
 
 
 class ServerForm(FlaskForm, ServerFields):
-    """Where to log in for collecting: what a test needs."""
+    """Where to log in for collecting: what a test needs. Errors are listed in the order of these fields."""
 
-    host = StringField(
-        "Mail server", filters=[stripped], validators=[InputRequired("Type the mail server's name.")]
-    )
     address = StringField(
         "E-mail address", filters=[stripped], validators=[InputRequired("Type the e-mail address.")]
+    )
+    host = StringField(
+        "Mail server", filters=[stripped], validators=[InputRequired("Type the mail server's name.")]
     )
     protocol = SelectField("Protocol", choices=PROTOCOLS, default="imap", validate_choice=False)
     folder = StringField("Folder", default="INBOX", filters=[stripped])

@@ -295,7 +295,7 @@ def test() -> Any:
     except PanelError as error:
         return _no_test(form, error)
     if is_htmx():
-        return Response(stream_with_context(_events(steps)), mimetype="text/event-stream")
+        return Response(stream_with_context(_events(steps, trial.plan(found))), mimetype="text/event-stream")
     return Response(stream_template("accounts/test.html", steps=steps, form=form), mimetype="text/html")
 
 
@@ -309,14 +309,16 @@ def _no_test(form: ServerForm, error: PanelError | None = None) -> Response:
                 form=form, ask_own=ask_own)  # fmt: skip
 
 
-def _events(steps: Iterator[Step]) -> Iterator[str]:
-    """Server-sent events, each with the list of all steps so far."""
+def _events(steps: Iterator[Step], plan: list[str]) -> Iterator[str]:
+    """Server-sent events, each with the list of all steps: those done, and those to come."""
     done: list[Step] = []
-    yield _event(render_template("accounts/_steps.html", steps=done, running=True))
+    yield _event(render_template("accounts/_steps.html", steps=done, to_come=plan, running=True))
     for step in steps:
         done.append(step)
-        yield _event(render_template("accounts/_steps.html", steps=done, running=step.ok))
-    yield _event(render_template("accounts/_steps.html", steps=done, running=False))
+        to_come = plan[len(done) :]
+        yield _event(render_template("accounts/_steps.html", steps=done, to_come=to_come, running=step.ok))
+    to_come = plan[len(done) :]
+    yield _event(render_template("accounts/_steps.html", steps=done, to_come=to_come, running=False))
 
 
 def _event(html: str) -> str:

@@ -224,7 +224,7 @@ def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
 def each_opened(
     keystore: KeyStore, progress: Progress | None = None
 ) -> Iterator[tuple[Row, Secret | CannotOpen]]:
-    """Every row with a stored secret, and the secret or why it does not open; kept in the row where it is news.
+    """Every row with a stored secret, and the secret or why it does not open; the row keeps what is news.
 
     Raises KeyAbsent as `verify` does.
     """

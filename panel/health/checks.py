@@ -1,6 +1,6 @@
 """Every check once: what is looked at, whether it is well, and what to do where it is not.
 
-Overview, /status and `flask doctor` show the same ones. For pages they are quick; `deep` has them
+Overview, /status, `flask doctor` and /metrics show the same ones. For pages they are quick; `deep` has them
 read the whole database, open every password and count every message as well.
 """
 
@@ -55,6 +55,13 @@ def look(settings: Settings, keystore: KeyStore, *, deep: bool = False) -> Insta
 def run(install: Install) -> list[Check]:
     """All checks."""
     return [found for name, check in CHECKS.items() for found in _tried(name, check, install)]
+
+
+def problems(install: Install) -> dict[str, int]:
+    """How much each check finds wrong, by the check's name: 0 where all is well."""
+    return {
+        name: sum(not found.ok for found in _tried(name, check, install)) for name, check in CHECKS.items()
+    }
 
 
 def _tried(name: str, check: Callable[[Install], Iterator[Check]], install: Install) -> list[Check]:

@@ -1,4 +1,4 @@
-"""The overview at `/`, `/status` for support staff, and `/healthz` and `/readyz` for programs."""
+"""The overview at `/`, `/status` for support staff, and `/healthz`, `/readyz` and `/metrics` for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, request
 from flask_login import current_user
 
 from panel import db
-from panel.errors import PanelError
+from panel.errors import NotFound, PanelError
 from panel.health import status
 from panel.health.forwarded import Watch
 from panel.models import schema
@@ -74,3 +74,16 @@ def readyz() -> Response:
     except PanelError:
         return Response("not ready\n", 503, mimetype="text/plain")
     return Response("ready\n", mimetype="text/plain")
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Numbers for Prometheus, where switched on, for programs on this machine; for all others, 404."""
+    services = current_app.extensions["mailkeep"]
+    if services.settings.metrics:
+        from panel.health import metrics as numbers  # its library is an extra, which only this needs
+
+        if numbers.asked_on_this_machine(request.remote_addr or "", request.host, request.headers.keys()):
+            found = numbers.text(services.settings, services.keystore)
+            return Response(found, content_type="text/plain; version=0.0.4; charset=utf-8")
+    raise NotFound("There is no such page.", "Check the address, or go back to the start page.")

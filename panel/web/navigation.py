@@ -7,6 +7,7 @@ from typing import Any
 from flask import Flask, current_app, request
 from flask_login import current_user
 
+from panel import db
 from panel.web.headers import plain_http_exposed
 
 # endpoint, words, roles that see it
@@ -36,4 +37,5 @@ def _context() -> dict[str, Any]:
             if role in roles and endpoint in current_app.view_functions
         ],
         "plain_http_exposed": plain_http_exposed(),
+        "printed_at": db.now(),
     }

@@ -110,7 +110,7 @@ def test_ports_that_are_not_allowed_are_not_filled_in(
 )
 def test_what_nobody_knows_is_said_and_what_was_typed_stays(admin: Browser, address: str) -> None:
     _, page = filled(admin, address, folder="Größe")
-    assert 'class="note plain"' in page
+    assert 'id="found" role="status"><strong>' in page
     assert 'value="Größe"' in page
     assert "hunter2hunter2" not in page
 

@@ -16,7 +16,7 @@ from panel.secret import Secret
 from panel.web.headers import HEADERS
 
 PUBLIC = {
-    "/static/<path:filename>", "/static/<filename>", "/healthz", "/readyz", "/login", "/logout", "/confirm", "/setup",
+    "/static/<path:filename>", "/static/<filename>", "/healthz", "/readyz", "/metrics", "/login", "/logout", "/confirm", "/setup",
     "/setup/<token>", "/setup/checks", "/setup/admin",
 }  # fmt: skip
 PASSWORD = "correct horse battery staple"

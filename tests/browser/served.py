@@ -1,0 +1,99 @@
+"""The panel served from this very process, without a worker: a state stays as a test made it, and a start is quick.
+
+For what a browser shows and does. What needs the worker too runs `panel_server`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import Flask
+from playwright.sync_api import Page
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from panel import create_app, db, install
+from panel.config import Settings
+from panel.encryption.keystore import KeyStore
+from tests.encryption.conftest import House
+from tests.running import environ_for
+from tests.sign_in.browser import PASSWORD, add_person
+
+
+class _Silent(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: object) -> None:
+        """Say nothing."""
+
+
+class Gate:
+    """Counts what is asked for, and lets what is posted wait while the gate is shut: a slow server."""
+
+    def __init__(self, inner: Callable[..., Iterable[bytes]]) -> None:
+        """Stand before `inner`, open."""
+        self.asked: Counter[str] = Counter()  # by method and path
+        self._inner, self._open = inner, threading.Event()
+        self._open.set()
+
+    def __call__(self, environ: dict[str, str], start_response: object) -> Iterable[bytes]:
+        """Answer one request, when the gate is open."""
+        self.asked[f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"] += 1
+        if environ["REQUEST_METHOD"] == "POST":
+            assert self._open.wait(20), "the gate stayed shut"
+        return self._inner(environ, start_response)
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Let what is posted wait until the block ends."""
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+
+@dataclass(frozen=True)
+class Site:
+    """One served install with two mailboxes and a person of each role."""
+
+    app: Flask
+    url: str
+    house: House
+    gate: Gate
+
+    def sign_in(self, page: Page, role: str = "admin") -> Page:
+        """Have the person of `role` signed in on `page`; stays on the page that they land on."""
+        page.goto(f"{self.url}/login")
+        page.get_by_label("E-mail address").fill(f"{role}@example.org")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(lambda url: "/login" not in url)
+        return page
+
+
+@contextmanager
+def served(directory: Path, **more: str) -> Iterator[Site]:
+    """An install below `directory`, served until the block ends."""
+    settings = Settings.load(environ_for(directory) | more)
+    install.prepare(settings)
+    app = create_app(settings)
+    house = House(settings, KeyStore.of(settings))
+    for role in ("admin", "agent", "user"):
+        add_person(f"{role}@example.org", role)
+    with db.database.connection_context():
+        house.add()
+        house.add()
+    gate = Gate(app.wsgi_app)
+    app.wsgi_app = gate  # type: ignore[method-assign]
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Silent)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield Site(app, f"http://127.0.0.1:{server.server_port}", house, gate)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
