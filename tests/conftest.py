@@ -12,9 +12,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from panel import create_app, install
+from panel import create_app
 from panel.config import Settings
-from tests import running
+from panel.crypto import login_hash
+from tests import installs, remembered, running
 from tests.running import Environ, PanelServer
 
 pytest_plugins = ["tests.browser.fixtures"]
@@ -22,6 +23,7 @@ if (Path(__file__).parent / "servers/fixtures.py").exists():
     pytest_plugins.append("tests.servers.fixtures")
 
 STRICT = os.environ.get("CI") == "true"
+COMPILED = remembered.CompiledTemplates()
 
 
 # -- how a run is chosen and judged ------------------------------------------------
@@ -78,9 +80,10 @@ def settings(environ: Environ) -> Settings:
 @pytest.fixture
 def app(settings: Settings) -> Flask:
     """The application on a fresh install, in this process."""
-    install.prepare(settings)
+    installs.prepare(settings)
     app = create_app(settings)
     app.testing = True
+    app.jinja_env.bytecode_cache = COMPILED
     return app
 
 
@@ -91,6 +94,19 @@ def client(app: Flask) -> FlaskClient:
 
     app.test_client_class = LintingClient
     return app.test_client()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remembered_verifications() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(login_hash, "verify", remembered.verifying(login_hash.verify))
+        yield
+
+
+@pytest.fixture
+def every_verification_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that are about how long Argon2 takes: nothing is remembered in this process."""
+    monkeypatch.setattr(login_hash, "verify", login_hash.verify.__wrapped__)  # type: ignore[attr-defined]
 
 
 # -- real processes --------------------------------------------------------------------
