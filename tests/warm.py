@@ -87,14 +87,14 @@ class _Parent:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n", "the process that forks did not start"
 
-    def run(self, request: dict[str, object], files: Sequence[int], seconds: float) -> int:
+    def run(self, request: Mapping[str, object], files: Sequence[int], seconds: float) -> int:
         """Have `request` run on `files` as its standard input, output and error; its exit status."""
         umask = os.umask(0o077)
         os.umask(umask)
         with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as connection:
             connection.connect(self._path)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
-            message = json.dumps(request | {"umask": umask}).encode()
+            message = json.dumps({**request, "umask": umask}).encode()
             connection.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))])
             pid = int(connection.recv(64))
             if not select.select([connection], [], [], seconds)[0]:
@@ -134,8 +134,8 @@ def main(path: str) -> None:
 
 def _next(listening: socket.socket) -> socket.socket | None:
     """The next who asks; None once the standard input is closed."""
-    found = select.select([listening, 0], [], [])[0]
-    return None if 0 in found else listening.accept()[0]
+    ended, asked = 0, listening.fileno()
+    return None if ended in select.select([ended, asked], [], [])[0] else listening.accept()[0]
 
 
 def _reap() -> None:
