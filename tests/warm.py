@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import array
 import atexit
+import ctypes
 import functools
 import gc
 import json
@@ -24,7 +25,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,23 @@ ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 2**20  # bytes of a request
 # What Python, libc and OpenSSL read when they start: who needs it otherwise gets another parent.
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "OPENSSL_", "TZ")
+PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, ctypes.c_ulong(-1)  # linux/prctl.h
 
 
 # -- who asks --------------------------------------------------------------------------
 
 
 def run_module(
-    module: str, arguments: Sequence[str], environ: Mapping[str, str], stdin: str, seconds: float
+    module: str,
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    stdin: str,
+    seconds: float,
+    attach: Callable[[int], None] = lambda pid: None,
 ) -> subprocess.CompletedProcess[str]:
     """`python -m MODULE ARGUMENTS…` in the repository root, with `environ` and nothing else.
 
+    `attach` is called with its process id before it begins, for who wants to trace it.
     Raises subprocess.TimeoutExpired, and ends it, after `seconds`.
     """
     files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115 - closed below
@@ -50,7 +58,8 @@ def run_module(
         files[0].write(stdin.encode())
         files[0].seek(0)
         request = {"module": module, "arguments": list(arguments), "environ": dict(environ)}
-        status = _parent(_read_at_start(environ)).run(request, [file.fileno() for file in files], seconds)
+        parent = _parent(_read_at_start(environ))
+        status = parent.run(request, [file.fileno() for file in files], seconds, attach)
         printed, complained = (_text(file) for file in files[1:])
     finally:
         for file in files:
@@ -87,7 +96,13 @@ class _Parent:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n", "the process that forks did not start"
 
-    def run(self, request: Mapping[str, object], files: Sequence[int], seconds: float) -> int:
+    def run(
+        self,
+        request: Mapping[str, object],
+        files: Sequence[int],
+        seconds: float,
+        attach: Callable[[int], None],
+    ) -> int:
         """Have `request` run on `files` as its standard input, output and error; its exit status."""
         umask = os.umask(0o077)
         os.umask(umask)
@@ -97,6 +112,8 @@ class _Parent:
             message = json.dumps({**request, "umask": umask}).encode()
             connection.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))])
             pid = int(connection.recv(64))
+            attach(pid)
+            connection.send(b"begin")
             if not select.select([connection], [], [], seconds)[0]:
                 os.kill(pid, signal.SIGKILL)
                 raise subprocess.TimeoutExpired(str(request["arguments"]), seconds)
@@ -151,17 +168,28 @@ def _serve(connection: socket.socket) -> None:
     """Fork once more; wait for that process and tell its status. Returns in it."""
     message, ancillary, _, _ = connection.recvmsg(LONGEST, socket.CMSG_SPACE(3 * 4))
     files = array.array("i", ancillary[0][2])
+    begins, told = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(told)
+        _wait_for_begin(begins)
         connection.close()
         return _become(json.loads(message), list(files))
     for fd in files:
         os.close(fd)
     connection.send(str(pid).encode())
+    connection.recv(64)
+    os.close(told)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with suppress(BrokenPipeError):  # nobody waits any more
         connection.send(str(status).encode())
     os._exit(0)
+
+
+def _wait_for_begin(begins: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0)  # a brother may trace it
+    os.read(begins, 1)
+    os.close(begins)
 
 
 def _become(request: dict[str, Any], files: Sequence[int]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,13 @@ import pytest
 
 from panel import create_app, db, install
 from panel.activity.service import Actor
-from panel.config import ROOT
 from panel.encryption import keys
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
+from tests import warm
 from tests.encryption.conftest import House, settings_in
 from tests.faults.promises import check, on_disk
+from tests.running import process_environ, wait_until
 
 CALLS = "write,pwrite64,fsync,fdatasync,link,linkat,rename,renameat,renameat2,unlink,unlinkat,ftruncate"
 ACCOUNTS = 6
@@ -120,12 +120,20 @@ def begin(house: House, where: str) -> None:
 
 
 def run(scenario: Scenario, directory: Path, *strace: str) -> subprocess.CompletedProcess[str]:
-    # With the filter in the kernel only these calls stop the process, not the thousands of its imports.
-    tracer = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", f"trace={CALLS}", "-e", "signal=none", *strace]
-    return subprocess.run(
-        [*tracer, sys.executable, "-B", "-c", HEAD + scenario.steps, str(directory / "data")],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    """Do the steps of `scenario`. Strace comes to the process once all is imported: imports write nothing."""
+    tracers: list[subprocess.Popen[bytes]] = []
+
+    def attach(pid: int) -> None:
+        command = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-e", "signal=none", *strace]
+        tracers.append(subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.DEVNULL))
+        status = Path(f"/proc/{pid}/status")
+        wait_until(lambda: "TracerPid:\t0\n" not in status.read_text(), 20, "strace to attach")
+
+    environ = process_environ({"PYTHONDONTWRITEBYTECODE": "1"})
+    arguments = [HEAD + scenario.steps, str(directory / "data")]
+    done = warm.run_module("tests.snippet", arguments, environ, "", seconds=60, attach=attach)
+    tracers[0].wait(20)
+    return done
 
 
 def copy_of(directory: Path, name: str) -> Path:

@@ -60,7 +60,7 @@ def test_every_command_is_started_from_cold_by_the_manual_or_above(app: Flask) -
 
 def run(code: str, **environ: str) -> tuple[int, str, str]:
     """`code` as the module that a forked process is."""
-    return outcome(warm.run_module("tests.house.snippet", [code], process_environ(environ), "", seconds=20))
+    return outcome(warm.run_module("tests.snippet", [code], process_environ(environ), "", seconds=20))
 
 
 def test_it_has_the_environment_it_is_given_and_no_other() -> None:
@@ -95,4 +95,4 @@ def test_none_finds_what_another_has_left_in_memory_and_several_run_at_once() ->
 
 def test_one_that_does_not_end_is_ended() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        warm.run_module("tests.house.snippet", ["import time; time.sleep(60)"], process_environ({}), "", 0.5)
+        warm.run_module("tests.snippet", ["import time; time.sleep(60)"], process_environ({}), "", 0.5)
