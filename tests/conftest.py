@@ -13,9 +13,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from panel import create_app, install
+from panel import create_app
 from panel.config import Settings
-from tests import running
+from panel.crypto import login_hash
+from tests import installs, remembered, running
 from tests.running import Environ, PanelServer
 
 pytest_plugins = ["tests.browser.fixtures"]
@@ -23,6 +24,12 @@ if (Path(__file__).parent / "servers/fixtures.py").exists():
     pytest_plugins.append("tests.servers.fixtures")
 
 STRICT = os.environ.get("CI") == "true"
+# These take longest, so they begin: one that began last would leave all cores but one without work.
+FIRST = (
+    "tests/docs/test_commands.py", "tests/faults/test_every_write.py", "tests/browser/", "tests/house/test_serve.py",
+    "tests/docs/test_proxy.py", "tests/faults/", "tests/collect/", "tests/docs/", "tests/house/",
+)  # fmt: skip
+COMPILED = remembered.CompiledTemplates()
 
 
 # -- how a run is chosen and judged ------------------------------------------------
@@ -38,7 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the slow ones out unless asked for."""
+    """The longest files first; leave the slow ones out unless asked for."""
+    items.sort(
+        key=lambda item: next(
+            (n for n, begin in enumerate(FIRST) if item.nodeid.startswith(begin)), len(FIRST)
+        )
+    )
     if config.getoption("--long"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
@@ -85,9 +97,10 @@ def settings(environ: Environ) -> Settings:
 @pytest.fixture
 def app(settings: Settings) -> Flask:
     """The application on a fresh install, in this process."""
-    install.prepare(settings)
+    installs.prepare(settings)
     app = create_app(settings)
     app.testing = True
+    app.jinja_env.bytecode_cache = COMPILED
     return app
 
 
@@ -98,6 +111,19 @@ def client(app: Flask) -> FlaskClient:
 
     app.test_client_class = LintingClient
     return app.test_client()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remembered_verifications() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(login_hash, "verify", remembered.verifying(login_hash.verify))
+        yield
+
+
+@pytest.fixture
+def every_verification_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that are about how long Argon2 takes: nothing is remembered in this process."""
+    monkeypatch.setattr(login_hash, "verify", login_hash.verify.__wrapped__)  # type: ignore[attr-defined]
 
 
 # -- real processes --------------------------------------------------------------------

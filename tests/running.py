@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from panel.config import ROOT
+from tests import warm
 
 START_SECONDS = 30
 STOP_SECONDS = 30
@@ -46,7 +47,17 @@ def process_environ(environ: Mapping[str, str]) -> Environ:
 
 
 def flask(environ: Mapping[str, str], *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `flask ARGUMENTS` in the repository root, as a person would. Takes a minute at most."""
+    """Run `flask ARGUMENTS` in the repository root, as a person would. Takes a minute at most.
+
+    In a process of its own that was forked instead of started: see tests.warm.
+    """
+    return warm.run_module("flask", arguments, process_environ(environ), stdin, seconds=60)
+
+
+def flask_from_cold(
+    environ: Mapping[str, str], *arguments: str, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """The same, started as a person starts it, from nothing."""
     return subprocess.run(
         [sys.executable, "-m", "flask", *arguments],
         cwd=ROOT,

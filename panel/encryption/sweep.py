@@ -206,7 +206,6 @@ class Verdict:
     failures: tuple[Failure, ...]
 
 
-
 def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
     """Open every stored secret once and keep in each row what was found, where that is news.
 

@@ -14,17 +14,18 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree
-
-import dns.exception
-import dns.resolver
 
 from panel.errors import BadInput, MailError
 from panel.mail import addresses, connect
 from panel.mail.endpoint import Endpoint, normalise_host
 from panel.mail.policy import Policy
 from panel.mail.wire import Wire
+
+if TYPE_CHECKING:
+    from dns.resolver import Resolver
 
 LONGEST = 256 * 2**10  # bytes of a document
 REDIRECTS = 2
@@ -174,8 +175,11 @@ def _text(element: ElementTree.Element, tag: str) -> str:
 # -- SRV -------------------------------------------------------------------------------
 
 
-def announced(domain: str, ends_at: float, resolver: dns.resolver.Resolver | None = None) -> list[Found]:
+def announced(domain: str, ends_at: float, resolver: Resolver | None = None) -> list[Found]:
     """What the domain's SRV records name, the encrypted ones first. Empty where there are none."""
+    import dns.exception  # a tenth of what every command and server would wait for at its start
+    import dns.resolver
+
     found: list[Found] = []
     try:
         resolver = resolver or dns.resolver.Resolver()

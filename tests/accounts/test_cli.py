@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from panel import create_app, db, install
+from panel import create_app, db
 from panel.config import Settings
 from panel.encryption.keystore import KeyStore
+from tests import installs
 from tests.accounts.conftest import stored
 from tests.encryption.conftest import House
 from tests.servers.dovecot import DovecotServer
@@ -22,7 +23,7 @@ SERVER = ("--protocol", "imap", "--host", "imap.example.org", "--port", "993", "
 
 @pytest.fixture
 def house(settings: Settings) -> House:
-    install.prepare(settings)
+    installs.prepare(settings)
     create_app(settings)
     return House(settings, KeyStore.of(settings))
 

@@ -210,7 +210,7 @@ def test_the_list_shows_the_last_success_and_what_is_wrong(admin: Browser) -> No
         account = stored().account
         Collection.create(
             account=account, last_success_at=db.now() - 7200, problem="The server says no.", hint="Ask it nicely.",
-            next_due_at=db.now() + 300, failing_since=db.now(), failures=1,
+            next_due_at=db.now() + 330, failing_since=db.now(), failures=1,
         )  # fmt: skip
         Skipped.create(
             account=account, uidvalidity=1, uid=7, size=99_000_000, reason="It is too large.", at=db.now()

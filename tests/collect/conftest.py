@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from panel import create_app, db, install
+from panel import create_app, db
 from panel.activity.service import Actor
 from panel.collect.round import Collector, Outcome
 from panel.config import ROOT, Settings
@@ -21,7 +21,7 @@ from panel.encryption import switch
 from panel.encryption.keystore import KeyStore
 from panel.models import Account, Collection, Endpoint, Message, Skipped
 from panel.secret import Secret
-from tests import running
+from tests import installs, running
 from tests.running import Environ
 from tests.servers.dovecot import DovecotServer
 
@@ -133,7 +133,7 @@ def post(environ: Environ, dovecot: DovecotServer) -> Iterator[PostOffice]:
     environ["PANEL_MAIL_CA_FILE"] = str(dovecot.ca_file)
     environ["PANEL_MAIL_PORTS"] = f"{dovecot.tls_port},{dovecot.starttls_port}"
     settings = Settings.load(environ)
-    install.prepare(settings)
+    installs.prepare(settings)
     create_app(settings)
     with db.database.connection_context():
         yield PostOffice(environ, settings, dovecot)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from panel import create_app, db, install
+from panel import create_app, db
 from panel.activity.service import Actor
 from panel.config import ROOT, Settings
 from panel.encryption import credential, facts, release, rotation, switch
@@ -19,6 +19,7 @@ from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.models import Account, Endpoint
 from panel.secret import Secret
+from tests import installs
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def settings_in(directory: Path, **over: str) -> Settings:
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     settings = settings_in(tmp_path)
-    install.prepare(settings)
+    installs.prepare(settings)
     create_app(settings)
     with db.database.connection_context():
         yield House(settings, KeyStore.of(settings))

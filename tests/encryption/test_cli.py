@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from panel import create_app, db, install
+from panel import create_app, db
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
 from panel.encryption.keystore import KeyStore
+from tests import installs
 from tests.encryption.conftest import House
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -23,7 +24,7 @@ BOTH = ("--understand-key-loss", "--backup-prepared")
 
 @pytest.fixture
 def house(settings: Settings) -> House:
-    install.prepare(settings)
+    installs.prepare(settings)
     create_app(settings)
     house = House(settings, KeyStore.of(settings))
     with db.database.connection_context():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from panel import install
 from panel.config import Settings
+from tests import installs
 from tests.running import Environ, find_marker
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -20,7 +20,7 @@ ADD = ("people", "add", "Bob@Example.org", "--name", "Bob", "--role", "agent", "
 
 @pytest.fixture
 def installed(settings: Settings) -> Settings:
-    install.prepare(settings)
+    installs.prepare(settings)
     return settings
 
 

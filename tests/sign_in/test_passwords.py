@@ -67,6 +67,7 @@ def test_a_disabled_person_with_the_right_password_gets_that_answer_too(app: Fla
     assert Browser(app).sign_in().status_code == 422
 
 
+@pytest.mark.usefixtures("every_verification_anew")
 def test_unknown_and_known_take_the_same_time(app: Flask) -> None:
     add_person()
 
@@ -168,6 +169,7 @@ def test_a_success_forgets_the_failures_of_the_account_but_not_those_of_the_addr
     assert SignInTry.select().where(SignInTry.who.startswith("address:")).count() == throttle.PER_ACCOUNT - 1
 
 
+@pytest.mark.usefixtures("every_verification_anew")
 def test_tries_at_the_same_moment_do_not_slip_past_each_other(app: Flask) -> None:
     add_person()
     together = Barrier(throttle.PER_ACCOUNT * 2)

@@ -1,0 +1,51 @@
+"""An install for tests: what `install.prepare` makes, made once in a run and copied.
+
+The copy has an instance id and a secret key of its own, as any two installs have. Tests of how
+an install is made or upgraded call `install.prepare` (tests/house/test_install.py, tests/models).
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from panel import install
+from panel.config import Settings
+from panel.models.encryption import ID_BYTES
+
+MADE = {"panel.db", "secret-key", install.LOCK}
+
+
+def prepare(settings: Settings) -> None:
+    """Make the install that `settings` name. Where that is no plain new one, the long way."""
+    plain = _settings(settings.data_dir)
+    if settings.data_dir.exists() or not _same_places(settings, plain):
+        install.prepare(settings)
+        return
+    shutil.copytree(_made_once().name, settings.data_dir)
+    (settings.data_dir / "secret-key").write_text(secrets.token_hex(32) + "\n", "ascii")
+    with closing(sqlite3.connect(settings.data_dir / "panel.db")) as database, database:
+        database.execute("PRAGMA secure_delete = on")
+        changed = database.execute("UPDATE encryption SET instance_id = ?", [secrets.token_bytes(ID_BYTES)])
+        assert changed.rowcount == 1
+
+
+def _same_places(one: Settings, other: Settings) -> bool:
+    return (one.database_url, one.secret_key) == (other.database_url, other.secret_key)
+
+
+@functools.cache
+def _made_once() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory(prefix="install-")
+    install.prepare(_settings(Path(folder.name)))
+    assert {path.name for path in Path(folder.name).iterdir()} == MADE  # closed: all is in the one file
+    return folder
+
+
+def _settings(directory: Path) -> Settings:
+    return Settings.load({"PANEL_DATA_DIR": str(directory), "PANEL_ENV_FILE": "/dev/null"})

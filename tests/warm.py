@@ -1,0 +1,209 @@
+"""Processes that need not start Python and import the panel anew: one that has, forks for each.
+
+`python -m flask …` spends 0.7 s of CPU on imports and 0.05 s on the command. What is run here is
+a process of its own with its own environment, files, exit status and end, as if it had been
+started: what is shared is only what Python did before (tests/house/test_warm.py holds the two
+against each other). That a command works from a cold start too is shown by the manual, whose
+every command is typed into a shell (tests/docs).
+
+This module is both sides. Run as `python -m tests.warm SOCKET` it is the process that forks.
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import ctypes
+import functools
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST = 2**20  # bytes of a request
+# What Python, libc and OpenSSL read when they start: who needs it otherwise gets another parent.
+READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "OPENSSL_", "TZ")
+PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, ctypes.c_ulong(-1)  # linux/prctl.h
+
+
+# -- who asks --------------------------------------------------------------------------
+
+
+def run_module(
+    module: str,
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    stdin: str,
+    seconds: float,
+    attach: Callable[[int], None] = lambda pid: None,
+) -> subprocess.CompletedProcess[str]:
+    """`python -m MODULE ARGUMENTS…` in the repository root, with `environ` and nothing else.
+
+    `attach` is called with its process id before it begins, for who wants to trace it.
+    Raises subprocess.TimeoutExpired, and ends it, after `seconds`.
+    """
+    files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115 - closed below
+    try:
+        files[0].write(stdin.encode())
+        files[0].seek(0)
+        request = {"module": module, "arguments": list(arguments), "environ": dict(environ)}
+        parent = _parent(_read_at_start(environ))
+        status = parent.run(request, [file.fileno() for file in files], seconds, attach)
+        printed, complained = (_text(file) for file in files[1:])
+    finally:
+        for file in files:
+            file.close()
+    return subprocess.CompletedProcess([module, *arguments], status, printed, complained)
+
+
+def _text(file: Any) -> str:
+    file.seek(0)
+    return str(file.read().decode().replace("\r\n", "\n"))  # as text=True does
+
+
+def _read_at_start(environ: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset((k, v) for k, v in environ.items() if k.startswith(READ_AT_START))
+
+
+@functools.cache
+def _parent(environ: frozenset[tuple[str, str]]) -> _Parent:
+    parent = _Parent(dict(environ))
+    atexit.register(parent.stop)
+    return parent
+
+
+class _Parent:
+    """The process that has imported everything, as the one who asks sees it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="warm-")
+        self._path = f"{self._folder.name}/socket"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.warm", self._path],
+            cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n", "the process that forks did not start"
+
+    def run(
+        self,
+        request: Mapping[str, object],
+        files: Sequence[int],
+        seconds: float,
+        attach: Callable[[int], None],
+    ) -> int:
+        """Have `request` run on `files` as its standard input, output and error; its exit status."""
+        umask = os.umask(0o077)
+        os.umask(umask)
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as connection:
+            connection.connect(self._path)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
+            message = json.dumps({**request, "umask": umask}).encode()
+            connection.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))])
+            pid = int(connection.recv(64))
+            attach(pid)
+            connection.send(b"begin")
+            if not select.select([connection], [], [], seconds)[0]:
+                os.kill(pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(str(request["arguments"]), seconds)
+            return int(connection.recv(64))
+
+    def stop(self) -> None:
+        """End it: it goes when its standard input is closed."""
+        self._process.communicate(timeout=10)
+        self._folder.cleanup()
+
+
+# -- who forks -------------------------------------------------------------------------
+
+
+def main(path: str) -> None:
+    """Import everything, then fork for whoever asks. Returns in a fork, which is to `_become`."""
+    import flask.cli  # noqa: F401 - importing is what this is for
+
+    import panel  # noqa: F401
+
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as listening:
+        listening.bind(path)
+        listening.listen(64)
+        gc.collect()
+        gc.freeze()
+        os.write(1, b"ready\n")
+        while request := _next(listening):
+            if os.fork() == 0:
+                listening.close()
+                return _serve(request)
+            request.close()
+            _reap()
+    sys.exit(0)
+
+
+def _next(listening: socket.socket) -> socket.socket | None:
+    """The next who asks; None once the standard input is closed."""
+    ended, asked = 0, listening.fileno()
+    return None if ended in select.select([ended, asked], [], [])[0] else listening.accept()[0]
+
+
+def _reap() -> None:
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return
+        except ChildProcessError:
+            return
+
+
+def _serve(connection: socket.socket) -> None:
+    """Fork once more; wait for that process and tell its status. Returns in it."""
+    message, ancillary, _, _ = connection.recvmsg(LONGEST, socket.CMSG_SPACE(3 * 4))
+    files = array.array("i", ancillary[0][2])
+    begins, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(told)
+        _wait_for_begin(begins)
+        connection.close()
+        return _become(json.loads(message), list(files))
+    for fd in files:
+        os.close(fd)
+    connection.send(str(pid).encode())
+    connection.recv(64)
+    os.close(told)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with suppress(BrokenPipeError):  # nobody waits any more
+        connection.send(str(status).encode())
+    os._exit(0)
+
+
+def _wait_for_begin(begins: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0)  # a brother may trace it
+    os.read(begins, 1)
+    os.close(begins)
+
+
+def _become(request: dict[str, Any], files: Sequence[int]) -> None:
+    """Be what was asked for, up to the module itself."""
+    for number, fd in enumerate(files):
+        os.dup2(fd, number)
+        os.close(fd)
+    os.umask(request["umask"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    sys.argv[:] = [request["module"], *request["arguments"]]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+    # Only forks come here. The end of the module is that of the process, exceptions and exit status too.
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
