@@ -12,6 +12,7 @@ from panel.models.person import Person
 from panel.models.session import Session
 from panel.models.set_up import SetUp
 from panel.models.sign_in_try import SignInTry
+from panel.models.this_copy import ThisCopy
 from panel.models.vitals import Vitals
 from panel.models.waiting import Waiting
 
@@ -31,6 +32,7 @@ TABLES: tuple[type[BaseModel], ...] = (
     Vitals,
     Waiting,
     ForgottenSecret,
+    ThisCopy,
 )
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "SetUp",
     "SignInTry",
     "Skipped",
+    "ThisCopy",
     "Uidl",
     "Vitals",
     "Waiting",
