@@ -90,7 +90,7 @@ def scan(keystore: KeyStore, settings: Settings) -> dict[str, list[str]]:
     by a process of its own: closing a file that this process has open as a
     database would drop its locks. Passwords reach it through a pipe.
     """
-    forms = sorted({form for secret in _secrets(keystore) for form in _forms(secret)})
+    forms = sorted({form for secret in _secrets(keystore) for form in forms(secret)})
     path = Path(settings.database_url.removeprefix("sqlite:///"))
     files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal")]
     request = {"files": [str(f) for f in files], "needles": [base64.b64encode(f).decode() for f in forms]}
@@ -113,7 +113,7 @@ def _secrets(keystore: KeyStore) -> Iterator[Secret]:
             logger.info("one password could not be opened and is not looked for")
 
 
-def _forms(secret: Secret) -> Iterator[bytes]:
+def forms(secret: Secret) -> Iterator[bytes]:
     """How a password may stand in a file. Shorter than four bytes says nothing and is left out."""
     raw = secret.reveal_bytes()
     for form in (raw, base64.b64encode(raw), json.dumps(secret.reveal())[1:-1].encode()):
