@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from panel import db, durable
+from panel import durable
 from panel.errors import DataDirError, RestoredCopy
 from panel.models.this_copy import ID_BYTES, ThisCopy
 
@@ -36,7 +36,7 @@ def restored(data_dir: Path) -> Restored | None:
     if row.backup_made_at is not None:
         return Restored("The database was restored from a backup.", row.backup_made_at)
     found = _read(data_dir)
-    if found == bytes(row.copy_id):
+    if found == row.copy_id:
         return None
     if found is None:
         return Restored(f"The database is of an install whose file {FILE} is not in this data directory.")

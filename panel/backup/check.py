@@ -17,6 +17,7 @@ from typing import Any
 from panel.backup.content import FoundKey
 from panel.backup.database import FoundDatabase
 from panel.config import ROOT, Settings
+from panel.crypto.keyfile import fingerprint
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
@@ -115,10 +116,10 @@ def _looked(settings: Settings, path: Path) -> Report:
 
 
 def _here(keystore: KeyStore) -> _Here:
-    disk = facts.disk(keystore)
-    now = facts.look(keystore)
-    keys = {now.found, *now.retired} if disk.file else set()
-    return _Here(facts.row().instance_id.hex(), frozenset(k for k in keys if k), now.state is not State.OFF)
+    file = facts.disk(keystore).file
+    keys = frozenset(fingerprint(key.id) for key in file.keys) if file else frozenset()
+    encrypts = facts.look(keystore).state is not State.OFF
+    return _Here(facts.row().instance_id.hex(), keys, encrypts)
 
 
 # -- what is wrong -------------------------------------------------------------------
@@ -172,14 +173,14 @@ def _of_passwords(each: FoundDatabase, here: _Here) -> list[str]:
         )
     if each.instance == here.instance and each.opened < (known := _known(each, here)):
         found.append(
-            f"{each.name}: {known - each.opened} of {known} encrypted passwords do not open with the key file "
-            "of this server: they were changed outside Mailkeep."
+            f"{each.name}: {known - each.opened} of {known} encrypted passwords do not open with the key "
+            "file of this server: they were changed outside Mailkeep."
         )
     lacking = [key for key, _ in each.keys if key not in here.keys]
     if each.instance == here.instance and lacking:
         found.append(
-            f"{each.name} needs key {few(lacking)}, which the key file of this server does not hold. Keep the "
-            "key file of its time, and bring it in when you restore: flask encryption key add FILE"
+            f"{each.name} needs key {few(lacking)}, which the key file of this server does not hold. Keep "
+            "the key file of its time, and bring it in when you restore: flask encryption key add FILE"
         )
     return found
 

@@ -109,8 +109,9 @@ def _tell_database(found: FoundDatabase) -> None:
         return
     zone = _settings().timezone
     made = f"made {times.exact(found.made_at, zone)}" if found.made_at else "a plain copy"
+    made = "the running install's own" if found.live else made
     install = f"of install {found.instance[:8]}" if found.instance else "of no known install"
-    click.echo(f"Database: {found.name}: intact, {made}, {install}, {found.accounts} accounts.")
+    click.echo(f"Database: {found.name}: intact, {made}, {install}, accounts: {found.accounts}.")
     click.echo(f"  {passwords(found.sealed)} encrypted, {len(found.clear)} in clear.")
     for key, count in found.keys:
         click.echo(f"  Under key {key}: {count}.")

@@ -120,7 +120,7 @@ def _entries(data: bytes, at: int) -> set[str]:
     """Fingerprints of the keys in a key file that begins at `at`: only what is a key counts as one."""
     found = set()
     for begin in range(at + HEADER.size, len(data) - ENTRY.size + 1, ENTRY.size):
-        _state, _kind_, _zeros, key_id, material = ENTRY.unpack_from(data, begin)
+        *_, key_id, material = ENTRY.unpack_from(data, begin)
         if Key(material).id != key_id:
             break
         found.add(fingerprint(key_id))

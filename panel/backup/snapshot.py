@@ -24,6 +24,7 @@ import peewee
 from panel import db, durable
 from panel.activity import service as activity
 from panel.activity.service import Actor
+from panel.backup.database import bytes_of
 from panel.config import Settings
 from panel.crypto.keyfile import fingerprint
 from panel.encryption.keystore import typed
@@ -37,7 +38,7 @@ NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EM
 
 # What no restored install has a use for: who is signed in, and who tried to.
 LEFT_OUT = ("DELETE FROM session", "DELETE FROM sign_in_try")
-MARK = f"INSERT OR REPLACE INTO this_copy (id, copy_id, backup_made_at) VALUES ({ROW}, NULL, ?)"
+MARK = "INSERT OR REPLACE INTO this_copy (id, copy_id, backup_made_at) VALUES (?, NULL, ?)"
 KEYS = "SELECT substr(sealed, 3, 8), count(*) FROM endpoint WHERE sealed IS NOT NULL GROUP BY 1"
 
 logger = logging.getLogger("mailkeep.backup")
@@ -142,7 +143,7 @@ def _finish(path: Path, made_at: int) -> None:
         copy.execute("BEGIN IMMEDIATE")
         for statement in LEFT_OUT:
             copy.execute(statement)
-        copy.execute(MARK, (made_at,))
+        copy.execute(MARK, (ROW, made_at))
         copy.execute("COMMIT")
 
 
@@ -155,7 +156,7 @@ def _verified(path: Path) -> tuple[int, int, tuple[str, ...]]:
                 f"The copy is damaged ({says}); no backup was made.", "Check the disk; then: flask doctor"
             )
         (clear,) = copy.execute("SELECT count(clear) FROM endpoint").fetchone()
-        by_key = [(bytes(key), count) for key, count in copy.execute(KEYS)]
+        by_key = [(bytes_of(key), count) for key, count in copy.execute(KEYS)]
     keys = tuple(sorted(fingerprint(key) for key, _ in by_key))
     return sum(count for _, count in by_key), int(clear), keys
 
