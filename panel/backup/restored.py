@@ -8,6 +8,7 @@ from panel import db, identity
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.errors import Refused
+from panel.models import Collection
 
 
 def confirm(data_dir: Path, actor: Actor) -> None:
@@ -20,4 +21,6 @@ def confirm(data_dir: Path, actor: Actor) -> None:
         if copy is None:
             raise Refused("This is the install that collects already.", "There is nothing to confirm.")
         identity.take_over(data_dir)
+        # Mail comes at once, whatever the other install's last round and its leases say.
+        Collection.update(next_due_at=0, leased_by=None, leased_until=0).execute()
         activity.record("restored copy confirmed", detail=copy.says, **vars(actor))
