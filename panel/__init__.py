@@ -13,6 +13,8 @@ from panel.accounts import cli as accounts_cli
 from panel.accounts import routes as accounts
 from panel.activity import cli as activity_cli
 from panel.activity import routes as activity
+from panel.backup import cli as backup_cli
+from panel.backup import routes as backup
 from panel.collect import cli as collect_cli
 from panel.config import ROOT, Settings
 from panel.encryption import cli as encryption_cli
@@ -79,6 +81,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(sending.blueprint)
     app.register_blueprint(encryption.blueprint)
     app.register_blueprint(notices.blueprint)
+    app.register_blueprint(backup.blueprint)
     app.register_blueprint(people.blueprint)
     app.register_blueprint(activity.blueprint)
     app.cli.add_command(setup_cli.setup)
@@ -87,6 +90,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.cli.add_command(sending_cli.sending)
     app.cli.add_command(encryption_cli.encryption)
     app.cli.add_command(notices_cli.notices)
+    app.cli.add_command(backup_cli.backup)
     app.cli.add_command(activity_cli.activity)
     app.cli.add_command(health_cli.doctor)
     app.cli.add_command(collect_cli.collect)

@@ -67,6 +67,16 @@ class DatabaseError(PanelError):
     exit_code = 3
 
 
+class RestoredCopy(PanelError):
+    """This is a restored copy, and nobody has said yet that the other install is switched off.
+
+    Nothing is collected until then, so that two never collect one mailbox.
+    """
+
+    status = 409
+    exit_code = 3
+
+
 class ServeError(PanelError):
     """The web server or the worker could not be started."""
 

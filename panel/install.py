@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from panel import db
+from panel import db, durable, identity
 from panel.config import SHORTEST_SECRET_KEY, Settings
 from panel.errors import DataDirError, NoInstall, NotTheOwner, SettingsError
 from panel.models import schema
@@ -35,7 +35,10 @@ def prepare(settings: Settings) -> list[str]:
         with db.explained():
             database.connect(reuse_if_open=True)
         try:
-            return schema.upgrade(database)
+            applied = schema.upgrade(database)
+            with db.explained():
+                identity.adopt(settings.data_dir)
+            return applied
         finally:
             database.close()
 
@@ -82,7 +85,7 @@ def read_secret_key(settings: Settings, create: bool = False) -> Secret | None:
         return settings.secret_key
     path = settings.data_dir / "secret-key"
     if create and not path.exists():
-        _write_new(path, secrets.token_hex(32) + "\n")
+        durable.write_new(path, f"{secrets.token_hex(32)}\n".encode())  # the loser reads the winner's
     try:
         text = path.read_text("ascii").strip()
     except FileNotFoundError:
@@ -116,33 +119,6 @@ def _make_data_dir(path: Path) -> None:
             f"The data directory {path} cannot be made or written ({(error.strerror or '').lower()}).",
             "Correct PANEL_DATA_DIR, or give the directory to the user that runs Mailkeep.",
         ) from None
-
-
-def _write_new(path: Path, text: str) -> None:
-    """Make a private file with `text`, whole or not at all; an existing one stays."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(fd, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return  # the winner's is read
-    finally:
-        temporary.unlink()
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in `path` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextmanager

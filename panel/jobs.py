@@ -29,7 +29,7 @@ from panel.collect import due
 from panel.collect.round import Collector
 from panel.config import Settings
 from panel.encryption import findings, scan, switch
-from panel.errors import DatabaseError, KeyAbsent, PanelError
+from panel.errors import DatabaseError, KeyAbsent, PanelError, RestoredCopy
 from panel.health import upkeep, vitals
 from panel.secret import Secret
 
@@ -140,8 +140,9 @@ class Jobs:
             self.sweep()
             if upkeep.is_due():
                 self._enqueue("keep_up")
-            with suppress(KeyAbsent):  # the sweep keeps that in Activity, once
-                collector.require_key()
+            # The sweep keeps the one in Activity, once; `panel.serve` has said the other at its start.
+            with suppress(KeyAbsent, RestoredCopy):
+                collector.require_ready()
                 enqueue_due()
 
         def enqueue_due() -> None:

@@ -23,7 +23,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
-from panel import create_app, db, install, logs, process
+from panel import create_app, db, identity, install, logs, process
 from panel.children import SIGNALS, Child, run
 from panel.config import Settings
 from panel.encryption import switch
@@ -74,8 +74,11 @@ def serve(settings: Settings) -> bool:
         app = create_app(settings)
         app.extensions["mailkeep.jobs"].prepare()
         with db.explained(), db.database.connection_context():
+            copy = identity.restored(settings.data_dir)
             switch.start(app.extensions["mailkeep"].keystore)
             invitation = setup.open_url(settings)
+        if copy is not None:
+            log.warning("%s Collecting is paused until somebody confirms: flask backup confirm", copy.says)
         return run(
             [Child("web", partial(answers, settings)), Child("worker")], partial(_tell, settings, invitation)
         )

@@ -14,10 +14,10 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from panel import db
+from panel import db, identity
 from panel.collect import due
 from panel.collect.round import Collector, Outcome
-from panel.errors import KeyAbsent, NotFound, PanelError, Refused
+from panel.errors import KeyAbsent, NotFound, PanelError, Refused, RestoredCopy
 from panel.models import Account
 from panel.shell import PanelCommand
 
@@ -37,6 +37,7 @@ def collect(once: bool, address: str | None) -> None:
     """Collect mail, until Ctrl-C. The worker of script/server does the same all the time."""
     services = current_app.extensions["mailkeep"]
     collector = Collector(services.settings, services.keystore)
+    identity.require_ours(services.settings.data_dir)
     chosen = _find(address) if address else None
     try:
         fine = _turn(collector, [chosen] if chosen else due.accounts(), anyway=chosen is not None)
@@ -67,8 +68,8 @@ def _find(address: str) -> str:
 def _turn(collector: Collector, uuids: Sequence[str], *, anyway: bool) -> bool:
     """One round of each, several at once. Whether all went well."""
     try:
-        collector.require_key()
-    except KeyAbsent as error:
+        collector.require_ready()
+    except (KeyAbsent, RestoredCopy) as error:
         click.echo(f"Collecting is paused. {error}", err=True)
         return False
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -9,7 +9,7 @@ from functools import partial
 
 from peewee import IntegrityError
 
-from panel import db
+from panel import db, identity
 from panel.collect import due, health
 from panel.collect.box import Box, open_box
 from panel.collect.cursor import endpoint_mark, open_cursor
@@ -47,16 +47,22 @@ class Collector:
     settings: Settings
     keystore: KeyStore
 
-    def require_key(self) -> None:
-        """Raise KeyAbsent where no password can be read at all: then no round needs to begin."""
+    def require_ready(self) -> None:
+        """Raise what keeps every round from beginning.
+
+        RestoredCopy where another install may be collecting the same mailboxes,
+        KeyAbsent where no password can be read at all.
+        """
+        identity.require_ours(self.settings.data_dir)
         state.require_readable(facts.disk(self.keystore), facts.row(), facts.any_sealed())
 
     def collect(self, uuid: str, *, anyway: bool = False) -> Outcome | None:
         """One round of one account. None where it is not due, unless `anyway`, or somebody is at it.
 
-        Raises KeyAbsent, and nothing is noted: it is not the account's fault.
+        Raises RestoredCopy or KeyAbsent, and nothing is noted: it is not the account's fault.
         Raises any other PanelError after having noted it as the account's problem.
         """
+        identity.require_ours(self.settings.data_dir)
         account = Account.get_or_none(Account.uuid == uuid)
         if account is None or account.paused_at is not None:
             return None

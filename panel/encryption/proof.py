@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 
 from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile, NotAKeyFile, fingerprint
-from panel.encryption import facts, state
+from panel.encryption import credential, facts, state
 from panel.encryption.keystore import KeyStore
-from panel.errors import BadCopy, BadInput, Refused
-from panel.models import Encryption
+from panel.encryption.state import FileFacts, RowFacts
+from panel.errors import BadCopy, BadInput, CannotOpen, PasswordNeeded, Refused
+from panel.models import Encryption, Endpoint
+from panel.models.secret_row import StoredRecord
+from panel.secret import Secret
 
 NONCE_BYTES = 16
 
@@ -108,3 +112,20 @@ def note(actor: Actor) -> None:
     with db.transaction():
         Encryption.update(backup_proved_at=db.now()).execute()
         activity.record("key backup proved", **vars(actor))
+
+
+# -- is the backup of the database good --------------------------------------------
+
+
+def opened(columns: Mapping[str, object], record: bytes, instance_id: bytes, file: KeyFile) -> Secret | None:
+    """The secret in `record`, read with the `columns` of its row from some database; None: it does not open.
+
+    It is for judging that database (`panel.backup.database`), never for a log-in.
+    """
+    bound = {name: columns.get(name) for name in Endpoint.BOUND if name != "account"}
+    row = Endpoint(account=columns.get("account_id"), **bound)
+    row.__data__["sealed"] = StoredRecord(record)
+    try:
+        return credential.unseal(row, FileFacts(file), RowFacts(instance_id=instance_id))
+    except (CannotOpen, PasswordNeeded):
+        return None

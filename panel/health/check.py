@@ -8,6 +8,7 @@ from panel.accounts.overview import Line
 from panel.config import Settings
 from panel.encryption.facts import Status
 from panel.encryption.keystore import KeyStore
+from panel.identity import Restored
 from panel.models import Vitals
 
 
@@ -41,6 +42,7 @@ class Install:
     settings: Settings
     keystore: KeyStore
     key: Status
+    copy: Restored | None  # where this is a restored copy that nobody has confirmed yet
     lines: list[Line]
     added_at: dict[str, int]  # when each account was
     busy: set[str]  # accounts that somebody collects at this moment

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
-from panel import db
+from panel import db, identity
 from panel.accounts import overview
 from panel.config import Settings
 from panel.encryption import facts
@@ -26,6 +26,7 @@ CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
     "encryption": key.encryption,
     "records": key.records,
     "key backup": key.backup,
+    "restored copy": mail.restored_copy,
     "worker": mail.worker,
     "collecting": mail.collecting,
     "accounts": mail.accounts,
@@ -44,6 +45,7 @@ def look(settings: Settings, keystore: KeyStore, *, deep: bool = False) -> Insta
         settings=settings,
         keystore=keystore,
         key=facts.look(keystore),
+        copy=identity.restored(settings.data_dir),
         lines=overview.lines(keystore),
         added_at={row.uuid: row.created_at for row in Account.select(Account.uuid, Account.created_at)},
         busy={uuid for (uuid,) in cast(Iterable[tuple[str]], leased)},

@@ -20,6 +20,18 @@ LATE_SECONDS = 3600  # since the last round of an account that is not known to f
 MANY_UNREAD = 10_000  # messages of one account
 LONG_UNREAD = 24 * 3600  # that one message lies in new/
 ACCOUNTS = Link("/accounts", "Open Mail accounts")
+RESTORED = Link("/server/restored", "Answer the question")
+
+
+def restored_copy(install: Install) -> Iterator[Check]:
+    """Whether this is the install that collects, and no copy of it beside another one."""
+    if install.copy is None:
+        yield Check("restored copy", True, "This is the install that collects, not a copy of it.")
+        return
+    says = f"{install.copy.says} No mail is collected, so that two installs never collect one mailbox."
+    mend = "Is the other install switched off? Then say so, or type: flask backup confirm"
+    told = "No mail is collected: this server was restored from a copy, and an administrator must confirm it."
+    yield Check("restored copy", False, says, mend, RESTORED, told)
 
 
 def worker(install: Install) -> Iterator[Check]:
@@ -40,6 +52,8 @@ def collecting(install: Install) -> Iterator[Check]:
     if not running:
         yield Check("collecting", True, "All mailboxes are paused." if paused else "There is no mailbox yet.")
         return
+    if install.copy is not None:
+        return  # that is said already
     if install.key.state.no_key:
         mend = "Put the key right first; collecting goes on by itself then."
         yield Check("collecting", False, "No mail is collected while the key is not in order.", mend)

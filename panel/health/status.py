@@ -61,7 +61,7 @@ def summary(settings: Settings, keystore: KeyStore) -> Summary:
 def _mail(install: Install, wrong: set[str]) -> Verdict:
     if not install.lines:
         return Verdict("plain", "No mailbox yet")
-    if install.key.state.no_key:
+    if install.key.state.no_key or install.copy is not None:
         return Verdict("bad", "Paused")
     running = [line for line in install.lines if not line.paused]
     if not running:

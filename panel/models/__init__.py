@@ -14,6 +14,7 @@ from panel.models.session import Session
 from panel.models.set_up import SetUp
 from panel.models.sign_in_try import SignInTry
 from panel.models.sweep_report import SweepReport
+from panel.models.this_copy import ThisCopy
 from panel.models.vitals import Vitals
 from panel.models.waiting import Waiting
 
@@ -36,6 +37,7 @@ TABLES: tuple[type[BaseModel], ...] = (
     SweepReport,
     Notice,
     NoticeChannels,
+    ThisCopy,
 )
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "SignInTry",
     "Skipped",
     "SweepReport",
+    "ThisCopy",
     "Uidl",
     "Vitals",
     "Waiting",

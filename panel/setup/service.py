@@ -17,11 +17,11 @@ from pathlib import Path
 from panel import db
 from panel.activity.service import record
 from panel.config import Settings
+from panel.durable import sync_directory
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import AlreadySetUp
-from panel.install import sync_directory
 from panel.models import Account
 from panel.models.set_up import SetUp
 from panel.people import service as people

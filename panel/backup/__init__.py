@@ -1,0 +1,1 @@
+"""Backups: making one of the database (`snapshot`), judging any (`check`), restoring (`restored`)."""

@@ -1,0 +1,140 @@
+"""`flask backup …`: a backup of the database, and whether a backup is good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from flask import current_app
+
+from panel import identity, times
+from panel.activity.service import Actor
+from panel.backup import check, restored, snapshot
+from panel.backup.check import Report, passwords
+from panel.backup.content import FoundKey
+from panel.backup.database import FoundDatabase
+from panel.config import Settings
+from panel.encryption import facts
+from panel.encryption.keystore import KeyStore
+from panel.encryption.state import State
+from panel.errors import Refused
+from panel.shell import PanelGroup, ask, json_option, print_json, yes_option
+
+backup = PanelGroup("backup", help="Backups of the database; the key is copied apart from them.")
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["mailkeep"].settings
+    return settings
+
+
+def _keystore() -> KeyStore:
+    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
+    return keystore
+
+
+@backup.command()
+@click.argument("dest", type=click.Path(path_type=Path))
+@json_option
+def create(dest: Path, json_: bool) -> None:
+    """Make a backup of the database, while everything runs, without the key.
+
+    DEST is a new file whose name ends in .db, or a directory.
+    """
+    made = snapshot.create(_settings(), dest, Actor())
+    warning = _clear_warning(made.clear)
+    if json_:
+        print_json(
+            {
+                "path": str(made.path),
+                "bytes": made.size,
+                "made_at": made.made_at,
+                "passwords": {"sealed": made.sealed, "clear": made.clear},
+                "keys": list(made.keys),
+                "warnings": [warning] if warning else [],
+            }
+        )
+    else:
+        click.echo(f"Backup made: {made.path} ({made.size} bytes).")
+        click.echo(f"In it: {made.sealed} encrypted passwords, {made.clear} in clear; neither key nor mail.")
+        if made.keys:
+            click.echo(f"To read it, keep the key apart from it: {', '.join(made.keys)}.")
+    if warning:
+        click.secho(f"WARNING: {warning}", fg="red", bold=True, err=True)
+
+
+def _clear_warning(clear: int) -> str:
+    if not clear:
+        return ""
+    says = f"{passwords(clear)} in clear in this backup: whoever gets it reads them."
+    if facts.look(_keystore()).state is State.OFF:
+        return f"{says} Encryption is off: turn it on, then make another."
+    return f"{says} Finish first (flask encryption resume), make another, and remove this one."
+
+
+@backup.command("check")
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def check_path(context: click.Context, path: Path, json_: bool) -> None:
+    """Tell what is in PATH, a file, a directory, a tar or a zip, and whether it is a good backup.
+
+    Exit status 1 where it is not, above all where key and database lie together.
+    """
+    report = check.check(_settings(), _keystore(), path)
+    if json_:
+        print_json(report.as_json())
+    else:
+        _tell(report)
+    if report.problems:
+        context.exit(1)
+
+
+def _tell(report: Report) -> None:
+    for database in report.databases:
+        _tell_database(database)
+    for key in report.keys:
+        click.echo(f"Key: {key.name}: {_key(key)}.")
+    for text in report.warnings:
+        click.echo(f"Note: {text}")
+    for text in report.problems:
+        click.secho(f"PROBLEM: {text}", fg="red", bold=True)
+    if not report.problems:
+        click.echo(f"No problem found in {report.files} {'file' if report.files == 1 else 'files'}.")
+
+
+def _tell_database(found: FoundDatabase) -> None:
+    if not found.intact:
+        click.echo(f"Database: {found.name}: damaged.")
+        return
+    zone = _settings().timezone
+    made = f"made {times.exact(found.made_at, zone)}" if found.made_at else "a plain copy"
+    made = "the running install's own" if found.live else made
+    install = f"of install {found.instance[:8]}" if found.instance else "of no known install"
+    click.echo(f"Database: {found.name}: intact, {made}, {install}, accounts: {found.accounts}.")
+    click.echo(f"  {passwords(found.sealed)} encrypted, {len(found.clear)} in clear.")
+    for key, count in found.keys:
+        click.echo(f"  Under key {key}: {count}.")
+    if found.sealed:
+        click.echo(f"  {found.opened} of {found.sealed} open with the key file of this server.")
+
+
+def _key(found: FoundKey) -> str:
+    prints = ", ".join(found.fingerprints) or "fingerprint not readable"
+    if found.state == "intact":
+        return f"a key file, {prints}"
+    if found.state == "inside":
+        return f"key bytes inside another file, {prints}"
+    return f"a key file that is not intact ({found.why}), {prints}"
+
+
+@backup.command()
+@yes_option
+def confirm(yes: bool) -> None:
+    """After restoring: say that no other install collects these mailboxes, and collect here from now on."""
+    copy = identity.restored(_settings().data_dir)
+    if copy is None:
+        raise Refused("This is the install that collects already.", "There is nothing to confirm.")
+    ask(f"{copy.says} Is the other install switched off?", yes)
+    restored.confirm(_settings().data_dir, Actor())
+    click.echo("Mail is collected here from now on.")

@@ -1,0 +1,21 @@
+"""What the tests of backups share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from panel.activity.service import Actor
+from panel.backup import check, snapshot
+from panel.backup.check import Report
+from panel.backup.snapshot import Snapshot
+from tests.encryption.conftest import House, house
+
+__all__ = ["House", "house", "judge", "make"]
+
+
+def make(house: House, dest: Path) -> Snapshot:
+    return snapshot.create(house.settings, dest, Actor("admin@example.org"))
+
+
+def judge(house: House, path: Path) -> Report:
+    return check.check(house.settings, house.keystore, path)
