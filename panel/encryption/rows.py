@@ -18,7 +18,6 @@ from panel.models import Endpoint
 from panel.models.endpoint import LABEL, binding
 from panel.models.secret_row import StoredClear, StoredRecord
 
-BEGINNING = -(2**63)  # before every id, also one that SQL put below zero
 STORED = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
 
 # What the last opening found: at which `rev`, with which generation of the key file, it failed, and why.
@@ -65,9 +64,11 @@ PLAIN = [
 READ = [field.python_value for field in FIELDS]
 
 
-def after(last: int, wanted: ColumnBase, size: int) -> list[Row]:
-    """The next `size` rows behind the id `last` that are as `wanted`."""
-    query = Endpoint.select(*FIELDS).where((Endpoint.id > last) & wanted).order_by(Endpoint.id).limit(size)
+def after(last: int | None, wanted: ColumnBase, size: int) -> list[Row]:
+    """The next `size` rows behind the id `last` that are as `wanted`; None: from the first one on."""
+    query = Endpoint.select(*FIELDS).where(wanted).order_by(Endpoint.id).limit(size)
+    if last is not None:
+        query = query.where(Endpoint.id > last)
     return [_row(values) for values in db.database.execute(query)]
 
 

@@ -102,7 +102,8 @@ def _pass(keystore: KeyStore, report: Report, progress: Progress | None) -> int:
     with db.transaction():
         pass  # every save that looked at the file before this commit has committed
     tally = _Tally(progress)
-    last, changed = rows.BEGINNING, 0
+    last: int | None = None
+    changed = 0
     while (page := _prepared(keystore, last)).rows:
         with db.transaction():
             if _target(keystore) != page.target:
@@ -125,7 +126,7 @@ def _target(keystore: KeyStore) -> _Target:
     return _Target(disk, row, state.sealing_key(disk, row, any_sealed=True), keystore.is_complete())
 
 
-def _prepared(keystore: KeyStore, last: int) -> _Page:
+def _prepared(keystore: KeyStore, last: int | None) -> _Page:
     """The next rows that are not where they belong, and what would be written. Nothing is written here."""
     target = _target(keystore)
     page = _Page(target, rows.after(last, target.owed, BATCH))
@@ -227,7 +228,8 @@ def each_opened(
 
     Raises KeyAbsent as `verify` does.
     """
-    total, last, done = rows.count(rows.STORED), rows.BEGINNING, 0
+    total, done = rows.count(rows.STORED), 0
+    last: int | None = None
     while page := rows.after(last, rows.STORED, BATCH):
         # Looked at after the rows were read: a key is in the file before a row is sealed under it.
         disk, chosen = facts.disk(keystore), facts.row()
