@@ -21,9 +21,7 @@ STARTS = (b"MKY\r\n\x1a\n", b"MKY\n\x1a\n", b"MKY\r\n\x1a\r\n", b"MKY\r\r\n\x1a\
 # Both are put together here, so that this file is not taken for what it looks for.
 BASE64 = base64.b64encode(MAGIC)[:10]  # what base64 of a key file begins with
 # The schema of our database, in a dump of it, in a log of it, or in an archive inside an archive.
-SCHEMA = tuple(
-    b" ".join((begin, b'"endpoint"')) for begin in (b"CREATE TABLE", b"CREATE TABLE IF NOT EXISTS")
-)
+SCHEMA = tuple(b" TABLE ".join((b"CREATE", end)) for end in (b'"endpoint"', b'IF NOT EXISTS "endpoint"'))
 SQLITE = b"SQLite format 3\0"
 SECRET_KEY = re.compile(rb"[0-9a-f]{64}\n?\Z")
 ARCHIVES = {

@@ -15,7 +15,7 @@ from panel.crypto.keyfile import KeyFile
 from panel.encryption import findings, release, rotation, scan, switch
 from panel.encryption.keystore import KeyStore
 from panel.health import vitals
-from panel.models import Account, Collection, Encryption, Skipped, Waiting
+from panel.models import Account, Collection, Encryption, Skipped, ThisCopy, Waiting
 from tests.browser.fixtures import CheckAxe, Photograph
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer, wait_until
@@ -195,6 +195,7 @@ def test_every_other_page(
         "/status",
         "/confirm",
         "/nowhere",
+        "/server/restored",
     ]
     paths += [f"/accounts/{uuid}{end}" for uuid in uuids for end in ("", "/remove", "/sending")]
     for path in paths:
@@ -238,11 +239,17 @@ def trouble(house: House) -> None:
     (house.data / "secret-key").chmod(0o644)
 
 
+def restored(house: House) -> None:
+    good(house)
+    ThisCopy.update(copy_id=None, backup_made_at=db.now()).execute()
+
+
 OVERVIEWS: dict[str, tuple[Callable[[House], None], str, str]] = {
     "no mailbox": (no_mailbox, "Add the first one", "No mailbox yet"),
     "good": (good, "Everything that is checked is well.", "Coming in"),
     "trouble": (trouble, "What needs you (4)", "Not from every mailbox"),
     "key-missing": (missing, "The encryption key file is missing.", "No mail is collected"),
+    "restored": (restored, "The database was restored from a backup.", "Paused"),
 }
 
 
@@ -264,6 +271,19 @@ def test_every_state_of_the_overview_and_of_the_status_page(
     page.wait_for_url("**/status")
     expect(page.locator("main")).to_contain_text(for_agents)
     axe(page)
+
+
+def test_the_question_of_a_restored_copy(
+    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer, axe: CheckAxe
+) -> None:
+    with db.database.connection_context():
+        restored(house)
+    page = sign_in("admin")
+    page.get_by_role("link", name="Is the other install switched off?").click()
+    axe(page)
+    page.get_by_role("button", name="Yes, collect here from now on").click()
+    expect(page.locator("main")).to_contain_text("Mail is collected here from now on.")
+    expect(page.get_by_text("This is a restored copy")).to_have_count(0)
 
 
 def test_the_overview_tells_by_itself_what_has_changed_and_keeps_the_focus(
