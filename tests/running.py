@@ -103,6 +103,13 @@ class PanelServer:
         """Start it and wait until web and worker work. Fails with its log where they do not."""
         before = len(self.log)
         self.launch()
+        try:
+            self._wait_for_start(before)
+        except BaseException:
+            self.kill()  # nobody stops what did not start, and it would slow down all that follow
+            raise
+
+    def _wait_for_start(self, before: int) -> None:
         deadline = time.monotonic() + START_SECONDS
         while "Mailkeep answers on" not in self.log[before:]:
             assert self._process and self._process.poll() is None, f"the server ended:\n{self.log}"
