@@ -1,6 +1,6 @@
 """An install for tests: what `install.prepare` makes, made once in a run and copied.
 
-The copy has an instance id and a secret key of its own, as any two installs have. Tests of how
+The copy has ids and a secret key of its own, as any two installs have. Tests of how
 an install is made or upgraded call `install.prepare` (tests/house/test_install.py, tests/models).
 """
 
@@ -14,11 +14,11 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from panel import install
+from panel import identity, install
 from panel.config import Settings
-from panel.models.encryption import ID_BYTES
+from panel.models import encryption, this_copy
 
-MADE = {"panel.db", "secret-key", install.LOCK}
+MADE = {"panel.db", "secret-key", identity.FILE, install.LOCK}
 
 
 def prepare(settings: Settings) -> None:
@@ -29,10 +29,16 @@ def prepare(settings: Settings) -> None:
         return
     shutil.copytree(_made_once().name, settings.data_dir)
     (settings.data_dir / "secret-key").write_text(secrets.token_hex(32) + "\n", "ascii")
+    copy_id = secrets.token_bytes(this_copy.ID_BYTES)
+    (settings.data_dir / identity.FILE).write_text(copy_id.hex() + "\n", "ascii")
+    instance_id = secrets.token_bytes(encryption.ID_BYTES)
     with closing(sqlite3.connect(settings.data_dir / "panel.db")) as database, database:
         database.execute("PRAGMA secure_delete = on")
-        changed = database.execute("UPDATE encryption SET instance_id = ?", [secrets.token_bytes(ID_BYTES)])
-        assert changed.rowcount == 1
+        for statement, new in (
+            ("UPDATE encryption SET instance_id = ?", instance_id),
+            ("UPDATE this_copy SET copy_id = ?", copy_id),
+        ):
+            assert database.execute(statement, [new]).rowcount == 1
 
 
 def _same_places(one: Settings, other: Settings) -> bool:
