@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import peewee
@@ -47,7 +48,7 @@ class GuardedSqlite(SqliteDatabase):
 
     def _add_conn_hooks(self, conn: Any) -> None:
         # Text that SQL forced in and that is no UTF-8 must not break the page that lists it.
-        conn.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        conn.text_factory = partial(str, encoding="utf-8", errors="replace")
         super()._add_conn_hooks(conn)  # type: ignore[misc]
 
     def execute(self, query: Any, **context_options: Any) -> Any:

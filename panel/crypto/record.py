@@ -17,8 +17,7 @@ import hmac
 import secrets
 import struct
 from bisect import bisect_left
-from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -38,8 +37,7 @@ LONGEST_SECRET = SIZES[-1] - LENGTH.size
 NONCE = bytes(12)
 
 
-@dataclass(frozen=True)
-class Binding:
+class Binding(NamedTuple):
     """Whose secret it is and where it may be shown. The order of the fields is part of the format."""
 
     label: str  # mailkeep/mail or mailkeep/oauth
@@ -54,14 +52,10 @@ class Binding:
     auth_method: str
     token_url: str
 
-    @cached_property
+    @property
     def encoded(self) -> bytes:
         """Each field as u32 length ‖ bytes; text in UTF-8. No separator can be forged."""
-        values = (
-            self.label, self.instance_id, self.account, self.direction, self.protocol, self.host,
-            self.port, self.security, self.username, self.auth_method, self.token_url,
-        )  # fmt: skip
-        fields = [v if isinstance(v, bytes) else v.encode("utf-8", "surrogatepass") for v in values]
+        fields = [f if isinstance(f, bytes) else f.encode("utf-8", "surrogatepass") for f in self]
         return b"".join([FIELD_LENGTH.pack(len(f)) + f for f in fields])
 
 

@@ -42,18 +42,9 @@ class Bound(Protocol):
 def binding(row: Bound, instance_id: bytes, label: str) -> Binding:
     """The fields that the sealed record of `row` is authenticated with."""
     return Binding(
-        label=label,
-        instance_id=instance_id,
-        account=str(row.account_id),
-        direction=str(row.direction),
-        protocol=str(row.protocol),
-        host=str(row.host),
-        port=str(row.port),
-        security=str(row.security),
-        username=str(row.username),
-        auth_method=str(row.auth_method),
-        token_url=str(row.token_url),
-    )
+        label, instance_id, str(row.account_id), str(row.direction), str(row.protocol), str(row.host),
+        str(row.port), str(row.security), str(row.username), str(row.auth_method), str(row.token_url),
+    )  # fmt: skip
 
 
 class Endpoint(SecretRow):
