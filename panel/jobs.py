@@ -28,7 +28,8 @@ from panel import db, install
 from panel.collect import due
 from panel.collect.round import Collector
 from panel.config import Settings
-from panel.encryption import findings, scan, switch
+from panel.encryption import findings, switch
+from panel.encryption.old_copies import scan
 from panel.errors import DatabaseError, KeyAbsent, PanelError, RestoredCopy
 from panel.health import upkeep, vitals
 from panel.secret import Secret

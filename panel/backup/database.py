@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.encryption import needles, proof
+from panel.encryption import proof
+from panel.encryption.old_copies import needles
 from panel.secret import Secret
 
 OURS = {"account", "encryption", "endpoint"}

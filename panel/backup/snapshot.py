@@ -27,7 +27,7 @@ from panel.activity.service import Actor
 from panel.backup.database import bytes_of
 from panel.config import Settings
 from panel.crypto.keyfile import fingerprint
-from panel.encryption.keystore import typed
+from panel.encryption.files import typed
 from panel.errors import DatabaseError, Refused
 from panel.identity import ROW
 

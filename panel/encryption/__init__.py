@@ -1,10 +1,10 @@
 """Server > Encryption: the only part that touches the key.
 
-Read in this order: `keystore` (the file on disk), `state` (what a person and a
-save see), `hook` (sealing as Peewee saves), `credential` (the one place that
-opens a record to log in), `sweep` (all stored passwords, resumable), `switch`
-(turning on and off), `residue` (removing old plaintext), `scan` (looking for it: `needles`
-in `places`, read by `search`; `findings` keeps what was found), `changed` (whose password
-old backups still hold), `proof` (is the backup good), `export` (the key taken out and put
-back; `age`, `sheet` and `sheet_page` are its forms).
+Read in this order: `keystore` (the file on disk, by way of `files`), `state` and `facts` (what a person
+and a save see), `hook` and `claim` (sealing as Peewee saves), `credential` (the one place that opens a
+record to log in), `rows` and `sweep` (all stored passwords, resumable), `switch` (turning on, and
+finishing whatever is under way), `rotation`, `release` (turning off), `keys` and `forget` (keys of other
+times, and lost ones), `residue` (removing old plaintext), `findings` (the report of each sweep), `proof`
+(is the backup good). Beside them stand `old_copies` (is a password left in some file?) and `exports`
+(the key on paper or under a passphrase).
 """

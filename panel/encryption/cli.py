@@ -13,24 +13,13 @@ from flask import current_app
 from panel import db, times
 from panel.activity.service import Actor
 from panel.config import Settings
-from panel.encryption import (
-    age,
-    changed,
-    copies,
-    export,
-    facts,
-    findings,
-    forget,
-    keys,
-    proof,
-    release,
-    rotation,
-    scan,
-    switch,
-)
+from panel.encryption import facts, findings, forget, keys, proof, release, rotation, switch
+from panel.encryption.exports import age, copies, export
+from panel.encryption.exports.sheet_page import About
+from panel.encryption.files import typed
 from panel.encryption.findings import Scan
-from panel.encryption.keystore import KeyStore, typed
-from panel.encryption.sheet_page import About
+from panel.encryption.keystore import KeyStore
+from panel.encryption.old_copies import changed, scan
 from panel.encryption.state import State
 from panel.encryption.sweep import Verdict
 from panel.errors import BadInput, Refused

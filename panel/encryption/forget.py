@@ -18,7 +18,8 @@ from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.encryption import credential, facts
 from panel.encryption.facts import Status
-from panel.encryption.keystore import KeyStore, typed
+from panel.encryption.files import typed
+from panel.encryption.keystore import KeyStore
 from panel.encryption.state import FileFacts, RowFacts
 from panel.errors import CannotOpen, PasswordNeeded, Refused
 from panel.models import Account, Encryption, Endpoint, ForgottenSecret

@@ -10,7 +10,8 @@ from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KEY_ID_BYTES, MOST_KEYS, Key, KeyFile, fingerprint
 from panel.encryption import facts, forget, proof, state
-from panel.encryption.keystore import KeyStore, typed
+from panel.encryption.files import typed
+from panel.encryption.keystore import KeyStore
 from panel.errors import BadCopy, Refused
 from panel.models import Activity
 

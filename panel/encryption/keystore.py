@@ -8,12 +8,10 @@ holds a key is ever overwritten in place or removed without a durable copy.
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import os
 import pwd
 import secrets
-import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +20,17 @@ from pathlib import Path
 
 from panel.config import Settings
 from panel.crypto.keyfile import KEY_ID_BYTES, LARGEST, KeyFile, NotAKeyFile, fingerprint
+from panel.durable import sync_directory
+from panel.encryption.files import (
+    at_most,
+    content_if_any,
+    durable_beside,
+    flocked,
+    reason,
+    remove,
+    told,
+    typed,
+)
 from panel.errors import KeyFileError, Refused
 
 WITNESS = "encryption-expected"
@@ -83,7 +92,7 @@ class KeyStore:
                 os.link(temporary, path)
             except FileExistsError:
                 return False
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         return True
 
     def replace(self, old: KeyFile, new: KeyFile) -> None:
@@ -95,7 +104,7 @@ class KeyStore:
             self._require_unchanged(old)
             with self._written(self.path, new) as temporary:
                 temporary.rename(self.path)
-                _sync_directory(self.path.parent)
+                sync_directory(self.path.parent)
 
     def retire(self, file: KeyFile) -> Path:
         """Move the key file aside, with its flag taken off, and return the copy's path.
@@ -109,7 +118,7 @@ class KeyStore:
             self._require_unchanged(file)
             if not self.create(kept, copy) and self._holds(copy) != kept:
                 raise Refused(f"Another file is in the way: {copy}.", "Move it elsewhere, then press resume.")
-            _remove(self.path)
+            remove(self.path)
         return copy
 
     def _require_unchanged(self, file: KeyFile) -> None:
@@ -120,7 +129,7 @@ class KeyStore:
         """Move aside a key file that lost the race of two servers; it has sealed nothing."""
         copy = self._beside(f"unused-{fingerprint(file.goal.id)}")
         self.create(file, copy)
-        _remove(self.path)
+        remove(self.path)
         return copy
 
     def set_aside_lost(self) -> Path | None:
@@ -128,9 +137,9 @@ class KeyStore:
         if not os.path.lexists(self.path):
             return None
         aside = self._beside(f"set-aside-{secrets.token_hex(4)}")
-        with _told(self.path):
+        with told(self.path):
             self.path.rename(aside)
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         return aside
 
     def here(self) -> Iterator[tuple[Path, KeyFile]]:
@@ -143,14 +152,14 @@ class KeyStore:
         if not directory.is_dir():
             raise Refused(f"The directory {directory} is not there.", "Mount it, or make it.")
         for path in sorted(directory.glob(f"{glob.escape(self.path.stem)}*")):
-            data = _content_if_any(path)
+            data = content_if_any(path, LARGEST + 1)
             with suppress(NotAKeyFile):
                 yield path, KeyFile.from_bytes(data)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One process at a time changes the key file. Always taken before the lock of the state row."""
-        with _flocked(self.data_dir / LOCK):
+        with flocked(self.data_dir / LOCK):
             yield
 
     @contextmanager
@@ -160,7 +169,7 @@ class KeyStore:
         if beside.exists() and ours.exists() and beside.samefile(ours):
             yield  # the usual case: it is the lock that is held already
             return
-        with _flocked(beside):
+        with flocked(beside):
             yield
 
     def clean(self) -> None:
@@ -191,16 +200,16 @@ class KeyStore:
         if self.witness() == key_id:
             return
         path = self.data_dir / WITNESS
-        with _temporary(path, key_id.hex().encode() + b"\n") as temporary:
+        with durable_beside(path, key_id.hex().encode() + b"\n") as temporary:
             temporary.rename(path)
-            _sync_directory(self.data_dir)
+            sync_directory(self.data_dir)
 
     def forget_witness(self) -> None:
         """Remove the witness: only where the key file is gone and a retired copy holds its key."""
         witness = self.witness()
         if witness is None or self.read() is not None or self.retired_copy_of(witness) is None:
             return
-        _remove(self.data_dir / WITNESS)
+        remove(self.data_dir / WITNESS)
 
     def give_up_witness(self) -> None:
         """Remove the witness although no copy of its key is here: the last step of forgetting a lost key.
@@ -208,7 +217,7 @@ class KeyStore:
         It stays where a key file has come meanwhile: that one may be in use already.
         """
         if not os.path.lexists(self.path):
-            _remove(self.data_dir / WITNESS)
+            remove(self.data_dir / WITNESS)
 
     # -- the mark: that all were sealed once -------------------------------------------
 
@@ -221,14 +230,14 @@ class KeyStore:
         if self.is_complete():
             return
         path = self.data_dir / COMPLETE
-        with _temporary(path, b"") as temporary:
+        with durable_beside(path, b"") as temporary:
             temporary.rename(path)
-            _sync_directory(self.data_dir)
+            sync_directory(self.data_dir)
 
     def unset_complete(self) -> None:
         """Take the mark away: encryption is being turned off, or on anew."""
         if self.is_complete():
-            _remove(self.data_dir / COMPLETE)
+            remove(self.data_dir / COMPLETE)
 
     def retired_copy_of(self, key_id: bytes) -> Path | None:
         """The retired copy beside the key file's name that holds `key_id`, if there is one."""
@@ -257,7 +266,7 @@ class KeyStore:
 
     def key_file_modified(self) -> float:
         """When the key file was last written (Unix time, seconds). Raises Refused where it is gone."""
-        with _told(self.path):
+        with told(self.path):
             return self.path.stat().st_mtime
 
     def delete_marker(self) -> None:
@@ -268,9 +277,9 @@ class KeyStore:
             return
         except OSError as error:
             raise Refused(
-                f"The file {self.marker_path} cannot be removed ({_reason(error)}).", "Remove it by hand."
+                f"The file {self.marker_path} cannot be removed ({reason(error)}).", "Remove it by hand."
             ) from None
-        _sync_directory(self.data_dir)
+        sync_directory(self.data_dir)
 
     # -- reading and writing safely ------------------------------------------------------
 
@@ -283,7 +292,7 @@ class KeyStore:
             raise self._unopenable(path, error) from None
         try:
             self._check(path, os.fstat(fd))
-            return _all(fd, limit + 1)
+            return at_most(fd, limit + 1)
         except OSError as error:
             raise self._unopenable(path, error) from None
         finally:
@@ -299,7 +308,7 @@ class KeyStore:
                 f"The file {path} may not be read.", f"Type: sudo chown {self.owner} {typed(path)}"
             )
         return KeyFileError(
-            f"The file {path} cannot be read ({_reason(error)}).", "Put it back from its backup."
+            f"The file {path} cannot be read ({reason(error)}).", "Put it back from its backup."
         )
 
     def _check(self, path: Path, found: os.stat_result) -> None:
@@ -348,119 +357,10 @@ class KeyStore:
     @contextmanager
     def _written(self, path: Path, file: KeyFile) -> Iterator[Path]:
         """`file` in a durable temporary file beside `path`, read back and found the same."""
-        with _temporary(path, file.to_bytes()) as temporary:
+        with durable_beside(path, file.to_bytes()) as temporary:
             if self._holds(temporary) != file:
                 raise Refused(
                     f"The key file could not be written to {path.parent} as it should; nothing was changed.",
                     "Check the disk and the directory's permissions (chmod go-w), then try again.",
                 )
             yield temporary
-
-
-@contextmanager
-def _flocked(path: Path) -> Iterator[None]:
-    with _told(path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with _told(path):
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Tell a person why `path` cannot be used, moved or removed."""
-    try:
-        yield
-    except OSError as error:
-        raise Refused(
-            f"The file {path} cannot be used ({_reason(error)}).",
-            "Make room or correct the permissions of its directory, then try again.",
-        ) from error
-
-
-def _remove(path: Path) -> None:
-    """Remove `path`, durably."""
-    with _told(path):
-        path.unlink(missing_ok=True)
-        _sync_directory(path.parent)
-
-
-@contextmanager
-def _temporary(path: Path, data: bytes) -> Iterator[Path]:
-    """A private, durable file with `data` in the directory of `path`; gone at the end unless renamed."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    except OSError as error:
-        raise Refused(
-            f"The directory {path.parent} does not take the file {path.name} ({_reason(error)}).",
-            "Make room or correct its permissions, then try again.",
-        ) from error
-    finally:
-        with suppress(OSError):  # a read-only disk raises also where nothing is; `clean` does the rest
-            temporary.unlink()
-
-
-def typed(path: Path) -> str:
-    """`path` as it is typed in a shell, spaces and all."""
-    return shlex.quote(str(path))
-
-
-def _content_if_any(path: Path) -> bytes:
-    """As `_content`; no bytes for what is not there or is open in this process already.
-
-    Closing a file that this process has open as a database would drop its locks.
-    """
-    try:
-        return b"" if _is_open_here(path) else _content(path)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            return b""
-        raise Refused(
-            f"The file {path} cannot be read ({_reason(error)}), and it may be the key.",
-            "Make it readable, or move it to another directory if you know that it is not the key.",
-        ) from None
-
-
-def _is_open_here(path: Path) -> bool:
-    found = path.stat()
-    for fd in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # the one that lists them is closed by now
-            if os.path.samestat(found, os.fstat(int(fd.name))):
-                return True
-    return False
-
-
-def _content(path: Path) -> bytes:
-    """A regular file's bytes, links followed; no bytes where it is none, or no key file by its size."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        return _all(fd, LARGEST + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
-    finally:
-        os.close(fd)
-
-
-def _all(fd: int, limit: int) -> bytes:
-    """At most `limit` bytes of an open file."""
-    with os.fdopen(os.dup(fd), "rb") as file:
-        return file.read(limit)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or "unknown reason").lower()

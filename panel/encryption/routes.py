@@ -9,9 +9,11 @@ from flask import Blueprint, current_app, flash, request, session, url_for
 from flask_login import current_user
 
 from panel.activity.service import Actor
-from panel.encryption import changed, facts, findings, proof, release, rotation, scan, switch
+from panel.encryption import facts, findings, proof, release, rotation, switch
+from panel.encryption.files import typed
 from panel.encryption.forms import EnableForm, ProofForm
-from panel.encryption.keystore import KeyStore, typed
+from panel.encryption.keystore import KeyStore
+from panel.encryption.old_copies import changed, scan
 from panel.encryption.state import State
 from panel.errors import PanelError, Refused
 from panel.sign_in.login import require_again

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from panel import db
 from panel.accounts.overview import Line
-from panel.encryption.keystore import typed
+from panel.encryption.files import typed
 from panel.health import spool as counting
 from panel.health.check import Check, Install, Link
 from panel.health.spool import Count

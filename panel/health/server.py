@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from panel import db
-from panel.encryption.keystore import typed
+from panel.encryption.files import typed
 from panel.health.check import Check, Install
 from panel.models import Activity, Session
 from panel.times import ago, exact

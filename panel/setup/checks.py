@@ -7,7 +7,8 @@ import stat
 from collections.abc import Iterator
 
 from panel.config import Settings
-from panel.encryption.keystore import KeyStore, typed
+from panel.encryption.files import typed
+from panel.encryption.keystore import KeyStore
 from panel.health import checks
 from panel.health.check import Check, Install
 

@@ -12,8 +12,9 @@ from panel import create_app, db
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import findings, release, rotation, scan, switch
+from panel.encryption import findings, release, rotation, switch
 from panel.encryption.keystore import KeyStore
+from panel.encryption.old_copies import scan
 from panel.health import vitals
 from panel.models import Account, Collection, Encryption, Skipped, ThisCopy, Waiting
 from tests.browser.fixtures import CheckAxe, Photograph

@@ -15,8 +15,9 @@ from flask.testing import FlaskClient
 
 from panel import create_app, db, install
 from panel.config import Settings
-from panel.encryption import findings, scan
+from panel.encryption import findings
 from panel.encryption.keystore import KeyStore
+from panel.encryption.old_copies import scan
 from panel.models import Account, Encryption, Endpoint, SweepReport
 from panel.people import service as people
 from panel.secret import Secret

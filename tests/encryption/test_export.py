@@ -19,9 +19,10 @@ from panel import create_app, db, install
 from panel.activity.service import Actor
 from panel.config import ROOT, Settings
 from panel.crypto.keyfile import Key, KeyFile
-from panel.encryption import age, copies, export, facts, keys, proof, release, sheet, switch
+from panel.encryption import facts, keys, proof, release, switch
+from panel.encryption.exports import age, copies, export, sheet
+from panel.encryption.exports.sheet_page import About
 from panel.encryption.keystore import KeyStore
-from panel.encryption.sheet_page import About
 from panel.encryption.state import State
 from panel.errors import BadCopy, BadInput, PanelError, Refused
 from panel.models import Activity, Encryption

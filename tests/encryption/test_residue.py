@@ -20,9 +20,10 @@ import pytest
 from panel import create_app, db, install
 from panel.activity.service import Actor
 from panel.config import ROOT
-from panel.encryption import changed, findings, needles, release, residue, scan, search, sweep, switch
+from panel.encryption import findings, release, residue, sweep, switch
 from panel.encryption.findings import Findings, Scan
 from panel.encryption.keystore import KeyStore
+from panel.encryption.old_copies import changed, needles, scan, search
 from panel.encryption.state import State
 from panel.errors import PanelError, Refused
 from panel.models import Account, Encryption, Endpoint, SweepReport
@@ -172,7 +173,7 @@ def test_a_database_that_was_used_with_a_rollback_journal_keeps_nothing(closed: 
 
 COMMITS = """
 scanning = "scan" in sys.argv
-from panel.encryption import scan as scanner
+from panel.encryption.old_copies import scan as scanner
 Endpoint.update(failure="before").execute()
 if scanning:
     scanner.look(keystore, s)
@@ -332,7 +333,7 @@ def test_10_000_passwords_take_one_pass_and_little_memory(tmp_path: Path) -> Non
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / "panel/encryption/search.py")],
+        [sys.executable, "-c", code, str(ROOT / "panel/encryption/old_copies/search.py")],
         input=json.dumps(request).encode(), capture_output=True, check=True,
     )  # fmt: skip
     answer, kilobytes = done.stdout.splitlines()
@@ -361,7 +362,7 @@ def test_a_report_is_owed_until_it_is_done_whatever_is_killed(house: House) -> N
     house.enable()
     killed = in_process(
         house,
-        "from panel.encryption import scan, search; import os, signal;"
+        "from panel.encryption.old_copies import scan, search; import os, signal;"
         "scan._ask = lambda *a: os.kill(os.getpid(), signal.SIGKILL); scan.write_owed(keystore, s)",
     )
     assert killed.wait() == -9

@@ -1,4 +1,4 @@
-"""Promises of the recovery sheet's lines (panel.encryption.sheet): what is mistyped is found, and named by its line."""
+"""Promises of the recovery sheet's lines (panel.encryption.exports.sheet): what is mistyped is found, and named by its line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panel.crypto.keyfile import Key, KeyFile
-from panel.encryption import copies, sheet, sheet_page
-from panel.encryption.sheet_page import About
+from panel.encryption.exports import copies, sheet, sheet_page
+from panel.encryption.exports.sheet_page import About
 from panel.errors import BadCopy, Refused
 
 FILE = KeyFile(bytes(range(16)), (Key(bytes(range(32, 64))), Key(bytes(range(100, 132)))), 7)

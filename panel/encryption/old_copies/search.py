@@ -98,7 +98,7 @@ def search(files: list[str], needles: Iterable[Iterable[bytes]]) -> dict[str, li
 
 def main() -> None:
     """Answer one request. The mail that is collected meanwhile has the machine first."""
-    runpy.run_path(str(Path(__file__).parents[1] / "process.py"))["harden"]()
+    runpy.run_path(str(Path(__file__).parents[2] / "process.py"))["harden"]()
     os.nice(10)
     request = json.load(sys.stdin)
     needles = ([base64.b64decode(form) for form in forms] for forms in request["needles"])

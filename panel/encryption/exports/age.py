@@ -9,7 +9,7 @@ import secrets
 import unicodedata
 from typing import Any
 
-from panel.encryption.sheet import ALPHABET
+from panel.encryption.exports.sheet import ALPHABET
 from panel.errors import BadCopy, BadInput, Refused
 from panel.secret import Secret
 

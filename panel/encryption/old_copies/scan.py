@@ -18,10 +18,11 @@ from typing import Any
 
 from panel import db
 from panel.config import Settings
-from panel.encryption import claim, facts, findings, needles, places, sweep, switch
+from panel.encryption import claim, facts, findings, sweep, switch
 from panel.encryption.findings import Found, Scan
 from panel.encryption.keystore import KeyStore
-from panel.encryption.places import Place
+from panel.encryption.old_copies import needles, places
+from panel.encryption.old_copies.places import Place
 from panel.encryption.state import State
 from panel.encryption.sweep import Progress, Verdict
 from panel.encryption.switch import SEALED

@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.encryption import sheet
-from panel.encryption.age import INSTALL
+from panel.encryption.exports import sheet
+from panel.encryption.exports.age import INSTALL
 from panel.errors import Refused
 
 LINES_A_CODE = 16  # four keys in the first: a code that a plain camera still reads from paper

@@ -17,9 +17,12 @@ from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.encryption import age, copies, facts, proof, sheet_page, state
-from panel.encryption.keystore import KeyStore, typed
-from panel.encryption.sheet_page import About
+from panel.durable import sync_directory
+from panel.encryption import facts, proof, state
+from panel.encryption.exports import age, copies, sheet_page
+from panel.encryption.exports.sheet_page import About
+from panel.encryption.files import typed
+from panel.encryption.keystore import KeyStore
 from panel.errors import BadCopy, Refused
 from panel.secret import Secret
 
@@ -109,7 +112,7 @@ def _write(target: Path, made: bytes) -> None:
             file.write(made)
             file.flush()
             os.fsync(file.fileno())
-        _sync(target.parent)
+        sync_directory(target.parent)
         if target.read_bytes() != made:
             raise OSError(None, "it reads back differently")
     except OSError as error:
@@ -124,14 +127,6 @@ def _not_taken(target: Path, error: OSError) -> Refused:
         f"The file {target} could not be written ({why}); nothing was exported.",
         "Make room or correct the directory's permissions, or name another place.",
     )
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 # -- putting it back -----------------------------------------------------------------

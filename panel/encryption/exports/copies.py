@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from panel.crypto import keyfile
-from panel.encryption import age, sheet
+from panel.encryption.exports import age, sheet
 from panel.errors import Refused
 from panel.secret import Secret
 

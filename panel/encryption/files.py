@@ -1,0 +1,122 @@
+"""Private files on the disk, read and written with the care that a key takes.
+
+What goes wrong is told to a person: which file, why, and what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from panel.durable import sync_directory
+from panel.errors import Refused
+
+
+@contextmanager
+def flocked(path: Path) -> Iterator[None]:
+    """Hold the lock that `path` stands for, made where it is not there; one process at a time has it."""
+    with told(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with told(path):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Tell a person why `path` cannot be used, moved or removed."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(
+            f"The file {path} cannot be used ({reason(error)}).",
+            "Make room or correct the permissions of its directory, then try again.",
+        ) from error
+
+
+def remove(path: Path) -> None:
+    """Remove `path`, durably."""
+    with told(path):
+        path.unlink(missing_ok=True)
+        sync_directory(path.parent)
+
+
+@contextmanager
+def durable_beside(path: Path, data: bytes) -> Iterator[Path]:
+    """A private, durable file with `data` in the directory of `path`; gone at the end unless renamed."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    except OSError as error:
+        raise Refused(
+            f"The directory {path.parent} does not take the file {path.name} ({reason(error)}).",
+            "Make room or correct its permissions, then try again.",
+        ) from error
+    finally:
+        with suppress(OSError):  # a read-only disk raises also where nothing is; `clean` does the rest
+            temporary.unlink()
+
+
+def typed(path: Path) -> str:
+    """`path` as it is typed in a shell, spaces and all."""
+    return shlex.quote(str(path))
+
+
+def content_if_any(path: Path, limit: int) -> bytes:
+    """As `_content`; no bytes for what is not there or is open in this process already.
+
+    Closing a file that this process has open as a database would drop its locks.
+    """
+    try:
+        return b"" if _is_open_here(path) else _content(path, limit)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            return b""
+        raise Refused(
+            f"The file {path} cannot be read ({reason(error)}), and it may be the key.",
+            "Make it readable, or move it to another directory if you know that it is not the key.",
+        ) from None
+
+
+def _is_open_here(path: Path) -> bool:
+    found = path.stat()
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that lists them is closed by now
+            if os.path.samestat(found, os.fstat(int(fd.name))):
+                return True
+    return False
+
+
+def _content(path: Path, limit: int) -> bytes:
+    """A regular file's bytes, links followed; no bytes where it is none, at most `limit` of them."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return at_most(fd, limit) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
+
+
+def at_most(fd: int, limit: int) -> bytes:
+    """At most `limit` bytes of an open file."""
+    with os.fdopen(os.dup(fd), "rb") as file:
+        return file.read(limit)
+
+
+def reason(error: OSError) -> str:
+    """What the system says, in the middle of a sentence."""
+    return (error.strerror or "unknown reason").lower()
