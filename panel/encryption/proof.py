@@ -36,7 +36,7 @@ def prove(keystore: KeyStore, given: str, answer: str, actor: Actor) -> None:
 
     Raises BadInput for another answer, Refused where there is no good key file.
     """
-    with keystore.locked():  # the file stays the one that was compared until that is noted
+    with keystore.locked(), db.transaction():  # file and row stay as they were compared until that is noted
         file = _todays(keystore)
         if not hmac.compare_digest(answer_for(given, file.to_bytes()), answer):
             raise BadInput(
@@ -57,7 +57,7 @@ def check(keystore: KeyStore, copy: bytes, actor: Actor) -> None:
 
     Raises BadCopy saying what it is instead, Refused where there is no good key file here.
     """
-    with keystore.locked():
+    with keystore.locked(), db.transaction():
         file = _todays(keystore)
         if copy != file.to_bytes():
             _say_why(file, parse(copy))
