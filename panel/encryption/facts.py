@@ -10,6 +10,7 @@ from peewee import DoesNotExist, fn
 
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
 from panel.encryption import state
+from panel.encryption.files import typed
 from panel.encryption.keystore import KeyStore
 from panel.encryption.rows import Row
 from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
@@ -165,6 +166,12 @@ def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStor
     if now is State.KEY_WRONG and on_disk.file is not None:
         reason = state.wrong(on_disk.file, chosen) or ""
         mend = f"Put the right key file back as {keystore.path}, mode 600."
+        if on_disk.file.release_id is not None and on_disk.file.find(chosen.active_key_id):
+            away = f"{typed(keystore.path)}.away"
+            return f"{reason}.", (
+                "It is a copy from while encryption was being turned off. Take the mark off: "
+                f"mv {typed(keystore.path)} {away}, then flask encryption key import {away}"
+            )
         if on_disk.file.instance_id == chosen.instance_id and chosen.active_key_id and not chosen.release_id:
             mend += " Is the database an older one? Bring its key in: flask encryption key add FILE"
         return f"{reason}.", mend

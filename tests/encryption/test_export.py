@@ -475,3 +475,21 @@ def test_the_codes_on_the_print_hold_the_same_lines(
             ["zbarimg", "--quiet", "--raw", picture], capture_output=True, check=True
         ).stdout
     assert copies.read(said, None) == file.to_bytes()
+
+
+def test_a_copy_from_while_encryption_was_being_turned_off_has_its_mend_on_the_page(house: House) -> None:
+    endpoint = house.add("kept")
+    house.enable()
+    release.disable(house.keystore, ACTOR, in_shell=True)
+    flagged = house.key_file.read_bytes()
+    release.cancel(house.keystore, ACTOR)
+    switch.resume(house.keystore)
+    house.key_file.write_bytes(flagged)
+    now = facts.look(house.keystore)
+    assert now.state is State.KEY_WRONG
+    assert now.mend.endswith(f"flask encryption key import {house.key_file}.away")
+    house.key_file.rename(f"{house.key_file}.away")
+    assert export.put_back(house.keystore, flagged, ACTOR)
+    switch.resume(house.keystore)
+    assert house.state is State.ON
+    assert house.opened(endpoint) == "kept"

@@ -212,7 +212,7 @@ def test_an_agent_sees_the_state_but_no_button_path_code_or_full_fingerprint(
     now = in_database(lambda: facts.look(house.keystore))
     if now.expected:
         assert now.expected not in page
-        assert f"<code>{now.expected[:9]}</code>" in main
+        assert f">{now.expected[:9]}</code>" in main
     assert f"{now.sealed} of {now.total}" in main
     words = " ".join(re.sub(r"<[^>]+>", " ", main).split())
     assert re.search(rf"Status {AGENTS_WORDS[state]} ", words) and f"Read out: {AGENTS_WORDS[state]}" in words

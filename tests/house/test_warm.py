@@ -25,6 +25,9 @@ TYPED = {  # the manual plays all others
     "refused too": (("people", "enable", "nobody@example.org"), ""),
     "asked, and nobody answers": (("sending", "remove", "nobody@example.org"), ""),
     "listed": (("activity", "list"), ""),
+    "a file that is not there": (("encryption", "key", "import", "/nowhere"), ""),
+    "nobody to tell": (("notices", "test"), ""),
+    "told what it does": (("notices", "signing-key", "--help"), ""),
 }
 
 
