@@ -171,7 +171,7 @@ def test_old_copies_are_looked_for_while_the_page_stays_as_it_is(
     page = sign_in("admin")
     page.goto(f"{panel_server.url}/server/encryption")
     page.locator("#answer").fill("typed")
-    expect(page.locator("#copies")).to_contain_text("No password was found in the")
+    expect(page.locator("#copies")).to_contain_text("No password was found in the", timeout=30_000)
     expect(page.locator("#copies").get_by_role("button", name="Look again")).to_be_visible()
     expect(page.locator("#answer")).to_have_value("typed")
     page.get_by_text("What was searched, and what cannot be seen from here").click()

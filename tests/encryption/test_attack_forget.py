@@ -13,8 +13,7 @@ import pytest
 from panel import create_app, db, install
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import forget, keys, switch
-from panel.encryption import keystore as keystore_module
+from panel.encryption import files, forget, keys, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import PanelError, Refused
@@ -147,10 +146,10 @@ def test_a_key_file_that_cannot_be_read_at_all_is_not_taken_for_lost(
     house.enable()
     house.key_file.rename(house.key_file.with_name("encryption-key.old.bin"))
 
-    def denied(path: Path) -> bytes:
+    def denied(path: Path, limit: int) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(keystore_module, "_content", denied)
+    monkeypatch.setattr(files, "_content", denied)
     with pytest.raises(Refused, match=r"encryption-key\.old\.bin"):
         forget.forget(house.keystore, ACTOR)
     assert ForgottenSecret.select().count() == 0

@@ -420,7 +420,7 @@ def test_whatever_happens_in_whatever_order_no_password_is_lost(
     lives: Path, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
 ) -> None:
     long = bool(pytestconfig.getoption("--long"))
-    count, steps = (400, 50) if long else (20, 25)
+    count, steps = (200, 50) if long else (20, 25)
     live(lives, count, steps, derandomize=not long)
     tried = {"table": "lives", "row": f"of up to {steps} steps at random", "column": "tried", "tried": count}
     record_property("reliability", tried)
