@@ -5,7 +5,8 @@ whose Nth call of one kind is to be spoiled makes WHEN - N of that kind first th
 Mailkeep are loaded once for all runs.
 
 JOBS is a JSON list of [data directory, steps in Python, kind, N]; N of 0 spoils nothing. What a run prints goes
-to LOG-<number>, its process id and how it ended (a status of wait) to LOG-<number>.ended.
+to LOG-<number>; their process ids and how they ended (a status of wait) to LOG.ended, at the very end: this
+process too is killed at its WHEN-th call that writes.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ NAMES = {
 
 def main(jobs: Path, when: int, log: Path) -> None:
     """Run them one after the other."""
+    ended = []
     for number, (data, steps, kind, spoiled) in enumerate(json.loads(jobs.read_text())):
         out = os.open(f"{log}-{number}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         if (pid := os.fork()) == 0:
@@ -56,9 +58,9 @@ def main(jobs: Path, when: int, log: Path) -> None:
             os.dup2(out, 2)
             _idle(kind, when - spoiled if spoiled else 0)
             _run(data, steps)
-        _, status = os.waitpid(pid, 0)
+        ended.append(os.waitpid(pid, 0))
         os.close(out)
-        Path(f"{log}-{number}.ended").write_text(f"{pid} {status}")
+    Path(f"{log}.ended").write_text(json.dumps(ended))
 
 
 def _idle(kind: str, calls: int) -> None:

@@ -148,7 +148,7 @@ def _calls(place: Path, directories: dict[str, Path]) -> list[list[str]]:
     _strace(place, jobs, "-ff", "-o", str(place / "strace"))
     said = [(place / f"log-{number}").read_text() for number in range(len(jobs))]
     assert said == [""] * len(jobs)
-    pids = [(place / f"log-{number}.ended").read_text().split()[0] for number in range(len(jobs))]
+    pids = [pid for pid, _ in _ended(place)]
     lines = [(place / f"strace.{pid}").read_text().splitlines() for pid in pids]
     return [[line.partition("(")[0] for line in made] for made in lines]
 
@@ -161,6 +161,11 @@ def _strace(place: Path, jobs: list[Job], *options: str) -> None:
     strace = ["strace", "-f", "-qq", "-e", f"trace={CALLS}", "-e", "signal=none", *options]
     driver = ["-B", "-m", "tests.faults.driver", str(place / "jobs.json"), str(WHEN), str(place / "log")]
     subprocess.run([*strace, sys.executable, *driver], cwd=ROOT, check=True, timeout=1800)
+
+
+def _ended(place: Path) -> list[tuple[int, int]]:
+    """Process id and status of each run."""
+    return [(pid, status) for pid, status in json.loads((place / "log.ended").read_text())]
 
 
 def chosen(calls: int, every: bool) -> list[int]:
@@ -199,12 +204,12 @@ def spoiled(
     log = place / "strace"
     _strace(place, jobs, "-o", str(log), "-e", f"inject={CALLS}:{FAULTS[request.param]}:when={WHEN}")
     assert request.param == "kill" or log.read_text().count("(INJECTED)") == len(runs)
+    ended = [status for _, status in _ended(place)]
     found: dict[str, list[Run]] = {name: [] for name in SCENARIOS}
     for number, (name, call) in enumerate(runs):
         said = (place / f"log-{number}").read_text()
         why = f"{request.param} at call {call} of {len(prepared[name].calls)} of {name}: {said[-400:]}"
-        ended = int((place / f"log-{number}.ended").read_text().split()[1])
-        assert request.param != "kill" or ended == signal.SIGKILL, why
+        assert request.param != "kill" or ended[number] == signal.SIGKILL, why
         found[name].append(Run(settings_in(place / str(number)), why, said))
     yield found
     shutil.rmtree(place)
