@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.hmac import HMAC
 
 MAGIC = b"\x89MKY\r\n\x1a\n"
 VERSION = 1
@@ -52,9 +52,18 @@ def length_of(begin: bytes) -> int | None:
     return HEADER.size + int.from_bytes(begin[COUNT]) * ENTRY.size + SUM_BYTES
 
 
-def expand(key: bytes, info: bytes, length: int) -> bytes:
-    """HKDF-Expand-SHA256 (RFC 5869, 2.3). `key` is uniformly random, so Extract is not needed."""
-    return HKDFExpand(SHA256(), length, info).derive(key)
+def expand(prf: HMAC, info: bytes, length: int) -> bytes:
+    """HKDF-Expand-SHA256 (RFC 5869, 2.3), `prf` being HMAC-SHA256 with the key and nothing fed to it.
+
+    The library's HKDFExpand makes that HMAC anew each time, which is a third of its work.
+    """
+    okm = block = b""
+    for number in range(1, -(-length // SHA256.digest_size) + 1):
+        one = prf.copy()
+        one.update(block + info + bytes([number]))
+        block = one.finalize()
+        okm += block
+    return okm[:length]
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,15 @@ class Key:
     @cached_property
     def id(self) -> bytes:
         """Eight bytes that name the key and tell nothing of it."""
-        return expand(self.material, b"mailkeep/key-id", KEY_ID_BYTES)
+        return self.derive(b"mailkeep/key-id", KEY_ID_BYTES)
+
+    def derive(self, info: bytes, length: int) -> bytes:
+        """`length` bytes for the purpose that `info` names. Uniformly random keys need no HKDF-Extract."""
+        return expand(self._prf, info, length)
+
+    @cached_property
+    def _prf(self) -> HMAC:
+        return HMAC(self.material, SHA256())
 
 
 @dataclass(frozen=True)
@@ -101,7 +118,11 @@ class KeyFile:
 
     def find(self, key_id: bytes | None) -> Key | None:
         """The key of that id, or None."""
-        return next((key for key in self.keys if key.id == key_id), None)
+        return None if key_id is None else self._by_id.get(key_id)
+
+    @cached_property
+    def _by_id(self) -> dict[bytes, Key]:
+        return {key.id: key for key in self.keys}
 
     def with_goal(self, key: Key) -> KeyFile:
         """The same keys and `key` as the last usable one: the goal of every record from now on."""

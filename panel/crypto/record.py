@@ -17,12 +17,13 @@ import hmac
 import secrets
 import struct
 from bisect import bisect_left
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from panel.crypto.keyfile import KEY_ID_BYTES, Key, expand
+from panel.crypto.keyfile import KEY_ID_BYTES, Key
 from panel.errors import Malformed, Tampered, UnknownKey, WrongKey
 
 VERSION, SUITE = 1, 1
@@ -55,8 +56,18 @@ class Binding(NamedTuple):
     @property
     def encoded(self) -> bytes:
         """Each field as u32 length ‖ bytes; text in UTF-8. No separator can be forged."""
-        fields = [f if isinstance(f, bytes) else f.encode("utf-8", "surrogatepass") for f in self]
-        return b"".join([FIELD_LENGTH.pack(len(f)) + f for f in fields])
+        return _encoded(self)
+
+
+@lru_cache(maxsize=2)  # a sweep opens, seals and opens again for one place after the other
+def _encoded(binding: Binding) -> bytes:
+    return b"".join(map(_framed, binding))
+
+
+@lru_cache(maxsize=256)  # most mailboxes share a server
+def _framed(value: str | bytes) -> bytes:
+    data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+    return FIELD_LENGTH.pack(len(data)) + data
 
 
 def seal(key: Key, secret: bytes, binding: Binding) -> bytes:
@@ -74,11 +85,10 @@ def unseal(key: Key, record: bytes, binding: Binding) -> bytes:
     the record names another key than `key`, WrongKey where it names `key` but
     was made with another, Tampered where the record or its place was changed.
     """
-    key_id = key_id_of(record)
+    if key_id_of(record) != key.id:
+        raise UnknownKey("The stored password was sealed under another key than the one given.")
     header, sealed = record[: HEADER.size], record[HEADER.size :]
     _, _, _, salt, commitment = HEADER.unpack(header)
-    if key_id != key.id:
-        raise UnknownKey("The stored password was sealed under another key than the one given.")
     message_key, expected = _derive(key, binding.label, salt)
     if not hmac.compare_digest(commitment, expected):
         raise WrongKey("The stored password was sealed under a key that is not the one it names.", _MEND)
@@ -100,9 +110,14 @@ def key_id_of(record: bytes) -> bytes:
 
 
 def _derive(key: Key, purpose: str, salt: bytes) -> tuple[bytes, bytes]:
-    name = purpose.encode("ascii")
-    okm = expand(key.material, b"mailkeep/seal/1" + bytes([len(name)]) + name + salt, 64)
+    okm = key.derive(_info(purpose) + salt, 64)
     return okm[:32], okm[32:]
+
+
+@cache  # of the few labels that there are
+def _info(purpose: str) -> bytes:
+    name = purpose.encode("ascii")
+    return b"mailkeep/seal/1" + bytes([len(name)]) + name
 
 
 def _pad(secret: bytes) -> bytes:

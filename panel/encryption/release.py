@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
-from panel.crypto.keyfile import KeyFile, expand
+from panel.crypto.keyfile import KeyFile
 from panel.encryption import facts, findings, state, sweep
 from panel.encryption.keystore import MARKER, KeyStore
 from panel.encryption.state import State
@@ -52,7 +52,7 @@ def challenge(keystore: KeyStore, nonce: str | None = None) -> Challenge:
     info = (
         b"mailkeep/disable" + disk.file.instance_id + disk.file.generation.to_bytes(8, "big") + nonce.encode()
     )
-    return Challenge(nonce, expand(key.material, info, CODE_BYTES).hex())
+    return Challenge(nonce, key.derive(info, CODE_BYTES).hex())
 
 
 def require_marker(keystore: KeyStore) -> None:

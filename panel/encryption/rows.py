@@ -6,10 +6,11 @@ than opening their records. What is in them reads as it does from the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from peewee import ColumnBase, IntegerField
+from peewee import ColumnBase, Field, IntegerField
 
 from panel import db
 from panel.crypto.record import Binding
@@ -55,13 +56,8 @@ class Row(NamedTuple):
         return self.failed_rev, self.failed_generation, self.failure
 
 
+WRAPPED = ("clear", "sealed")
 FIELDS = [Endpoint._meta.columns[name] for name in Row._fields]
-# What the driver returns as it should be is taken as it is: only what SQL forced in is converted.
-PLAIN = [
-    type(None) if name in ("clear", "sealed") else int if isinstance(field, IntegerField) else str
-    for name, field in zip(Row._fields, FIELDS, strict=True)
-]
-READ = [field.python_value for field in FIELDS]
 
 
 def after(last: int | None, wanted: ColumnBase, size: int) -> list[Row]:
@@ -73,12 +69,24 @@ def after(last: int | None, wanted: ColumnBase, size: int) -> list[Row]:
 
 
 def _row(values: tuple[Any, ...]) -> Row:
-    return Row._make(
-        [
-            value if value is None or type(value) is plain else read(value)
-            for value, plain, read in zip(values, PLAIN, READ, strict=True)
-        ]
-    )
+    read = list(values)
+    for index, python_value in _conversions(tuple(map(type, values))):
+        read[index] = python_value(read[index])
+    return Row._make(read)
+
+
+@lru_cache(maxsize=64)  # a table has a few such patterns; only what SQL forced in has others
+def _conversions(kinds: tuple[type, ...]) -> list[tuple[int, Callable[[Any], Any]]]:
+    """Which columns are not taken as the driver returned them, and how each is read."""
+    return [
+        (index, field.python_value)
+        for index, (name, field, kind) in enumerate(zip(Row._fields, FIELDS, kinds, strict=True))
+        if kind is not type(None) and (name in WRAPPED or kind is not _plain(field))
+    ]
+
+
+def _plain(field: Field) -> type:
+    return int if isinstance(field, IntegerField) else str
 
 
 def count(wanted: ColumnBase) -> int:

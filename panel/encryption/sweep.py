@@ -155,12 +155,15 @@ def _sealed(target: _Target, secret: Secret, binding: Binding) -> bytes:
     assert target.disk.file is not None
     revealed = secret.reveal_bytes()
     sealed = record.seal(target.key, revealed, binding)
-    with suppress(CannotOpen):
-        if keyring.unseal(target.disk.file, sealed, binding) == revealed:
-            return sealed
-    raise PanelError(
-        "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
-    )
+    try:
+        opens = keyring.unseal(target.disk.file, sealed, binding) == revealed
+    except CannotOpen:
+        opens = False
+    if not opens:
+        raise PanelError(
+            "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
+        )
+    return sealed
 
 
 def _write(page: _Page, keystore: KeyStore) -> int:
