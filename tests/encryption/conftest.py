@@ -70,6 +70,17 @@ class House:
     def row(self, endpoint: Endpoint) -> tuple[Any, Any, int]:
         return self.sql("SELECT clear, sealed, rev FROM endpoint WHERE id = ?", endpoint.id)[0]
 
+    def times_stored(self, marker: str) -> int:
+        """How often `marker` stands in the files of the data directory, counted by another process."""
+        script = (
+            "import sys, pathlib; m = sys.argv[2].encode();"
+            "print(sum(p.read_bytes().count(m) for p in pathlib.Path(sys.argv[1]).rglob('*') if p.is_file()))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(self.data), marker], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
     def files_with(self, marker: str) -> list[str]:
         """Files under the data directory that hold `marker`, read by another process."""
         script = (

@@ -108,6 +108,46 @@ def test_a_sweep_killed_in_between_and_resumed_leaves_nothing(house: House) -> N
     assert holding(house) == []
 
 
+def turned_on(house: House) -> None:
+    house.enable()
+
+
+def killed_and_resumed(house: House) -> None:
+    in_process(house, "switch.enable(keystore, actor); sweep.run(keystore); import os, signal;"
+               "os.kill(os.getpid(), signal.SIGKILL)").wait()  # fmt: skip
+    switch.resume(house.keystore)
+
+
+def off_and_on_again(house: House) -> None:
+    house.enable()
+    house.disable()
+    assert house.times_stored(NOW) >= 200
+    house.enable()
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("way", [turned_on, killed_and_resumed, off_and_on_again])
+def test_of_hundreds_of_passwords_stored_replaced_and_removed_none_is_left(
+    house: House, way: Callable[[House], None], record_property: Callable[[str, object], None]
+) -> None:
+    for number in range(300):
+        row = house.add(f"{OLD if number < 100 else NOW}-{number}")
+        if number < 100:
+            row.password = Secret(f"{NOW}-{number}")
+            row.save()
+        elif number < 200:
+            Account.get_by_id(row.account_id).delete_instance()
+    before = house.times_stored(ANY)
+    way(house)
+    after = house.times_stored(ANY)
+    assert (before > 300, after, holding(house), house.state) == (True, 0, [], State.ON)
+    for column, counted in (("before", before), ("after", after)):
+        row_name = f"encryption {way.__name__.replace('_', ' ')}"
+        record_property(
+            "reliability", {"table": "residue", "row": row_name, "column": column, "tried": counted}
+        )
+
+
 def test_an_open_reader_keeps_old_copies_until_it_ends_and_the_shell_says_so(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

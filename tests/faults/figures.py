@@ -25,7 +25,7 @@ TITLES = {
     "lives": ("Lives of a key at random, against a plain dict", "life"),
     "races": ("Races of real processes", "race"),
     "flips": ("Bits flipped, one at a time, and the damaged thing accepted", "what"),
-    "residue": ("Files with an old password in them", "when"),
+    "residue": ("Passwords in clear, counted over all files: 200 stored, 100 more replaced, 100 more removed", "what was done"),
 }  # fmt: skip
 RESULTS = {
     "faults": ("passwords lost", "states wrong"),
