@@ -3,8 +3,8 @@
 `python -m flask …` spends 0.7 s of CPU on imports and 0.05 s on the command. What is run here is
 a process of its own with its own environment, files, exit status and end, as if it had been
 started: what is shared is only what Python did before (tests/house/test_warm.py holds the two
-against each other). That a command works from a cold start too is shown by the manual, whose
-every command is typed into a shell (tests/docs).
+against each other). That commands work from a cold start too is shown by the manual's pages that
+begin with nothing (tests/docs).
 
 This module is both sides. Run as `python -m tests.warm SOCKET` it is the process that forks.
 """
@@ -67,6 +67,11 @@ def run_module(
     return subprocess.CompletedProcess([module, *arguments], status, printed, complained)
 
 
+def address(environ: Mapping[str, str]) -> str:
+    """The socket of the process that forks, for a child that asks it by itself (tests/docs/bin/flask)."""
+    return _parent(_read_at_start(environ)).path
+
+
 def _text(file: Any) -> str:
     file.seek(0)
     return str(file.read().decode().replace("\r\n", "\n"))  # as text=True does
@@ -88,9 +93,9 @@ class _Parent:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="warm-")
-        self._path = f"{self._folder.name}/socket"
+        self.path = f"{self._folder.name}/socket"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.warm", self._path],
+            [sys.executable, "-m", "tests.warm", self.path],
             cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self._process.stdout is not None
@@ -107,7 +112,7 @@ class _Parent:
         umask = os.umask(0o077)
         os.umask(umask)
         with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as connection:
-            connection.connect(self._path)
+            connection.connect(self.path)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
             message = json.dumps({**request, "umask": umask}).encode()
             connection.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))])

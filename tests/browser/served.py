@@ -16,9 +16,10 @@ from flask import Flask
 from playwright.sync_api import Page
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from panel import create_app, db, install
+from panel import create_app, db
 from panel.config import Settings
 from panel.encryption.keystore import KeyStore
+from tests import installs
 from tests.encryption.conftest import House
 from tests.running import environ_for
 from tests.sign_in.browser import PASSWORD, add_person
@@ -66,19 +67,24 @@ class Site:
 
     def sign_in(self, page: Page, role: str = "admin") -> Page:
         """Have the person of `role` signed in on `page`; stays on the page that they land on."""
-        page.goto(f"{self.url}/login")
-        page.get_by_label("E-mail address").fill(f"{role}@example.org")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url(lambda url: "/login" not in url)
-        return page
+        return sign_in(page, self.url, role)
+
+
+def sign_in(page: Page, url: str, role: str = "admin") -> Page:
+    """Have ROLE@example.org signed in on `page` of the panel at `url`."""
+    page.goto(f"{url}/login")
+    page.get_by_label("E-mail address").fill(f"{role}@example.org")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "/login" not in url)
+    return page
 
 
 @contextmanager
 def served(directory: Path, **more: str) -> Iterator[Site]:
     """An install below `directory`, served until the block ends."""
     settings = Settings.load(environ_for(directory) | more)
-    install.prepare(settings)
+    installs.prepare(settings)
     app = create_app(settings)
     house = House(settings, KeyStore.of(settings))
     for role in ("admin", "agent", "user"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -18,50 +19,54 @@ from panel.encryption.old_copies import scan
 from panel.health import vitals
 from panel.models import Account, Collection, Encryption, Skipped, ThisCopy, Waiting
 from tests.browser.fixtures import CheckAxe, Photograph
+from tests.browser.served import Site, served, sign_in
 from tests.encryption.conftest import House
-from tests.running import Environ, PanelServer, wait_until
-from tests.sign_in.browser import PASSWORD, add_person
+from tests.running import Environ, PanelServer
+from tests.sign_in.browser import add_person
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def house(panel_server: PanelServer, environ: Environ) -> House:
-    """The install of the running server, with two accounts and three people."""
-    settings = Settings.load(environ)
-    create_app(settings)
-    house = House(settings, KeyStore.of(settings))
-    for role in ("admin", "agent", "user"):
-        add_person(f"{role}@example.org", role)
-    with db.database.connection_context():
-        house.add()
-        account = house.add().account
-        problem = {
-            "problem": "The server says no.",
-            "hint": "Ask it nicely.",
-            "failures": 1,
-            "next_due_at": 2**40,
-        }
-        Collection.insert(account=account, **problem).on_conflict(
-            conflict_target=[Collection.account], update=problem
-        ).execute()
-        Skipped.create(
-            account=account, uidvalidity=1, uid=7, size=99_000_000, reason="It is too large.", at=db.now()
-        )
-    return house
+def site(tmp_path: Path) -> Iterator[Site]:
+    """An install without a worker, so that each state stays as it was made: of two accounts one has trouble."""
+    with served(tmp_path) as site:
+        with db.database.connection_context():
+            trouble_with(Account.get(Account.address == "1@example.org"))
+        yield site
+
+
+def trouble_with(account: Account) -> None:
+    problem = {
+        "problem": "The server says no.",
+        "hint": "Ask it nicely.",
+        "failures": 1,
+        "next_due_at": 2**40,
+    }
+    Collection.insert(account=account, **problem).on_conflict(
+        conflict_target=[Collection.account], update=problem
+    ).execute()
+    Skipped.create(
+        account=account, uidvalidity=1, uid=7, size=99_000_000, reason="It is too large.", at=db.now()
+    )
 
 
 @pytest.fixture
-def sign_in(house: House, panel_server: PanelServer, page: Page) -> Callable[[str], Page]:
-    def sign_in(role: str) -> Page:
-        page.goto(f"{panel_server.url}/login")
-        page.get_by_label("E-mail address").fill(f"{role}@example.org")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url(lambda url: "/login" not in url)
-        return page
+def house(site: Site) -> House:
+    return site.house
 
-    return sign_in
+
+@pytest.fixture
+def running(panel_server: PanelServer, environ: Environ) -> House:
+    """The same, run by a real server with its worker."""
+    settings = Settings.load(environ)
+    create_app(settings)
+    house = House(settings, KeyStore.of(settings))
+    add_person("admin@example.org", "admin")
+    with db.database.connection_context():
+        house.add()
+        trouble_with(house.add().account)
+    return house
 
 
 def on(house: House) -> None:
@@ -141,34 +146,31 @@ STATES: dict[str, tuple[Callable[[House], None], str]] = {
 
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_of_the_encryption_page_for_admin_and_agent(
-    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer, axe: CheckAxe, state: str
+    site: Site, house: House, page: Page, axe: CheckAxe, state: str
 ) -> None:
     make, words = STATES[state]
     with db.database.connection_context():
         make(house)
-    page = sign_in("admin")
-    page.goto(f"{panel_server.url}/server/encryption")
+    site.sign_in(page, "admin")
+    page.goto(f"{site.url}/server/encryption")
     expect(page.locator("main")).to_contain_text(words)
     axe(page)
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(re.compile("/login"))
-    page = sign_in("agent")
-    page.goto(f"{panel_server.url}/server/encryption")
+    site.sign_in(page, "agent")
+    page.goto(f"{site.url}/server/encryption")
     axe(page)
 
 
 def test_old_copies_are_looked_for_while_the_page_stays_as_it_is(
-    house: House,
-    sign_in: Callable[[str], Page],
-    panel_server: PanelServer,
-    photograph: Photograph,
+    running: House, page: Page, panel_server: PanelServer, photograph: Photograph
 ) -> None:
     """The section replaces itself once the worker has looked; what was typed elsewhere on the page stays."""
     with db.database.connection_context():
-        found(house)
-        (house.data / "before-restore" / "panel.db.of-last-november.bak").unlink()
+        found(running)
+        (running.data / "before-restore" / "panel.db.of-last-november.bak").unlink()
         findings.begin("check")  # shown as owed; the worker comes at its next tick
-    page = sign_in("admin")
+    sign_in(page, panel_server.url)
     page.goto(f"{panel_server.url}/server/encryption")
     page.locator("#answer").fill("typed")
     expect(page.locator("#copies")).to_contain_text("No password was found in the", timeout=30_000)
@@ -178,13 +180,11 @@ def test_old_copies_are_looked_for_while_the_page_stays_as_it_is(
     photograph(page, "old copies unfolded")
 
 
-def test_every_other_page(
-    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer, axe: CheckAxe
-) -> None:
+def test_every_other_page(site: Site, house: House, page: Page, axe: CheckAxe) -> None:
     with db.database.connection_context():
         inconsistent(house)
         uuids = [uuid for (uuid,) in house.sql("SELECT account_id FROM endpoint ORDER BY id")]
-    page = sign_in("admin")
+    site.sign_in(page, "admin")
     paths = [
         "/accounts",
         "/accounts/new",
@@ -200,10 +200,10 @@ def test_every_other_page(
     ]
     paths += [f"/accounts/{uuid}{end}" for uuid in uuids for end in ("", "/remove", "/sending")]
     for path in paths:
-        page.goto(panel_server.url + path)
+        page.goto(site.url + path)
         expect(page.locator("h1")).to_have_count(1)
         axe(page)
-    page.goto(f"{panel_server.url}/accounts/new")
+    page.goto(f"{site.url}/accounts/new")
     page.get_by_role("button", name="Add this account").click()
     expect(page.get_by_text("There is a problem")).to_be_visible()
     axe(page)
@@ -215,6 +215,7 @@ def no_mailbox(house: House) -> None:
 
 def good(house: House) -> None:
     house.enable()
+    vitals.beat()  # as the worker's
     Encryption.update(backup_proved_at=db.now()).execute()
     for account in Account.select():
         fine = {
@@ -256,30 +257,27 @@ OVERVIEWS: dict[str, tuple[Callable[[House], None], str, str]] = {
 
 @pytest.mark.parametrize("state", OVERVIEWS)
 def test_every_state_of_the_overview_and_of_the_status_page(
-    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer, axe: CheckAxe, state: str
+    site: Site, house: House, page: Page, axe: CheckAxe, state: str
 ) -> None:
     make, for_admins, for_agents = OVERVIEWS[state]
     with db.database.connection_context():
-        wait_until(lambda: vitals.read().kept_at, 20, "the worker to have counted: it would overwrite ours")
         make(house)
-    page = sign_in("admin")
+    site.sign_in(page, "admin")
     expect(page.locator("h1")).to_have_text("Overview")
     expect(page.locator("main")).to_contain_text(for_admins)
     axe(page)
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(re.compile("/login"))
-    page = sign_in("agent")
+    site.sign_in(page, "agent")
     page.wait_for_url("**/status")
     expect(page.locator("main")).to_contain_text(for_agents)
     axe(page)
 
 
-def test_the_question_of_a_restored_copy(
-    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer, axe: CheckAxe
-) -> None:
+def test_the_question_of_a_restored_copy(site: Site, house: House, page: Page, axe: CheckAxe) -> None:
     with db.database.connection_context():
         restored(house)
-    page = sign_in("admin")
+    site.sign_in(page, "admin")
     page.get_by_role("link", name="Is the other install switched off?").click()
     axe(page)
     page.get_by_role("button", name="Yes, collect here from now on").click()
@@ -288,25 +286,23 @@ def test_the_question_of_a_restored_copy(
 
 
 def test_the_overview_tells_by_itself_what_has_changed_and_keeps_the_focus(
-    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer
+    running: House, page: Page, panel_server: PanelServer
 ) -> None:
     with db.database.connection_context():
-        good(house)
-    page = sign_in("admin")
+        good(running)
+    sign_in(page, panel_server.url)
     expect(page.locator("main")).to_contain_text("Everything that is checked is well.")
     page.get_by_role("link", name="Activity").focus()
-    house.key_file.unlink()
+    running.key_file.unlink()
     expect(page.locator("main")).to_contain_text("The encryption key file is missing.", timeout=40_000)
     expect(page.get_by_role("link", name="Activity")).to_be_focused()
 
 
-def test_the_pages_of_a_user_and_of_nobody(
-    house: House, sign_in: Callable[[str], Page], panel_server: PanelServer, page: Page, axe: CheckAxe
-) -> None:
+def test_the_pages_of_a_user_and_of_nobody(site: Site, page: Page, axe: CheckAxe) -> None:
     for path in ("/login", "/setup", "/nowhere"):
-        page.goto(panel_server.url + path)
+        page.goto(site.url + path)
         axe(page)
-    sign_in("user")
+    site.sign_in(page, "user")
     for path in ("/", "/accounts", "/profile"):
-        page.goto(panel_server.url + path)
+        page.goto(site.url + path)
         axe(page)

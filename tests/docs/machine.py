@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panel.config import ROOT
+from tests import warm
 from tests.docs.console import Command, commands, fits
 from tests.docs.pages import Block, Page
 from tests.running import free_port, process_environ
@@ -35,6 +36,9 @@ class Machine:
     folder: Path
     names: Mapping[str, str]
     settings: Mapping[str, str]  # those that the manual does not set: ports and certificates of the tests
+    warm: bool = (
+        False  # whether `flask` is forked from a process that has imported everything (tests/warm.py)
+    )
 
     @property
     def data(self) -> Path:
@@ -59,7 +63,7 @@ class Machine:
         text = PLACE.sub(f"{self.folder}/", text)
         for name, instead in self.names.items():
             text = text.replace(name, instead)
-        return text
+        return text.replace(".venv/bin/flask", f"{STAND_INS}/flask") if self.warm else text
 
     # -- playing -----------------------------------------------------------------
 
@@ -124,7 +128,8 @@ class Machine:
     def _environ(self) -> dict[str, str]:
         settings = {**self.settings, "PANEL_ENV_FILE": str(self.folder / "etc/mailkeep.env")}
         path = f"{STAND_INS}:{os.environ['PATH']}:/usr/sbin"
-        return process_environ(settings) | {"MACHINE": str(self.folder), "ROOT": str(ROOT), "PATH": path}
+        environ = process_environ(settings) | {"MACHINE": str(self.folder), "ROOT": str(ROOT), "PATH": path}
+        return environ | {"WARM": warm.address(environ)} if self.warm else environ
 
     def sql(self, statement: str) -> None:
         """Write into the database behind Mailkeep's back."""

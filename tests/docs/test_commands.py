@@ -55,13 +55,13 @@ class Shop:
         return machine
 
     def installed(self, name: str, other: Machine) -> Machine:
-        machine = self._machine(name)
+        machine = self._machine(name, warm=True)
         machine.copy_of(other)
         return machine
 
-    def _machine(self, name: str) -> Machine:
+    def _machine(self, name: str, warm: bool = False) -> Machine:
         ports = {str(port): there for port, there in self._ports.items()}
-        machine = Machine(self._folder / name, names(ports), self._settings)
+        machine = Machine(self._folder / name, names(ports), self._settings, warm)
         self.used.append(machine)
         return machine
 
@@ -104,7 +104,9 @@ def installed(shop: Shop) -> Machine:
 
 
 def accounts(machine: Machine) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(machine.bash(".venv/bin/flask accounts list --json")[1])
+    found: list[dict[str, object]] = json.loads(
+        machine.bash(machine.there(".venv/bin/flask accounts list --json"))[1]
+    )
     return found
 
 
@@ -160,7 +162,7 @@ def test_the_mend_of_every_trouble_of_the_key_mends_it(name: str, shop: Shop, in
     machine = shop.installed(f"state {name}".replace(" ", "-"), installed)
     cause(machine)
     if state == "inconsistent":
-        machine.bash(".venv/bin/flask encryption verify")
+        machine.bash(machine.there(".venv/bin/flask encryption verify"))
     assert status(machine) == state
     try:
         assert machine.play(page("encryption.md"), f"state={name}") > 0
@@ -170,7 +172,9 @@ def test_the_mend_of_every_trouble_of_the_key_mends_it(name: str, shop: Shop, in
 
 
 def status(machine: Machine) -> str:
-    found: str = json.loads(machine.bash(".venv/bin/flask encryption status --json")[1])["state"]
+    found: str = json.loads(machine.bash(machine.there(".venv/bin/flask encryption status --json"))[1])[
+        "state"
+    ]
     return found
 
 
