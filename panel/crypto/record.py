@@ -61,13 +61,11 @@ class Binding(NamedTuple):
 
 @lru_cache(maxsize=2)  # a sweep opens, seals and opens again for one place after the other
 def _encoded(binding: Binding) -> bytes:
-    return b"".join(map(_framed, binding))
-
-
-@lru_cache(maxsize=256)  # most mailboxes share a server
-def _framed(value: str | bytes) -> bytes:
-    data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
-    return FIELD_LENGTH.pack(len(data)) + data
+    framed = []
+    for value in binding:
+        data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+        framed += FIELD_LENGTH.pack(len(data)), data
+    return b"".join(framed)
 
 
 def seal(key: Key, secret: bytes, binding: Binding) -> bytes:
