@@ -88,7 +88,12 @@ def explain(error: peewee.DatabaseError) -> DatabaseError:
     if "readonly" in text or "read-only" in text or "unable to open" in text:
         return DatabaseError(
             f"The database cannot be written ({text}).",
-            "Check the owner and the permissions of the data directory.",
+            "Check the data directory: its owner, its permissions, and whether its disk takes writes.",
+        )
+    if "disk I/O" in text:
+        return DatabaseError(
+            f"The disk that the database is on is full or broken ({text}).",
+            "Look at it with df and at the system's log, make room, then try again.",
         )
     if "not a database" in text or "malformed" in text or "corrupt" in text:
         return DatabaseError(

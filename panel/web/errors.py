@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 
 import peewee
-from flask import Flask, Response
+from flask import Flask, Response, current_app
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from panel import db
-from panel.errors import PanelError
+from panel.errors import DatabaseError, PanelError
 from panel.web.htmx import page
 
 logger = logging.getLogger("mailkeep.web")
@@ -63,4 +63,10 @@ def _unexpected(_error: Exception) -> Response:
 
 
 def _render(status: int, message: str, hint: str) -> Response:
-    return page("errors/error.html", fragment="errors/_error.html", status=status, message=message, hint=hint)
+    try:
+        return page(
+            "errors/error.html", fragment="errors/_error.html", status=status, message=message, hint=hint
+        )
+    except (peewee.DatabaseError, DatabaseError):  # what stands around the error asks the database too
+        alone = current_app.jinja_env.get_template("errors/alone.html")
+        return Response(alone.render(message=message, hint=hint), status)

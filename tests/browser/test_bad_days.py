@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from panel import create_app, db
 from panel.activity.service import Actor
@@ -23,6 +24,7 @@ from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.models import Endpoint
 from tests.browser.fixtures import Photograph
+from tests.browser.served import served
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer, wait_until
 from tests.sign_in.browser import PASSWORD, add_person
@@ -207,18 +209,69 @@ def test_a_database_that_needs_a_dropped_key_and_a_key_file_that_is_too_old_name
 # -- where the key cannot be written -------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own of 16 KiB for the key file."""
-    place = tmp_path / "small disk"
+@contextmanager
+def disk(place: Path, size: str) -> Iterator[Path]:
+    """A disk of its own at `place`."""
     place.mkdir(mode=0o700)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", place], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", place], capture_output=True
     )
     if mounted.returncode:
         pytest.skip("mounting takes root")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def spoil(place: Path, trouble: str) -> None:
+    if trouble == "read-only disk":
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    else:
+        filler = os.open(place / "filler", os.O_WRONLY | os.O_CREAT)
+        with suppress(OSError):
+            while os.write(filler, bytes(4096)):
+                pass
+        os.close(filler)
+
+
+def mend(place: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+    (place / "filler").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 16 KiB for the key file."""
+    with disk(tmp_path / "small disk", "16k") as place:
+        yield place
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says", "mended_by"),
+    [
+        ("full disk", "The disk that the database is on is full or broken", "make room"),
+        ("read-only disk", "The database cannot be written", "whether its disk takes writes"),
+    ],
+)
+def test_a_data_directory_that_takes_no_writes_is_named_on_every_page_and_all_goes_on_once_it_does(
+    tmp_path: Path, browser: Browser, trouble: str, says: str, mended_by: str, photograph: Photograph
+) -> None:
+    with disk(tmp_path / "disk", "4m") as place, served(place) as site, browser.new_page() as page:
+        with db.database.connection_context():
+            site.house.enable()
+        site.sign_in(page)
+        spoil(place, trouble)
+        for path in ("/", "/server/encryption", "/accounts", "/login", "/status"):
+            answer = page.goto(site.url + path)
+            assert answer is not None
+            assert answer.status == 503
+            expect(page.locator("main")).to_contain_text(says)
+            expect(page.locator("main")).to_contain_text(mended_by)
+        photograph(page, f"data directory on a {trouble}")
+        mend(place)
+        page.goto(f"{site.url}/server/encryption")
+        expect(page.locator("main")).to_contain_text("2 of 2")
 
 
 class TestWhereTheKeyCannotBeWritten:
@@ -231,10 +284,7 @@ class TestWhereTheKeyCannotBeWritten:
         self, house: House, admin: Page, panel_server: PanelServer, small_disk: Path, trouble: str,
         photograph: Photograph,
     ) -> None:  # fmt: skip
-        if trouble == "full disk":
-            (small_disk / "filler").write_bytes(b"x" * 16384)
-        else:
-            subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        spoil(small_disk, trouble)
         admin.goto(f"{panel_server.url}/server/encryption")
         admin.get_by_label("I understand that losing").check()
         admin.get_by_label("I have prepared").check()
