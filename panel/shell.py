@@ -25,6 +25,7 @@ from panel import db, install, logs, process
 from panel.config import Settings
 from panel.errors import BadInput, NotTheOwner, PanelError, Refused
 from panel.secret import Secret
+from panel.services import current
 
 REFUSED = 3
 SECONDS_BETWEEN_LINES = 2
@@ -58,7 +59,7 @@ class PanelCommand(click.Command):
         process.harden()
         with exit_on_error(), _app_context(ctx):
             _require_text(ctx.params)
-            settings: Settings = current_app.extensions["mailkeep"].settings
+            settings = current().settings
             logs.configure(settings.log_format, logging.WARNING)
             self._require_install(settings)
             with db.explained(), db.database.connection_context():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from flask import current_app
 
 from panel import identity, times
 from panel.activity.service import Actor
@@ -13,24 +12,13 @@ from panel.backup import check, restored, snapshot
 from panel.backup.check import Report, passwords
 from panel.backup.content import FoundKey
 from panel.backup.database import FoundDatabase
-from panel.config import Settings
 from panel.encryption import facts
-from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import Refused
+from panel.services import current
 from panel.shell import PanelGroup, ask, json_option, print_json, yes_option
 
 backup = PanelGroup("backup", help="Backups of the database; the key is copied apart from them.")
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["mailkeep"].settings
-    return settings
-
-
-def _keystore() -> KeyStore:
-    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
-    return keystore
 
 
 @backup.command()
@@ -41,7 +29,7 @@ def create(dest: Path, json_: bool) -> None:
 
     DEST is a new file whose name ends in .db, or a directory.
     """
-    made = snapshot.create(_settings(), dest, Actor())
+    made = snapshot.create(current().settings, dest, Actor())
     warning = _clear_warning(made.clear)
     if json_:
         print_json(
@@ -67,7 +55,7 @@ def _clear_warning(clear: int) -> str:
     if not clear:
         return ""
     says = f"{passwords(clear)} in clear in this backup: whoever gets it reads them."
-    if facts.look(_keystore()).state is State.OFF:
+    if facts.look(current().keystore).state is State.OFF:
         return f"{says} Encryption is off: turn it on, then make another."
     return f"{says} Finish first (flask encryption resume), make another, and remove this one."
 
@@ -81,7 +69,7 @@ def check_path(context: click.Context, path: Path, json_: bool) -> None:
 
     Exit status 1 where it is not, above all where key and database lie together.
     """
-    report = check.check(_settings(), _keystore(), path)
+    report = check.check(current().settings, current().keystore, path)
     if json_:
         print_json(report.as_json())
     else:
@@ -107,7 +95,7 @@ def _tell_database(found: FoundDatabase) -> None:
     if not found.intact:
         click.echo(f"Database: {found.name}: damaged.")
         return
-    zone = _settings().timezone
+    zone = current().settings.timezone
     made = f"made {times.exact(found.made_at, zone)}" if found.made_at else "a plain copy"
     made = "the running install's own" if found.live else made
     install = f"of install {found.instance[:8]}" if found.instance else "of no known install"
@@ -132,9 +120,9 @@ def _key(found: FoundKey) -> str:
 @yes_option
 def confirm(yes: bool) -> None:
     """After restoring: say that no other install collects these mailboxes, and collect here from now on."""
-    copy = identity.restored(_settings().data_dir)
+    copy = identity.restored(current().settings.data_dir)
     if copy is None:
         raise Refused("This is the install that collects already.", "There is nothing to confirm.")
     ask(f"{copy.says} Is the other install switched off?", yes)
-    restored.confirm(_settings().data_dir, Actor())
+    restored.confirm(current().settings.data_dir, Actor())
     click.echo("Mail is collected here from now on.")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
-from flask import current_app
 
 from panel import db, times
 from panel.activity.service import Actor
@@ -18,12 +17,12 @@ from panel.encryption.exports import age, copies, export
 from panel.encryption.exports.sheet_page import About
 from panel.encryption.files import typed
 from panel.encryption.findings import Scan
-from panel.encryption.keystore import KeyStore
 from panel.encryption.old_copies import changed, scan
 from panel.encryption.state import State
 from panel.encryption.sweep import Verdict
 from panel.errors import BadInput, Refused
 from panel.secret import Secret
+from panel.services import current
 from panel.shell import (
     PanelGroup,
     ask,
@@ -56,22 +55,12 @@ WORDS = {
 }
 
 
-def _keystore() -> KeyStore:
-    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
-    return keystore
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["mailkeep"].settings
-    return settings
-
-
 def as_json(now: facts.Status) -> dict[str, Any]:
     """What `status --json` prints (docs/encryption.md)."""
     return {
         "state": str(now.state),
         "key": {
-            "file": _keystore().path.name,
+            "file": current().keystore.path.name,
             "found": now.found,
             "expected": now.expected,
             "created_at": now.key_created_at,
@@ -102,7 +91,7 @@ def _tell(now: facts.Status) -> None:
 @click.pass_context
 def status(context: click.Context, json_: bool) -> None:
     """Tell what state the key is in. Exit status 1 where something is wrong with it."""
-    now = facts.look(_keystore())
+    now = facts.look(current().keystore)
     if json_:
         print_json(as_json(now))
     else:
@@ -125,7 +114,7 @@ def enable(context: click.Context, understand_key_loss: bool, backup_prepared: b
             "Add --understand-key-loss (losing the key file means losing all encrypted data) and "
             "--backup-prepared (you have prepared a secure way to back up the key file).",
         )
-    switch.enable(_keystore(), Actor())
+    switch.enable(current().keystore, Actor())
     _finish(context)
 
 
@@ -136,7 +125,7 @@ def resume(context: click.Context) -> None:
     last = findings.last()
     if last is not None and last.scan is not None and last.scan.in_database:
         with suppress(Refused):  # in another state there is other work to finish first
-            scan.again(_keystore())
+            scan.again(current().keystore)
     _finish(context)
 
 
@@ -145,10 +134,10 @@ def resume(context: click.Context) -> None:
 @click.pass_context
 def rotate(context: click.Context, preview: bool) -> None:
     """Make a new key and move every stored password to it."""
-    _tell_preview(rotation.preview(facts.look(_keystore())))
+    _tell_preview(rotation.preview(facts.look(current().keystore)))
     if preview:
         return
-    rotation.rotate(_keystore(), Actor())
+    rotation.rotate(current().keystore, Actor())
     _finish(context)
     click.echo("The backup of the key file is out of date: copy the key file again, then prove the copy.")
 
@@ -166,9 +155,9 @@ def _tell_preview(what: rotation.Preview) -> None:
 @click.pass_context
 def disable(context: click.Context, yes: bool) -> None:
     """Write every stored password back in clear and retire the key file."""
-    count = facts.look(_keystore()).sealed
+    count = facts.look(current().keystore).sealed
     ask(f"Write {count} passwords back into the database in clear?", yes)
-    release.disable(_keystore(), Actor(), in_shell=True)
+    release.disable(current().keystore, Actor(), in_shell=True)
     _finish(context)
 
 
@@ -176,7 +165,7 @@ def disable(context: click.Context, yes: bool) -> None:
 @confirm_option
 def forget_lost_key(confirm: str | None) -> None:
     """Give a lost key up: its passwords are set aside, and each is asked for again."""
-    addresses = forget.lost(_keystore())
+    addresses = forget.lost(current().keystore)
     ask_typed(
         f"{_passwords(len(addresses))} cannot be read without the lost key: {', '.join(addresses)}.\n"
         "Each is asked for again; until then its mail waits on its server. The records are set aside:\n"
@@ -184,7 +173,7 @@ def forget_lost_key(confirm: str | None) -> None:
         f"forget {_passwords(len(addresses))}",
         confirm,
     )
-    done = forget.forget(_keystore(), Actor())
+    done = forget.forget(current().keystore, Actor())
     if done.moved_to is not None:
         click.echo(f"The file that was no good lies in {done.moved_to}.")
     click.echo("Encryption is off. Turn it on again first, so that no password is stored in clear:")
@@ -213,10 +202,10 @@ def verify(context: click.Context, json_: bool, scanning: bool, also: tuple[Path
         raise click.UsageError("--also goes with --scan.")
     with progress("Opening passwords", quiet=json_) as bar:
         if scanning:
-            verdict, found = scan.check(_keystore(), _settings(), also, bar)
+            verdict, found = scan.check(current().keystore, current().settings, also, bar)
         else:
-            verdict, found = switch.verify(_keystore(), bar), None
-    result = _as_json(verdict, found, changed.since(facts.look(_keystore()).enabled_at))
+            verdict, found = switch.verify(current().keystore, bar), None
+    result = _as_json(verdict, found, changed.since(facts.look(current().keystore).enabled_at))
     if json_:
         print_json(result)
     else:
@@ -271,9 +260,9 @@ def _tell_scan(found: Scan) -> None:
 
 def _finish(context: click.Context) -> None:
     with progress("Passwords") as bar:
-        done = switch.resume(_keystore(), bar)
-    scan.write_owed(_keystore(), _settings())
-    now = facts.look(_keystore())
+        done = switch.resume(current().keystore, bar)
+    scan.write_owed(current().keystore, current().settings)
+    now = facts.look(current().keystore)
     _tell(now)
     _tell_report(now)
     if done.failures or now.state.no_key or now.state is State.INCONSISTENT:
@@ -321,7 +310,7 @@ def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
 @passphrase_option
 def check_copy(file: BinaryIO, passphrase: Secret | None) -> None:
     """Tell whether FILE (- for standard input) is a good backup of today's key file."""
-    proof.check(_keystore(), _copy(file, passphrase), Actor())
+    proof.check(current().keystore, _copy(file, passphrase), Actor())
     click.echo("The copy is the same as today's key file. Keep it apart from the database's backups.")
 
 
@@ -332,11 +321,11 @@ def check_copy(file: BinaryIO, passphrase: Secret | None) -> None:
 @click.pass_context
 def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, restore: bool) -> None:
     """Bring the keys of an older key file in, so that an older database can be read."""
-    added = keys.add(_keystore(), _copy(file, passphrase), Actor())
+    added = keys.add(current().keystore, _copy(file, passphrase), Actor())
     click.echo(f"Added: {', '.join(added)}." if added else "Every key of that file is here already.")
-    waiting = [str(each.account.address) for each in forget.restorable(_keystore())]
+    waiting = [str(each.account.address) for each in forget.restorable(current().keystore)]
     if waiting and restore:
-        click.echo(f"Put back: {', '.join(forget.restore(_keystore(), Actor()))}.")
+        click.echo(f"Put back: {', '.join(forget.restore(current().keystore, Actor()))}.")
     elif waiting:
         click.echo(
             f"Set aside earlier, and readable now: {', '.join(waiting)}. Add --restore to put them back."
@@ -352,7 +341,7 @@ def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, r
 @click.pass_context
 def import_key(context: click.Context, file: BinaryIO, passphrase: Secret | None) -> None:
     """Put a lost key file back from FILE: a copy, an export, or the typed lines of a recovery sheet."""
-    if export.put_back(_keystore(), _copy(file, passphrase), Actor()):
+    if export.put_back(current().keystore, _copy(file, passphrase), Actor()):
         click.echo("The key file is back in its place.")
     else:
         click.echo("The same key file is in its place already.")
@@ -366,9 +355,9 @@ def import_key(context: click.Context, file: BinaryIO, passphrase: Secret | None
 def export_key(target: str, sheet: bool, passphrase: Secret | None) -> None:
     """Take the key out, to be kept elsewhere: as an age file under a passphrase, or on paper."""
     path = None if target == "-" else Path(target)
-    settings: Settings = current_app.extensions["mailkeep"].settings
+    settings = current().settings
     if path is not None:
-        export.require_apart(path, _keystore(), settings)
+        export.require_apart(path, current().keystore, settings)
     if sheet:
         _export_sheet(path, passphrase, settings)
     else:
@@ -380,7 +369,7 @@ def _export_sheet(path: Path | None, passphrase: Secret | None, settings: Settin
         why = "A sheet holds the key in clear, so it goes into a private file, and takes no passphrase."
         raise BadInput(why, "Give --to FILE, without --passphrase-file.")
     about = About(settings.url, times.exact(db.now(), settings.timezone))
-    export.hand_out(export.as_sheet(_keystore(), about), path, Actor())
+    export.hand_out(export.as_sheet(current().keystore, about), path, Actor())
     click.echo(f"Written: {path}. It holds the key in clear: print it with a browser, then delete the file.")
     click.echo("Prove the backup by typing the lines of the print into a file:")
     click.echo("  flask encryption key check FILE")
@@ -391,7 +380,7 @@ def _export_age(path: Path | None, passphrase: Secret | None) -> None:
     chosen = passphrase or made_up
     if chosen is None:
         raise Refused("A passphrase is needed; nothing was exported.", "Add: --passphrase-file FILE")
-    made = export.as_age(_keystore(), chosen)
+    made = export.as_age(current().keystore, chosen)
     export.hand_out(made, path, Actor())
     if path is None:
         click.echo(made.content, nl=False)
@@ -406,8 +395,8 @@ def _export_age(path: Path | None, passphrase: Secret | None) -> None:
 @confirm_option
 def prune(confirm: str | None) -> None:
     """Drop the retired keys for good. Database backups from before they retired open no more."""
-    zone = _settings().timezone
-    retired = keys.retired(_keystore())
+    zone = current().settings.timezone
+    retired = keys.retired(current().keystore)
     shown = [each.fingerprint for each in retired]
     if retired:
         for each in retired:
@@ -418,5 +407,5 @@ def prune(confirm: str | None) -> None:
             f"drop {len(retired)} {'key' if len(retired) == 1 else 'keys'}",
             confirm,
         )
-    click.echo(f"Dropped: {', '.join(keys.prune(_keystore(), Actor(), shown))}.")
+    click.echo(f"Dropped: {', '.join(keys.prune(current().keystore, Actor(), shown))}.")
     click.echo("The backup of the key file is out of date: copy the key file again, then prove the copy.")

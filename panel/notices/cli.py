@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from flask import current_app
 
 from panel.accounts import service as accounts
 from panel.activity.service import Actor
@@ -14,6 +13,7 @@ from panel.notices.channels import Way
 from panel.notices.ledger import Entry
 from panel.notices.service import Picture
 from panel.sending import outbox
+from panel.services import current
 from panel.shell import PanelGroup, json_option, print_json
 from panel.times import ago, exact
 
@@ -52,7 +52,7 @@ def set_(to: str | None, through: str | None, url: str | None) -> None:
 @click.pass_context
 def test(context: click.Context) -> None:
     """Send a test mail and call the webhook, whichever is set. Exit status 1 where one fails."""
-    services = current_app.extensions["mailkeep"]
+    services = current()
     to, actor, well = channels.read(), Actor(), True
     if not to.any:
         click.echo("Nobody is told: no mail address and no webhook is set.")
@@ -70,11 +70,11 @@ def test(context: click.Context) -> None:
 @notices.command("signing-key")
 def signing_key() -> None:
     """Print the key with which whoever receives the webhook checks its signature."""
-    click.echo(webhook.signing_key(current_app.extensions["mailkeep"].settings))
+    click.echo(webhook.signing_key(current().settings))
 
 
 def _lines(picture: Picture) -> list[str]:
-    zone = current_app.extensions["mailkeep"].settings.timezone
+    zone = current().settings.timezone
     lines = _whom(picture)
     for entry in picture.now:
         lines.append(
