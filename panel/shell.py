@@ -12,7 +12,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ Progress = Callable[[int, int], None]  # done, in all
 
 json_option = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+confirm_option = click.option("--confirm", help="What would be typed to confirm.")
 
 
 @contextmanager
@@ -172,6 +173,12 @@ def ask_typed(told: str, words: str, given: str | None) -> None:
         given = click.prompt(f'Type "{words}" to go on', default="", show_default=False)
     if given.strip() != words:
         raise Refused("The confirmation does not fit; nothing was changed.", f'It is: "{words}"')
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print `lines` for people."""
+    for line in lines:
+        click.echo(line)
 
 
 def print_json(value: object) -> None:

@@ -14,7 +14,7 @@ from panel.notices.ledger import Entry
 from panel.notices.service import Picture
 from panel.sending import outbox
 from panel.services import current
-from panel.shell import PanelGroup, json_option, print_json
+from panel.shell import PanelGroup, json_option, print_json, print_lines
 from panel.times import ago, exact
 
 notices = PanelGroup("notices", help="Who is told of trouble, and of what.")
@@ -28,8 +28,7 @@ def list_(json_: bool) -> None:
     if json_:
         print_json(_plain(picture))
         return
-    for line in _lines(picture):
-        click.echo(line)
+    print_lines(_lines(picture))
 
 
 @notices.command("set")
@@ -44,8 +43,7 @@ def set_(to: str | None, through: str | None, url: str | None) -> None:
     recipients = before.recipients if to is None else service.recipients_of(to)
     first = before.through if through is None else (accounts.find(through)[0].uuid if through else "")
     service.store(recipients, first, before.webhook if url is None else url.strip(), Actor())
-    for line in _whom(service.picture()):
-        click.echo(line)
+    print_lines(_whom(service.picture()))
 
 
 @notices.command()
