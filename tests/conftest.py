@@ -126,6 +126,20 @@ def every_verification_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_hash, "verify", login_hash.verify.__wrapped__)  # type: ignore[attr-defined]
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own of 16 KiB."""
+    place = tmp_path / "small disk"
+    place.mkdir(mode=0o700)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", place], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting takes root")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
 # -- real processes --------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,20 +205,6 @@ def test_a_database_that_needs_a_dropped_key_and_a_key_file_that_is_too_old_name
 
 
 # -- where the key cannot be written -------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own of 16 KiB for the key file."""
-    place = tmp_path / "small disk"
-    place.mkdir(mode=0o700)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", place], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting takes root")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
 
 
 class TestWhereTheKeyCannotBeWritten:
