@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from panel.activity.service import Actor
-from panel.encryption import facts, findings, forget, release, rotation, switch
+from panel.encryption import facts, forget, release, rotation, switch
 from panel.encryption.cli import words
 from panel.encryption.cli.finish import finish
 from panel.encryption.old_copies import changed, scan
@@ -66,10 +65,6 @@ def enable(context: click.Context, understand_key_loss: bool, backup_prepared: b
 @click.pass_context
 def resume(context: click.Context) -> None:
     """Finish what is under way: turning on, changing the key, turning off, removing old copies."""
-    last = findings.last()
-    if last is not None and last.scan is not None and last.scan.in_database:
-        with suppress(Refused):  # in another state there is other work to finish first
-            scan.again(current().keystore)
     finish(context)
 
 
@@ -82,8 +77,7 @@ def rotate(context: click.Context, preview: bool) -> None:
     if preview:
         return
     rotation.rotate(current().keystore, Actor())
-    finish(context)
-    click.echo(words.BACKUP_OUT_OF_DATE)
+    finish(context, words.BACKUP_OUT_OF_DATE)
 
 
 @encryption.command()

@@ -66,9 +66,7 @@ def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, r
         click.echo(
             f"Set aside earlier, and readable now: {', '.join(waiting)}. Add --restore to put them back."
         )
-    finish(context)
-    if added:
-        click.echo(words.BACKUP_OUT_OF_DATE)
+    finish(context, *([words.BACKUP_OUT_OF_DATE] if added else []))
 
 
 @key.command("import")
