@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]  # done, in all
 
 json_option = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
-confirm_option = click.option("--confirm", help="What would be typed to confirm.")
+confirm_option = click.option("--confirm", help="The words that would have to be typed to confirm.")
 
 
 @contextmanager

@@ -25,9 +25,9 @@ backup = PanelGroup("backup", help="Backups of the database; the key is copied a
 @click.argument("dest", type=click.Path(path_type=Path))
 @json_option
 def create(dest: Path, json_: bool) -> None:
-    """Make a backup of the database, while everything runs, without the key.
+    """Make a backup of the database, without the key.
 
-    DEST is a new file whose name ends in .db, or a directory.
+    Everything may run meanwhile. DEST is a new file whose name ends in .db, or a directory.
     """
     made = snapshot.create(current().settings, dest, Actor())
     warning = _clear_warning(made.clear)
@@ -65,9 +65,10 @@ def _clear_warning(clear: int) -> str:
 @json_option
 @click.pass_context
 def check_path(context: click.Context, path: Path, json_: bool) -> None:
-    """Tell what is in PATH, a file, a directory, a tar or a zip, and whether it is a good backup.
+    """Tell what is in PATH, and whether it is a good backup.
 
-    Exit status 1 where it is not, above all where key and database lie together.
+    PATH is a file, a directory, a tar or a zip. Exit status 1 where it is not good, above all where
+    key and database lie together.
     """
     report = check.check(current().settings, current().keystore, path)
     if json_:
@@ -119,7 +120,10 @@ def _key(found: FoundKey) -> str:
 @backup.command()
 @yes_option
 def confirm(yes: bool) -> None:
-    """After restoring: say that no other install collects these mailboxes, and collect here from now on."""
+    """After restoring: collect mail here from now on.
+
+    You say with it that no other install collects these mailboxes any more.
+    """
     copy = identity.restored(current().settings.data_dir)
     if copy is None:
         raise Refused("This is the install that collects already.", "There is nothing to confirm.")

@@ -196,6 +196,23 @@ def test_rotate_tells_what_it_will_do_does_it_and_asks_for_a_new_backup(cli: Cli
 def test_rotate_is_refused_while_encryption_is_off(cli: Cli, house: House) -> None:
     done = cli("encryption", "rotate")
     assert (done.returncode, "Turn encryption on first." in done.stderr) == (3, True)
+    for words in (("rotate",), ("rotate", "--preview")):
+        done = cli("encryption", *words)
+        assert (done.returncode, done.stdout) == (3, ""), "it tells of nothing that will not be done"
+
+
+def test_the_backup_of_the_key_is_asked_for_until_a_copy_is_proved(cli: Cli, house: House) -> None:
+    wanted = "prove the copy: flask encryption key check COPY"
+    assert wanted not in cli("encryption", "status").stdout
+    for words in (("enable", *BOTH), ("status",), ("resume",)):
+        assert wanted in cli("encryption", *words).stdout, words
+    assert cli("encryption", "key", "check", str(house.key_file)).returncode == 0
+    for words in (("enable", *BOTH), ("status",), ("resume",)):
+        assert wanted not in cli("encryption", *words).stdout, words
+    assert wanted not in cli("encryption", "rotate").stdout, (
+        "that says in words of its own that it is out of date"
+    )
+    assert wanted in cli("encryption", "status").stdout
 
 
 def test_key_check_tells_a_good_copy_from_an_old_one(cli: Cli, house: House, tmp_path: Path) -> None:

@@ -39,18 +39,26 @@ def status(context: click.Context, json_: bool) -> None:
         print_json(words.status_json(current().keystore, now))
     else:
         print_lines(words.status(now))
+        print_lines(words.backup_due(now))
     if now.state.no_key or now.state is State.INCONSISTENT:
         context.exit(1)
 
 
 @encryption.command()
 @click.option(
-    "--understand-key-loss", is_flag=True, help="Losing the key file means losing all encrypted data."
+    "--understand-key-loss",
+    is_flag=True,
+    help="Needed: you know that losing the key file means losing all encrypted data.",
 )
-@click.option("--backup-prepared", is_flag=True, help="A secure way to back up the key file is prepared.")
+@click.option(
+    "--backup-prepared", is_flag=True, help="Needed: you have prepared a secure way to back up the key file."
+)
 @click.pass_context
 def enable(context: click.Context, understand_key_loss: bool, backup_prepared: bool) -> None:
-    """Generate the key file and encrypt every stored password."""
+    """Turn encryption on: make a key, encrypt all passwords.
+
+    Then every file of this server is searched. Exit status 1 where a password stands in one.
+    """
     if not (understand_key_loss and backup_prepared):
         raise Refused(
             "Both confirmations are needed; nothing was changed.",
@@ -64,7 +72,11 @@ def enable(context: click.Context, understand_key_loss: bool, backup_prepared: b
 @encryption.command()
 @click.pass_context
 def resume(context: click.Context) -> None:
-    """Finish what is under way: turning on, changing the key, turning off, removing old copies."""
+    """Finish what was interrupted.
+
+    That is turning on, changing the key, turning off, removing old copies. Where a password was found
+    in a file of this server, it is looked for again. Exit status 1 where one stands there.
+    """
     finish(context)
 
 
@@ -72,8 +84,13 @@ def resume(context: click.Context) -> None:
 @click.option("--preview", is_flag=True, help="Only tell what would be done.")
 @click.pass_context
 def rotate(context: click.Context, preview: bool) -> None:
-    """Make a new key and move every stored password to it."""
-    print_lines(words.preview(rotation.preview(facts.look(current().keystore))))
+    """Make a new key and move every stored password to it.
+
+    Then every file of this server is searched. Exit status 1 where a password stands in one.
+    """
+    now = facts.look(current().keystore)
+    rotation.require_ready(now)
+    print_lines(words.preview(rotation.preview(now)))
     if preview:
         return
     rotation.rotate(current().keystore, Actor())
@@ -84,7 +101,10 @@ def rotate(context: click.Context, preview: bool) -> None:
 @yes_option
 @click.pass_context
 def disable(context: click.Context, yes: bool) -> None:
-    """Write every stored password back in clear and retire the key file."""
+    """Turn encryption off: write every password back in clear.
+
+    The key file is set aside, not destroyed: old database backups need it.
+    """
     count = facts.look(current().keystore).sealed
     ask(f"Write {count} passwords back into the database in clear?", yes)
     release.disable(current().keystore, Actor(), in_shell=True)
@@ -94,7 +114,10 @@ def disable(context: click.Context, yes: bool) -> None:
 @encryption.command("forget-lost-key")
 @confirm_option
 def forget_lost_key(confirm: str | None) -> None:
-    """Give a lost key up: its passwords are set aside, and each is asked for again."""
+    """Give a key up that no copy is left of.
+
+    What cannot be read without it is set aside, and each password is asked for again.
+    """
     addresses = forget.lost(current().keystore)
     ask_typed(
         f"{words.passwords(len(addresses))} cannot be read without the lost key: {', '.join(addresses)}.\n"

@@ -13,10 +13,11 @@ from panel.shell import print_lines, progress
 
 
 def finish(context: click.Context, *afterwards: str) -> None:
-    """Carry what is under way to its end, and tell how that went; then `afterwards`, what is left to do.
+    """Carry what is under way to its end, and tell how that went.
 
-    Exit status 1 where a record does not open, the key is no good, or passwords stand where they
-    should not: in a file of this server, or in old copies that could not be removed.
+    Then what is left to do: `afterwards`, or the backup of the key file where that is due. Exit status 1
+    where a record does not open, the key is no good, or passwords stand where they should not: in a
+    file of this server, or in old copies that could not be removed.
     """
     install = current()
     scan.again_where_found(install.keystore)
@@ -26,7 +27,7 @@ def finish(context: click.Context, *afterwards: str) -> None:
     now, last = facts.look(install.keystore), findings.last()
     print_lines(words.status(now))
     print_lines(words.report(now, last))
-    print_lines(afterwards)
+    print_lines(afterwards or words.backup_due(now))
     if done.failures or now.state.no_key or now.state is State.INCONSISTENT or _stand_about(now, last):
         context.exit(1)
 

@@ -24,7 +24,7 @@ from panel.shell import PanelGroup, ask_typed, confirm_option, password_option
 
 key = PanelGroup(
     "key",
-    help="The key file: take it out and put it back, judge a copy, bring an older key in, drop retired keys.",
+    help="The key file and its copies. Make, prove or put back one; add older keys, drop retired ones.",
 )
 
 passphrase_option = password_option(required=False, name="passphrase")
@@ -45,7 +45,11 @@ def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
 @click.argument("file", type=click.File("rb"))
 @passphrase_option
 def check_copy(file: BinaryIO, passphrase: Secret | None) -> None:
-    """Tell whether FILE (- for standard input) is a good backup of today's key file."""
+    """Tell whether FILE is a good backup of today's key file.
+
+    FILE is a copy, an export or the typed lines of a recovery sheet; - for standard input. If it is
+    good, the backup counts as proved; if not, exit status 1.
+    """
     proof.check(current().keystore, _copy(file, passphrase), Actor())
     click.echo("The copy is the same as today's key file. Keep it apart from the database's backups.")
 
@@ -56,7 +60,10 @@ def check_copy(file: BinaryIO, passphrase: Secret | None) -> None:
 @click.option("--restore", is_flag=True, help="Also put back what forget-lost-key set aside.")
 @click.pass_context
 def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, restore: bool) -> None:
-    """Bring the keys of an older key file in, so that an older database can be read."""
+    """Bring in the keys of FILE, an older key file.
+
+    So that an older database can be read. FILE may be - for standard input.
+    """
     added = keys.add(current().keystore, _copy(file, passphrase), Actor())
     click.echo(f"Added: {', '.join(added)}." if added else "Every key of that file is here already.")
     waiting = [str(each.account.address) for each in forget.restorable(current().keystore)]
@@ -74,7 +81,11 @@ def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, r
 @passphrase_option
 @click.pass_context
 def import_key(context: click.Context, file: BinaryIO, passphrase: Secret | None) -> None:
-    """Put a lost key file back from FILE: a copy, an export, or the typed lines of a recovery sheet."""
+    """Put a lost key file back from FILE.
+
+    FILE is a copy, an export or the typed lines of a recovery sheet; - for standard input. A key file
+    that is in place is never overwritten.
+    """
     if export.put_back(current().keystore, _copy(file, passphrase), Actor()):
         click.echo("The key file is back in its place.")
     else:
@@ -87,7 +98,10 @@ def import_key(context: click.Context, file: BinaryIO, passphrase: Secret | None
 @click.option("--sheet", is_flag=True, help="A recovery sheet to print, which holds the key in clear.")
 @passphrase_option
 def export_key(target: str, sheet: bool, passphrase: Secret | None) -> None:
-    """Take the key out, to be kept elsewhere: as an age file under a passphrase, or on paper."""
+    """Make a copy of the key that can be kept elsewhere.
+
+    An age file under a passphrase, or with --sheet a page to print. No file is ever overwritten.
+    """
     path = None if target == "-" else Path(target)
     settings = current().settings
     if path is not None:

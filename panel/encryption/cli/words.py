@@ -33,6 +33,12 @@ STATES = {
 }
 
 
+BACKUP_DUE = (
+    "No backup of this key file is proved. Copy it to where no backup of the database lies, "
+    "then prove the copy: flask encryption key check COPY"
+)
+
+
 def passwords(count: int) -> str:
     """'1 password', '3 passwords'."""
     return f"{count} password" if count == 1 else f"{count} passwords"
@@ -71,6 +77,12 @@ def status(now: facts.Status) -> Iterator[str]:
         yield f"{now.reason} {now.mend}"
     for failure in now.failures:
         yield f"{failure.address}: {failure.reason}"
+
+
+def backup_due(now: facts.Status) -> Iterator[str]:
+    """That the key file is still to be backed up, where nobody has proved a copy of it."""
+    if now.backup_due:
+        yield BACKUP_DUE
 
 
 def preview(what: rotation.Preview) -> Iterator[str]:
