@@ -123,6 +123,17 @@ def test_after_turning_off_passwords_stand_in_clear_on_purpose_which_is_no_probl
         assert "stands in:" not in done.stdout
 
 
+def test_once_a_lost_key_is_given_up_a_find_from_before_is_neither_told_nor_a_problem(
+    cli: Cli, house: House
+) -> None:
+    (house.data / "notes.txt").write_text("MARKER-first")
+    assert cli("encryption", "enable", *BOTH).returncode == 1
+    house.key_file.unlink()
+    assert cli("encryption", "forget-lost-key", "--confirm", "forget 2 passwords").returncode == 0
+    done = cli("encryption", "resume")
+    assert (done.returncode, "stands in:" in done.stdout) == (0, False), done.stdout
+
+
 def test_what_only_verify_also_found_elsewhere_stays_told_and_does_not_fail_other_commands(
     cli: Cli, house: House, tmp_path: Path
 ) -> None:

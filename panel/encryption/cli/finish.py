@@ -6,6 +6,7 @@ import click
 
 from panel.encryption import facts, findings, switch
 from panel.encryption.cli import words
+from panel.encryption.findings import Findings
 from panel.encryption.old_copies import scan
 from panel.encryption.state import State
 from panel.services import current
@@ -24,17 +25,24 @@ def finish(context: click.Context, *afterwards: str) -> None:
     with progress("Passwords") as bar:
         done = switch.resume(install.keystore, bar)
     scan.write_owed(install.keystore, install.settings)
-    now, last = facts.look(install.keystore), findings.last()
+    now = facts.look(install.keystore)
+    last, kept_by_reader = _report(now), now.state.working and now.scrub_owed
     print_lines(words.status(now))
-    print_lines(words.report(now, last))
+    if kept_by_reader:
+        click.echo(words.OPEN_READER)
+    if last is not None:
+        print_lines(words.report(last))
     print_lines(afterwards or words.backup_due(now))
-    if done.failures or now.state.no_key or now.state is State.INCONSISTENT or _stand_about(now, last):
+    found = last is not None and last.scan is not None and last.scan.on_this_server
+    if done.failures or now.state.no_key or now.state is State.INCONSISTENT or kept_by_reader or found:
         context.exit(1)
 
 
-def _stand_about(now: facts.Status, last: findings.Findings | None) -> bool:
-    """Whether passwords stand outside of their records. While encryption is off they are meant to."""
-    if now.state.working:
-        return now.scrub_owed
-    found = last.scan if last is not None else None
-    return now.state is not State.OFF and found is not None and found.on_this_server
+def _report(now: facts.Status) -> Findings | None:
+    """The newest report, where it is one of the state `now`."""
+    last = findings.last()
+    if last is None or now.state.working:
+        return None
+    if now.state is State.OFF and last.scan is not None:
+        return None  # of the time before the key was given up: now passwords stand in clear on purpose
+    return last

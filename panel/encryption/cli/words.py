@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from panel import times
-from panel.encryption import facts, findings, rotation
-from panel.encryption.findings import Scan
+from panel.encryption import facts, rotation
+from panel.encryption.findings import Findings, Scan
 from panel.encryption.keystore import KeyStore
 from panel.encryption.old_copies.changed import Checklist
 from panel.encryption.state import State
@@ -97,12 +97,8 @@ def preview(what: rotation.Preview) -> Iterator[str]:
 # -- how work ended --------------------------------------------------------------------
 
 
-def report(now: facts.Status, last: findings.Findings | None) -> Iterator[str]:
-    """The report of the last sweep, or why there is none yet."""
-    if now.scrub_owed and now.state.working:
-        yield OPEN_READER
-    if last is None or now.state.working:
-        return
+def report(last: Findings) -> Iterator[str]:
+    """What the last sweep did, and what the search after it found."""
     if last.scan is None:
         yield f"{last.did}: {last.counts}"
         yield last.verdict
