@@ -61,7 +61,7 @@ def create(settings: Settings, dest: Path, actor: Actor) -> Snapshot:
 
     Nothing is ever overwritten. Raises Refused, saying why, before or after which
     nothing is left behind; a kill may leave a hidden temporary file, which is
-    removed a day later.
+    removed a day later (without hard links, see `_rename`).
     """
     made_at = db.now()
     path = _place(settings, dest, made_at)

@@ -315,6 +315,15 @@ def refuses_last_step(
     assert Activity.select().where(Activity.what == "database backup made").count() == 0
 
 
+def test_the_empty_file_that_a_kill_leaves_without_hard_links_is_judged_to_be_no_backup(
+    house: House, tmp_path: Path
+) -> None:
+    (tmp_path / "one.db").touch()
+    assert judge(house, tmp_path / "one.db").problems == (
+        "Nothing of Mailkeep is in it: no database and no key.",
+    )
+
+
 # -- killed --------------------------------------------------------------------------
 
 KILLED = """
