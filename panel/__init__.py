@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from flask import Flask
 from flask_wtf import CSRFProtect
@@ -30,19 +29,12 @@ from panel.people import cli as people_cli
 from panel.people import routes as people
 from panel.sending import cli as sending_cli
 from panel.sending import routes as sending
+from panel.services import Services
 from panel.setup import cli as setup_cli
 from panel.setup import routes as setup
 from panel.sign_in import login
 from panel.sign_in import routes as sign_in
 from panel.web import access, connection, errors, headers, navigation, text, times
-
-
-@dataclass(frozen=True)
-class Services:
-    """What routes and commands find in `app.extensions["mailkeep"]`."""
-
-    settings: Settings
-    keystore: KeyStore
 
 
 def create_app(settings: Settings | None = None) -> Flask:

@@ -35,7 +35,7 @@ from panel.health import upkeep, vitals
 from panel.secret import Secret
 
 if TYPE_CHECKING:
-    from panel import Services
+    from panel.services import Services
 
 THREADS = 8  # mail servers answer slowly and cost little: several accounts at once
 TICK_SECONDS = 5.0  # between two looks at what is due

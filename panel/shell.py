@@ -12,7 +12,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from panel import db, install, logs, process
 from panel.config import Settings
 from panel.errors import BadInput, NotTheOwner, PanelError, Refused
 from panel.secret import Secret
+from panel.services import current
 
 REFUSED = 3
 SECONDS_BETWEEN_LINES = 2
@@ -33,6 +34,7 @@ Progress = Callable[[int, int], None]  # done, in all
 
 json_option = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+confirm_option = click.option("--confirm", help="The words that would have to be typed to confirm.")
 
 
 @contextmanager
@@ -58,7 +60,7 @@ class PanelCommand(click.Command):
         process.harden()
         with exit_on_error(), _app_context(ctx):
             _require_text(ctx.params)
-            settings: Settings = current_app.extensions["mailkeep"].settings
+            settings = current().settings
             logs.configure(settings.log_format, logging.WARNING)
             self._require_install(settings)
             with db.explained(), db.database.connection_context():
@@ -171,6 +173,12 @@ def ask_typed(told: str, words: str, given: str | None) -> None:
         given = click.prompt(f'Type "{words}" to go on', default="", show_default=False)
     if given.strip() != words:
         raise Refused("The confirmation does not fit; nothing was changed.", f'It is: "{words}"')
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print `lines` for people."""
+    for line in lines:
+        click.echo(line)
 
 
 def print_json(value: object) -> None:

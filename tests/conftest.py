@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from panel import create_app
 from panel.config import Settings
 from panel.crypto import login_hash
-from tests import installs, remembered, running
+from tests import disks, installs, remembered, running
 from tests.running import Environ, PanelServer
 
 pytest_plugins = ["tests.browser.fixtures"]
@@ -124,6 +124,13 @@ def _remembered_verifications() -> Iterator[None]:
 def every_verification_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that are about how long Argon2 takes: nothing is remembered in this process."""
     monkeypatch.setattr(login_hash, "verify", login_hash.verify.__wrapped__)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own of 16 KiB."""
+    with disks.disk(tmp_path / "small disk", "16k") as place:
+        yield place
 
 
 # -- real processes --------------------------------------------------------------------

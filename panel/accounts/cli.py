@@ -6,18 +6,16 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import click
-from flask import current_app
 
 from panel.accounts import importing, overview, rules, service, trial
 from panel.accounts.overview import Line
 from panel.activity.service import Actor
-from panel.config import Settings
 from panel.encryption import credential
-from panel.encryption.keystore import KeyStore
 from panel.errors import PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Endpoint
 from panel.secret import Secret
+from panel.services import current
 from panel.shell import PanelGroup, ask, json_option, password_option, print_json, yes_option
 from panel.times import ago
 
@@ -36,16 +34,6 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(SERVER_OPTIONS):
         command = option(command)
     return command
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["mailkeep"].settings
-    return settings
-
-
-def _keystore() -> KeyStore:
-    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
-    return keystore
 
 
 def as_json(line: Line) -> dict[str, Any]:
@@ -82,7 +70,7 @@ def add(
     protocol, security = protocol or "imap", security or "tls"
     box = rules.mailbox(address, folder, interval, on_server, move_to)
     where = rules.server(
-        _settings(),
+        current().settings,
         protocol,
         host,
         rules.PORTS.get((protocol, security), 993) if port is None else port,
@@ -97,7 +85,7 @@ def add(
 @click.argument("source", type=click.File("rb"))
 def import_(source: BinaryIO) -> None:
     """Add many accounts from SOURCE (- is standard input): one JSON object to a line, all or none."""
-    wanted = importing.read(source, _settings())
+    wanted = importing.read(source, current().settings)
     importing.store(wanted, Actor())
     for one in wanted:
         click.echo(f"{one.box.address} was added.")
@@ -108,7 +96,7 @@ def import_(source: BinaryIO) -> None:
 @json_option
 def list_(json_: bool) -> None:
     """List the accounts and how collecting goes."""
-    lines = overview.lines(_keystore())
+    lines = overview.lines(current().keystore)
     if json_:
         print_json([as_json(line) for line in lines])
     elif not lines:
@@ -131,7 +119,7 @@ def show(account: str, json_: bool) -> None:
 
 def _line(account: str) -> Line:
     found, _ = service.find(account)
-    line = overview.line(_keystore(), found.uuid)
+    line = overview.line(current().keystore, found.uuid)
     assert line is not None  # found just now
     return line
 
@@ -163,8 +151,8 @@ def _state(line: Line) -> str:
 def test(context: click.Context, account: str) -> None:
     """Try the stored server and password out. Exit status 1 where that fails."""
     found, endpoint = service.find(account)
-    opened = trial.credential_for(service.server_of(endpoint), None, found.uuid, _keystore())
-    for step in trial.run([opened], found.folder, _settings(), Actor(), found.address):
+    opened = trial.credential_for(service.server_of(endpoint), None, found.uuid, current().keystore)
+    for step in trial.run([opened], found.folder, current().settings, Actor(), found.address):
         click.echo(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
         if not step.ok:
             context.exit(1)
@@ -239,12 +227,12 @@ def _changed(stored: MailServer, given: dict[str, Any]) -> MailServer | None:
         return None
     names = ("protocol", "host", "port", "security", "username")
     values = {name: getattr(stored, name) for name in names} | given
-    return rules.server(_settings(), **values)
+    return rules.server(current().settings, **values)
 
 
 def _require_vouched(endpoint: Endpoint, given: dict[str, Any]) -> None:
     """Raise PasswordNeeded where a part of the server would be taken from a row that may be forged."""
-    if len(given) < 5 and not credential.vouches(endpoint, _keystore()):
+    if len(given) < 5 and not credential.vouches(endpoint, current().keystore):
         raise PasswordNeeded(
             "The stored password does not open, so the stored server may have been changed.",
             "Give the whole server together with the password: --protocol, --host, --port, --security, "
@@ -260,4 +248,6 @@ def remove(account: str, yes: bool) -> None:
     found, _ = service.find(account)
     ask(f"Forget {found.address} and its password?", yes)
     service.remove(found.uuid, Actor())
-    click.echo(f"{found.address} was removed. Delivered mail stays in {_settings().mail_spool / found.uuid}.")
+    click.echo(
+        f"{found.address} was removed. Delivered mail stays in {current().settings.mail_spool / found.uuid}."
+    )

@@ -16,42 +16,25 @@ from flask import (
     stream_with_context,
     url_for,
 )  # fmt: skip
-from flask_login import current_user
 from wtforms import HiddenField
 
 from panel.accounts import overview, rules, service, trial
 from panel.accounts import suggest as suggestions
 from panel.accounts.forms import EditForm, MailboxForm, NewForm, ServerForm
-from panel.activity.service import Actor
-from panel.config import Settings
 from panel.encryption import credential
 from panel.encryption.credential import Credential
-from panel.encryption.keystore import KeyStore
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.mail.step import Step
 from panel.models import Account, Endpoint, Skipped
 from panel.secret import Secret
-from panel.sign_in.login import require_again
+from panel.services import current
+from panel.sign_in.login import actor, require_again
 from panel.web.access import allow, fresh_password_required, is_fresh
 from panel.web.htmx import go, is_htmx, page
 
 blueprint = Blueprint("accounts", __name__, url_prefix="/accounts")
 allow(blueprint, read={"admin"}, write={"admin"})
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["mailkeep"].settings
-    return settings
-
-
-def _keystore() -> KeyStore:
-    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
-    return keystore
-
-
-def _actor() -> Actor:
-    return Actor(current_user.email, request.remote_addr or "")
 
 
 def _collect_soon(uuid: str) -> None:
@@ -61,7 +44,9 @@ def _collect_soon(uuid: str) -> None:
 @blueprint.get("")
 def show() -> Any:
     """The list: is mail coming in, and what is wrong where it is not."""
-    return page("accounts/list.html", fragment="accounts/_list.html", lines=overview.lines(_keystore()))
+    return page(
+        "accounts/list.html", fragment="accounts/_list.html", lines=overview.lines(current().keystore)
+    )
 
 
 # -- adding and changing ---------------------------------------------------------
@@ -82,7 +67,7 @@ def add() -> Any:
     try:
         require_again(form.own_password.data)
         box, password = _mailbox(form), _password(form) or Secret("")
-        uuid = service.add(box, _server(form), password, form.begin.data, _actor(), _sending(form, password))
+        uuid = service.add(box, _server(form), password, form.begin.data, actor(), _sending(form, password))
     except PanelError as error:
         return _again(form, error)
     _collect_soon(uuid)
@@ -111,7 +96,7 @@ def change(uuid: str) -> Any:
     try:
         require_again(form.own_password.data)
         box = _mailbox(form)
-        service.edit(uuid, box, _server(form), _password(form), form.rev.data, _actor())
+        service.edit(uuid, box, _server(form), _password(form), form.rev.data, actor())
     except PanelError as error:
         return _again(form, error)
     _collect_soon(form.account.data)
@@ -137,7 +122,7 @@ def _stored(endpoint: Endpoint, account: Account) -> dict[str, Any]:
         "move_to": account.move_to,
     }
     values |= {"account": account.uuid, "rev": endpoint.rev}
-    if credential.vouches(endpoint, _keystore()):
+    if credential.vouches(endpoint, current().keystore):
         names = ("protocol", "host", "port", "security", "username")
         values |= {name: getattr(endpoint, name) for name in names}
     else:
@@ -157,7 +142,7 @@ def _again(form: ServerForm, error: PanelError | None = None) -> Response:
 def _edit_page(
     uuid: str, form: ServerForm, status: int = 200, problem: PanelError | None = None, stale: bool = False
 ) -> Response:
-    line = overview.line(_keystore(), uuid)
+    line = overview.line(current().keystore, uuid)
     if line is None:
         raise NotFound("This account was removed meanwhile.", "Go back to the list of accounts.")
     skipped = Skipped.select().where(Skipped.account == uuid).order_by(Skipped.at.desc()).limit(100)
@@ -168,7 +153,7 @@ def _edit_page(
         problem=problem,
         stale=stale,
         line=line,
-        forged=not credential.vouches(service.find(uuid)[1], _keystore()),
+        forged=not credential.vouches(service.find(uuid)[1], current().keystore),
         skipped=list(skipped),
         sending=service.sending_of(uuid),
         ask_own=not is_fresh(),
@@ -187,7 +172,9 @@ def _sending(form: NewForm, password: Secret) -> Credential | None:
     typed = form.sending.form
     user = typed.username.data or form.user
     try:
-        where = rules.server(_settings(), "smtp", typed.host.data, typed.port.data, typed.security.data, user)
+        where = rules.server(
+            current().settings, "smtp", typed.host.data, typed.port.data, typed.security.data, user
+        )
         other = password if form.same_password.data else Secret(typed.password.data or "")
         rules.require_password(other)
     except BadInput as error:
@@ -198,7 +185,9 @@ def _sending(form: NewForm, password: Secret) -> Credential | None:
 
 def _server(form: ServerForm) -> MailServer:
     f = form
-    return rules.server(_settings(), f.protocol.data, f.host.data, f.port.data, f.security.data, f.user)
+    return rules.server(
+        current().settings, f.protocol.data, f.host.data, f.port.data, f.security.data, f.user
+    )
 
 
 def _password(form: ServerForm) -> Secret | None:
@@ -222,7 +211,7 @@ def suggest() -> Any:
     """Fill in the servers of the address that was typed, where anybody knows them. Saves nothing."""
     form = NewForm()
     try:
-        found = suggestions.suggest(rules.address_of(form.address.data or ""), _settings(), _actor())
+        found = suggestions.suggest(rules.address_of(form.address.data or ""), current().settings, actor())
     except PanelError as error:
         found = suggestions.Suggestion(f"{error.message} {error.hint}")
     _fill(form, found)
@@ -245,7 +234,7 @@ def _fill(form: NewForm, found: suggestions.Suggestion) -> None:
 @blueprint.post("/<uuid>/pause")
 def pause(uuid: str) -> Any:
     """Stop collecting for a while."""
-    service.pause(uuid, _actor())
+    service.pause(uuid, actor())
     return go(url_for(".show"))
 
 
@@ -253,7 +242,7 @@ def pause(uuid: str) -> Any:
 def resume(uuid: str) -> Any:
     """Collect again."""
     account, _ = service.find(uuid)
-    service.resume(account.uuid, _actor())
+    service.resume(account.uuid, actor())
     _collect_soon(account.uuid)
     return go(url_for(".show"))
 
@@ -262,7 +251,7 @@ def resume(uuid: str) -> Any:
 def ask_remove(uuid: str) -> Any:
     """Ask before an account goes."""
     account, _ = service.find(uuid)
-    return page("accounts/remove.html", account=account, spool=_settings().mail_spool / account.uuid)
+    return page("accounts/remove.html", account=account, spool=current().settings.mail_spool / account.uuid)
 
 
 @blueprint.post("/<uuid>/remove")
@@ -270,7 +259,7 @@ def ask_remove(uuid: str) -> Any:
 def remove(uuid: str) -> Any:
     """Forget the account and its password."""
     account, _ = service.find(uuid)
-    service.remove(uuid, _actor())
+    service.remove(uuid, actor())
     flash(f"{account.address} was removed. Mail that was delivered stays.", "good")
     return go(url_for(".show"))
 
@@ -288,10 +277,10 @@ def test() -> Any:
     try:
         require_again(form.own_password.data)
         rules.address_of(form.address.data)
-        found = [trial.credential_for(_server(form), _password(form), uuid, _keystore())]
+        found = [trial.credential_for(_server(form), _password(form), uuid, current().keystore)]
         if isinstance(form, NewForm) and (sending := _sending(form, found[0].secret)):
             found.append(sending)
-        steps = trial.run(found, form.folder.data or "INBOX", _settings(), _actor(), form.address.data)
+        steps = trial.run(found, form.folder.data or "INBOX", current().settings, actor(), form.address.data)
     except PanelError as error:
         return _no_test(form, error)
     if is_htmx():

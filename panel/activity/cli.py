@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import click
-from flask import current_app
 
 from panel.activity import log
 from panel.activity.log import Filter
+from panel.services import current
 from panel.shell import PanelGroup, json_option, print_json
 from panel.times import exact
 
@@ -28,7 +28,7 @@ def list_(what: str, text: str, count: int, json_: bool) -> None:
         return
     if not events:
         click.echo("Nothing of that kind is recorded." if what or text else "Nothing is recorded yet.")
-    zone = current_app.extensions["mailkeep"].settings.timezone
+    zone = current().settings.timezone
     for event in events:
         place = f" from {event.address}" if event.address else ""
         line = f"{exact(event.at, zone)}  {event.what}: {event.subject} by {event.who}{place} {event.detail}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from flask import current_app
 
 from panel import identity, times
 from panel.activity.service import Actor
@@ -13,35 +12,24 @@ from panel.backup import check, restored, snapshot
 from panel.backup.check import Report, passwords
 from panel.backup.content import FoundKey
 from panel.backup.database import FoundDatabase
-from panel.config import Settings
 from panel.encryption import facts
-from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import Refused
+from panel.services import current
 from panel.shell import PanelGroup, ask, json_option, print_json, yes_option
 
 backup = PanelGroup("backup", help="Backups of the database; the key is copied apart from them.")
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["mailkeep"].settings
-    return settings
-
-
-def _keystore() -> KeyStore:
-    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
-    return keystore
 
 
 @backup.command()
 @click.argument("dest", type=click.Path(path_type=Path))
 @json_option
 def create(dest: Path, json_: bool) -> None:
-    """Make a backup of the database, while everything runs, without the key.
+    """Make a backup of the database, without the key.
 
-    DEST is a new file whose name ends in .db, or a directory.
+    Everything may run meanwhile. DEST is a new file whose name ends in .db, or a directory.
     """
-    made = snapshot.create(_settings(), dest, Actor())
+    made = snapshot.create(current().settings, dest, Actor())
     warning = _clear_warning(made.clear)
     if json_:
         print_json(
@@ -67,7 +55,7 @@ def _clear_warning(clear: int) -> str:
     if not clear:
         return ""
     says = f"{passwords(clear)} in clear in this backup: whoever gets it reads them."
-    if facts.look(_keystore()).state is State.OFF:
+    if facts.look(current().keystore).state is State.OFF:
         return f"{says} Encryption is off: turn it on, then make another."
     return f"{says} Finish first (flask encryption resume), make another, and remove this one."
 
@@ -77,11 +65,12 @@ def _clear_warning(clear: int) -> str:
 @json_option
 @click.pass_context
 def check_path(context: click.Context, path: Path, json_: bool) -> None:
-    """Tell what is in PATH, a file, a directory, a tar or a zip, and whether it is a good backup.
+    """Tell what is in PATH, and whether it is a good backup.
 
-    Exit status 1 where it is not, above all where key and database lie together.
+    PATH is a file, a directory, a tar or a zip. Exit status 1 where it is not good, above all where
+    key and database lie together.
     """
-    report = check.check(_settings(), _keystore(), path)
+    report = check.check(current().settings, current().keystore, path)
     if json_:
         print_json(report.as_json())
     else:
@@ -107,7 +96,7 @@ def _tell_database(found: FoundDatabase) -> None:
     if not found.intact:
         click.echo(f"Database: {found.name}: damaged.")
         return
-    zone = _settings().timezone
+    zone = current().settings.timezone
     made = f"made {times.exact(found.made_at, zone)}" if found.made_at else "a plain copy"
     made = "the running install's own" if found.live else made
     install = f"of install {found.instance[:8]}" if found.instance else "of no known install"
@@ -131,10 +120,13 @@ def _key(found: FoundKey) -> str:
 @backup.command()
 @yes_option
 def confirm(yes: bool) -> None:
-    """After restoring: say that no other install collects these mailboxes, and collect here from now on."""
-    copy = identity.restored(_settings().data_dir)
+    """After restoring: collect mail here from now on.
+
+    You say with it that no other install collects these mailboxes any more.
+    """
+    copy = identity.restored(current().settings.data_dir)
     if copy is None:
         raise Refused("This is the install that collects already.", "There is nothing to confirm.")
     ask(f"{copy.says} Is the other install switched off?", yes)
-    restored.confirm(_settings().data_dir, Actor())
+    restored.confirm(current().settings.data_dir, Actor())
     click.echo("Mail is collected here from now on.")

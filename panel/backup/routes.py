@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, current_app, flash, request, url_for
+from flask import Blueprint, flash, url_for
 from flask_login import current_user
 
 from panel import identity
-from panel.activity.service import Actor
 from panel.backup import restored
 from panel.errors import PanelError
+from panel.services import current
+from panel.sign_in.login import actor
 from panel.web.access import allow, fresh_password_required
 from panel.web.htmx import go, page
 
@@ -19,7 +20,7 @@ allow(blueprint, read={"admin"}, write={"admin"})
 
 
 def _copy() -> identity.Restored | None:
-    return identity.restored(current_app.extensions["mailkeep"].settings.data_dir)
+    return identity.restored(current().settings.data_dir)
 
 
 @blueprint.app_context_processor
@@ -39,9 +40,8 @@ def show() -> Any:
 @fresh_password_required
 def confirm() -> Any:
     """The other install is switched off: collect here from now on."""
-    actor = Actor(current_user.email, request.remote_addr or "")
     try:
-        restored.confirm(current_app.extensions["mailkeep"].settings.data_dir, actor)
+        restored.confirm(current().settings.data_dir, actor())
     except PanelError as error:
         return _page(error.status, refused=error)
     flash("Mail is collected here from now on.", "good")

@@ -61,7 +61,7 @@ def create(settings: Settings, dest: Path, actor: Actor) -> Snapshot:
 
     Nothing is ever overwritten. Raises Refused, saying why, before or after which
     nothing is left behind; a kill may leave a hidden temporary file, which is
-    removed a day later.
+    removed a day later (without hard links, see `_rename`).
     """
     made_at = db.now()
     path = _place(settings, dest, made_at)
@@ -70,7 +70,7 @@ def create(settings: Settings, dest: Path, actor: Actor) -> Snapshot:
         db.database.execute_sql("VACUUM INTO ?", (str(temporary),))
         _finish(temporary, made_at)
         sealed, clear, keys = _verified(temporary)
-        _sync(temporary)
+        durable.sync(temporary)
         _name(temporary, path)
     made = Snapshot(path, path.stat().st_size, made_at, sealed, clear, keys)
     _note(made, actor)
@@ -161,14 +161,6 @@ def _verified(path: Path) -> tuple[int, int, tuple[str, ...]]:
     return sum(count for _, count in by_key), int(clear), keys
 
 
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _name(temporary: Path, path: Path) -> None:
     """Give the finished file its name, over nothing that has it, and make that durable."""
     try:
@@ -176,11 +168,25 @@ def _name(temporary: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        # A file system without links, as on most sticks: rename, which would overwrite, looks first.
-        if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        _rename(temporary, path)
+    try:
+        durable.sync_directory(path.parent)
+    except OSError:
+        path.unlink()
+        raise
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """`_name` on a file system without links, as most sticks have.
+
+    A rename overwrites, so an empty file takes the name before; a kill in that instant leaves it behind.
+    """
+    durable.write(path, b"")
+    try:
         temporary.rename(path)
-    durable.sync_directory(path.parent)
+    except OSError:
+        path.unlink()
+        raise
 
 
 def _clean(directory: Path) -> None:
@@ -209,7 +215,7 @@ def _explained(directory: Path) -> Iterator[None]:
 def _not_written(directory: Path, why: str) -> Refused:
     return Refused(
         f"The backup could not be written to {directory} ({why}); nothing was left there.",
-        "Make room or correct the permissions there, then try again.",
+        "Make room there, correct the permissions or mount it writable; or name another place.",
     )
 
 

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from panel import db, identity
@@ -19,6 +18,7 @@ from panel.collect import due
 from panel.collect.round import Collector, Outcome
 from panel.errors import KeyAbsent, NotFound, PanelError, Refused, RestoredCopy
 from panel.models import Account
+from panel.services import current
 from panel.shell import PanelCommand
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ PAUSE = 5.0  # seconds between two looks at what is due
 @with_appcontext
 def collect(once: bool, address: str | None) -> None:
     """Collect mail, until Ctrl-C. The worker of script/server does the same all the time."""
-    services = current_app.extensions["mailkeep"]
+    services = current()
     collector = Collector(services.settings, services.keystore)
     identity.require_ours(services.settings.data_dir)
     chosen = _find(address) if address else None

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from panel.durable import sync_directory
+from panel import durable
 from panel.errors import Refused
 
 
@@ -48,7 +48,7 @@ def remove(path: Path) -> None:
     """Remove `path`, durably."""
     with told(path):
         path.unlink(missing_ok=True)
-        sync_directory(path.parent)
+        durable.sync_directory(path.parent)
 
 
 @contextmanager
@@ -56,11 +56,7 @@ def durable_beside(path: Path, data: bytes) -> Iterator[Path]:
     """A private, durable file with `data` in the directory of `path`; gone at the end unless renamed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        durable.write(temporary, data)
         yield temporary
     except OSError as error:
         raise Refused(

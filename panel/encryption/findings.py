@@ -69,6 +69,11 @@ class Scan:
         """Whether removing old copies from the database once more may help."""
         return any(each.kind == "database" for each in self.found)
 
+    @property
+    def on_this_server(self) -> bool:
+        """Whether something was found where every search looks, not only where a person had it look too."""
+        return any(each.kind != "also" for each in self.found)
+
 
 @dataclass(frozen=True)
 class Findings:

@@ -43,7 +43,7 @@ def rotate(keystore: KeyStore, actor: Actor, replaces: str | None = None) -> Non
     the second joins the first. Refused unless every record has just been opened;
     nothing is changed then.
     """
-    _require_ready(facts.look(keystore))
+    require_ready(facts.look(keystore))
     sweep.require_all_open(keystore, "the key was not changed")
     with keystore.locked():
         with db.transaction():  # a database that takes nothing is met here, before the key file changes
@@ -62,7 +62,8 @@ def rotate(keystore: KeyStore, actor: Actor, replaces: str | None = None) -> Non
     claim.if_needed(keystore)
 
 
-def _require_ready(now: facts.Status) -> None:
+def require_ready(now: facts.Status) -> None:
+    """Raise Refused in a state in which the key cannot be changed."""
     if now.state in READY:
         return
     if now.state is State.OFF:

@@ -8,15 +8,14 @@ from typing import Any
 from flask import Blueprint, current_app, flash, request, session, url_for
 from flask_login import current_user
 
-from panel.activity.service import Actor
 from panel.encryption import facts, findings, proof, release, rotation, switch
 from panel.encryption.files import typed
 from panel.encryption.forms import EnableForm, ProofForm
-from panel.encryption.keystore import KeyStore
 from panel.encryption.old_copies import changed, scan
 from panel.encryption.state import State
 from panel.errors import PanelError, Refused
-from panel.sign_in.login import require_again
+from panel.services import current
+from panel.sign_in.login import actor, require_again
 from panel.web.access import allow, fresh_password_required, is_fresh
 from panel.web.htmx import go, page
 
@@ -25,18 +24,13 @@ allow(blueprint, read={"admin", "agent"}, write={"admin"})
 NONCE = "key-backup-nonce"
 
 
-def _keystore() -> KeyStore:
-    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
-    return keystore
-
-
 @blueprint.app_context_processor
 def key_trouble() -> dict[str, Any]:
     """For the banners of every page: the key is no use, records do not open, encryption is off, or
     nobody has proved the key's backup."""
     if getattr(current_user, "role", "") not in ("admin", "agent"):
         return {"key_trouble": None, "encryption_off": False, "backup_due": False}
-    now = facts.look(_keystore())
+    now = facts.look(current().keystore)
     trouble = now.state.no_key or now.state is State.INCONSISTENT
     admin = current_user.role == "admin"
     return {
@@ -46,13 +40,9 @@ def key_trouble() -> dict[str, Any]:
     }
 
 
-def _actor() -> Actor:
-    return Actor(current_user.email, request.remote_addr or "")
-
-
 def _render(status: int = 200, **context: Any) -> Any:
     """The page in the state of this moment; one fragment replaces itself while work is going on."""
-    keystore = _keystore()
+    keystore = current().keystore
     admin = current_user.role == "admin"
     now = facts.look(keystore)
     context.setdefault("enable_form", EnableForm(formdata=None))
@@ -60,7 +50,7 @@ def _render(status: int = 200, **context: Any) -> Any:
     if admin and now.state in (State.ON, State.ROTATING, State.INCONSISTENT):
         context.setdefault("challenge", release.challenge(keystore))
         session.setdefault(NONCE, proof.nonce())
-    settings = current_app.extensions["mailkeep"].settings
+    settings = current().settings
     return page(
         "encryption/page.html",
         fragment="encryption/_state.html",
@@ -98,7 +88,7 @@ def enable() -> Any:
     except PanelError as error:
         form.own_password.errors = [str(error)]
         return _render(error.status, enable_form=form)
-    return _act(lambda: switch.enable(_keystore(), _actor()))
+    return _act(lambda: switch.enable(current().keystore, actor()))
 
 
 @blueprint.post("/rotate")
@@ -106,21 +96,21 @@ def enable() -> Any:
 def rotate() -> Any:
     """Make a new key and begin to move every password to it. Takes the fingerprint that was shown."""
     shown = request.form.get("replaces", "")
-    return _act(lambda: rotation.rotate(_keystore(), _actor(), shown))
+    return _act(lambda: rotation.rotate(current().keystore, actor(), shown))
 
 
 @blueprint.post("/disable")
 @fresh_password_required
 def disable() -> Any:
     """Begin to write the passwords back in clear, once the marker file proves access to the server."""
-    return _act(lambda: release.disable(_keystore(), _actor()))
+    return _act(lambda: release.disable(current().keystore, actor()))
 
 
 @blueprint.post("/cancel")
 @fresh_password_required
 def cancel() -> Any:
     """Stop turning off, and seal again."""
-    return _act(lambda: release.cancel(_keystore(), _actor()))
+    return _act(lambda: release.cancel(current().keystore, actor()))
 
 
 @blueprint.post("/resume")
@@ -136,7 +126,7 @@ def verify() -> Any:
     """Open every stored password once and tell which do not open."""
 
     def step() -> None:
-        verdict = switch.verify(_keystore())
+        verdict = switch.verify(current().keystore)
         if not verdict.failures:
             flash(f"All {verdict.opened} passwords opened.", "good")
 
@@ -147,7 +137,7 @@ def verify() -> Any:
 @fresh_password_required
 def scan_again() -> Any:
     """Have the worker look for old copies once more."""
-    return _act(lambda: scan.again(_keystore()))
+    return _act(lambda: scan.again(current().keystore))
 
 
 @blueprint.post("/backup")
@@ -162,7 +152,7 @@ def backup() -> Any:
         return _render(422, refused=Refused("This page was open for too long.", "Run the command shown now."))
 
     def step() -> None:
-        proof.prove(_keystore(), given, form.answer.data or "", _actor())
+        proof.prove(current().keystore, given, form.answer.data or "", actor())
         session.pop(NONCE, None)
         flash("The copy is the same as today's key file. Keep it apart from the database's backups.", "good")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import click
-from flask import current_app
 
 from panel.health import checks
 from panel.health.check import Check
+from panel.services import current
 from panel.shell import PanelCommand, json_option, print_json
 
 
@@ -15,7 +15,7 @@ from panel.shell import PanelCommand, json_option, print_json
 @click.pass_context
 def doctor(context: click.Context, json_: bool) -> None:
     """Check the whole install, the whole database and every password. Exit status 1: not all is well."""
-    services = current_app.extensions["mailkeep"]
+    services = current()
     found = checks.run(checks.look(services.settings, services.keystore, deep=True))
     if json_:
         print_json([_plain(check) for check in found])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 from flask_login import current_user
 
 from panel import db
@@ -12,6 +12,7 @@ from panel.errors import NotFound, PanelError
 from panel.health import status
 from panel.health.forwarded import Watch
 from panel.models import schema
+from panel.services import current
 from panel.web.access import ANYBODY, allow
 from panel.web.htmx import go, page
 
@@ -55,7 +56,7 @@ def show() -> Any:
 
 
 def _summary(template: str, fragment: str) -> Any:
-    services = current_app.extensions["mailkeep"]
+    services = current()
     found = status.summary(services.settings, services.keystore)
     return page(template, fragment=fragment, found=found, contact=services.settings.contact)
 
@@ -79,7 +80,7 @@ def readyz() -> Response:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Numbers for Prometheus, where switched on, for programs on this machine; for all others, 404."""
-    services = current_app.extensions["mailkeep"]
+    services = current()
     if services.settings.metrics:
         from panel.health import metrics as numbers  # its library is an extra, which only this needs
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from panel import durable
 from panel.errors import SpoolError
 
 FOLDERS = ("tmp", "new", "cur")
@@ -48,7 +49,7 @@ class Maildir:
                 shared = 0o2700 if name == "tmp" else 0o2770  # 2000: files made there are the group's
                 self._make(self.path / name, shared if self._group else 0o700)
             for path in (self.path, spool, spool.parent):
-                _sync(path)
+                durable.sync_directory(path)
 
     def unique_name(self, size: int) -> str:
         """A file name that no other delivery uses. It ends with the size in bytes, for who reads it."""
@@ -61,25 +62,12 @@ class Maildir:
     def write(self, name: str, data: bytes) -> None:
         """Write one message into `tmp/`; on return its bytes are on the disk (its name: `sync_tmp`)."""
         with self._named("written"):
-            path = self.path / "tmp" / name
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                if self._group:
-                    os.fchmod(descriptor, self._file_mode)
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-                os.fsync(descriptor)
-            except OSError:
-                path.unlink(missing_ok=True)  # or every try on a full disk leaves its half behind
-                raise
-            finally:
-                os.close(descriptor)
+            durable.write(self.path / "tmp" / name, data, self._file_mode)
 
     def sync_tmp(self) -> None:
         """On return the names in `tmp/` are on the disk."""
         with self._named("written"):
-            _sync(self.path / "tmp")
+            durable.sync_directory(self.path / "tmp")
 
     def publish(self, names: Iterable[str]) -> None:
         """Rename from `tmp/` into `new/`. One that is not in `tmp/` was published before: nothing to do."""
@@ -93,7 +81,7 @@ class Maildir:
     def sync_new(self) -> None:
         """On return the names in `new/` are on the disk."""
         with self._named("written"):
-            _sync(self.path / "new")
+            durable.sync_directory(self.path / "new")
 
     def has_tmp(self, name: str) -> bool:
         """Whether a message of that name was written and not published yet."""
@@ -149,11 +137,3 @@ class Maildir:
                 f"The mail folder {self.path} cannot be {what}: {error.strerror or error}.",
                 "Check free space, owner and mode there. Mail stays on its server meanwhile.",
             ) from error
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from flask import current_app
 
 from panel.accounts import service as accounts
 from panel.activity.service import Actor
@@ -14,7 +13,8 @@ from panel.notices.channels import Way
 from panel.notices.ledger import Entry
 from panel.notices.service import Picture
 from panel.sending import outbox
-from panel.shell import PanelGroup, json_option, print_json
+from panel.services import current
+from panel.shell import PanelGroup, json_option, print_json, print_lines
 from panel.times import ago, exact
 
 notices = PanelGroup("notices", help="Who is told of trouble, and of what.")
@@ -28,8 +28,7 @@ def list_(json_: bool) -> None:
     if json_:
         print_json(_plain(picture))
         return
-    for line in _lines(picture):
-        click.echo(line)
+    print_lines(_lines(picture))
 
 
 @notices.command("set")
@@ -44,15 +43,14 @@ def set_(to: str | None, through: str | None, url: str | None) -> None:
     recipients = before.recipients if to is None else service.recipients_of(to)
     first = before.through if through is None else (accounts.find(through)[0].uuid if through else "")
     service.store(recipients, first, before.webhook if url is None else url.strip(), Actor())
-    for line in _whom(service.picture()):
-        click.echo(line)
+    print_lines(_whom(service.picture()))
 
 
 @notices.command()
 @click.pass_context
 def test(context: click.Context) -> None:
     """Send a test mail and call the webhook, whichever is set. Exit status 1 where one fails."""
-    services = current_app.extensions["mailkeep"]
+    services = current()
     to, actor, well = channels.read(), Actor(), True
     if not to.any:
         click.echo("Nobody is told: no mail address and no webhook is set.")
@@ -70,11 +68,11 @@ def test(context: click.Context) -> None:
 @notices.command("signing-key")
 def signing_key() -> None:
     """Print the key with which whoever receives the webhook checks its signature."""
-    click.echo(webhook.signing_key(current_app.extensions["mailkeep"].settings))
+    click.echo(webhook.signing_key(current().settings))
 
 
 def _lines(picture: Picture) -> list[str]:
-    zone = current_app.extensions["mailkeep"].settings.timezone
+    zone = current().settings.timezone
     lines = _whom(picture)
     for entry in picture.now:
         lines.append(

@@ -5,40 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import Blueprint, Response, current_app, flash, request, stream_template, url_for
+from flask import Blueprint, Response, flash, stream_template, url_for
 from flask_login import current_user
 from wtforms.fields.choices import SelectChoice
 
-from panel.activity.service import Actor
-from panel.config import Settings
 from panel.encryption import facts
-from panel.encryption.keystore import KeyStore
 from panel.errors import PanelError
 from panel.mail.step import Step
 from panel.notices import service, watch
 from panel.notices.forms import ANY, ChannelsForm
 from panel.notices.service import Picture
 from panel.sending import outbox
-from panel.sign_in.login import require_again
+from panel.services import current
+from panel.sign_in.login import actor, require_again
 from panel.web.access import allow, fresh_password_required, is_fresh
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("notices", __name__, url_prefix="/server/notices")
 allow(blueprint, read={"admin"}, write={"admin"})
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["mailkeep"].settings
-    return settings
-
-
-def _keystore() -> KeyStore:
-    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
-    return keystore
-
-
-def _actor() -> Actor:
-    return Actor(current_user.email, request.remote_addr or "")
 
 
 @blueprint.app_context_processor
@@ -47,7 +31,7 @@ def trouble() -> dict[str, Any]:
     role = getattr(current_user, "role", "")
     if role not in ("admin", "agent"):
         return {"trouble": []}
-    wrong = watch.banner(_keystore())
+    wrong = watch.banner(current().keystore)
     if role == "admin":
         return {"trouble": [{"says": each.says, "path": each.path} for each in wrong]}
     return {"trouble": [{"says": each.told, "path": "/status"} for each in wrong if each.told]}
@@ -71,7 +55,7 @@ def _page(picture: Picture, form: ChannelsForm, status: int = 200, problem: Pane
     form.through.choices = [ANY, *(SelectChoice(each.uuid, each.address) for each in senders)]
     return page(
         "notices/page.html", status=status, picture=picture, form=form, problem=problem,
-        ask_own=not is_fresh(), no_key=facts.look(_keystore()).state.no_key, senders=senders,
+        ask_own=not is_fresh(), no_key=facts.look(current().keystore).state.no_key, senders=senders,
     )  # fmt: skip
 
 
@@ -84,7 +68,7 @@ def store() -> Any:
     try:
         require_again(form.own_password.data)
         recipients = service.recipients_of(form.recipients.data or "")
-        service.store(recipients, form.through.data or "", form.webhook.data or "", _actor())
+        service.store(recipients, form.through.data or "", form.webhook.data or "", actor())
     except PanelError as error:
         return _again(form, error)
     flash("Saved. Send a test, so that you know it arrives.", "good")
@@ -104,14 +88,14 @@ def _again(form: ChannelsForm, error: PanelError) -> Any:
 @fresh_password_required
 def test_mail() -> Any:
     """Send a test mail: a page that grows."""
-    return _tested("Test mail", lambda: service.test_mail(_settings(), _keystore(), _actor()))
+    return _tested("Test mail", lambda: service.test_mail(current().settings, current().keystore, actor()))
 
 
 @blueprint.post("/test-webhook")
 @fresh_password_required
 def test_webhook() -> Any:
     """Call the webhook now."""
-    return _tested("Test of the webhook", lambda: service.test_webhook(_settings(), _actor()))
+    return _tested("Test of the webhook", lambda: service.test_webhook(current().settings, actor()))
 
 
 def _tested(title: str, begin: Callable[[], Iterator[Step]]) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import click
-from flask import current_app
 
 from panel.accounts import rules
 from panel.accounts import service as accounts
 from panel.activity.service import Actor
 from panel.secret import Secret
 from panel.sending import service
+from panel.services import current
 from panel.shell import PanelGroup, ask, password_option, yes_option
 
 sending = PanelGroup("sending", help="The servers that accounts send mail through.")
@@ -29,7 +29,7 @@ def set_(
 ) -> None:
     """Set the server that ACCOUNT sends through, with its password."""
     found, _ = accounts.find(account)
-    settings = current_app.extensions["mailkeep"].settings
+    settings = current().settings
     port = rules.PORTS.get(("smtp", security), 465) if port is None else port
     where = rules.server(settings, "smtp", host, port, security, username or found.address)
     service.store(found.uuid, where, password, None, Actor())
@@ -42,7 +42,7 @@ def set_(
 def test(context: click.Context, account: str) -> None:
     """Send a test message from ACCOUNT to itself. Exit status 1 where that fails."""
     found, _ = accounts.find(account)
-    services = current_app.extensions["mailkeep"]
+    services = current()
     for step in service.send_test(found.uuid, services.settings, services.keystore, Actor()):
         click.echo(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
         if not step.ok:

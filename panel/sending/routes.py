@@ -4,41 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, flash, request, stream_template, url_for
-from flask_login import current_user
+from flask import Blueprint, Response, flash, stream_template, url_for
 
 from panel.accounts import rules
 from panel.accounts import service as accounts
-from panel.activity.service import Actor
-from panel.config import Settings
 from panel.encryption import credential
-from panel.encryption.keystore import KeyStore
 from panel.errors import EditedMeanwhile, PanelError, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from panel.sending import service
 from panel.sending.forms import SendingForm
-from panel.sign_in.login import require_again
+from panel.services import current
+from panel.sign_in.login import actor, require_again
 from panel.web.access import allow, fresh_password_required, is_fresh
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("sending", __name__, url_prefix="/accounts/<uuid>/sending")
 allow(blueprint, read={"admin"}, write={"admin"})
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["mailkeep"].settings
-    return settings
-
-
-def _keystore() -> KeyStore:
-    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
-    return keystore
-
-
-def _actor() -> Actor:
-    return Actor(current_user.email, request.remote_addr or "")
 
 
 @blueprint.get("")
@@ -59,7 +42,7 @@ def _stored(endpoint: Endpoint | None) -> dict[str, Any]:
 
 
 def _is_forged(endpoint: Endpoint | None) -> bool:
-    return endpoint is not None and not credential.vouches(endpoint, _keystore())
+    return endpoint is not None and not credential.vouches(endpoint, current().keystore)
 
 
 def _page(
@@ -84,7 +67,7 @@ def store(uuid: str) -> Any:
         return _again(account, form)
     try:
         require_again(form.own_password.data)
-        service.store(account.uuid, _server(form, account), _password(form), form.rev.data, _actor())
+        service.store(account.uuid, _server(form, account), _password(form), form.rev.data, actor())
     except PanelError as error:
         return _again(account, form, error)
     flash(f"{account.address} sends through {form.host.data} now.", "good")
@@ -103,7 +86,7 @@ def _again(account: Account, form: SendingForm, error: PanelError | None = None)
 
 def _server(form: SendingForm, account: Account) -> MailServer:
     user = form.username.data or account.address
-    return rules.server(_settings(), "smtp", form.host.data, form.port.data, form.security.data, user)
+    return rules.server(current().settings, "smtp", form.host.data, form.port.data, form.security.data, user)
 
 
 def _password(form: SendingForm) -> Secret | None:
@@ -115,7 +98,7 @@ def _password(form: SendingForm) -> Secret | None:
 def remove(uuid: str) -> Any:
     """Forget the server to send through and its password."""
     account, _ = accounts.find(uuid)
-    service.remove(account.uuid, _actor())
+    service.remove(account.uuid, actor())
     flash(f"{account.address} does not send mail any more.", "good")
     return go(url_for("accounts.edit", uuid=account.uuid))
 
@@ -125,6 +108,6 @@ def remove(uuid: str) -> Any:
 def test(uuid: str) -> Any:
     """Log in to the stored server and send a message to the account's own address: a page that grows."""
     account, _ = accounts.find(uuid)
-    steps = service.send_test(account.uuid, _settings(), _keystore(), _actor())
+    steps = service.send_test(account.uuid, current().settings, current().keystore, actor())
     page_ = stream_template("sending/test.html", steps=steps, account=account)
     return Response(page_, mimetype="text/html")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-from flask import current_app
 
 from panel.secret import Secret
+from panel.services import current
 from panel.setup import service
 from panel.shell import PanelCommand, password_option
 
@@ -16,6 +16,6 @@ from panel.shell import PanelCommand, password_option
 @password_option()
 def setup(admin_email: str, admin_name: str, password: Secret) -> None:
     """Make the install and its first administrator. Refused once there is one."""
-    settings = current_app.extensions["mailkeep"].settings
+    settings = current().settings
     someone = service.complete(settings, admin_name, admin_email, password)
     click.echo(f"Mailkeep is set up in {settings.data_dir}. {someone.email} is its administrator.")

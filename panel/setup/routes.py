@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, current_app, flash, request, session, url_for
+from flask import Blueprint, flash, request, session, url_for
 from flask_login import current_user
 
 from panel.accounts import overview
 from panel.encryption import facts
-from panel.encryption.keystore import KeyStore
 from panel.errors import AlreadySetUp, BadInput, NotFound, PanelError
 from panel.people.password_rules import LONGEST, SHORTEST
 from panel.secret import Secret
+from panel.services import current
 from panel.setup import checks, service
 from panel.setup.forms import AdminForm
 from panel.setup.service import Step
@@ -38,16 +38,11 @@ PAGES = {
 }
 
 
-def _keystore() -> KeyStore:
-    keystore: KeyStore = current_app.extensions["mailkeep"].keystore
-    return keystore
-
-
 def _step() -> Step | None:
     """Where the visitor's own set-up stands."""
     if not current_user.is_authenticated:
         return None
-    return service.step_of(current_user.id, _keystore())
+    return service.step_of(current_user.id, current().keystore)
 
 
 @blueprint.app_context_processor
@@ -90,8 +85,8 @@ def look() -> Any:
     service.require_open()
     if not service.check(session.get(TOKEN, "")):
         return go(url_for("setup.where"))
-    settings = current_app.extensions["mailkeep"].settings
-    found = checks.run(settings, _keystore(), exposed=plain_http_exposed())
+    settings = current().settings
+    found = checks.run(settings, current().keystore, exposed=plain_http_exposed())
     return page("setup/checks.html", checks=found, well=all(check.ok for check in found))
 
 
@@ -113,7 +108,7 @@ def admin() -> Any:
 
 
 def _begin(form: AdminForm) -> Any:
-    settings, address = current_app.extensions["mailkeep"].settings, login.address()
+    settings, address = current().settings, login.address()
     password = Secret(form.password.data)
     someone = service.begin(settings, form.name.data, form.email.data, password, address)
     login.start(sessions.begin(someone.id, address, login.agent()))
@@ -156,8 +151,8 @@ def summary() -> Any:
     step = _own_step()
     if step is not Step.SUMMARY:
         return go(url_for(PAGES[step]))
-    now = facts.look(_keystore())
-    return page("setup/summary.html", now=now, lines=overview.lines(_keystore()))
+    now = facts.look(current().keystore)
+    return page("setup/summary.html", now=now, lines=overview.lines(current().keystore))
 
 
 @steps_blueprint.post("/finish")

@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 from enum import IntEnum
 from pathlib import Path
 
-from panel import db
+from panel import db, durable
 from panel.activity.service import record
 from panel.config import Settings
-from panel.durable import sync_directory
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
@@ -50,7 +48,7 @@ def open_url(settings: Settings) -> str | None:
         token = _read(path)
         if not _fits(token, row):
             token = secrets.token_urlsafe(TOKEN_BYTES)
-            _write(path, token)
+            durable.replace(path, f"{token}\n".encode())
             _update(token_hash=_hash(token))
     return f"/setup/{token}"
 
@@ -161,18 +159,6 @@ def _read(path: Path) -> str | None:
         return path.read_text("ascii").strip()
     except (FileNotFoundError, UnicodeDecodeError):
         return None
-
-
-def _write(path: Path, token: str) -> None:
-    """Put `token` into a private file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(token + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
 
 
 def _remove(path: Path) -> None:

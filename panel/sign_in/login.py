@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask, Request, request, session
 from flask_login import LoginManager, current_user
 
+from panel.activity.service import Actor
 from panel.errors import BadInput
 from panel.secret import Secret
 from panel.sign_in import service, sessions
@@ -51,6 +52,11 @@ def require_again(typed: str | None) -> None:
         service.confirm(current_user, Secret(typed), address())
     except BadInput as error:
         raise BadInput(error.message, error.hint, field="own_password") from None
+
+
+def actor() -> Actor:
+    """Who acts in this request, and from where: for Activity."""
+    return Actor(current_user.email, address())
 
 
 def address() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from panel import db
+from panel import db, durable
 from panel.activity.service import Actor
 from panel.backup import snapshot
 from panel.encryption import switch
@@ -203,6 +204,124 @@ def test_a_full_disk_is_named_and_leaves_nothing(house: House, tmp_path: Path, r
     assert "Refused The backup could not be written to" in said
     assert str(dest) in said
     assert os.listdir(dest) == []
+
+
+@pytest.mark.parametrize("trouble", ["full", "too small", "read-only"])
+def test_a_real_disk_that_takes_no_backup_is_named_with_the_reason_and_left_as_it_was(
+    house: House, small_disk: Path, cli: Callable[..., subprocess.CompletedProcess[str]], trouble: str
+) -> None:
+    house.add(MARKER)
+    house.enable()
+    if trouble == "full":
+        (small_disk / "filler").write_bytes(bytes(16384))
+    elif trouble == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    before, content = sorted(os.listdir(small_disk)), dump(house)
+    for dest in (small_disk / "one.db", small_disk):
+        done = cli("backup", "create", str(dest))
+        assert (done.returncode, done.stdout) == (3, ""), dest
+        assert f"could not be written to {small_disk}" in done.stderr
+        assert ("read-only file system" if trouble == "read-only" else "full") in done.stderr
+        assert "Make room there, correct the permissions or mount it writable" in done.stderr
+        assert sorted(os.listdir(small_disk)) == before
+    assert dump(house) == content
+
+
+def dump(house: House) -> list[str]:
+    """All that the database holds, as SQL."""
+    with closing(sqlite3.connect(house.data / "panel.db")) as database:
+        return list(database.iterdump())
+
+
+# -- without hard links ----------------------------------------------------------------
+
+
+@pytest.fixture(params=[errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def no_links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, backups go to a file system such as vfat."""
+    real = os.link
+
+    def link(source: Path, path: Path) -> None:
+        if path.suffix == ".db":
+            raise OSError(request.param, os.strerror(request.param))
+        real(source, path)
+
+    monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.usefixtures("no_links")
+def test_without_hard_links_a_backup_is_made_just_so(house: House, tmp_path: Path) -> None:
+    house.add()
+    house.enable()
+    dest = tmp_path / "backups"
+    dest.mkdir()
+    made = make(house, dest / "one.db")
+    assert os.listdir(dest) == ["one.db"]
+    assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
+    (found,) = judge(house, dest).databases
+    assert (found.intact, found.sealed, found.opened) == (True, 1, 1)
+
+
+@pytest.mark.usefixtures("no_links")
+@pytest.mark.parametrize("who", ["a file", "a link to nothing"])
+def test_without_hard_links_a_file_that_comes_while_the_backup_is_made_is_not_overwritten(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    dest = tmp_path / "backups"
+    dest.mkdir()
+    link = os.link
+
+    def comes_first(*arguments: object) -> None:
+        if who == "a file":
+            (dest / "one.db").write_text("somebody else's")
+        else:
+            (dest / "one.db").symlink_to(tmp_path / "nowhere.db")
+        link(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "link", comes_first)
+    with pytest.raises(Refused, match="never overwrites"):
+        make(house, dest / "one.db")
+    assert os.listdir(dest) == ["one.db"]
+    if who == "a file":
+        assert (dest / "one.db").read_text() == "somebody else's"
+    assert not (tmp_path / "nowhere.db").exists()
+
+
+@pytest.mark.usefixtures("no_links")
+def test_without_hard_links_a_rename_that_fails_leaves_nothing(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuses_last_step(house, tmp_path, monkeypatch, Path, "rename")
+
+
+def test_where_the_name_cannot_be_made_durable_nothing_is_left(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuses_last_step(house, tmp_path, monkeypatch, durable, "sync_directory")
+
+
+def refuses_last_step(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    dest = tmp_path / "backups"
+    dest.mkdir()
+    monkeypatch.setattr(owner, name, fails)
+    with pytest.raises(Refused, match=r"could not be written .*input/output error"):
+        make(house, dest / "one.db")
+    assert os.listdir(dest) == []
+    assert Activity.select().where(Activity.what == "database backup made").count() == 0
+
+
+def test_the_empty_file_that_a_kill_leaves_without_hard_links_is_judged_to_be_no_backup(
+    house: House, tmp_path: Path
+) -> None:
+    (tmp_path / "one.db").touch()
+    assert judge(house, tmp_path / "one.db").problems == (
+        "Nothing of Mailkeep is in it: no database and no key.",
+    )
 
 
 # -- killed --------------------------------------------------------------------------

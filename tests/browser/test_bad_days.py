@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from panel.encryption.state import State
 from panel.models import Endpoint
 from tests.browser.fixtures import Photograph
 from tests.browser.served import served
+from tests.disks import disk, mend, spoil
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer, wait_until
 from tests.sign_in.browser import PASSWORD, add_person
@@ -207,44 +206,6 @@ def test_a_database_that_needs_a_dropped_key_and_a_key_file_that_is_too_old_name
 
 
 # -- where the key cannot be written -------------------------------------------------
-
-
-@contextmanager
-def disk(place: Path, size: str) -> Iterator[Path]:
-    """A disk of its own at `place`."""
-    place.mkdir(mode=0o700)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", place], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting takes root")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def spoil(place: Path, trouble: str) -> None:
-    if trouble == "read-only disk":
-        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
-    else:
-        filler = os.open(place / "filler", os.O_WRONLY | os.O_CREAT)
-        with suppress(OSError):
-            while os.write(filler, bytes(4096)):
-                pass
-        os.close(filler)
-
-
-def mend(place: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,rw", place], check=True)
-    (place / "filler").unlink(missing_ok=True)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 16 KiB for the key file."""
-    with disk(tmp_path / "small disk", "16k") as place:
-        yield place
 
 
 @pytest.mark.parametrize(

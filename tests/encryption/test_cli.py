@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
 from panel import create_app, db
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
+from panel.encryption import residue
 from panel.encryption.keystore import KeyStore
 from tests import installs
 from tests.encryption.conftest import House
@@ -80,6 +84,83 @@ def test_a_scan_finds_a_password_that_stands_in_the_database(cli: Cli, house: Ho
     assert "MARKER" not in done.stdout + done.stderr
 
 
+def test_a_password_in_a_file_of_this_server_is_exit_status_1_until_the_file_is_gone(
+    cli: Cli, house: House, tmp_path: Path
+) -> None:
+    left_over = house.data / "backups/before.db"
+    left_over.parent.mkdir()
+    shutil.copy(house.data / "panel.db", left_over)
+    left_over.write_bytes(left_over.read_bytes() + b"MARKER-first")
+    for words in (
+        ("enable", *BOTH),
+        ("enable", *BOTH),  # on already, but what was found is still there
+        ("rotate",),
+        ("resume",),
+        ("key", "add", str(house.key_file)),
+        ("key", "import", str(house.key_file)),
+    ):
+        done = cli("encryption", *words)
+        assert done.returncode == 1, words
+        assert "Encryption: on." in done.stdout, words
+        assert "A password stands in: backups/before.db (0@example.org" in done.stdout, words
+        assert "Remove it if nobody needs it." in done.stdout, words
+        assert ("copy the key file again" in done.stdout) is (words == ("rotate",)), words
+        assert "MARKER" not in done.stdout + done.stderr, words
+    left_over.unlink()
+    done = cli("encryption", "resume")
+    assert (done.returncode, "Nothing found in the" in done.stdout) == (0, True), done.stdout
+
+
+def test_after_turning_off_passwords_stand_in_clear_on_purpose_which_is_no_problem_found(
+    cli: Cli, house: House
+) -> None:
+    (house.data / "notes.txt").write_text("MARKER-first")
+    assert cli("encryption", "enable", *BOTH).returncode == 1
+    for words in (("disable", "--yes"), ("resume",)):
+        done = cli("encryption", *words)
+        assert done.returncode == 0, done.stdout
+        assert "Passwords now stand in clear in the database" in done.stdout
+        assert "stands in:" not in done.stdout
+
+
+def test_once_a_lost_key_is_given_up_a_find_from_before_is_neither_told_nor_a_problem(
+    cli: Cli, house: House
+) -> None:
+    (house.data / "notes.txt").write_text("MARKER-first")
+    assert cli("encryption", "enable", *BOTH).returncode == 1
+    house.key_file.unlink()
+    assert cli("encryption", "forget-lost-key", "--confirm", "forget 2 passwords").returncode == 0
+    done = cli("encryption", "resume")
+    assert (done.returncode, "stands in:" in done.stdout) == (0, False), done.stdout
+
+
+def test_what_only_verify_also_found_elsewhere_stays_told_and_does_not_fail_other_commands(
+    cli: Cli, house: House, tmp_path: Path
+) -> None:
+    assert cli("encryption", "enable", *BOTH).returncode == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "old.sql").write_text("MARKER-first")
+    assert cli("encryption", "verify", "--scan", "--also", str(elsewhere)).returncode == 1
+    done = cli("encryption", "resume")
+    assert done.returncode == 0
+    assert f"A password stands in: {elsewhere / 'old.sql'}" in done.stdout
+
+
+def test_old_copies_that_a_reader_keeps_are_exit_status_1_until_it_ends(
+    app: Flask, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residue, "PAUSE", 0)
+    monkeypatch.setattr(db.database.obj, "timeout", 0.1)
+    with closing(sqlite3.connect(house.data / "panel.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM endpoint").fetchone()
+        done = app.test_cli_runner().invoke(args=["encryption", "enable", *BOTH])
+        assert (done.exit_code, "another program is reading the database" in done.stdout) == (1, True)
+    done = app.test_cli_runner().invoke(args=["encryption", "resume"])
+    assert (done.exit_code, "Encryption: on." in done.stdout) == (0, True), done.output
+
+
 def test_a_missing_key_is_a_problem_found_with_what_to_do(cli: Cli, house: House) -> None:
     cli("encryption", "enable", *BOTH)
     house.key_file.unlink()
@@ -126,6 +207,23 @@ def test_rotate_tells_what_it_will_do_does_it_and_asks_for_a_new_backup(cli: Cli
 def test_rotate_is_refused_while_encryption_is_off(cli: Cli, house: House) -> None:
     done = cli("encryption", "rotate")
     assert (done.returncode, "Turn encryption on first." in done.stderr) == (3, True)
+    for words in (("rotate",), ("rotate", "--preview")):
+        done = cli("encryption", *words)
+        assert (done.returncode, done.stdout) == (3, ""), "it tells of nothing that will not be done"
+
+
+def test_the_backup_of_the_key_is_asked_for_until_a_copy_is_proved(cli: Cli, house: House) -> None:
+    wanted = "prove the copy: flask encryption key check COPY"
+    assert wanted not in cli("encryption", "status").stdout
+    for words in (("enable", *BOTH), ("status",), ("resume",)):
+        assert wanted in cli("encryption", *words).stdout, words
+    assert cli("encryption", "key", "check", str(house.key_file)).returncode == 0
+    for words in (("enable", *BOTH), ("status",), ("resume",)):
+        assert wanted not in cli("encryption", *words).stdout, words
+    assert wanted not in cli("encryption", "rotate").stdout, (
+        "that says in words of its own that it is out of date"
+    )
+    assert wanted in cli("encryption", "status").stdout
 
 
 def test_key_check_tells_a_good_copy_from_an_old_one(cli: Cli, house: House, tmp_path: Path) -> None:

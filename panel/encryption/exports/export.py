@@ -6,18 +6,16 @@ A backup counts as *proved* only when a copy comes back: `key check`, the page, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from panel import db
+from panel import db, durable
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.durable import sync_directory
 from panel.encryption import facts, proof, state
 from panel.encryption.exports import age, copies, sheet_page
 from panel.encryption.exports.sheet_page import About
@@ -102,17 +100,13 @@ def hand_out(made: Made, target: Path | None, actor: Actor) -> None:
 def _write(target: Path, made: bytes) -> None:
     """Write `made` durably under a free name, private (0600), and read it back; nothing stays on failure."""
     try:
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        durable.write(target, made)
     except FileExistsError:
         raise Refused(f"{target} exists already and is not overwritten.", "Name another file.") from None
     except OSError as error:
         raise _not_taken(target, error) from None
     try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(made)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_directory(target.parent)
+        durable.sync_directory(target.parent)
         if target.read_bytes() != made:
             raise OSError(None, "it reads back differently")
     except OSError as error:

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,12 @@ def again(keystore: KeyStore) -> None:
         if last is not None and last.scan is not None and last.scan.in_database:
             claim.owe_scrub()
         findings.begin("check")
+
+
+def again_where_found(keystore: KeyStore) -> None:
+    """Owe another look, as `again` does, where the last one found something: it may be mended by now."""
+    last = findings.last()
+    if last is None or last.scan is None or not last.scan.on_this_server:
+        return
+    with suppress(Refused):  # in another state there is other work to finish, which owes a look itself
+        again(keystore)

@@ -1,0 +1,159 @@
+"""`flask encryption key …`: the key file itself, and the copies of it that are kept elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from panel import db, times
+from panel.activity.service import Actor
+from panel.config import Settings
+from panel.encryption import forget, keys, proof
+from panel.encryption.cli import words
+from panel.encryption.cli.finish import finish
+from panel.encryption.exports import age, copies, export
+from panel.encryption.exports.sheet_page import About
+from panel.encryption.files import typed
+from panel.errors import BadInput, Refused
+from panel.secret import Secret
+from panel.services import current
+from panel.shell import PanelGroup, ask_typed, confirm_option, password_option
+
+key = PanelGroup(
+    "key",
+    help="The key file and its copies. Make, prove or put back one; add older keys, drop retired ones.",
+)
+
+passphrase_option = password_option(required=False, name="passphrase")
+
+
+def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
+    """The key file in FILE, whatever its form; asks for the passphrase where one is needed."""
+    data = file.read(copies.LARGEST + 1)
+    if passphrase is None and age.is_age(data) and sys.stderr.isatty():
+        passphrase = Secret(click.prompt("Passphrase", hide_input=True))
+    if not data and passphrase is not None:
+        hint = "Standard input cannot be both the copy and its passphrase: put one of them into a file."
+        raise BadInput("The copy is empty.", hint)
+    return copies.read(data, passphrase)
+
+
+@key.command("check")
+@click.argument("file", type=click.File("rb"))
+@passphrase_option
+def check_copy(file: BinaryIO, passphrase: Secret | None) -> None:
+    """Tell whether FILE is a good backup of today's key file.
+
+    FILE is a copy, an export or the typed lines of a recovery sheet; - for standard input. If it is
+    good, the backup counts as proved; if not, exit status 1.
+    """
+    proof.check(current().keystore, _copy(file, passphrase), Actor())
+    click.echo("The copy is the same as today's key file. Keep it apart from the database's backups.")
+
+
+@key.command("add")
+@click.argument("file", type=click.File("rb"))
+@passphrase_option
+@click.option("--restore", is_flag=True, help="Also put back what forget-lost-key set aside.")
+@click.pass_context
+def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, restore: bool) -> None:
+    """Bring in the keys of FILE, an older key file.
+
+    So that an older database can be read. FILE may be - for standard input.
+    """
+    added = keys.add(current().keystore, _copy(file, passphrase), Actor())
+    click.echo(f"Added: {', '.join(added)}." if added else "Every key of that file is here already.")
+    waiting = [str(each.account.address) for each in forget.restorable(current().keystore)]
+    if waiting and restore:
+        click.echo(f"Put back: {', '.join(forget.restore(current().keystore, Actor()))}.")
+    elif waiting:
+        click.echo(
+            f"Set aside earlier, and readable now: {', '.join(waiting)}. Add --restore to put them back."
+        )
+    finish(context, *([words.BACKUP_OUT_OF_DATE] if added else []))
+
+
+@key.command("import")
+@click.argument("file", type=click.File("rb"))
+@passphrase_option
+@click.pass_context
+def import_key(context: click.Context, file: BinaryIO, passphrase: Secret | None) -> None:
+    """Put a lost key file back from FILE.
+
+    FILE is a copy, an export or the typed lines of a recovery sheet; - for standard input. A key file
+    that is in place is never overwritten.
+    """
+    if export.put_back(current().keystore, _copy(file, passphrase), Actor()):
+        click.echo("The key file is back in its place.")
+    else:
+        click.echo("The same key file is in its place already.")
+    finish(context)
+
+
+@key.command("export")
+@click.option("--to", "target", required=True, help="File to make; - for standard output.")
+@click.option("--sheet", is_flag=True, help="A recovery sheet to print, which holds the key in clear.")
+@passphrase_option
+def export_key(target: str, sheet: bool, passphrase: Secret | None) -> None:
+    """Make a copy of the key that can be kept elsewhere.
+
+    An age file under a passphrase, or with --sheet a page to print. No file is ever overwritten.
+    """
+    path = None if target == "-" else Path(target)
+    settings = current().settings
+    if path is not None:
+        export.require_apart(path, current().keystore, settings)
+    if sheet:
+        _export_sheet(path, passphrase, settings)
+    else:
+        _export_age(path, passphrase)
+
+
+def _export_sheet(path: Path | None, passphrase: Secret | None, settings: Settings) -> None:
+    if path is None or passphrase is not None:
+        why = "A sheet holds the key in clear, so it goes into a private file, and takes no passphrase."
+        raise BadInput(why, "Give --to FILE, without --passphrase-file.")
+    about = About(settings.url, times.exact(db.now(), settings.timezone))
+    export.hand_out(export.as_sheet(current().keystore, about), path, Actor())
+    click.echo(f"Written: {path}. It holds the key in clear: print it with a browser, then delete the file.")
+    click.echo("Prove the backup by typing the lines of the print into a file:")
+    click.echo("  flask encryption key check FILE")
+
+
+def _export_age(path: Path | None, passphrase: Secret | None) -> None:
+    made_up = age.generate() if passphrase is None and path is not None and sys.stdout.isatty() else None
+    chosen = passphrase or made_up
+    if chosen is None:
+        raise Refused("A passphrase is needed; nothing was exported.", "Add: --passphrase-file FILE")
+    made = export.as_age(current().keystore, chosen)
+    export.hand_out(made, path, Actor())
+    if path is None:
+        click.echo(made.content, nl=False)
+        return
+    click.echo(f"Written: {path}. Keep the passphrase somewhere else than the file.")
+    if made_up is not None:
+        click.echo(f"The passphrase, shown this once: {made_up.reveal()}")
+    click.echo(f"Prove the backup where it is kept: flask encryption key check {typed(path)}")
+
+
+@key.command()
+@confirm_option
+def prune(confirm: str | None) -> None:
+    """Drop the retired keys for good. Database backups from before they retired open no more."""
+    zone = current().settings.timezone
+    retired = keys.retired(current().keystore)
+    shown = [each.fingerprint for each in retired]
+    if retired:
+        for each in retired:
+            since = f"from before {times.exact(each.since, zone)}" if each.since else "of its time"
+            click.echo(f"{each.fingerprint}: without it no database backup {since} can be read.")
+        ask_typed(
+            "Copies of the key file that you keep hold these keys too: replace them afterwards.",
+            f"drop {len(retired)} {'key' if len(retired) == 1 else 'keys'}",
+            confirm,
+        )
+    click.echo(f"Dropped: {', '.join(keys.prune(current().keystore, Actor(), shown))}.")
+    click.echo(words.BACKUP_OUT_OF_DATE)
