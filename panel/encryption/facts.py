@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
 from peewee import DoesNotExist, fn
 
-from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
+from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, expand, fingerprint
 from panel.encryption import state
 from panel.encryption.files import typed
 from panel.encryption.keystore import KeyStore
@@ -17,6 +19,7 @@ from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, St
 from panel.errors import KeyFileError
 from panel.models import Account, Encryption, Endpoint
 
+BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
 UNKNOWN_KEY = "It was sealed under a key that is not in the key file."
 
 
@@ -27,6 +30,7 @@ class Status:
     state: State
     reason: str  # what is wrong, in a sentence; empty where nothing is
     mend: str
+    database_wrong: bool  # the key file is the right one, and the database is what does not go with it
     found: str | None  # fingerprints
     expected: str | None
     total: int
@@ -40,7 +44,7 @@ class Status:
     key_created_at: int | None
     enabled_at: int | None
     verified_at: int | None
-    backup_proved_at: int | None
+    backup_proved_at: int | None  # a copy of the key file as it is now; None where nothing vouches for it
     trouble_since: int | None
 
     @property
@@ -51,11 +55,11 @@ class Status:
 
 def disk(keystore: KeyStore) -> FileFacts:
     """The key file and the witness as they are now."""
-    witness = keystore.witness()
+    witness, complete = keystore.witness(), keystore.is_complete()
     try:
-        return FileFacts(keystore.read(), None, witness)
+        return FileFacts(keystore.read(), None, witness, complete)
     except KeyFileError as error:
-        return FileFacts(None, error, witness)
+        return FileFacts(None, error, witness, complete)
 
 
 def row(found: Encryption | None = None) -> RowFacts:
@@ -69,6 +73,22 @@ def row(found: Encryption | None = None) -> RowFacts:
         _bytes(found.release_id),
         _bytes(found.scrub_owed),
     )
+
+
+def backup_tag(file: KeyFile, at: int) -> bytes:
+    """What vouches that at the time `at` somebody held a copy of `file`: it takes the key to make one.
+
+    It binds every byte of the file, so that each change makes it void (docs/decisions/0012).
+    """
+    info = BACKUP_LABEL + hashlib.sha256(file.to_bytes()).digest() + at.to_bytes(8, "big")
+    return expand(file.goal.material, info, TAG_BYTES)
+
+
+def _proved_at(found: Encryption | None, file: KeyFile | None) -> int | None:
+    if found is None or found.backup_proved_at is None or file is None:
+        return None
+    at, tag = int(found.backup_proved_at), _bytes(found.backup_tag) or b""
+    return at if hmac.compare_digest(tag, backup_tag(file, at)) else None
 
 
 def any_sealed() -> bool:
@@ -109,10 +129,11 @@ def failure(endpoint: Endpoint, reason: str) -> Failure:
     """The account of `endpoint`, whose record does not open for `reason`."""
     direction = str(endpoint.direction)
     told = reason if direction == "in" else f"The password for sending: {reason}"
-    return Failure(str(endpoint.account_id), _address(endpoint), told, direction)
+    return Failure(str(endpoint.account_id), address(endpoint), told, direction)
 
 
-def _address(endpoint: Endpoint) -> str:
+def address(endpoint: Endpoint) -> str:
+    """The address of its account, or that it has none."""
     try:
         return str(endpoint.account.address)
     except DoesNotExist:  # removed by SQL without its servers; one bad row stops no other
@@ -137,6 +158,7 @@ def look(keystore: KeyStore) -> Status:
         state=now,
         reason=reason,
         mend=mend,
+        database_wrong=state.database_wrong(on_disk, chosen),
         found=fingerprint((file.find(expected) or file.goal).id) if file else None,
         expected=fingerprint(expected) if expected else None,
         total=stored.sealed + stored.clear,
@@ -150,7 +172,7 @@ def look(keystore: KeyStore) -> Status:
         key_created_at=found.key_created_at if found else None,
         enabled_at=found.enabled_at if found else None,
         verified_at=found.verified_at if found else None,
-        backup_proved_at=found.backup_proved_at if found else None,
+        backup_proved_at=_proved_at(found, file),
         trouble_since=found.trouble_since if found else None,
     )
 
@@ -164,14 +186,15 @@ def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStor
             f"Put it back from its backup as {keystore.path}, mode 600.",
         )
     if now is State.KEY_WRONG and on_disk.file is not None:
-        reason = state.wrong(on_disk.file, chosen) or ""
-        mend = f"Put the right key file back as {keystore.path}, mode 600."
-        if on_disk.file.release_id is not None and on_disk.file.find(chosen.active_key_id):
-            away = f"{typed(keystore.path)}.away"
-            return f"{reason}.", (
-                "It is a copy from while encryption was being turned off. Take the mark off: "
-                f"mv {typed(keystore.path)} {away}, then flask encryption key import {away}"
-            )
+        reason, mend = state.told_wrong(on_disk, chosen)
+        if not state.database_wrong(on_disk, chosen):
+            mend = f"Put the right key file back as {keystore.path}, mode 600."
+            if on_disk.file.release_id is not None and on_disk.file.find(chosen.active_key_id):
+                away = f"{typed(keystore.path)}.away"
+                return f"{reason}.", (
+                    "It is a copy from while encryption was being turned off. Take the mark off: "
+                    f"mv {typed(keystore.path)} {away}, then flask encryption key import {away}"
+                )
         if on_disk.file.instance_id == chosen.instance_id and chosen.active_key_id and not chosen.release_id:
             mend += " Is the database an older one? Bring its key in: flask encryption key add FILE"
         return f"{reason}.", mend

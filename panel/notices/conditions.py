@@ -139,7 +139,7 @@ def _backup(key: Status, keystore: KeyStore) -> Iterator[Condition]:
     """A key file that nobody has proved a copy of since it was made or changed, for a week."""
     if key.state is not State.ON or key.backup_proved_at is not None:
         return
-    since = max(key.key_created_at or 0, int(keystore.key_file_modified()))
+    since = int(keystore.key_file_modified())  # not the row's time, which SQL could set far ahead
     if db.now() - since >= UNPROVED_SECONDS:
         yield Condition(
             "backup",

@@ -16,7 +16,7 @@ from panel.encryption import findings, release, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.old_copies import scan
 from panel.health import vitals
-from panel.models import Account, Collection, Encryption, Skipped, ThisCopy, Waiting
+from panel.models import Account, Collection, Skipped, ThisCopy, Waiting
 from tests.browser.fixtures import CheckAxe, Photograph
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer, wait_until
@@ -215,7 +215,7 @@ def no_mailbox(house: House) -> None:
 
 def good(house: House) -> None:
     house.enable()
-    Encryption.update(backup_proved_at=db.now()).execute()
+    house.prove()
     for account in Account.select():
         fine = {
             "last_success_at": db.now(),
