@@ -51,7 +51,7 @@ WORDS = {
     State.DISABLING: "being turned off",
     State.KEY_MISSING: "the key file is missing; collecting is paused",
     State.KEY_UNREADABLE: "the key file cannot be used; collecting is paused",
-    State.KEY_WRONG: "the key file is the wrong one; collecting is paused",
+    State.KEY_WRONG: "key file and database do not go together; collecting is paused",
     State.INCONSISTENT: "on, but some passwords do not open",
 }
 
@@ -187,6 +187,8 @@ def forget_lost_key(confirm: str | None) -> None:
     done = forget.forget(_keystore(), Actor())
     if done.moved_to is not None:
         click.echo(f"The file that was no good lies in {done.moved_to}.")
+    if done.removed:
+        click.echo(f"Removed, since nobody can enter them again: {', '.join(done.removed)}.")
     click.echo("Encryption is off. Turn it on again first, so that no password is stored in clear:")
     click.echo("  flask encryption enable --understand-key-loss --backup-prepared")
     for address in done.addresses:
