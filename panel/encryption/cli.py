@@ -179,8 +179,8 @@ def forget_lost_key(confirm: str | None) -> None:
     addresses = forget.lost(_keystore())
     ask_typed(
         f"{_passwords(len(addresses))} cannot be read without the lost key: {', '.join(addresses)}.\n"
-        "Each is asked for again; until then its mail waits on its server. The records are set aside:\n"
-        "if the key turns up, flask encryption key add puts them back.",
+        "Each is asked for again; until then its mail waits on its server. The records are set aside,\n"
+        "save those of no account: if the key turns up, flask encryption key add puts them back.",
         f"forget {_passwords(len(addresses))}",
         confirm,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from peewee import DoesNotExist, fn
+from peewee import JOIN, ColumnBase, DoesNotExist, fn
 
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, expand, fingerprint
 from panel.encryption import state
@@ -20,6 +20,7 @@ from panel.errors import KeyFileError
 from panel.models import Account, Encryption, Endpoint
 
 BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
+NO_ACCOUNT = "Nobody can enter it again: docs/encryption.md, 'Inconsistent', tells how to remove it."
 UNKNOWN_KEY = "It was sealed under a key that is not in the key file."
 
 
@@ -118,26 +119,42 @@ def records(file: KeyFile | None) -> RecordFacts:
 def _failures(file: KeyFile) -> list[Failure]:
     known = (Endpoint.failed_rev == Endpoint.rev) & (Endpoint.failed_generation == file.generation)
     stored = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
-    unknown_key = Endpoint.sealed.is_null(False) & fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES).not_in(
-        [key.id for key in file.keys]
-    )
-    query = Endpoint.select(Endpoint, Account).join(Account).where((stored & known) | unknown_key)
-    return [failure(e, e.failure or UNKNOWN_KEY) for e in query.order_by(Account.address)]
+    key_id = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES)  # NULL for an empty record
+    known_keys = [key.id for key in file.keys]
+    unknown_key = Endpoint.sealed.is_null(False) & (key_id.is_null() | key_id.not_in(known_keys))
+    failed = (stored & known) | unknown_key
+    query = Endpoint.select(Endpoint, Account).join(Account).where(failed).order_by(Account.address)
+    return [failure(e, e.failure or UNKNOWN_KEY) for e in (*query, *without_account(failed))]
+
+
+def without_account(wanted: ColumnBase) -> list[Endpoint]:
+    """The servers that are as `wanted` and whose account was removed by SQL, without them."""
+    joined = Endpoint.select().join(Account, JOIN.LEFT_OUTER)
+    return list(joined.where(wanted & Account.uuid.is_null()).order_by(Endpoint.id))
 
 
 def failure(endpoint: Endpoint, reason: str) -> Failure:
     """The account of `endpoint`, whose record does not open for `reason`."""
     direction = str(endpoint.direction)
     told = reason if direction == "in" else f"The password for sending: {reason}"
-    return Failure(str(endpoint.account_id), address(endpoint), told, direction)
+    account = _account(endpoint)
+    if account is None:
+        return Failure("", address(endpoint), f"{told} {NO_ACCOUNT}", direction)
+    return Failure(account.uuid, address(endpoint), told, direction)
 
 
 def address(endpoint: Endpoint) -> str:
     """The address of its account, or that it has none."""
+    account = _account(endpoint)
+    return str(account.address) if account else f"(no account {str(endpoint.account_id)[:36]})"
+
+
+def _account(endpoint: Endpoint) -> Account | None:
     try:
-        return str(endpoint.account.address)
+        account: Account = endpoint.account
     except DoesNotExist:  # removed by SQL without its servers; one bad row stops no other
-        return f"(no account {str(endpoint.account_id)[:36]})"
+        return None
+    return account
 
 
 def failures(found: Iterable[tuple[Row, str]]) -> list[Failure]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from peewee import JOIN, fn
+from peewee import fn
 
 from panel import db
 from panel.activity import service as activity
@@ -98,8 +98,7 @@ def _require_lost(keystore: KeyStore) -> tuple[list[Endpoint], list[Endpoint]]:
     sealed = Endpoint.sealed.is_null(False)
     query = Endpoint.select(Endpoint, Account).join(Account).where(sealed)
     endpoints = list(query.order_by(Account.address, Endpoint.id))
-    without = Endpoint.select().join(Account, JOIN.LEFT_OUTER).where(sealed & Account.uuid.is_null())
-    orphans = list(without.order_by(Endpoint.id))
+    orphans = facts.without_account(sealed)
     for path, file in keystore.here():
         if file.find(row.active_key_id) or any(
             _opens(file, row, endpoint) for endpoint in (*endpoints, *orphans)
@@ -171,7 +170,7 @@ def restore(keystore: KeyStore, actor: Actor) -> list[str]:
     restored = []
     with db.transaction():
         for each in restorable(keystore):
-            values = (bytes(each.sealed), *(getattr(each, name) for name in BOUND))
+            values = (each.sealed, *(getattr(each, name) for name in BOUND))
             db.database.execute_sql(PUT_BACK, (*values, each.account_id, each.direction))
             each.delete_instance()
             restored.append(str(each.account.address))
@@ -191,5 +190,5 @@ def _as_row(each: ForgottenSecret) -> Endpoint:
     """The record as the row that it was sealed for."""
     bound = {name: getattr(each, name) for name in BOUND}
     row = Endpoint(account=each.account_id, direction=each.direction, **bound)
-    row.__data__["sealed"] = StoredRecord(bytes(each.sealed))
+    row.__data__["sealed"] = StoredRecord(each.sealed)
     return row

@@ -161,7 +161,7 @@ def _require_unused(keystore: KeyStore, file: KeyFile, going: set[bytes]) -> Non
     waiting = [
         str(each.account.address)
         for each in forget.restorable(keystore)
-        if bytes(each.sealed)[2 : 2 + KEY_ID_BYTES] in going
+        if each.sealed[2 : 2 + KEY_ID_BYTES] in going
     ]
     if waiting:
         raise Refused(

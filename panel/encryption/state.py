@@ -66,7 +66,10 @@ class RowFacts:
 
 @dataclass(frozen=True)
 class Failure:
-    """One account whose record does not open, and why. `direction`: in or out, of that record."""
+    """One account whose record does not open, and why. `direction`: in or out, of that record.
+
+    `account` is empty where the account itself is no more.
+    """
 
     account: str
     address: str

@@ -11,7 +11,7 @@ import pytest
 
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import credential, facts, keys, switch
+from panel.encryption import credential, facts, forget, keys, switch
 from panel.encryption.state import State
 from panel.errors import PanelError
 from panel.models import Endpoint
@@ -196,3 +196,50 @@ def test_no_value_in_the_state_row_has_a_password_stored_in_clear_or_the_key_fil
             step()
     assert house.key_file.read_bytes() == before
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
+
+
+ODD = ["'text'", "12345678901234", "-1", "1.5", "9e999", "''", "x''"]
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_no_odd_value_in_place_of_a_record_breaks_a_page_or_a_command(house: House, value: str) -> None:
+    house.add("odd")
+    kept = house.add("kept")
+    house.enable()
+    write(house, f"UPDATE endpoint SET sealed = {value} WHERE id = 1")
+    now = facts.look(house.keystore)
+    assert (now.state, [f.address for f in now.failures]) == (State.INCONSISTENT, ["0@example.org"])
+    assert len(switch.verify(house.keystore).failures) == 1
+    assert house.opened(kept) == "kept"
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_no_odd_value_among_the_records_set_aside_keeps_the_others_from_coming_back(
+    house: House, value: str
+) -> None:
+    house.add("odd")
+    kept = house.add("kept")
+    house.enable()
+    copy = house.key_file.read_bytes()
+    house.key_file.unlink()
+    forget.forget(house.keystore, ACTOR)
+    write(house, f"UPDATE forgotten_secret SET sealed = {value} WHERE id = 1")
+    house.enable()
+    keys.add(house.keystore, copy, ACTOR)
+    assert forget.restore(house.keystore, ACTOR) == ["1@example.org"]
+    switch.resume(house.keystore)
+    keys.prune(house.keystore, ACTOR)
+    assert house.opened(kept) == "kept"
+
+
+def test_a_record_of_no_account_that_does_not_open_is_named_with_its_mend(house: House) -> None:
+    house.add("kept")
+    house.enable()
+    house.orphan(98, "in", b"\x01\x01" + bytes(80))
+    house.orphan(99, "out", house.row(Endpoint.get_by_id(1))[1])
+    for failures in (switch.verify(house.keystore).failures, facts.look(house.keystore).failures):
+        assert [(f.account, f.address) for f in failures] == [("", "(no account nobody)")] * 2
+        assert all("tells how to remove it" in f.reason for f in failures)
+    assert house.state is State.INCONSISTENT
+    write(house, "DELETE FROM endpoint WHERE account_id NOT IN (SELECT uuid FROM account)")
+    assert house.state is State.ON

@@ -335,6 +335,14 @@ def test_a_time_written_into_the_database_does_not_silence_the_banner(
     assert "2023" not in page
 
 
+def test_a_record_of_no_account_is_named_without_a_link_to_nowhere(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: on(house))
+    house.orphan(99, "in", b"\x01\x01" + bytes(80))
+    page = admin.get("/server/encryption").text
+    assert "1 of 2 passwords does not open" in page
+    assert "<li>(no account nobody): " in page
+
+
 def test_an_agent_is_not_asked_for_the_proof(sign_in_as: Callable[[str], FlaskClient], house: House) -> None:
     in_database(lambda: on(house))
     assert BANNER not in sign_in_as("agent").get("/accounts").text
