@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from peewee import JOIN, ColumnBase, DoesNotExist, fn
 
+from panel import db
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, expand, fingerprint
 from panel.encryption import state
 from panel.encryption.files import typed
 from panel.encryption.keystore import KeyStore
 from panel.encryption.rows import Row
 from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
-from panel.errors import KeyFileError
+from panel.errors import KeyFileError, Refused
 from panel.models import Account, Encryption, Endpoint
 
 BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
+STUCK_SECONDS = 3600  # turning on and changing the key take seconds, or minutes
 NO_ACCOUNT = "Nobody can enter it again: docs/encryption.md, 'Inconsistent', tells how to remove it."
 UNKNOWN_KEY = "It was sealed under a key that is not in the key file."
 
@@ -47,11 +50,22 @@ class Status:
     verified_at: int | None
     backup_proved_at: int | None  # a copy of the key file as it is now; None where nothing vouches for it
     trouble_since: int | None
+    key_changed_at: int | None  # when the key file was last written
 
     @property
     def backup_due(self) -> bool:
-        """Whether somebody is to prove that a copy of today's key file exists."""
-        return self.state in (State.ON, State.INCONSISTENT) and self.backup_proved_at is None
+        """Whether somebody is to prove that a copy of today's key file exists.
+
+        While it is being changed another copy is due soon; but what has got stuck, or is kept so
+        by somebody, must not hide that no copy holds the key in use.
+        """
+        settled = self.state in (State.ON, State.INCONSISTENT)
+        stuck = self.state in (State.ENABLING, State.ROTATING) and self._changed_long_ago
+        return (settled or stuck) and self.backup_proved_at is None
+
+    @property
+    def _changed_long_ago(self) -> bool:
+        return self.key_changed_at is not None and db.now() - self.key_changed_at >= STUCK_SECONDS
 
 
 def disk(keystore: KeyStore) -> FileFacts:
@@ -191,7 +205,14 @@ def look(keystore: KeyStore) -> Status:
         verified_at=found.verified_at if found else None,
         backup_proved_at=_proved_at(found, file),
         trouble_since=found.trouble_since if found else None,
+        key_changed_at=_changed_at(keystore) if file else None,
     )
+
+
+def _changed_at(keystore: KeyStore) -> int | None:
+    with suppress(Refused):  # gone since it was read
+        return int(keystore.key_file_modified())
+    return None
 
 
 def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStore) -> tuple[str, str]:

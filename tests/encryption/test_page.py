@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -341,6 +342,17 @@ def test_a_record_of_no_account_is_named_without_a_link_to_nowhere(admin: FlaskC
     page = admin.get("/server/encryption").text
     assert "1 of 2 passwords does not open" in page
     assert "<li>(no account nobody): " in page
+
+
+def test_while_old_copies_cannot_be_removed_for_an_hour_the_page_asks_for_the_proof_all_the_same(
+    admin: FlaskClient, house: House
+) -> None:
+    in_database(lambda: (on(house), house.sql("UPDATE encryption SET scrub_owed = x'01'")))
+    assert "Nobody has proved yet" not in admin.get("/server/encryption").text
+    at = house.key_file.stat().st_mtime - 3600
+    os.utime(house.key_file, (at, at))
+    assert "Nobody has proved yet" in admin.get("/server/encryption").text
+    assert BANNER in admin.get("/accounts").text
 
 
 def test_an_agent_is_not_asked_for_the_proof(sign_in_as: Callable[[str], FlaskClient], house: House) -> None:

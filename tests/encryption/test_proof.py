@@ -269,6 +269,21 @@ def test_an_imported_copy_is_its_own_proof(proved: House) -> None:
     assert not due(proved)
 
 
+def test_what_keeps_the_key_at_work_for_an_hour_does_not_hide_that_the_backup_is_due(
+    proved: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotation.rotate(proved.keystore, ACTOR)
+    proved.sql("UPDATE endpoint SET host = 'evil.example.org'")
+    switch.resume(proved.keystore)
+    now = facts.look(proved.keystore)
+    assert (now.state, now.backup_due) == (State.ROTATING, False), "its file changes once more at its end"
+    later = db.now() + 3600
+    monkeypatch.setattr(db, "now", lambda: later)
+    assert facts.look(proved.keystore).backup_due
+    proved.prove()
+    assert not facts.look(proved.keystore).backup_due
+
+
 def test_withdrawn_means_due(proved: House) -> None:
     proof.withdraw()
     assert stored(proved) == (None, None)
