@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.encryption import proof
+from panel.encryption import judged
 from panel.encryption.old_copies import needles
 from panel.secret import Secret
 
@@ -78,7 +78,7 @@ def _facts(
         record = bytes_of(row["sealed"])
         under = fingerprint(record[2:10])
         keys[under] = keys.get(under, 0) + 1
-        secret = proof.opened(row, record, instance, key) if key and instance else None
+        secret = judged.opened(row, record, instance, key) if key and instance else None
         if secret is not None:
             secrets.append(secret)
     return FoundDatabase(

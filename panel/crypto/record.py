@@ -61,7 +61,7 @@ class Binding(NamedTuple):
 
 @lru_cache(maxsize=2)  # a sweep opens, seals and opens again for one place after the other
 def _encoded(binding: Binding) -> bytes:
-    framed = []
+    framed: list[bytes] = []
     for value in binding:
         data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
         framed += FIELD_LENGTH.pack(len(data)), data

@@ -38,7 +38,6 @@ def if_needed(keystore: KeyStore) -> None:
             "active_key_id": disk.file.goal.id,
             "scrub_owed": secrets.token_bytes(RANDOM_BYTES),
             "key_created_at": int(keystore.key_file_modified()),
-            "backup_proved_at": None,
         }
         if row.active_key_id is None:
             changes["enabled_at"] = db.now()

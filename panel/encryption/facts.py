@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from peewee import DoesNotExist, fn
+from peewee import JOIN, ColumnBase, DoesNotExist, fn
 
+from panel import db
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
 from panel.encryption import state
 from panel.encryption.files import typed
 from panel.encryption.keystore import KeyStore
 from panel.encryption.rows import Row
 from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
-from panel.errors import KeyFileError
+from panel.errors import KeyFileError, Refused
 from panel.models import Account, Encryption, Endpoint
 
+BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
+STUCK_SECONDS = 3600  # turning on and changing the key take seconds, or minutes
+NO_ACCOUNT = "Nobody can enter it again: docs/encryption.md, 'Inconsistent', tells how to remove it."
 UNKNOWN_KEY = "It was sealed under a key that is not in the key file."
 
 
@@ -27,6 +34,7 @@ class Status:
     state: State
     reason: str  # what is wrong, in a sentence; empty where nothing is
     mend: str
+    database_wrong: bool  # the key file is the right one, and the database is what does not go with it
     found: str | None  # fingerprints
     expected: str | None
     total: int
@@ -40,22 +48,33 @@ class Status:
     key_created_at: int | None
     enabled_at: int | None
     verified_at: int | None
-    backup_proved_at: int | None
+    backup_proved_at: int | None  # a copy of the key file as it is now; None where nothing vouches for it
     trouble_since: int | None
+    key_changed_at: int | None  # when the key file was last written
 
     @property
     def backup_due(self) -> bool:
-        """Whether somebody is to prove that a copy of today's key file exists."""
-        return self.state in (State.ON, State.INCONSISTENT) and self.backup_proved_at is None
+        """Whether somebody is to prove that a copy of today's key file exists.
+
+        While it is being changed another copy is due soon; but what has got stuck, or is kept so
+        by somebody, must not hide that no copy holds the key in use.
+        """
+        settled = self.state in (State.ON, State.INCONSISTENT)
+        stuck = self.state in (State.ENABLING, State.ROTATING) and self._changed_long_ago
+        return (settled or stuck) and self.backup_proved_at is None
+
+    @property
+    def _changed_long_ago(self) -> bool:
+        return self.key_changed_at is not None and db.now() - self.key_changed_at >= STUCK_SECONDS
 
 
 def disk(keystore: KeyStore) -> FileFacts:
     """The key file and the witness as they are now."""
-    witness = keystore.witness()
+    witness, complete = keystore.witness(), keystore.is_complete()
     try:
-        return FileFacts(keystore.read(), None, witness)
+        return FileFacts(keystore.read(), None, witness, complete)
     except KeyFileError as error:
-        return FileFacts(None, error, witness)
+        return FileFacts(None, error, witness, complete)
 
 
 def row(found: Encryption | None = None) -> RowFacts:
@@ -69,6 +88,22 @@ def row(found: Encryption | None = None) -> RowFacts:
         _bytes(found.release_id),
         _bytes(found.scrub_owed),
     )
+
+
+def backup_tag(file: KeyFile, at: int) -> bytes:
+    """What vouches that at the time `at` somebody held a copy of `file`: it takes the key to make one.
+
+    It binds every byte of the file, so that each change makes it void (docs/decisions/0012).
+    """
+    info = BACKUP_LABEL + hashlib.sha256(file.to_bytes()).digest() + at.to_bytes(8, "big")
+    return file.goal.derive(info, TAG_BYTES)
+
+
+def _proved_at(found: Encryption | None, file: KeyFile | None) -> int | None:
+    if found is None or found.backup_proved_at is None or file is None:
+        return None
+    at, tag = int(found.backup_proved_at), _bytes(found.backup_tag) or b""
+    return at if hmac.compare_digest(tag, backup_tag(file, at)) else None
 
 
 def any_sealed() -> bool:
@@ -98,25 +133,42 @@ def records(file: KeyFile | None) -> RecordFacts:
 def _failures(file: KeyFile) -> list[Failure]:
     known = (Endpoint.failed_rev == Endpoint.rev) & (Endpoint.failed_generation == file.generation)
     stored = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
-    unknown_key = Endpoint.sealed.is_null(False) & fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES).not_in(
-        [key.id for key in file.keys]
-    )
-    query = Endpoint.select(Endpoint, Account).join(Account).where((stored & known) | unknown_key)
-    return [failure(e, e.failure or UNKNOWN_KEY) for e in query.order_by(Account.address)]
+    key_id = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES)  # NULL for an empty record
+    known_keys = [key.id for key in file.keys]
+    unknown_key = Endpoint.sealed.is_null(False) & (key_id.is_null() | key_id.not_in(known_keys))
+    failed = (stored & known) | unknown_key
+    query = Endpoint.select(Endpoint, Account).join(Account).where(failed).order_by(Account.address)
+    return [failure(e, e.failure or UNKNOWN_KEY) for e in (*query, *without_account(failed))]
+
+
+def without_account(wanted: ColumnBase) -> list[Endpoint]:
+    """The servers that are as `wanted` and whose account was removed by SQL, without them."""
+    joined = Endpoint.select().join(Account, JOIN.LEFT_OUTER)
+    return list(joined.where(wanted & Account.uuid.is_null()).order_by(Endpoint.id))
 
 
 def failure(endpoint: Endpoint, reason: str) -> Failure:
     """The account of `endpoint`, whose record does not open for `reason`."""
     direction = str(endpoint.direction)
     told = reason if direction == "in" else f"The password for sending: {reason}"
-    return Failure(str(endpoint.account_id), _address(endpoint), told, direction)
+    account = _account(endpoint)
+    if account is None:
+        return Failure("", address(endpoint), f"{told} {NO_ACCOUNT}", direction)
+    return Failure(account.uuid, address(endpoint), told, direction)
 
 
-def _address(endpoint: Endpoint) -> str:
+def address(endpoint: Endpoint) -> str:
+    """The address of its account, or that it has none."""
+    account = _account(endpoint)
+    return str(account.address) if account else f"(no account {str(endpoint.account_id)[:36]})"
+
+
+def _account(endpoint: Endpoint) -> Account | None:
     try:
-        return str(endpoint.account.address)
+        account: Account = endpoint.account
     except DoesNotExist:  # removed by SQL without its servers; one bad row stops no other
-        return f"(no account {str(endpoint.account_id)[:36]})"
+        return None
+    return account
 
 
 def failures(found: Iterable[tuple[Row, str]]) -> list[Failure]:
@@ -137,6 +189,7 @@ def look(keystore: KeyStore) -> Status:
         state=now,
         reason=reason,
         mend=mend,
+        database_wrong=state.database_wrong(on_disk, chosen),
         found=fingerprint((file.find(expected) or file.goal).id) if file else None,
         expected=fingerprint(expected) if expected else None,
         total=stored.sealed + stored.clear,
@@ -150,9 +203,16 @@ def look(keystore: KeyStore) -> Status:
         key_created_at=found.key_created_at if found else None,
         enabled_at=found.enabled_at if found else None,
         verified_at=found.verified_at if found else None,
-        backup_proved_at=found.backup_proved_at if found else None,
+        backup_proved_at=_proved_at(found, file),
         trouble_since=found.trouble_since if found else None,
+        key_changed_at=_changed_at(keystore) if file else None,
     )
+
+
+def _changed_at(keystore: KeyStore) -> int | None:
+    with suppress(Refused):  # gone since it was read
+        return int(keystore.key_file_modified())
+    return None
 
 
 def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStore) -> tuple[str, str]:
@@ -164,14 +224,15 @@ def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStor
             f"Put it back from its backup as {keystore.path}, mode 600.",
         )
     if now is State.KEY_WRONG and on_disk.file is not None:
-        reason = state.wrong(on_disk.file, chosen) or ""
-        mend = f"Put the right key file back as {keystore.path}, mode 600."
-        if on_disk.file.release_id is not None and on_disk.file.find(chosen.active_key_id):
-            away = f"{typed(keystore.path)}.away"
-            return f"{reason}.", (
-                "It is a copy from while encryption was being turned off. Take the mark off: "
-                f"mv {typed(keystore.path)} {away}, then flask encryption key import {away}"
-            )
+        reason, mend = state.told_wrong(on_disk, chosen)
+        if not state.database_wrong(on_disk, chosen):
+            mend = f"Put the right key file back as {keystore.path}, mode 600."
+            if on_disk.file.release_id is not None and on_disk.file.find(chosen.active_key_id):
+                away = f"{typed(keystore.path)}.away"
+                return f"{reason}.", (
+                    "It is a copy from while encryption was being turned off. Take the mark off: "
+                    f"mv {typed(keystore.path)} {away}, then flask encryption key import {away}"
+                )
         if on_disk.file.instance_id == chosen.instance_id and chosen.active_key_id and not chosen.release_id:
             mend += " Is the database an older one? Bring its key in: flask encryption key add FILE"
         return f"{reason}.", mend

@@ -16,7 +16,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import credential, facts
+from panel.encryption import credential, facts, proof
 from panel.encryption.facts import Status
 from panel.encryption.files import typed
 from panel.encryption.keystore import KeyStore
@@ -35,43 +35,58 @@ PUT_BACK = (
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was done: whose passwords are asked for again, and where a bad key file lies now."""
+    """What was done: whose passwords are asked for again, and where a bad key file lies now.
+
+    `removed`: the records that had no account any more, one for each account.
+    """
 
     addresses: tuple[str, ...]
+    removed: tuple[str, ...]
     moved_to: Path | None
 
 
 def lost(keystore: KeyStore) -> list[str]:
-    """The addresses whose password would be asked for again. Raises Refused unless the key is lost."""
-    return list(dict.fromkeys(endpoint.account.address for endpoint in _require_lost(keystore)))
+    """Whose passwords would be lost: addresses, then accounts that are no more.
+
+    Raises Refused unless the key is lost.
+    """
+    endpoints, orphans = _require_lost(keystore)
+    return [*_names(endpoints), *_names(orphans)]
 
 
 def forget(keystore: KeyStore, actor: Actor) -> Forgotten:
     """Set every sealed record aside and begin without a key; encryption is off then.
 
+    A record whose account was removed behind the panel's back could go back to nobody: it is removed.
     Refused unless the key file is missing, unusable or the wrong one, and while
     any key file beside it, whatever its name and mode, opens one of the records.
     """
     with keystore.locked():
         with db.transaction():
-            endpoints = _require_lost(keystore)
+            endpoints, orphans = _require_lost(keystore)
             for endpoint in endpoints:
                 _set_aside(endpoint)
+            for orphan in orphans:
+                orphan.delete_instance()
             Encryption.update(
                 active_key_id=None, release_id=None, scrub_owed=None, key_created_at=None, enabled_at=None,
-                verified_at=None, backup_proved_at=None, trouble_since=None,
+                verified_at=None, trouble_since=None, **proof.UNPROVED,
             ).execute()  # fmt: skip
-            addresses = tuple(dict.fromkeys(endpoint.account.address for endpoint in endpoints))
-            activity.record("lost key forgotten", ", ".join(addresses)[:320], **vars(actor))
+            addresses, removed = _names(endpoints), _names(orphans)
+            activity.record("lost key forgotten", ", ".join((*addresses, *removed))[:320], **vars(actor))
             # Before the commit: beside a row that names no key, an earlier key's file would be a good one.
             moved_to = keystore.set_aside_lost()
         keystore.unset_complete()
         keystore.give_up_witness()
-    return Forgotten(addresses, moved_to)
+    return Forgotten(addresses, removed, moved_to)
 
 
-def _require_lost(keystore: KeyStore) -> list[Endpoint]:
-    """Every endpoint with a sealed record; none opens with what is here."""
+def _names(endpoints: list[Endpoint]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(facts.address(endpoint) for endpoint in endpoints))
+
+
+def _require_lost(keystore: KeyStore) -> tuple[list[Endpoint], list[Endpoint]]:
+    """Every endpoint with a sealed record, and those of no account; none opens with what is here."""
     now, row = facts.look(keystore), facts.row()
     if not now.state.no_key:
         raise Refused(f"The key is not lost: the state is {now.state}.", "Nothing has to be forgotten.")
@@ -80,12 +95,16 @@ def _require_lost(keystore: KeyStore) -> list[Endpoint]:
             "The database does not have exactly one encryption row, so nothing can be told of the key.",
             "See docs/encryption.md, 'A damaged state row'.",
         )
-    query = Endpoint.select(Endpoint, Account).join(Account).where(Endpoint.sealed.is_null(False))
+    sealed = Endpoint.sealed.is_null(False)
+    query = Endpoint.select(Endpoint, Account).join(Account).where(sealed)
     endpoints = list(query.order_by(Account.address, Endpoint.id))
+    orphans = facts.without_account(sealed)
     for path, file in keystore.here():
-        if file.find(row.active_key_id) or any(_opens(file, row, endpoint) for endpoint in endpoints):
+        if file.find(row.active_key_id) or any(
+            _opens(file, row, endpoint) for endpoint in (*endpoints, *orphans)
+        ):
             raise Refused(f"The key is still here, in {path}.", _use(path, now, keystore))
-    return endpoints
+    return endpoints, orphans
 
 
 def _use(path: Path, now: Status, keystore: KeyStore) -> str:
@@ -151,7 +170,7 @@ def restore(keystore: KeyStore, actor: Actor) -> list[str]:
     restored = []
     with db.transaction():
         for each in restorable(keystore):
-            values = (bytes(each.sealed), *(getattr(each, name) for name in BOUND))
+            values = (each.sealed, *(getattr(each, name) for name in BOUND))
             db.database.execute_sql(PUT_BACK, (*values, each.account_id, each.direction))
             each.delete_instance()
             restored.append(str(each.account.address))
@@ -171,5 +190,5 @@ def _as_row(each: ForgottenSecret) -> Endpoint:
     """The record as the row that it was sealed for."""
     bound = {name: getattr(each, name) for name in BOUND}
     row = Endpoint(account=each.account_id, direction=each.direction, **bound)
-    row.__data__["sealed"] = StoredRecord(bytes(each.sealed))
+    row.__data__["sealed"] = StoredRecord(each.sealed)
     return row

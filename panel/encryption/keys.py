@@ -86,7 +86,8 @@ def _changeable(keystore: KeyStore) -> KeyFile:
     if disk.file.release_id is not None:
         raise Refused("Encryption is being turned off.", "Wait until that is done, or cancel it.")
     if row.damaged or disk.file.instance_id != row.instance_id:
-        raise Refused("The key file here belongs to another install.", "Put the right one back first.")
+        reason, mend = state.told_wrong(disk, row)
+        raise Refused(f"{reason}.", mend)
     return disk.file
 
 
@@ -160,7 +161,7 @@ def _require_unused(keystore: KeyStore, file: KeyFile, going: set[bytes]) -> Non
     waiting = [
         str(each.account.address)
         for each in forget.restorable(keystore)
-        if bytes(each.sealed)[2 : 2 + KEY_ID_BYTES] in going
+        if each.sealed[2 : 2 + KEY_ID_BYTES] in going
     ]
     if waiting:
         raise Refused(

@@ -9,21 +9,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
 
 from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile, NotAKeyFile, fingerprint
-from panel.encryption import credential, facts, state
+from panel.encryption import facts, state
 from panel.encryption.keystore import KeyStore
-from panel.encryption.state import FileFacts, RowFacts
-from panel.errors import BadCopy, BadInput, CannotOpen, PasswordNeeded, Refused
-from panel.models import Encryption, Endpoint
-from panel.models.secret_row import StoredRecord
-from panel.secret import Secret
+from panel.errors import BadCopy, BadInput, Refused
+from panel.models import Encryption
 
 NONCE_BYTES = 16
+UNPROVED: dict[str, object] = {"backup_proved_at": None, "backup_tag": None}
 
 
 def nonce() -> str:
@@ -44,7 +41,7 @@ def prove(keystore: KeyStore, given: str, answer: str, actor: Actor) -> None:
                 "Copy the key file again, in binary mode, then run the command where the new copy lies.",
                 field="answer",
             )
-        note(actor)
+        note(file, actor)
 
 
 def answer_for(given: str, copy: bytes) -> str:
@@ -61,7 +58,7 @@ def check(keystore: KeyStore, copy: bytes, actor: Actor) -> None:
         file = _todays(keystore)
         if copy != file.to_bytes():
             _say_why(file, parse(copy))
-        note(actor)
+        note(file, actor)
 
 
 def _todays(keystore: KeyStore) -> KeyFile:
@@ -80,8 +77,12 @@ def _todays(keystore: KeyStore) -> KeyFile:
 
 
 def withdraw() -> None:
-    """The backup counts as unproved from here on. Commit it before the key file gets another key."""
-    Encryption.update(backup_proved_at=None).execute()
+    """The backup counts as unproved from here on. Commit it before the key file changes.
+
+    The change makes the tag void by itself, at whatever instant a crash comes. It is withdrawn all the
+    same, so that a database that takes nothing is met while the key file is still as it was.
+    """
+    Encryption.update(UNPROVED).execute()
 
 
 def parse(copy: bytes) -> KeyFile:
@@ -107,25 +108,9 @@ def _say_why(file: KeyFile, copy: KeyFile) -> None:
     )
 
 
-def note(actor: Actor) -> None:
-    """Keep that a copy was the same as the key file. Call it under the lock that it was compared under."""
+def note(file: KeyFile, actor: Actor) -> None:
+    """Keep that a copy was the same as `file`. Call it under the lock that they were compared under."""
     with db.transaction():
-        Encryption.update(backup_proved_at=db.now()).execute()
+        now = db.now()
+        Encryption.update(backup_proved_at=now, backup_tag=facts.backup_tag(file, now)).execute()
         activity.record("key backup proved", **vars(actor))
-
-
-# -- is the backup of the database good --------------------------------------------
-
-
-def opened(columns: Mapping[str, object], record: bytes, instance_id: bytes, file: KeyFile) -> Secret | None:
-    """The secret in `record`, read with the `columns` of its row from some database; None: it does not open.
-
-    It is for judging that database (`panel.backup.database`), never for a log-in.
-    """
-    bound = {name: columns.get(name) for name in Endpoint.BOUND if name != "account"}
-    row = Endpoint(account=columns.get("account_id"), **bound)
-    row.__data__["sealed"] = StoredRecord(record)
-    try:
-        return credential.unseal(row, FileFacts(file), RowFacts(instance_id=instance_id))
-    except (CannotOpen, PasswordNeeded):
-        return None

@@ -16,7 +16,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import facts, findings, state, sweep
+from panel.encryption import facts, findings, proof, state, sweep
 from panel.encryption.keystore import MARKER, KeyStore
 from panel.encryption.state import State
 from panel.errors import Refused
@@ -164,7 +164,7 @@ def finish(keystore: KeyStore) -> None:
         with db.transaction():
             if facts.disk(keystore).file is None:
                 Encryption.update(
-                    release_id=None, scrub_owed=None, enabled_at=None, verified_at=None, backup_proved_at=None
+                    release_id=None, scrub_owed=None, enabled_at=None, verified_at=None, **proof.UNPROVED
                 ).execute()
     activity.record("encryption turned off", who="worker")
 

@@ -98,7 +98,6 @@ def finish(keystore: KeyStore) -> None:
         if not others or row.active_key_id != file.goal.id or facts.any_under(others):
             return
         keystore.replace(file, file.settled())
-        proof.withdraw()
         for key_id in sorted(others):
             activity.record(keys.RETIRED, fingerprint(key_id), who="worker")
     activity.record("encryption key changed", f"to {fingerprint(file.goal.id)}", who="worker")

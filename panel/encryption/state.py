@@ -12,6 +12,12 @@ from enum import StrEnum
 from panel.crypto.keyfile import Key, KeyFile
 from panel.errors import CannotStore, KeyAbsent, KeyFileError
 
+PUT_BACK = "Put the right key file back."
+RESTORE = (
+    "Leave the key file where it is and restore the database that goes with it. Was the database neither"
+    " restored nor swapped? Then somebody edited it: see docs/encryption.md, 'A damaged state row'."
+)
+
 
 class State(StrEnum):
     """The states that pages, shell and JSON name."""
@@ -39,11 +45,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What lies on the disk: the file, or why it cannot be used, and the witness."""
+    """What lies on the disk: the file, or why it cannot be used, the witness, the mark."""
 
     file: KeyFile | None
     error: KeyFileError | None = None
     witness: bytes | None = None
+    complete: bool = False  # turning on had come to its end
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,10 @@ class RowFacts:
 
 @dataclass(frozen=True)
 class Failure:
-    """One account whose record does not open, and why. `direction`: in or out, of that record."""
+    """One account whose record does not open, and why. `direction`: in or out, of that record.
+
+    `account` is empty where the account itself is no more.
+    """
 
     account: str
     address: str
@@ -92,7 +102,9 @@ def derive(disk: FileFacts, row: RowFacts, records: RecordFacts) -> State:
         return State.KEY_WRONG
     if file.release_id is not None:
         return State.DISABLING
-    rotated = len(file.keys) > 1
+    # A scrub may be owed since either. Only words differ, so it is left at this: once `prune` has left
+    # one key, or a clear value was found and sealed, what remains is told as of turning on.
+    rotated = disk.complete and len(file.keys) > 1
     others = any(key_id != file.goal.id for key_id in records.sealed_by_key if file.find(key_id))
     if row.active_key_id is None or records.clear or (row.scrub_owed is not None and not rotated):
         return State.ENABLING
@@ -116,6 +128,31 @@ def wrong(file: KeyFile, row: RowFacts) -> str | None:
     return None
 
 
+def database_wrong(disk: FileFacts, row: RowFacts) -> bool:
+    """Whether a `wrong` file is the right one all the same, and the row is what does not go with it.
+
+    The witness tells: the file holds the key that this server used last. It says what to mend
+    and permits nothing; the state is the same.
+    """
+    file = disk.file
+    if file is None or row.damaged:
+        return file is not None
+    elsewhere = file.instance_id != row.instance_id
+    unknown = row.active_key_id is not None and file.find(row.active_key_id) is None
+    return (elsewhere or unknown) and disk.witness is not None and file.find(disk.witness) is not None
+
+
+def told_wrong(disk: FileFacts, row: RowFacts) -> tuple[str, str]:
+    """Why file and row do not go together, as people are told it, and what to do. For a `wrong` file."""
+    reason = (wrong(disk.file, row) if disk.file else None) or ""
+    if not database_wrong(disk, row):
+        return reason, PUT_BACK
+    if not row.damaged and disk.file is not None:
+        other = "another install" if disk.file.instance_id != row.instance_id else "a key that is not in it"
+        reason = f"The key file is the one that this server used last, but the database names {other}"
+    return reason, RESTORE
+
+
 def sealing_key(disk: FileFacts, row: RowFacts, any_sealed: bool) -> Key | None:
     """What a save stores: the key to seal under, or None for clear.
 
@@ -129,9 +166,9 @@ def sealing_key(disk: FileFacts, row: RowFacts, any_sealed: bool) -> Key | None:
         if _never_sealed(disk, row) and not any_sealed:
             return None
         raise CannotStore("The encryption key file is missing, so no password can be stored.", "Put it back.")
-    reason = wrong(file, row)
-    if reason is not None:
-        raise CannotStore(f"{reason}, so no password can be stored.", "Put the right key file back.")
+    if wrong(file, row) is not None:
+        reason, mend = told_wrong(disk, row)
+        raise CannotStore(f"{reason}, so no password can be stored.", mend)
     if file.release_id is not None:
         return None
     key = file.find(row.active_key_id)
@@ -152,9 +189,9 @@ def require_readable(disk: FileFacts, row: RowFacts, any_sealed: bool) -> None:
                 "The encryption key file is missing.", "Put it back; collecting goes on by itself then."
             )
         return
-    reason = wrong(disk.file, row)
-    if reason is not None:
-        raise KeyAbsent(f"{reason}.", "Put the right key file back; collecting goes on by itself then.")
+    if wrong(disk.file, row) is not None:
+        reason, mend = told_wrong(disk, row)
+        raise KeyAbsent(f"{reason}.", f"{mend} Collecting goes on by itself then.")
 
 
 def _never_sealed(disk: FileFacts, row: RowFacts) -> bool:

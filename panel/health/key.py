@@ -51,13 +51,11 @@ def records(install: Install) -> Iterator[Check]:
 
 def backup(install: Install) -> Iterator[Check]:
     """Whether somebody has proved that a copy of today's key file exists."""
-    if install.key.state not in (State.ON, State.INCONSISTENT):
-        return
     proved = install.key.backup_proved_at
-    if proved is None:
+    if install.key.backup_due:
         mend = "Prove it on the Encryption page, with the command shown there."
         yield Check(
             "key backup", False, "Nobody has proved that a good copy of the key file exists.", mend, PAGE
         )
-    else:
+    elif proved is not None and install.key.state in (State.ON, State.INCONSISTENT):
         yield Check("key backup", True, f"A copy was proved {ago(proved)}.")

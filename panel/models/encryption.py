@@ -15,6 +15,14 @@ from panel.models.base import BaseModel
 ID_BYTES = 16
 
 
+class Moment(BigIntegerField):
+    """UTC seconds; whatever else SQL put there reads as none. No page breaks on it."""
+
+    def python_value(self, value: object) -> int | None:
+        """The seconds, or None."""
+        return value if isinstance(value, int) and value >= 0 else None
+
+
 class Encryption(BaseModel):
     """Exactly one row.
 
@@ -30,11 +38,12 @@ class Encryption(BaseModel):
     release_id = BlobField(null=True)
     scrub_owed = BlobField(null=True)
     # For people only; nothing is decided by these.
-    key_created_at = BigIntegerField(null=True)
-    enabled_at = BigIntegerField(null=True)
-    verified_at = BigIntegerField(null=True)
-    backup_proved_at = BigIntegerField(null=True)
-    trouble_since = BigIntegerField(null=True)
+    key_created_at = Moment(null=True)
+    enabled_at = Moment(null=True)
+    verified_at = Moment(null=True)
+    backup_proved_at = Moment(null=True)
+    backup_tag = BlobField(null=True)  # without it the time beside it counts for nothing (`facts.backup_tag`)
+    trouble_since = Moment(null=True)
 
     @classmethod
     def begin(cls) -> None:

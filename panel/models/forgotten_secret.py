@@ -6,6 +6,15 @@ from peewee import AutoField, BigIntegerField, BlobField, ForeignKeyField, Integ
 
 from panel.models.account import Account
 from panel.models.base import BaseModel
+from panel.models.secret_row import as_bytes
+
+
+class RecordField(BlobField):
+    """A sealed record, read leniently: what SQL forced in opens with no key, and breaks nothing else."""
+
+    def python_value(self, value: object) -> bytes | None:
+        """The record's bytes."""
+        return None if value is None else as_bytes(value)
 
 
 class ForgottenSecret(BaseModel):
@@ -23,5 +32,5 @@ class ForgottenSecret(BaseModel):
     username = TextField()
     auth_method = TextField()
     token_url = TextField()
-    sealed = BlobField()
+    sealed = RecordField()
     forgotten_at = BigIntegerField()

@@ -103,6 +103,11 @@ class _SecretField(Field):
         raise NotImplementedError
 
 
+def as_bytes(value: object) -> bytes:
+    """A blob as bytes; whatever else SQL put in its place, as its text."""
+    return bytes(value) if isinstance(value, (bytes, memoryview)) else str(value).encode()
+
+
 class SealedField(_SecretField, BlobField):
     """Holds a sealed record; reads as StoredRecord, which is not accepted back."""
 
@@ -112,9 +117,7 @@ class SealedField(_SecretField, BlobField):
         return BlobField.db_value(self, value.record)  # type: ignore[no-untyped-call]
 
     def python_value(self, value: Any) -> StoredRecord | None:
-        if value is None:
-            return None
-        return StoredRecord(value.encode() if isinstance(value, str) else bytes(value))
+        return None if value is None else StoredRecord(as_bytes(value))
 
 
 class ClearField(_SecretField, TextField):

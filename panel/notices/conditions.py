@@ -52,7 +52,7 @@ class Condition:
 def found(keystore: KeyStore) -> list[Condition]:
     """Everything that is wrong now, the gravest first."""
     key = facts.look(keystore)
-    return [*_worker(), *_key(key), *_records(key), *_accounts(), *_backup(key, keystore)]
+    return [*_worker(), *_key(key), *_records(key), *_accounts(), *_backup(key)]
 
 
 def _worker() -> Iterator[Condition]:
@@ -135,11 +135,11 @@ def _account(account: Account, row: Collection, since: int) -> Condition:
     )
 
 
-def _backup(key: Status, keystore: KeyStore) -> Iterator[Condition]:
+def _backup(key: Status) -> Iterator[Condition]:
     """A key file that nobody has proved a copy of since it was made or changed, for a week."""
-    if key.state is not State.ON or key.backup_proved_at is not None:
+    since = key.key_changed_at  # not the row's time, which SQL could set far ahead
+    if not key.backup_due or since is None:
         return
-    since = max(key.key_created_at or 0, int(keystore.key_file_modified()))
     if db.now() - since >= UNPROVED_SECONDS:
         yield Condition(
             "backup",

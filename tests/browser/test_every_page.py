@@ -17,7 +17,7 @@ from panel.encryption import findings, release, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.old_copies import scan
 from panel.health import vitals
-from panel.models import Account, Collection, Encryption, Skipped, ThisCopy, Waiting
+from panel.models import Account, Collection, Skipped, ThisCopy, Waiting
 from tests.browser.fixtures import CheckAxe, Photograph
 from tests.browser.served import Site, served, sign_in
 from tests.encryption.conftest import House
@@ -216,7 +216,7 @@ def no_mailbox(house: House) -> None:
 def good(house: House) -> None:
     house.enable()
     vitals.beat()  # as the worker's
-    Encryption.update(backup_proved_at=db.now()).execute()
+    house.prove()
     for account in Account.select():
         fine = {
             "last_success_at": db.now(),

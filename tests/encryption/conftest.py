@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,18 @@ import pytest
 from panel import create_app, db
 from panel.activity.service import Actor
 from panel.config import ROOT, Settings
-from panel.encryption import credential, facts, release, rotation, switch
+from panel.encryption import credential, facts, proof, release, rotation, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from tests import installs
+
+ORPHANED = (
+    "INSERT INTO endpoint (id, account_id, direction, protocol, host, port, security, username, auth_method,"
+    " token_url, sealed, clear, rev) SELECT ?, 'nobody', ?, protocol, host, port, security, username,"
+    " auth_method, token_url, ?, ?, rev FROM endpoint WHERE id = 1"
+)
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,20 @@ class House:
         rotation.rotate(self.keystore, Actor("admin@example.org"))
         switch.resume(self.keystore)
 
+    def prove(self) -> None:
+        proof.check(self.keystore, self.key_file.read_bytes(), Actor("admin@example.org"))
+
     def opened(self, endpoint: Endpoint) -> str:
         row = Endpoint.get_by_id(endpoint.id)
         return credential.open_for(row, self.keystore).secret.reveal()
 
     def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return list(db.database.execute_sql(statement, values).fetchall())
+
+    def orphan(self, number: int, direction: str, sealed: bytes | None, clear: str | None = None) -> None:
+        """A row of no account, as `sqlite3 panel.db` leaves it: foreign keys are not enforced there."""
+        with closing(sqlite3.connect(self.data / "panel.db")) as connection, connection:
+            connection.execute(ORPHANED, (number, direction, sealed, clear))
 
     def row(self, endpoint: Endpoint) -> tuple[Any, Any, int]:
         return self.sql("SELECT clear, sealed, rev FROM endpoint WHERE id = ?", endpoint.id)[0]

@@ -263,7 +263,7 @@ def test_killed_while_a_key_is_added_the_backup_is_unproved_already(
 ) -> None:
     house.add()
     house.enable()
-    Encryption.update(backup_proved_at=1).execute()
+    house.prove()
     older = replace(file_of(house), generation=1, keys=(Key.generate(),))
     real = KeyStore.replace
 

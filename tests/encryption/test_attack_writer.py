@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from panel.activity.service import Actor
-from panel.encryption import credential, facts, switch
+from panel.crypto.keyfile import KeyFile
+from panel.encryption import credential, facts, forget, keys, switch
 from panel.encryption.state import State
 from panel.errors import PanelError
 from panel.models import Endpoint
@@ -92,13 +94,80 @@ def test_while_the_key_is_in_trouble_nothing_vouches_for_a_planted_server(house:
     elif trouble == "closed":
         house.key_file.chmod(0o644)
     else:
-        from panel.crypto.keyfile import KeyFile
-
         file = KeyFile.from_bytes(house.key_file.read_bytes())
         house.key_file.write_bytes(file.releasing(b"r" * 16).to_bytes())
     write(house, "UPDATE endpoint SET sealed = NULL, clear = 'x', host = 'evil.example.org'")
     assert house.state.no_key
     assert not credential.vouches(Endpoint.get_by_id(endpoint.id), house.keystore)
+
+
+EDITS = {
+    "the key in use": ("UPDATE encryption SET active_key_id = ?", b"x" * 8),
+    "the instance id": ("UPDATE encryption SET instance_id = ?", b"x" * 16),
+    "no row": ("DELETE FROM encryption WHERE id = ?", 1),
+    "two rows": ("INSERT INTO encryption (id, instance_id) VALUES (2, ?)", b"x" * 16),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_an_edited_row_is_named_as_what_is_wrong_and_is_not_believed(
+    house: House, edit: tuple[str, object]
+) -> None:
+    endpoint = house.add("secret")
+    house.enable()
+    before = house.key_file.read_bytes(), house.row(endpoint)
+    write(house, *edit)
+    now = facts.look(house.keystore)
+    assert now.state is State.KEY_WRONG
+    assert now.database_wrong
+    assert "restore the database" in now.mend
+    assert "Put the right key file back" not in now.mend
+    for step in (lambda: house.opened(endpoint), house.add):
+        with pytest.raises(PanelError) as refused:
+            step()
+        assert "restore the database" in refused.value.hint
+    switch.settle(house.keystore)
+    with suppress(PanelError):
+        switch.resume(house.keystore)
+    assert (house.key_file.read_bytes(), house.row(endpoint)) == before
+
+
+def older(house: House) -> None:
+    copy = house.key_file.read_bytes()
+    house.rotate()
+    house.key_file.write_bytes(copy)
+
+
+def foreign(house: House) -> None:
+    house.key_file.write_bytes(KeyFile.generate(b"x" * 16).to_bytes())
+
+
+def no_witness(house: House) -> None:
+    (house.data / "encryption-expected").write_text("nothing")
+    write(house, "UPDATE encryption SET active_key_id = ?", b"x" * 8)
+
+
+@pytest.mark.parametrize("swap", [older, foreign, no_witness])
+def test_unless_the_witness_vouches_for_the_key_file_it_is_the_file_that_is_to_be_put_back(
+    house: House, swap: Callable[[House], None]
+) -> None:
+    house.add("secret")
+    house.enable()
+    swap(house)
+    now = facts.look(house.keystore)
+    assert now.state is State.KEY_WRONG
+    assert not now.database_wrong
+    assert now.mend.startswith("Put the right key file back")
+
+
+def test_a_real_older_database_is_told_how_its_key_comes_in(house: House) -> None:
+    house.add("secret")
+    house.enable()
+    (row,) = house.sql("SELECT active_key_id FROM encryption")
+    house.rotate()
+    keys.prune(house.keystore, ACTOR)
+    write(house, "UPDATE encryption SET active_key_id = ?", *row)
+    assert "flask encryption key add FILE" in facts.look(house.keystore).mend
 
 
 EVERY: list[tuple[str, str, Any]] = [
@@ -127,3 +196,50 @@ def test_no_value_in_the_state_row_has_a_password_stored_in_clear_or_the_key_fil
             step()
     assert house.key_file.read_bytes() == before
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
+
+
+ODD = ["'text'", "12345678901234", "-1", "1.5", "9e999", "''", "x''"]
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_no_odd_value_in_place_of_a_record_breaks_a_page_or_a_command(house: House, value: str) -> None:
+    house.add("odd")
+    kept = house.add("kept")
+    house.enable()
+    write(house, f"UPDATE endpoint SET sealed = {value} WHERE id = 1")
+    now = facts.look(house.keystore)
+    assert (now.state, [f.address for f in now.failures]) == (State.INCONSISTENT, ["0@example.org"])
+    assert len(switch.verify(house.keystore).failures) == 1
+    assert house.opened(kept) == "kept"
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_no_odd_value_among_the_records_set_aside_keeps_the_others_from_coming_back(
+    house: House, value: str
+) -> None:
+    house.add("odd")
+    kept = house.add("kept")
+    house.enable()
+    copy = house.key_file.read_bytes()
+    house.key_file.unlink()
+    forget.forget(house.keystore, ACTOR)
+    write(house, f"UPDATE forgotten_secret SET sealed = {value} WHERE id = 1")
+    house.enable()
+    keys.add(house.keystore, copy, ACTOR)
+    assert forget.restore(house.keystore, ACTOR) == ["1@example.org"]
+    switch.resume(house.keystore)
+    keys.prune(house.keystore, ACTOR)
+    assert house.opened(kept) == "kept"
+
+
+def test_a_record_of_no_account_that_does_not_open_is_named_with_its_mend(house: House) -> None:
+    house.add("kept")
+    house.enable()
+    house.orphan(98, "in", b"\x01\x01" + bytes(80))
+    house.orphan(99, "out", house.row(Endpoint.get_by_id(1))[1])
+    for failures in (switch.verify(house.keystore).failures, facts.look(house.keystore).failures):
+        assert [(f.account, f.address) for f in failures] == [("", "(no account nobody)")] * 2
+        assert all("tells how to remove it" in f.reason for f in failures)
+    assert house.state is State.INCONSISTENT
+    write(house, "DELETE FROM endpoint WHERE account_id NOT IN (SELECT uuid FROM account)")
+    assert house.state is State.ON

@@ -262,11 +262,15 @@ def test_a_lost_key_is_forgotten_after_typed_words_and_put_back_when_it_turns_up
 ) -> None:
     cli("encryption", "enable", *BOTH)
     copy = shutil.move(house.key_file, tmp_path / "safe.bin")
+    house.orphan(99, "in", b"\x01\x01" + bytes(80))
     asked = cli("encryption", "forget-lost-key")
     assert asked.returncode == 3
-    assert "0@example.org, 1@example.org" in asked.stdout
-    done = cli("encryption", "forget-lost-key", "--confirm", "forget 2 passwords")
+    assert "0@example.org, 1@example.org, (no account nobody)" in asked.stdout
+    assert cli("encryption", "forget-lost-key", "--confirm", "forget 2 passwords").returncode == 3
+    done = cli("encryption", "forget-lost-key", "--confirm", "forget 3 passwords")
     assert done.returncode == 0, done.stderr
+    assert "Removed, since nobody can enter them again: (no account nobody)." in done.stdout
+    assert "accounts edit (no account" not in done.stdout
     assert "flask accounts edit 1@example.org" in done.stdout
     assert status(cli)["state"] == "off"
     assert cli("encryption", "forget-lost-key", "--confirm", "forget 0 passwords").returncode == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,44 @@ def test_while_the_directory_of_the_key_is_not_mounted_nothing_is_forgotten(hous
     keystore = type(house.keystore)(away, house.data)
     with pytest.raises(Refused, match="is not there"):
         forget.forget(keystore, ACTOR)
+
+
+def test_records_of_no_account_are_removed_and_told_and_nothing_else_is_lost(
+    house: House, safe: Path
+) -> None:
+    house.orphan(98, "in", house.row(Endpoint.get_by_id(1))[1])
+    house.orphan(99, "out", b"\x01\x01" + bytes(80))
+    house.orphan(100, "else", None, "in clear")
+    house.key_file.unlink()
+    assert forget.lost(house.keystore) == [
+        "0@example.org", "1@example.org", "2@example.org", "(no account nobody)",
+    ]  # fmt: skip
+    done = forget.forget(house.keystore, ACTOR)
+    assert done.addresses == ("0@example.org", "1@example.org", "2@example.org")
+    assert done.removed == ("(no account nobody)",)
+    assert "(no account nobody)" in Activity.get(Activity.what == "lost key forgotten").subject
+    assert house.state is State.OFF
+    assert ForgottenSecret.select().count() == 3
+    assert house.sql("SELECT id, clear FROM endpoint ORDER BY id") == [
+        (1, None), (2, None), (3, None), (100, "in clear"),
+    ]  # fmt: skip
+    house.enable()
+    keys.add(house.keystore, safe.read_bytes(), ACTOR)
+    assert len(forget.restore(house.keystore, ACTOR)) == 3
+
+
+def test_a_record_of_no_account_that_a_key_here_opens_is_not_removed(house: House, safe: Path) -> None:
+    """Its account may have been removed by mistake: while its password can be read it is not given up."""
+    misnamed(house)
+    connection = sqlite3.connect(house.data / "panel.db")
+    connection.execute("DELETE FROM account")
+    connection.execute("UPDATE encryption SET active_key_id = NULL")
+    connection.commit()
+    connection.close()
+    assert house.state is State.KEY_MISSING
+    with pytest.raises(Refused, match="still here, in"):
+        forget.forget(house.keystore, ACTOR)
+    assert house.sql("SELECT count(*) FROM endpoint WHERE sealed IS NOT NULL") == [(3,)]
 
 
 def test_passwords_in_clear_are_kept(house: House, safe: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from panel.activity.service import Actor
 from panel.crypto.keyfile import Key, KeyFile, fingerprint
-from panel.encryption import facts, keys, proof, release, rotation, switch
+from panel.encryption import facts, keys, proof, release, rotation, sweep, switch
 from panel.encryption.state import State
 from panel.errors import BadCopy, KeyAbsent, PanelError, Refused
-from panel.models import Activity, Encryption
+from panel.models import Activity
 from tests.encryption.conftest import House
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -101,6 +101,19 @@ def test_an_added_key_only_opens_and_its_file_brings_no_flag(house: House, rotat
     assert house.state is State.ON
 
 
+def test_a_key_added_before_turning_on_has_ended_does_not_make_it_look_like_a_change_of_the_key(
+    house: House,
+) -> None:
+    house.add("kept")
+    switch.enable(house.keystore, ACTOR)
+    sweep.run(house.keystore)  # sealed; old copies are still to be removed
+    older = replace(file_of(house), generation=1, keys=(Key.generate(),))
+    keys.add(house.keystore, older.to_bytes(), ACTOR)
+    assert house.state is State.ENABLING
+    switch.resume(house.keystore)
+    assert house.state is State.ON
+
+
 def test_adding_what_is_there_changes_nothing(house: House, rotated: bytes) -> None:
     before = house.key_file.read_bytes()
     assert keys.add(house.keystore, rotated, ACTOR) == []
@@ -108,7 +121,7 @@ def test_adding_what_is_there_changes_nothing(house: House, rotated: bytes) -> N
 
 
 def test_after_an_addition_the_backup_counts_as_unproved(house: House, rotated: bytes) -> None:
-    Encryption.update(backup_proved_at=1).execute()
+    house.prove()
     keys.add(house.keystore, replace(file_of(house), generation=1, keys=(Key.generate(),)).to_bytes(), ACTOR)
     assert facts.look(house.keystore).backup_proved_at is None
 

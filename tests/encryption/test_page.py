@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -150,6 +151,11 @@ def wrong(house: House) -> None:
     house.key_file.write_bytes(KeyFile.generate(b"x" * 16).to_bytes())
 
 
+def wrong_row(house: House) -> None:
+    on(house)
+    house.sql("UPDATE encryption SET active_key_id = ?", b"x" * 8)
+
+
 def disabling(house: House) -> None:
     on(house)
     release.disable(house.keystore, Actor(), in_shell=True)
@@ -172,6 +178,7 @@ FACES: dict[str, tuple[Callable[[House], object], State, list[str], list[str]]] 
     "missing": (missing, State.KEY_MISSING, ["The key file is missing", "Expected", "install -m 600"], ["Generate Key File", "I have created the file"]),
     "unreadable": (unreadable, State.KEY_UNREADABLE, ["The key file cannot be used", "chmod 600"], ["Generate Key File"]),
     "wrong": (wrong, State.KEY_WRONG, ["This is not the right key file", "another install", "Found"], ["Generate Key File"]),
+    "wrong row": (wrong_row, State.KEY_WRONG, ["This database does not go with the key file", "restore the database", "A damaged state row"], ["Generate Key File", "Put the right key file back", "install -m 600"]),
     "inconsistent": (tampered, State.INCONSISTENT, ["0@example.org", "changed outside Mailkeep", "Check again"], ["Generate Key File"]),
 }  # fmt: skip
 
@@ -215,6 +222,8 @@ def test_an_agent_sees_the_state_but_no_button_path_code_or_full_fingerprint(
         assert f">{now.expected[:9]}</code>" in main
     assert f"{now.sealed} of {now.total}" in main
     words = " ".join(re.sub(r"<[^>]+>", " ", main).split())
+    if make is wrong_row:
+        words = words.replace("Wrong database", AGENTS_WORDS[state])
     assert re.search(rf"Status {AGENTS_WORDS[state]} ", words) and f"Read out: {AGENTS_WORDS[state]}" in words
     assert "Call the help desk, extension 7" in words
 
@@ -314,6 +323,36 @@ def test_every_other_page_asks_for_the_proof_until_it_is_given_and_again_after_a
         in_database(lambda: proof.check(house.keystore, house.key_file.read_bytes(), Actor()))
         assert BANNER not in admin.get("/accounts").text
         assert "Nobody has proved yet" not in admin.get("/server/encryption").text
+
+
+def test_a_time_written_into_the_database_does_not_silence_the_banner(
+    admin: FlaskClient, house: House
+) -> None:
+    in_database(lambda: on(house))
+    in_database(lambda: house.sql("UPDATE encryption SET backup_proved_at = 1700000000"))
+    assert BANNER in admin.get("/accounts").text
+    page = admin.get("/server/encryption").text
+    assert "Nobody has proved yet" in page
+    assert "2023" not in page
+
+
+def test_a_record_of_no_account_is_named_without_a_link_to_nowhere(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: on(house))
+    house.orphan(99, "in", b"\x01\x01" + bytes(80))
+    page = admin.get("/server/encryption").text
+    assert "1 of 2 passwords does not open" in page
+    assert "<li>(no account nobody): " in page
+
+
+def test_while_old_copies_cannot_be_removed_for_an_hour_the_page_asks_for_the_proof_all_the_same(
+    admin: FlaskClient, house: House
+) -> None:
+    in_database(lambda: (on(house), house.sql("UPDATE encryption SET scrub_owed = x'01'")))
+    assert "Nobody has proved yet" not in admin.get("/server/encryption").text
+    at = house.key_file.stat().st_mtime - 3600
+    os.utime(house.key_file, (at, at))
+    assert "Nobody has proved yet" in admin.get("/server/encryption").text
+    assert BANNER in admin.get("/accounts").text
 
 
 def test_an_agent_is_not_asked_for_the_proof(sign_in_as: Callable[[str], FlaskClient], house: House) -> None:

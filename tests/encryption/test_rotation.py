@@ -13,7 +13,7 @@ from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
 from panel.encryption import facts, proof, release, rotation, switch
 from panel.encryption.state import State
 from panel.errors import KeyAbsent, Refused
-from panel.models import Activity, Encryption, Endpoint
+from panel.models import Activity, Endpoint
 from tests.encryption.conftest import House, in_process
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -110,16 +110,12 @@ def test_the_old_key_retires_only_when_no_record_is_left_under_it(house: House) 
 def test_the_backup_of_the_key_counts_as_unproved_again(house: House) -> None:
     house.add()
     house.enable()
-    prove(house)
+    house.prove()
     rotation.rotate(house.keystore, ACTOR)
     assert facts.look(house.keystore).backup_proved_at is None
-    prove(house)
+    house.prove()
     switch.resume(house.keystore)
     assert facts.look(house.keystore).backup_proved_at is None, "today's file is not the one proved meanwhile"
-
-
-def prove(house: House) -> None:
-    Encryption.update(backup_proved_at=1).execute()
 
 
 def test_an_answer_for_the_old_key_file_proves_nothing_after_a_rotation(house: House) -> None:

@@ -16,6 +16,7 @@ INSTANCE, RELEASE = b"i" * 16, b"r" * 16
 KEY, SECOND, STRANGER = Key.generate(), Key.generate(), Key.generate()
 ONE = KeyFile(INSTANCE, (KEY,))
 TWO = KeyFile(INSTANCE, (KEY, SECOND))
+ADDED = ONE.with_retired([SECOND])
 ROTATED = KeyFile(INSTANCE, (Key(KEY.material, "retired"), SECOND))
 RELEASING = ONE.releasing(RELEASE)
 BAD = KeyFileError("damaged")
@@ -48,11 +49,15 @@ TABLE = {
     "a file nobody has claimed": (FileFacts(ONE), NULL, CLEAR, State.ENABLING, None),
     "some clear": (FileFacts(ONE), ACTIVE, replace(SEALED, clear=1), State.ENABLING, KEY),
     "scrub owed since enabling": (FileFacts(ONE), replace(ACTIVE, scrub_owed=b"s" * 16), SEALED, State.ENABLING, KEY),
+    "scrub owed since enabling, an older key added meanwhile": (FileFacts(ADDED), replace(ACTIVE, scrub_owed=b"s"), SEALED, State.ENABLING, KEY),
+    "scrub owed since an older database's key was added": (FileFacts(ADDED, complete=True), replace(ACTIVE, scrub_owed=b"s"), SEALED, State.ROTATING, KEY),
+    "scrub owed since a turning off was cancelled": (FileFacts(ROTATED), RowFacts(INSTANCE, SECOND.id, None, b"s"), RecordFacts(sealed_by_key={SECOND.id: 1}), State.ENABLING, SECOND),
+    "scrub owed since rotating, the retired key pruned": (FileFacts(ONE, complete=True), replace(ACTIVE, scrub_owed=b"s"), SEALED, State.ENABLING, KEY),
     "active is not the goal": (FileFacts(TWO), ACTIVE, SEALED, State.ROTATING, KEY),
     "another key still usable": (FileFacts(TWO), RowFacts(INSTANCE, SECOND.id), RecordFacts(sealed_by_key={SECOND.id: 1}), State.ROTATING, SECOND),
     "records under a retired key": (FileFacts(ROTATED), RowFacts(INSTANCE, SECOND.id), SEALED, State.ROTATING, SECOND),
     "a retired key is active": (FileFacts(ROTATED), ACTIVE, SEALED, State.ROTATING, None),
-    "scrub owed since rotating": (FileFacts(ROTATED), RowFacts(INSTANCE, SECOND.id, None, b"s"), RecordFacts(sealed_by_key={SECOND.id: 1}), State.ROTATING, SECOND),
+    "scrub owed since rotating": (FileFacts(ROTATED, complete=True), RowFacts(INSTANCE, SECOND.id, None, b"s"), RecordFacts(sealed_by_key={SECOND.id: 1}), State.ROTATING, SECOND),
     "one that did not open": (FileFacts(ONE), ACTIVE, FAILED, State.INCONSISTENT, KEY),
     "a record under an unknown key": (FileFacts(ONE), ACTIVE, RecordFacts(sealed_by_key={KEY.id: 1, STRANGER.id: 1}), State.INCONSISTENT, KEY),
     "all under it": (FileFacts(ONE, witness=KEY.id), ACTIVE, SEALED, State.ON, KEY),

@@ -9,7 +9,7 @@ from panel import db
 from panel.config import Settings
 from panel.health import checks, vitals
 from panel.health.check import Check
-from panel.models import Collection, Encryption
+from panel.models import Collection
 from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser, add_person
 
@@ -25,7 +25,7 @@ def well(house: House) -> House:
     with db.database.connection_context():
         account = house.add().account
         house.enable()
-        Encryption.update(backup_proved_at=db.now()).execute()
+        house.prove()
         Collection.insert(account=account, last_success_at=db.now()).execute()
         vitals.beat()
     return house

@@ -31,6 +31,8 @@ def test_with_nothing_set_there_is_a_default_for_everything() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
+        ("PANEL_KEY_FILE", "/srv/" + "k" * 147 + ".bin", "longer than 150 bytes"),
+        ("PANEL_KEY_FILE", "/srv/" + "ü" * 76, "longer than 150 bytes"),
         ("PANEL_BINDD", "x", "Did you mean PANEL_BIND"),
         ("PANEL_DATADIR", "x", "Did you mean PANEL_DATA_DIR"),
         ("PANEL_BIND", "8000", "address:port"),

@@ -16,7 +16,7 @@ from panel import db
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.health import vitals
-from panel.models import Account, Collection, Encryption, Endpoint, Notice, Vitals
+from panel.models import Account, Collection, Endpoint, Notice, Vitals
 from panel.notices import ledger, schedule, service, watch
 from panel.notices.watch import Watch
 from panel.secret import Secret
@@ -172,7 +172,7 @@ def admin(app: Flask, world: World) -> Browser:
 
 
 def prove(house: House) -> None:
-    Encryption.update(backup_proved_at=db.now()).execute()
+    house.prove()
 
 
 def rows() -> list[Notice]:

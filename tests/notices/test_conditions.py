@@ -100,10 +100,11 @@ def test_the_backup_counts_a_week_after_the_key_was_made_and_again_after_a_rotat
     assert found(world) == {}
     world.house.rotate()
     os.utime(world.house.key_file, (world.clock.at, world.clock.at))  # the file has the machine's clock
-    Encryption.update(key_created_at=world.clock.at).execute()
     world.clock.at += 7 * DAY
     vitals.beat()
     assert "backup-unproved" in found(world)
+    Encryption.update(key_created_at=2**40, backup_proved_at=world.clock.at).execute()
+    assert "backup-unproved" in found(world), "what SQL wrote silences nothing"
 
 
 def test_a_worker_counts_whose_beat_is_old(world: World) -> None:

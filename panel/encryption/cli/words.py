@@ -28,7 +28,7 @@ STATES = {
     State.DISABLING: "being turned off",
     State.KEY_MISSING: "the key file is missing; collecting is paused",
     State.KEY_UNREADABLE: "the key file cannot be used; collecting is paused",
-    State.KEY_WRONG: "the key file is the wrong one; collecting is paused",
+    State.KEY_WRONG: "key file and database do not go together; collecting is paused",
     State.INCONSISTENT: "on, but some passwords do not open",
 }
 

@@ -68,7 +68,7 @@ def _exportable(keystore: KeyStore) -> KeyFile:
         raise Refused("There is no key file here to export.", "Run: flask encryption status")
     reason = state.wrong(disk.file, row)
     if reason is not None:
-        raise Refused(f"{reason}.", "Put the right key file back first. Run: flask encryption status")
+        raise Refused(f"{reason}.", "Run: flask encryption status")
     if disk.file.release_id is not None:
         raise Refused("Encryption is being turned off.", "Wait until that is done, or cancel it.")
     return disk.file
@@ -150,7 +150,7 @@ def put_back(keystore: KeyStore, copy: bytes, actor: Actor) -> bool:
             raise Refused("Somebody else just put a key file in place.", "Run: flask encryption status")
         activity.record(IMPORTED, fingerprint(file.goal.id), **vars(actor))
         if file == given:
-            proof.note(actor)
+            proof.note(file, actor)
     return True
 
 
