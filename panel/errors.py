@@ -155,6 +155,10 @@ class KeyFileError(PanelError):
     exit_code = 3
 
 
+class DamagedKeyFile(KeyFileError):
+    """What stands under the key file's name is no key file any more: only a copy mends it."""
+
+
 class CannotStore(PanelError):
     """A secret cannot be stored in the present state of the key. Nothing was written."""
 

@@ -18,7 +18,7 @@ from panel.encryption.files import typed
 from panel.encryption.keystore import KeyStore
 from panel.encryption.rows import Row
 from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
-from panel.errors import KeyFileError, Refused
+from panel.errors import DamagedKeyFile, KeyFileError, Refused
 from panel.models import Account, Encryption, Endpoint
 
 BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
@@ -34,6 +34,7 @@ class Status:
     state: State
     reason: str  # what is wrong, in a sentence; empty where nothing is
     mend: str
+    command: str | None  # what to type with a backup of the key file at hand, where that mends it
     database_wrong: bool  # the key file is the right one, and the database is what does not go with it
     found: str | None  # fingerprints
     expected: str | None
@@ -189,6 +190,7 @@ def look(keystore: KeyStore) -> Status:
         state=now,
         reason=reason,
         mend=mend,
+        command=_command(now, on_disk, chosen, keystore),
         database_wrong=state.database_wrong(on_disk, chosen),
         found=fingerprint((file.find(expected) or file.goal).id) if file else None,
         expected=fingerprint(expected) if expected else None,
@@ -237,6 +239,15 @@ def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStor
             mend += " Is the database an older one? Bring its key in: flask encryption key add FILE"
         return f"{reason}.", mend
     return "", ""
+
+
+def _command(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStore) -> str | None:
+    damaged = isinstance(on_disk.error, DamagedKeyFile)
+    another = now is State.KEY_WRONG and not state.database_wrong(on_disk, chosen)
+    flagged = on_disk.file is not None and on_disk.file.release_id is not None
+    if now is State.KEY_MISSING or damaged or (another and not flagged):
+        return keystore.put_back()
+    return None
 
 
 def _bytes(value: object) -> bytes | None:

@@ -110,7 +110,7 @@ def _require_lost(keystore: KeyStore) -> tuple[list[Endpoint], list[Endpoint]]:
 def _use(path: Path, now: Status, keystore: KeyStore) -> str:
     if path == keystore.path:
         return f"{now.reason} {now.mend}"
-    return f"Put it in its place: install -m 600 -o {keystore.owner} {typed(path)} {typed(keystore.path)}"
+    return f"Put it in its place: {keystore.put_back(typed(path))}"
 
 
 def _opens(file: KeyFile, row: RowFacts, endpoint: Endpoint) -> bool:

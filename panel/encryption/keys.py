@@ -51,13 +51,13 @@ def _lacking(keystore: KeyStore, file: KeyFile, other: KeyFile) -> list[Key]:
     if other.generation > file.generation and there > here:
         raise Refused(
             "That file is newer than the key file here, and holds all of its keys.",
-            f"Put it in its place instead. {_put_in_place(keystore)}",
+            f"Put it in its place instead. Type: {keystore.put_back()}",
         )
     if other.generation > file.generation and keystore.witness() in there - here:
         # As retired keys, they would send every record back to the earlier key that is here.
         raise Refused(
             "That file is newer than the key file here: it holds the key that this server used last.",
-            f"Move {typed(keystore.path)} elsewhere, then put that one there. {_put_in_place(keystore)}",
+            f"Move {typed(keystore.path)} elsewhere, then put that one there. Type: {keystore.put_back()}",
         )
     require_room(file, len(there - here))
     return [key for key in other.keys if key.id not in here]
@@ -72,17 +72,17 @@ def require_room(file: KeyFile, more: int) -> None:
         )
 
 
-def _put_in_place(keystore: KeyStore) -> str:
-    return f"Type: install -m 600 -o {keystore.owner} COPY {typed(keystore.path)}"
-
-
 def _changeable(keystore: KeyStore) -> KeyFile:
     """The key file, where its list of keys may be changed. Call it under both locks."""
     disk, row = facts.disk(keystore), facts.row()
     if disk.error is not None:
         raise Refused(disk.error.message, disk.error.hint)
     if disk.file is None:
-        raise Refused("There is no key file here.", f"Put one in its place. {_put_in_place(keystore)}")
+        off = disk.witness is None and row.active_key_id is None
+        raise Refused(
+            "Encryption is off: there is no key file." if off else "The encryption key file is missing.",
+            f"If the database is an encrypted one, put its key file in place: {keystore.put_back()}",
+        )
     if disk.file.release_id is not None:
         raise Refused("Encryption is being turned off.", "Wait until that is done, or cancel it.")
     if row.damaged or disk.file.instance_id != row.instance_id:

@@ -31,7 +31,7 @@ from panel.encryption.files import (
     told,
     typed,
 )
-from panel.errors import KeyFileError, Refused
+from panel.errors import DamagedKeyFile, KeyFileError, Refused
 
 WITNESS = "encryption-expected"
 COMPLETE = "encryption-complete"
@@ -68,6 +68,10 @@ class KeyStore:
             return pwd.getpwuid(uid).pw_name
         except KeyError:
             return f"#{uid}"
+
+    def put_back(self, copy: str = "BACKUP") -> str:
+        """What to type to put `copy`, a path fit for a shell, in the key file's place."""
+        return f"install -m 600 -o {self.owner} {copy} {typed(self.path)}"
 
     # -- the key file --------------------------------------------------------------
 
@@ -307,14 +311,14 @@ class KeyStore:
             return KeyFileError(
                 f"The file {path} may not be read.", f"Type: sudo chown {self.owner} {typed(path)}"
             )
-        return KeyFileError(
+        return DamagedKeyFile(
             f"The file {path} cannot be read ({reason(error)}).", "Put it back from its backup."
         )
 
     def _check(self, path: Path, found: os.stat_result) -> None:
         """Refuse what others could have put there or could read (see `docs/encryption.md`)."""
         if not stat.S_ISREG(found.st_mode):
-            raise KeyFileError(
+            raise DamagedKeyFile(
                 f"{path} is not a regular file.",
                 f"Move it away (mv {typed(path)} {typed(path)}.away), then put the file back.",
             )
@@ -339,7 +343,7 @@ class KeyStore:
         try:
             return KeyFile.from_bytes(data)
         except NotAKeyFile as error:
-            raise KeyFileError(
+            raise DamagedKeyFile(
                 f"The file {path} is no intact key file: {error}.", "Put it back from its backup."
             ) from None
 

@@ -63,17 +63,17 @@ def link(path: Path) -> None:
 UNUSABLE, WRONG = "The key file cannot be used", "This is not the right key file"
 DAYS = {
     "missing": Day(lambda path: path.unlink(), "The key file is missing", ("Expected", "install -m 600")),
-    "truncated": Day(bent(lambda b: b[:100]), UNUSABLE, ("its checksum does not match", "from its backup")),
-    "empty": Day(bent(lambda b: b""), UNUSABLE, ("it is empty", "from its backup")),
-    "a bit flipped": Day(bent(lambda b: b[:99] + bytes([b[99] ^ 4]) + b[100:]), UNUSABLE, ("damaged", "backup")),
+    "truncated": Day(bent(lambda b: b[:100]), UNUSABLE, ("its checksum does not match", "install -m 600")),
+    "empty": Day(bent(lambda b: b""), UNUSABLE, ("it is empty", "install -m 600")),
+    "a bit flipped": Day(bent(lambda b: b[:99] + bytes([b[99] ^ 4]) + b[100:]), UNUSABLE, ("damaged", "install -m 600")),
     "line ends converted": Day(
         bent(lambda b: b.replace(b"\r\n", b"\n")), UNUSABLE, ("line ends were converted", "backup")
     ),
     "wrong mode": Day(lambda path: path.chmod(0o644), UNUSABLE, ("mode 0644", "chmod 600")),
     "wrong owner": Day(lambda path: os.chown(path, 12345, 12345), UNUSABLE, ("another user", "sudo chown")),
     "a symbolic link": Day(link, UNUSABLE, ("is a symbolic link", "cp --remove-destination")),
-    "a FIFO": Day(fifo, UNUSABLE, ("is not a regular file", "mv ")),
-    "a directory": Day(directory, UNUSABLE, ("is not a regular file", "mv ")),
+    "a FIFO": Day(fifo, UNUSABLE, ("is not a regular file", "mv ", "install -m 600")),
+    "a directory": Day(directory, UNUSABLE, ("is not a regular file", "mv ", "install -m 600")),
     "of another install": Day(
         bent(lambda b: KeyFile.generate(b"x" * 16).to_bytes()), WRONG, ("belongs to another install", "Found")
     ),

@@ -145,11 +145,16 @@ def foreign(house: House) -> None:
 
 
 CANNOT: dict[str, tuple[Callable[[House], Any], str]] = {
-    "no key file": (lambda h: h.key_file.rename(h.data / "away"), "There is no key file here"),
+    "no key file": (lambda h: h.key_file.rename(h.data / "away"), "The encryption key file is missing"),
     "an unusable one": (lambda h: h.key_file.chmod(0o644), "can be read or written by other users"),
     "being turned off": (turning_off, "being turned off"),
     "another install's": (foreign, "belongs to another install"),
 }
+
+
+def test_while_encryption_is_off_there_is_no_key_file_to_change(house: House) -> None:
+    with pytest.raises(Refused, match="Encryption is off"):
+        keys.prune(house.keystore, ACTOR)
 
 
 @pytest.mark.parametrize("step", [keys.add, lambda k, c, a: keys.prune(k, a)], ids=["add", "prune"])

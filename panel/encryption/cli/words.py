@@ -75,6 +75,8 @@ def status(now: facts.Status) -> Iterator[str]:
         yield f"Key: found {now.found or 'none'}, expected {now.expected or 'none'}."
     if now.reason:
         yield f"{now.reason} {now.mend}"
+    if now.command:
+        yield f"Type: {now.command}"
     for failure in now.failures:
         yield f"{failure.address}: {failure.reason}"
 
