@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import cycle
 from pathlib import Path
 
 from cryptography.fernet import Fernet, MultiFernet
@@ -61,15 +62,20 @@ def main(arguments: list[str]) -> None:
 
 
 def _own() -> dict[str, Operation]:
-    key, secret = Key.generate(), SECRET.encode()
-    sealed = record.seal(key, secret, _place())
+    key, secret, rows = Key.generate(), SECRET.encode(), cycle(range(1000))
+    sealed = [record.seal(key, secret, _place(row)) for row in range(1000)]
+
+    def unseal() -> object:
+        row = next(rows)
+        return record.unseal(key, sealed[row], _place(row))
+
     return {
-        "Mailkeep seal": lambda: record.seal(key, secret, _place()),
-        "Mailkeep open": lambda: record.unseal(key, sealed, _place()),
+        "Mailkeep seal": lambda: record.seal(key, secret, _place(next(rows))),
+        "Mailkeep open": unseal,
     }
 
 
-def _place() -> record.Binding:
+def _place(row: int) -> record.Binding:
     """Made anew for each operation, as each comes for another row."""
     return record.Binding(
         label="mailkeep/mail",
@@ -80,7 +86,7 @@ def _place() -> record.Binding:
         host="imap.example.org",
         port="993",
         security="tls",
-        username="support@example.org",
+        username=f"user{row}@example.org",
         auth_method="plain",
         token_url="",
     )
