@@ -17,8 +17,9 @@ from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
 from panel.models import Encryption, Endpoint
 
-TRIES = 4
+TRIES = 20
 PAUSE = 0.25  # seconds between two tries; readers of a page are gone by then
+WAIT_MS = 10  # of one try: SQLite lets no other writer in while it waits for a reader to end
 
 logger = logging.getLogger("mailkeep.encryption")
 
@@ -55,10 +56,19 @@ def _rewrite() -> bool:
     try:
         db.database.execute_sql("VACUUM")
         for _ in range(TRIES):
-            busy, _log, _checkpointed = db.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if not busy:
+            if _emptied():
                 return True
             time.sleep(PAUSE)
     except peewee.OperationalError as error:
         logger.warning("the database could not be rewritten: %s", error)
     return False
+
+
+def _emptied() -> bool:
+    """Whether the log could be emptied just now."""
+    db.database.execute_sql(f"PRAGMA busy_timeout = {WAIT_MS}")
+    try:
+        busy, _log, _checkpointed = db.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        db.database.execute_sql(f"PRAGMA busy_timeout = {db.BUSY_SECONDS * 1000}")
+    return not busy

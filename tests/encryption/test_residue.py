@@ -11,6 +11,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -152,7 +153,6 @@ def test_an_open_reader_keeps_old_copies_until_it_ends_and_the_shell_says_so(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(residue, "PAUSE", 0)
-    db.database.execute_sql("PRAGMA busy_timeout = 100")
     replaced_and_removed(house)
     reader = sqlite3.connect(house.data / "panel.db", isolation_level=None)
     reader.execute("BEGIN")
@@ -165,6 +165,35 @@ def test_an_open_reader_keeps_old_copies_until_it_ends_and_the_shell_says_so(
     switch.resume(house.keystore)
     assert holding(house) == []
     assert told(house).scan == looked(house)
+
+
+def test_while_a_reader_keeps_old_copies_nobody_is_kept_from_saving(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residue, "TRIES", 3)
+    replaced_and_removed(house)
+    reader = sqlite3.connect(house.data / "panel.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM endpoint").fetchall()
+    saved, refused, ended = [], [], threading.Event()
+
+    def save() -> None:
+        other = sqlite3.connect(house.data / "panel.db", isolation_level=None, timeout=2)
+        while not ended.wait(0.01):
+            try:
+                other.execute("UPDATE account SET interval = interval")
+                saved.append(1)
+            except sqlite3.OperationalError as error:
+                refused.append(str(error))
+        other.close()
+
+    thread = threading.Thread(target=save)
+    thread.start()
+    house.enable()
+    ended.set()
+    thread.join()
+    reader.close()
+    assert (refused, bool(saved)) == ([], True)
 
 
 def test_a_transaction_that_was_rolled_back_leaves_nothing(house: House) -> None:

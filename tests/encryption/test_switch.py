@@ -68,7 +68,6 @@ def test_while_somebody_reads_the_database_the_scrub_is_owed_and_named_then_done
     monkeypatch.setattr(residue, "PAUSE", 0)
     monkeypatch.setattr(residue, "TRIES", 1)
     house.add("MARKER-held-open")
-    db.database.execute_sql("PRAGMA busy_timeout = 100")
     reader = in_process(
         house, "c = db.database.connection(); c.execute('BEGIN'); c.execute('SELECT * FROM endpoint').fetchall();"
         "print('open', flush=True); import time; time.sleep(60)",
