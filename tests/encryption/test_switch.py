@@ -11,7 +11,6 @@ from pathlib import Path
 import peewee
 import pytest
 
-from panel import db
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.encryption import facts, release, residue, switch
