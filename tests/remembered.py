@@ -1,4 +1,4 @@
-"""What is slow and always comes out the same, done once in a run: compiled templates, verified passwords."""
+"""What is slow and always comes out the same, done once in a run: compiled templates, log-in passwords."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable
 import jinja2
 from jinja2.bccache import Bucket
 
-from panel.crypto.login_hash import hash_password
+from panel.crypto.login_hash import CURRENT, Parameters
 from panel.secret import Secret
 
+Hash = Callable[[Secret, Parameters], str]
 Verify = Callable[[Secret, str], bool]
 
 
@@ -42,7 +43,12 @@ def verifying(real: Verify) -> Verify:
     return verify
 
 
-@functools.cache
-def hashed(password: str) -> str:
-    """The hash of `password`, made once, with the parameters of today."""
-    return hash_password(Secret(password))
+def hashing(real: Hash) -> Callable[..., str]:
+    """`real`, which makes one hash of the same password: a real one, with a salt of this run."""
+    made = functools.cache(lambda password, parameters: real(Secret(password), parameters))
+
+    @functools.wraps(real)
+    def hash_password(password: Secret, parameters: Parameters = CURRENT) -> str:
+        return str(made(password.reveal(), parameters))
+
+    return hash_password

@@ -10,7 +10,7 @@ import pytest
 
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
-from panel.encryption import facts, proof, release, rotation, switch
+from panel.encryption import facts, proof, release, rotation, sweep, switch
 from panel.encryption.state import State
 from panel.errors import KeyAbsent, Refused
 from panel.models import Activity, Endpoint
@@ -27,8 +27,11 @@ def file_of(house: House) -> KeyFile:
     return KeyFile.from_bytes(house.key_file.read_bytes())
 
 
-def test_every_password_moves_to_the_new_key_and_still_opens(house: House) -> None:
-    endpoints = {house.add(f"password {i}").id: f"password {i}" for i in range(1203)}
+def test_every_password_moves_to_the_new_key_and_still_opens(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "BATCH", 100)
+    endpoints = {house.add(f"password {i}").id: f"password {i}" for i in range(203)}
     house.enable()
     old = file_of(house).goal
     house.rotate()
@@ -73,7 +76,7 @@ def test_from_the_first_instant_a_save_uses_the_new_key(house: House) -> None:
 
 
 def test_a_rotation_that_was_killed_is_finished_by_anybody(house: House) -> None:
-    endpoints = [house.add(f"password {i}") for i in range(600)]
+    endpoints = [house.add(f"password {i}") for i in range(300)]
     house.enable()
     killed = in_process(
         house,
@@ -84,10 +87,10 @@ def test_a_rotation_that_was_killed_is_finished_by_anybody(house: House) -> None
     assert killed.returncode == -signal.SIGKILL
     now = facts.look(house.keystore)
     assert now.state is State.ROTATING
-    assert 200 <= now.moved < 600
+    assert 200 <= now.moved < 300
     switch.resume(house.keystore)
     assert house.state is State.ON
-    assert [house.opened(e) for e in endpoints] == [f"password {i}" for i in range(600)]
+    assert [house.opened(e) for e in endpoints] == [f"password {i}" for i in range(300)]
 
 
 def test_the_old_key_retires_only_when_no_record_is_left_under_it(house: House) -> None:

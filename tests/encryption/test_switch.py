@@ -13,7 +13,7 @@ import pytest
 
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import facts, release, residue, switch
+from panel.encryption import facts, release, residue, sweep, switch
 from panel.encryption.state import State
 from panel.errors import CannotOpen, CannotStore, KeyAbsent, PanelError, Refused, Tampered
 from panel.models import Activity, Encryption, Endpoint
@@ -23,11 +23,14 @@ from tests.encryption.conftest import House, in_process
 ACTOR = Actor("admin@example.org", "192.0.2.1")
 
 
-def test_enabling_seals_every_stored_password_and_each_still_opens(house: House) -> None:
-    endpoints = {house.add(f"password {i}").id: f"password {i}" for i in range(1203)}
+def test_enabling_seals_every_stored_password_and_each_still_opens(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "BATCH", 100)
+    endpoints = {house.add(f"password {i}").id: f"password {i}" for i in range(203)}
     house.enable()
     assert house.state is State.ON
-    assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NULL AND sealed IS NOT NULL") == [(1203,)]
+    assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NULL AND sealed IS NOT NULL") == [(203,)]
     assert {i: house.opened(Endpoint.get_by_id(i)) for i in endpoints} == endpoints
 
 
@@ -103,20 +106,20 @@ def test_two_processes_that_enable_at_once_end_with_one_key(house: House) -> Non
 
 
 def test_a_sweep_that_was_killed_is_finished_by_anybody(house: House) -> None:
-    endpoints = [house.add(f"password {i}") for i in range(1100)]
+    endpoints = [house.add(f"password {i}") for i in range(300)]
     switch.enable(house.keystore, ACTOR)
     killed = in_process(
         house,
-        "import os; sweep.BATCH = 50; switch.resume(keystore, lambda done, total: done >= 300 and os.kill(os.getpid(), 9))",
+        "import os; sweep.BATCH = 50; switch.resume(keystore, lambda done, total: done >= 100 and os.kill(os.getpid(), 9))",
     )
     killed.wait(timeout=60)
     assert killed.returncode == -9
     status = facts.look(house.keystore)
     assert status.state is State.ENABLING
-    assert 0 < status.sealed < 1100
+    assert 100 <= status.sealed < 300
     switch.resume(house.keystore)
     assert house.state is State.ON
-    assert [house.opened(e) for e in endpoints] == [f"password {i}" for i in range(1100)]
+    assert [house.opened(e) for e in endpoints] == [f"password {i}" for i in range(300)]
 
 
 # -- the key file goes away ----------------------------------------------------

@@ -10,10 +10,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from panel import db
-from panel.crypto import login_hash
 from panel.people import service as people
 from panel.secret import Secret
-from tests import remembered
 from tests.web.linter import LintingClient
 
 PASSWORD = "grün, a long enough phrase 🐑"
@@ -60,9 +58,8 @@ class Browser:
 
 
 def add_person(email: str = "ada@example.org", role: str = "admin", password: str = PASSWORD) -> int:
-    """Somebody who may sign in. The hash of `password` is a real one, made once in a run."""
-    with db.database.connection_context(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(login_hash, "hash_password", lambda secret: remembered.hashed(secret.reveal()))
+    """Somebody who may sign in. The hash of `password` is a real one, made once in a run (tests/conftest.py)."""
+    with db.database.connection_context():
         return people.add(email, "Ada Lovelace", role, Secret(password)).id
 
 
