@@ -77,20 +77,22 @@ def _turn(collector: Collector, uuids: Sequence[str], *, anyway: bool) -> bool:
 
 
 def _one(collector: Collector, anyway: bool, uuid: str) -> bool:
+    name = uuid  # until its address could be read
     with db.database.connection_context():
-        account = Account.get_or_none(Account.uuid == uuid)
-        if account is None:
-            return True  # removed meanwhile
         try:
             with db.explained():
+                found = Account.select(Account.address).where(Account.uuid == uuid).scalar()
+                if found is None:
+                    return True  # removed meanwhile
+                name = str(found)
                 outcome = collector.collect(uuid, anyway=anyway)
         except PanelError as error:
-            click.echo(f"{account.address}: {error}", err=True)
+            click.echo(f"{name}: {error}", err=True)
             return False
         except Exception:  # one account must not end the others'
-            log.exception("%s: collecting met an error that Mailkeep does not know.", account.address)
+            log.exception("%s: collecting met an error that Mailkeep does not know.", name)
             return False
-    click.echo(f"{account.address}: {_told(outcome)}")
+    click.echo(f"{name}: {_told(outcome)}")
     return True
 
 

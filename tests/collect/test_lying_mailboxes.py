@@ -137,6 +137,7 @@ def test_an_error_that_nobody_expected_ends_only_its_own_account(post: PostOffic
     process = post.process("--once")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1, output
+    assert f"{good.address}: 1 new." in output, output
     assert post.mail(good) == [letter(2)]
 
 
