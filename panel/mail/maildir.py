@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from panel import durable
@@ -41,7 +41,7 @@ class Maildir:
         """
         with self._named("made"):
             spool = self.path.parent
-            if not spool.exists():
+            with suppress(FileExistsError):  # the first rounds of a new install all make it at once
                 spool.mkdir(parents=True, mode=0o700)
                 self._permit(spool, 0o2750 if self._group else 0o700)
             self._make(self.path, 0o2750 if self._group else 0o700)

@@ -7,6 +7,8 @@ import mailbox
 import os
 import resource
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,18 @@ def test_with_a_group_its_members_may_take_the_mail_whatever_the_umask(tmp_path:
     assert mode(maildir.path / "new") == 0o2770
     assert mode(maildir.path / "new" / name) == 0o660
     assert (maildir.path / "new" / name).stat().st_gid == group.gr_gid
+
+
+def test_the_first_rounds_of_a_new_install_make_the_spool_together(tmp_path: Path) -> None:
+    for number in range(100):
+        together = threading.Barrier(4)
+
+        def make(name: str, number: int = number, together: threading.Barrier = together) -> None:
+            together.wait()
+            Maildir(tmp_path / f"spool {number}" / name).create()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(make, "abcd"))
 
 
 def test_an_unknown_group_is_named(tmp_path: Path) -> None:
