@@ -50,7 +50,12 @@ def owe_scrub() -> None:
     Encryption.update(scrub_owed=secrets.token_bytes(RANDOM_BYTES)).execute()
 
 
-def owe_scrub_for_clear() -> None:
-    """`owe_scrub` where clear values are there that a save may be about to replace."""
-    if Endpoint.select().where(Endpoint.clear.is_null(False)).exists():
+def owe_scrub_for_clear(complete: bool, row: Endpoint) -> None:
+    """`owe_scrub` where the save of `row` may be about to replace a clear value.
+
+    Until all were sealed once (`complete`) any clear value counts; then only its own, which an index finds.
+    """
+    clear = Endpoint.clear.is_null(False)
+    own = (Endpoint.account == row.account_id) & (Endpoint.direction == row.direction)
+    if Endpoint.select().where(clear & own if complete else clear).exists():
         owe_scrub()

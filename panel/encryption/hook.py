@@ -48,13 +48,14 @@ class Hook:
                 field="password",
             )
         disk, chosen = facts.disk(self.keystore), facts.row()
-        key = state.sealing_key(disk, chosen, facts.any_sealed())
+        key = state.sealing_key(disk, chosen, disk.file is None and facts.any_sealed())
         if key is None:
             return Clear(secret)
-        self.keystore.expect(key.id)
-        binding = cast(Endpoint, row).binding(chosen.instance_id)
-        claim.owe_scrub_for_clear()
-        return Sealed(record.seal(key, secret.reveal_bytes(), binding))
+        if disk.witness != key.id:
+            self.keystore.expect(key.id)
+        endpoint = cast(Endpoint, row)
+        claim.owe_scrub_for_clear(disk.complete, endpoint)
+        return Sealed(record.seal(key, secret.reveal_bytes(), endpoint.binding(chosen.instance_id)))
 
 
 @contextmanager

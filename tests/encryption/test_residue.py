@@ -196,6 +196,19 @@ def test_while_a_reader_keeps_old_copies_nobody_is_kept_from_saving(
     assert (refused, bool(saved)) == ([], True)
 
 
+def test_a_save_that_replaces_a_clear_value_put_there_by_sql_owes_its_removal(house: House) -> None:
+    planted, other = house.add(), house.add()
+    house.enable()
+    house.sql("UPDATE endpoint SET sealed = NULL, clear = ? WHERE id = ?", GONE, planted.id)
+    for endpoint, owed in ((other, False), (planted, True)):
+        fresh = Endpoint.get_by_id(endpoint.id)
+        fresh.password = Secret(NOW)
+        fresh.save()
+        assert (house.sql("SELECT scrub_owed FROM encryption") != [(None,)]) is owed
+    switch.resume(house.keystore)
+    assert holding(house) == []
+
+
 def test_a_transaction_that_was_rolled_back_leaves_nothing(house: House) -> None:
     house.add(NOW)
     db.database.execute_sql("PRAGMA cache_size = 1")  # so that it reaches the log before it is rolled back
