@@ -63,7 +63,7 @@ class Machine:
         text = PLACE.sub(f"{self.folder}/", text)
         for name, instead in self.names.items():
             text = text.replace(name, instead)
-        return text.replace(".venv/bin/flask", f"{STAND_INS}/flask") if self.warm else text
+        return text.replace(".venv/bin/flask", "tests/docs/bin/flask") if self.warm else text
 
     # -- playing -----------------------------------------------------------------
 
