@@ -18,6 +18,8 @@ from pathlib import Path
 from panel import durable
 from panel.errors import Refused
 
+PIECE = 16384  # bytes read at once: a key file with a few keys
+
 
 @contextmanager
 def flocked(path: Path) -> Iterator[None]:
@@ -108,9 +110,12 @@ def _content(path: Path, limit: int) -> bytes:
 
 
 def at_most(fd: int, limit: int) -> bytes:
-    """At most `limit` bytes of an open file."""
-    with os.fdopen(os.dup(fd), "rb") as file:
-        return file.read(limit)
+    """At most `limit` bytes of an open file. In pieces: room for the largest would be made at each save."""
+    pieces: list[bytes] = []
+    while limit > 0 and (piece := os.read(fd, min(limit, PIECE))):
+        pieces.append(piece)
+        limit -= len(piece)
+    return b"".join(pieces)
 
 
 def reason(error: OSError) -> str:
