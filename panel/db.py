@@ -25,7 +25,7 @@ PRAGMAS = {
     "foreign_keys": 1,
     # Overwritten passwords are zeroed, also by DROP TABLE (docs/encryption.md, 'old plaintext').
     "secure_delete": "on",
-    # Pages; whoever commits then writes them into the file. Of 1,000, SQLite's default, that takes 20 ms.
+    # Pages; whoever commits then writes them into the file, and takes longer for SQLite's default of 1,000.
     "wal_autocheckpoint": 250,
 }
 
