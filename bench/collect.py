@@ -197,6 +197,8 @@ def _add_account(port: int) -> str:
         username=USER,
         auth_method="plain",
         token_url="",
+        address=account.address,
+        kind="password",
     )
     endpoint.password = Secret(PASSWORD)
     endpoint.save()

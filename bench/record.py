@@ -89,6 +89,8 @@ def _place(row: int) -> record.Binding:
         username=f"user{row}@example.org",
         auth_method="plain",
         token_url="",
+        address="bench@example.org",
+        kind="password",
     )
 
 
@@ -144,6 +146,7 @@ def _home(directory: Path, name: str) -> Settings:
         endpoint = Endpoint(
             account=account, direction="in", protocol="imap", host="imap.example.org", port=993,
             security="tls", username="bench", auth_method="plain", token_url="",
+            address=account.address, kind="password",
         )  # fmt: skip
         endpoint.password = Secret(SECRET)
         endpoint.save()

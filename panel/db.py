@@ -6,6 +6,7 @@ Times in it are whole UTC seconds, ids of our own are text or bytes.
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +28,10 @@ PRAGMAS = {
     "secure_delete": "on",
     # Pages; whoever commits then writes them into the file, and takes longer for SQLite's default of 1,000.
     "wal_autocheckpoint": 250,
+    # No function with side effects is called from a view, a trigger, an index or a default.
+    "trusted_schema": 0,
 }
+WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 
 # Peewee binds models to one database per process; create_app and tests re-bind it.
 database: Any = DatabaseProxy()
@@ -51,12 +55,22 @@ class GuardedSqlite(SqliteDatabase):
     def _add_conn_hooks(self, conn: Any) -> None:
         # Text that SQL forced in and that is no UTF-8 must not break the page that lists it.
         conn.text_factory = partial(str, encoding="utf-8", errors="replace")
+        conn.set_authorizer(_authorize)
         super()._add_conn_hooks(conn)  # type: ignore[misc]
 
     def execute(self, query: Any, **context_options: Any) -> Any:
         """Run `query`. Raises TypeError where it writes what a guarded field does not admit."""
         admit(query)
         return super().execute(query, **context_options)  # type: ignore[no-untyped-call]
+
+
+def _authorize(action: int, _1: str | None, _2: str | None, _database: str | None, by: str | None) -> int:
+    """Deny what a trigger or a view would write: we have none, so somebody planted it.
+
+    SQLite names them in `by`; the cascades of foreign keys are nameless and go through. A connection
+    that has loaded a trigger goes on firing it after its row in the schema was deleted.
+    """
+    return sqlite3.SQLITE_DENY if by is not None and action in WRITES else sqlite3.SQLITE_OK
 
 
 def connect(url: str) -> GuardedSqlite:
@@ -96,6 +110,11 @@ def explain(error: peewee.DatabaseError) -> DatabaseError:
         return DatabaseError(
             f"The disk that the database is on is full or broken ({text}).",
             "Look at it with df and at the system's log, make room, then try again.",
+        )
+    if "not authorized" in text:
+        return DatabaseError(
+            "The database has a trigger that is not Mailkeep's; what it would have changed was not changed.",
+            "Run flask doctor: it names the trigger and how to remove it. Then restart Mailkeep.",
         )
     if "not a database" in text or "malformed" in text or "corrupt" in text:
         return DatabaseError(

@@ -164,6 +164,13 @@ def ask(question: str, yes: bool) -> None:
         raise Refused("Nothing was changed.")
 
 
+def ask_password(label: str, option: str) -> Secret:
+    """Have a password typed on the terminal, unseen. Ends with wrong usage where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"Missing option '{option}'.")
+    return Secret(click.prompt(label, hide_input=True))
+
+
 def ask_typed(told: str, words: str, given: str | None) -> None:
     """Have `words` typed to confirm what cannot be undone; `given`: what --confirm brought, if anything."""
     click.echo(told)

@@ -9,14 +9,16 @@ import click
 
 from panel.accounts import importing, overview, rules, service, trial
 from panel.accounts.overview import Line
+from panel.accounts.service import Seen
 from panel.activity.service import Actor
 from panel.encryption import credential
-from panel.errors import PasswordNeeded
+from panel.errors import PasswordNeeded, Refused
 from panel.mail.endpoint import Endpoint as MailServer
+from panel.mail.endpoint import normalise_host
 from panel.models import Endpoint
 from panel.secret import Secret
 from panel.services import current
-from panel.shell import PanelGroup, ask, json_option, password_option, print_json, yes_option
+from panel.shell import PanelGroup, ask, ask_password, json_option, password_option, print_json, yes_option
 from panel.times import ago
 
 accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
@@ -126,9 +128,8 @@ def _line(account: str) -> Line:
 
 def _sentence(line: Line) -> str:
     state = _state(line)
-    where = f"{line.protocol} {line.host}:{line.port} {line.security} as {line.username}"
     last = ago(line.last_success_at)
-    return f"{line.address}: {where}; password {line.password}; last collected {last}; {state}"
+    return f"{line.address}: {_where(line)}; password {line.password}; last collected {last}; {state}"
 
 
 def _state(line: Line) -> str:
@@ -178,32 +179,54 @@ def resume(account: str) -> None:
 
 @accounts.command("set-password")
 @click.argument("account")
-@password_option()
-def set_password(account: str, password: Secret) -> None:
-    """Store another password for the same server."""
-    found, _ = service.find(account)
-    service.set_password(found.uuid, password, Actor())
-    click.echo(f"The new password of {found.address} was stored.")
+@password_option(required=False)
+@click.option("--expect-host", default=None, help="Refuse, unless this is the stored server.")
+@click.option("--expect-username", default=None, help="Refuse, unless this is the stored username.")
+def set_password(
+    account: str, password: Secret | None, expect_host: str | None, expect_username: str | None
+) -> None:
+    """Store another password for the same server. Without --password-file it is asked for."""
+    found, endpoint = service.find(account)
+    where, seen = service.server_of(endpoint), Seen.of(endpoint)
+    _require_vouched(endpoint, {})
+    _require_expected("host", where.host, expect_host and normalise_host(expect_host))
+    _require_expected("username", where.username, expect_username)
+    if password is None:
+        click.echo(f"{found.address}: {_where(where)}")
+        password = ask_password(f"Password of {found.address}", "--password-file")
+    service.set_password(found.uuid, password, seen, Actor())
+    click.echo(f"The new password of {found.address} was stored, for {_where(where)}.")
+
+
+def _where(server: MailServer | Line) -> str:
+    return f"{server.protocol} {server.host}:{server.port} {server.security} as {server.username}"
+
+
+def _require_expected(name: str, stored: str, expected: str | None) -> None:
+    if expected not in (None, stored):
+        raise Refused(
+            f"The stored {name} is {stored}, not {expected}; nothing was changed.",
+            "Find out who changed it (flask activity list) before you enter a password for it.",
+        )
 
 
 @accounts.command()
 @click.argument("account")
 @_server_options
 @password_option(required=False)
-@click.option("--address", default=None)
 @click.option("--folder", default=None)
 @click.option("--interval", type=int, default=None)
 @click.option("--on-server", default=None, help="keep, seen, move or delete.")
 @click.option("--move-to", default=None, help="The folder for --on-server move.")
 def edit(
     account: str, protocol: str | None, host: str | None, port: int | None, security: str | None,
-    username: str | None, password: Secret | None, address: str | None, folder: str | None,
-    interval: int | None, on_server: str | None, move_to: str | None,
+    username: str | None, password: Secret | None, folder: str | None, interval: int | None,
+    on_server: str | None, move_to: str | None,
 ) -> None:  # fmt: skip
     """Change an account; what is not given stays. A changed server needs --password-file."""
     found, endpoint = service.find(account)
     box = rules.mailbox(
-        found.address if address is None else address,
+        found.address,
         found.folder if folder is None else folder,
         found.interval if interval is None else interval,
         found.on_server if on_server is None else on_server,
@@ -218,7 +241,7 @@ def edit(
         raise PasswordNeeded(
             "The server settings can change only together with the password.", "Add --password-file."
         )
-    service.edit(found.uuid, box, where, password, None, Actor())
+    service.edit(found.uuid, box, where, password, Seen.of(endpoint), Actor())
     click.echo(f"{box.address} was changed.")
 
 

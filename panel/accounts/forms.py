@@ -75,3 +75,4 @@ class EditForm(MailboxForm):
     """An account that is there."""
 
     rev = IntegerField(widget=HiddenInput(), validators=[Optional()])  # of the server as this form shows it
+    seen = HiddenField()  # the digest of that server

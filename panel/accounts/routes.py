@@ -21,6 +21,7 @@ from wtforms import HiddenField
 from panel.accounts import overview, rules, service, trial
 from panel.accounts import suggest as suggestions
 from panel.accounts.forms import EditForm, MailboxForm, NewForm, ServerForm
+from panel.accounts.service import Seen
 from panel.encryption import credential
 from panel.encryption.credential import Credential
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError, PasswordNeeded
@@ -96,7 +97,8 @@ def change(uuid: str) -> Any:
     try:
         require_again(form.own_password.data)
         box = _mailbox(form)
-        service.edit(uuid, box, _server(form), _password(form), form.rev.data, actor())
+        seen = Seen(form.rev.data, form.seen.data or None)
+        service.edit(uuid, box, _server(form), _password(form), seen, actor())
     except PanelError as error:
         return _again(form, error)
     _collect_soon(form.account.data)
@@ -121,7 +123,7 @@ def _stored(endpoint: Endpoint, account: Account) -> dict[str, Any]:
         "on_server": account.on_server,
         "move_to": account.move_to,
     }
-    values |= {"account": account.uuid, "rev": endpoint.rev}
+    values |= {"account": account.uuid, "rev": endpoint.rev, "seen": endpoint.place.digest}
     if credential.vouches(endpoint, current().keystore):
         names = ("protocol", "host", "port", "security", "username")
         values |= {name: getattr(endpoint, name) for name in names}

@@ -6,7 +6,7 @@ changes only with a password typed anew (docs/decisions/0001).
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 from panel import db
 from panel.accounts import rules
@@ -19,7 +19,24 @@ from panel.encryption.credential import Credential
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Account, Collection, Endpoint
+from panel.models.endpoint import Place
 from panel.secret import Secret
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which server a person was shown before typing: its revision and the digest of its place. None: any."""
+
+    rev: int | None = None
+    place: str | None = None
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Seen:
+        """What whoever looks at `endpoint` sees."""
+        return cls(endpoint.rev, endpoint.place.digest)
+
+
+ANYTHING = Seen()
 
 
 def add(
@@ -49,39 +66,59 @@ def add(
 
 def insert_endpoint(account: Account, direction: str, where: MailServer, password: Secret) -> None:
     """Store one server of an account with its password. Inside the transaction of `storing()`."""
-    endpoint = Endpoint(account=account, direction=direction, secret_set_at=db.now(), **vars(where))
+    endpoint = Endpoint(secret_set_at=db.now())
     endpoint.password = password
-    endpoint.save()
+    endpoint.save(place=place_of(account, direction, where))
+
+
+def place_of(account: Account, direction: str, where: MailServer) -> Place:
+    """What the password for `where` is bound to."""
+    return Place(account.uuid, direction, address=account.address, **vars(where))
 
 
 def edit(
-    uuid: str, box: Mailbox, where: MailServer | None, password: Secret | None, rev: int | None, actor: Actor
+    uuid: str,
+    box: Mailbox,
+    where: MailServer | None,
+    password: Secret | None,
+    seen: Seen,
+    actor: Actor,
 ) -> None:
     """Change an account. `where` None keeps the server, `password` None keeps the password.
 
-    `rev` is the revision that the person saw; None: whichever is there. Raises
-    EditedMeanwhile, PasswordNeeded (a changed server without a password), BadInput.
+    Raises EditedMeanwhile where the server is not the one that the person saw, PasswordNeeded (a changed
+    server without a password), BadInput.
     """
     with db.database.obj.sealer.storing():
         account, endpoint = find(uuid)
-        if rev is not None and endpoint.rev != rev:
-            raise EditedMeanwhile(
-                "Somebody else changed this account meanwhile.", "Look at it again, then repeat your change."
+        require_seen(endpoint, seen)
+        if box.address != account.address:
+            raise BadInput(
+                f"The address of a mailbox does not change; this one is {account.address}.",
+                "Add the other address as a mailbox of its own, then remove this one.",
+                field="address",
             )
-        if box.address.lower() != account.address.lower():
-            _require_free(box.address)
         rules.require_possible(box, where or server_of(endpoint))
         for name, value in vars(box).items():
             setattr(account, name, value)
         account.save()
-        changed = lay_over(endpoint, where, password) if where or password else ""
-        endpoint.save()
+        changed = store(account, endpoint, where, password) if where or password else ""
         activity.record("account changed", box.address, changed, who=actor.who, address=actor.address)
         due.at_once(account.uuid)
 
 
-def lay_over(endpoint: Endpoint, where: MailServer | None, password: Secret | None) -> str:
-    """Put the new server and password into the row; what changed, in words without values.
+def require_seen(endpoint: Endpoint | None, seen: Seen) -> None:
+    """Raise EditedMeanwhile where the row is not the one that the person was shown."""
+    found = Seen.of(endpoint) if endpoint is not None else Seen()
+    if seen.rev not in (None, found.rev) or seen.place not in (None, found.place):
+        raise EditedMeanwhile(
+            "The mailbox's server was changed meanwhile, so nothing was stored.",
+            "Look at it again, then repeat your change.",
+        )
+
+
+def store(account: Account, endpoint: Endpoint, where: MailServer | None, password: Secret | None) -> str:
+    """Store the new server and password in the row; what changed, in words without values.
 
     `where` is a server that was typed whole; with None the stored one stays, but
     no new password is stored for one that its record does not vouch for.
@@ -99,25 +136,20 @@ def lay_over(endpoint: Endpoint, where: MailServer | None, password: Secret | No
             )
     where = where or server_of(endpoint)
     changed = [name for name, value in vars(where).items() if getattr(endpoint, name) != value]
-    if changed and password is None:
-        raise PasswordNeeded(
-            "The server settings can change only together with the password.", "Enter the password again."
-        )
-    for name in changed:
-        setattr(endpoint, name, getattr(where, name))
     if password is not None:
         rules.require_password(password)
         endpoint.password = password
         endpoint.secret_set_at = db.now()
         changed.append("password")
+    endpoint.save(place=place_of(account, str(endpoint.direction), where))
     return f"New: {', '.join(changed)}." if changed else ""
 
 
-def set_password(uuid: str, password: Secret, actor: Actor) -> None:
-    """Store another password for the same server. Raises CannotStore."""
+def set_password(uuid: str, password: Secret, seen: Seen, actor: Actor) -> None:
+    """Store another password for the same server. Raises CannotStore, EditedMeanwhile."""
     account, _ = find(uuid)
     box = Mailbox(**{field.name: getattr(account, field.name) for field in fields(Mailbox)})
-    edit(uuid, box, None, password, None, actor)
+    edit(uuid, box, None, password, seen, actor)
 
 
 def pause(uuid: str, actor: Actor) -> None:

@@ -102,7 +102,12 @@ def _looked(settings: Settings, path: Path) -> Report:
         files=found["files"],
         databases=tuple(
             FoundDatabase(
-                **{**each, "clear": tuple(each["clear"]), "keys": tuple(tuple(one) for one in each["keys"])}
+                **{
+                    **each,
+                    "clear": tuple(each["clear"]),
+                    "keys": tuple(tuple(one) for one in each["keys"]),
+                    "altered": tuple(each["altered"]),
+                }
             )
             for each in found["databases"]
         ),
@@ -137,6 +142,11 @@ def _problems(report: Report, here: _Here) -> list[str]:
     for each in report.databases:
         if each.intact:
             found += _of_passwords(each, here)
+        if each.altered:
+            found.append(
+                f"{each.name}: its schema was changed outside Mailkeep ({few(list(each.altered))}). Do not "
+                "restore it: passwords that are entered afterwards could go to another server."
+            )
     found += [f"{name} could not be looked through: {why}. Make it again." for name, why in report.broken]
     if not (report.databases or report.inside or report.keys or found):
         found.append("Nothing of Mailkeep is in it: no database and no key.")

@@ -6,13 +6,14 @@ import mmap
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from panel.crypto.keyfile import KeyFile, fingerprint
 from panel.encryption import judged
 from panel.encryption.old_copies import needles
+from panel.models import schema
 from panel.secret import Secret
 
 OURS = {"account", "encryption", "endpoint"}
@@ -39,6 +40,7 @@ class FoundDatabase:
     opened: int = 0
     left_over: int = 0
     live: bool = False  # the running server's own
+    altered: tuple[str, ...] = ()  # what of its schema is not as Mailkeep makes it
 
 
 def read(path: Path, name: str, key: KeyFile | None, *, live: bool = False) -> FoundDatabase | None:
@@ -52,13 +54,21 @@ def read(path: Path, name: str, key: KeyFile | None, *, live: bool = False) -> F
         with closing(sqlite3.connect(f"{path.as_uri()}?{how}", uri=True)) as found:
             found.execute("PRAGMA trusted_schema = off")
             found.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            tables = {row[0] for row in found.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            entries = found.execute(schema.ENTRIES).fetchall()
+            tables = {row[1] for row in entries if row[0] in ("table", "view")}
             if not tables >= OURS:
                 return None
+            altered = _altered(found, entries, tables)
             database, secrets = _facts(found, name, key, tables, live)
     except sqlite3.Error as error:
         return FoundDatabase(name, False, str(error), live=live)
-    return _with_left_over(database, path, secrets)
+    return _with_left_over(replace(database, altered=altered), path, secrets)
+
+
+def _altered(found: sqlite3.Connection, entries: list[Any], tables: set[str]) -> tuple[str, ...]:
+    if "schema_migration" not in tables:
+        return ("table schema_migration is missing",)
+    return schema.altered_in(entries, (row[0] for row in found.execute("SELECT name FROM schema_migration")))
 
 
 def _facts(
@@ -73,12 +83,13 @@ def _facts(
     secrets = []
     for row in _rows(found):
         if row["clear"] is not None:
-            clear.append(str(row["address"]))
+            clear.append(str(row["account_address"]))
             continue
         record = bytes_of(row["sealed"])
         under = fingerprint(record[2:10])
         keys[under] = keys.get(under, 0) + 1
-        secret = judged.opened(row, record, instance, key) if key and instance else None
+        belongs = row["account_address"] in (None, row.get("address"))
+        secret = judged.opened(row, record, instance, key) if key and instance and belongs else None
         if secret is not None:
             secrets.append(secret)
     return FoundDatabase(
@@ -98,7 +109,7 @@ def _facts(
 
 def _rows(found: sqlite3.Connection) -> Iterator[dict[str, Any]]:
     query = found.execute(
-        "SELECT endpoint.*, account.address AS address FROM endpoint LEFT JOIN account"
+        "SELECT endpoint.*, account.address AS account_address FROM endpoint LEFT JOIN account"
         " ON account.uuid = endpoint.account_id"
         " WHERE endpoint.clear IS NOT NULL OR endpoint.sealed IS NOT NULL ORDER BY account.address"
     )

@@ -1,6 +1,6 @@
 """The sealed record: one secret, sealed under one key for one place.
 
-Layout, version 1, integers big-endian:
+Layout, version 2, integers big-endian:
 
     version u8 ‖ suite u8 ‖ key id 8 ‖ salt 24 ‖ commitment 32
     ‖ AES-256-GCM(u16 length ‖ secret ‖ zeros up to a size step) with its 16-byte tag
@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from panel.crypto.keyfile import KEY_ID_BYTES, Key
 from panel.errors import Malformed, Tampered, UnknownKey, WrongKey
 
-VERSION, SUITE = 1, 1
+VERSION, SUITE = 2, 1
 SALT_BYTES, COMMITMENT_BYTES, TAG_BYTES = 24, 32, 16
 HEADER = struct.Struct(f">BB{KEY_ID_BYTES}s{SALT_BYTES}s{COMMITMENT_BYTES}s")
 LENGTH = struct.Struct(">H")
@@ -52,6 +52,8 @@ class Binding(NamedTuple):
     username: str
     auth_method: str
     token_url: str
+    address: str  # of the mailbox
+    kind: str  # of secret: password
 
     @property
     def encoded(self) -> bytes:
@@ -79,7 +81,7 @@ def seal(key: Key, secret: bytes, binding: Binding) -> bytes:
 def unseal(key: Key, record: bytes, binding: Binding) -> bytes:
     """The secret in `record`.
 
-    Raises Malformed for bytes that are no record of version 1, UnknownKey where
+    Raises Malformed for bytes that are no record of version 2, UnknownKey where
     the record names another key than `key`, WrongKey where it names `key` but
     was made with another, Tampered where the record or its place was changed.
     """
@@ -101,7 +103,7 @@ def unseal(key: Key, record: bytes, binding: Binding) -> bytes:
 
 
 def key_id_of(record: bytes) -> bytes:
-    """The id of the key that `record` names. Raises Malformed for what is no record of version 1."""
+    """The id of the key that `record` names. Raises Malformed for what is no record of version 2."""
     if len(record) not in RECORD_SIZES or record[0] != VERSION or record[1] != SUITE:
         raise Malformed("The stored password is not a sealed record that this Mailkeep knows.", _MEND)
     return record[2 : 2 + KEY_ID_BYTES]

@@ -26,6 +26,11 @@ class Stored(Protocol):
     @property
     def sealed(self) -> Any: ...  # StoredRecord | None
 
+    @property
+    def address(self) -> Any: ...
+    @property
+    def account_address(self) -> str | None: ...  # None: SQL removed the account
+
     def binding(self, instance_id: bytes, label: str = ...) -> Binding: ...
 
 
@@ -65,7 +70,7 @@ def vouches(endpoint: Endpoint, keystore: KeyStore) -> bool:
     disk, row = facts.disk(keystore), facts.row()
     try:
         state.require_readable(disk, row, facts.any_sealed())
-        if endpoint.clear is not None:
+        if endpoint.clear is not None and endpoint.account_address == endpoint.address:
             return disk.file is None or disk.file.release_id is not None
         _, label = unseal_labelled(endpoint, disk, row)
     except (CannotOpen, PasswordNeeded):
@@ -82,6 +87,16 @@ def unseal_labelled(
     endpoint: Stored, disk: state.FileFacts, row: state.RowFacts
 ) -> tuple[Secret, str | None]:
     """The secret, and the label that its record was sealed with; None for a clear value."""
+    if endpoint.account_address not in (None, endpoint.address):
+        raise Tampered(
+            "The address of the mailbox was changed outside Mailkeep.",
+            "Open the mailbox and enter its server and password again.",
+        )
+    return unseal_record(endpoint, disk, row)
+
+
+def unseal_record(endpoint: Stored, disk: state.FileFacts, row: state.RowFacts) -> tuple[Secret, str | None]:
+    """The same for a row that is judged apart from its account. Never to log in."""
     try:
         if endpoint.clear is not None:
             return _clear(endpoint.clear.text), None

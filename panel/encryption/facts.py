@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import cast
 
-from peewee import JOIN, ColumnBase, DoesNotExist, fn
+from peewee import JOIN, ColumnBase, DatabaseError, DoesNotExist, fn
 
 from panel import db
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
@@ -19,7 +19,7 @@ from panel.encryption.keystore import KeyStore
 from panel.encryption.rows import Row
 from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
 from panel.errors import DamagedKeyFile, KeyFileError, Refused
-from panel.models import Account, Encryption, Endpoint
+from panel.models import Account, Encryption, Endpoint, schema
 
 BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
 STUCK_SECONDS = 3600  # turning on and changing the key take seconds, or minutes
@@ -78,16 +78,19 @@ def disk(keystore: KeyStore) -> FileFacts:
         return FileFacts(None, error, witness, complete)
 
 
-def row(found: Encryption | None = None) -> RowFacts:
-    """The state row as it is now. Inside a transaction it is locked until its end."""
-    found = found or Encryption.only()
+def row() -> RowFacts:
+    """The state row and the schema as they are now. Inside a transaction both are locked until its end."""
+    altered, found = schema.altered(db.database), None
+    with suppress(DatabaseError) if altered else nullcontext():
+        found = Encryption.only()
     if found is None:
-        return RowFacts(damaged=True)
+        return RowFacts(damaged=True, altered=altered)
     return RowFacts(
         _bytes(found.instance_id) or b"",
         _bytes(found.active_key_id),
         _bytes(found.release_id),
         _bytes(found.scrub_owed),
+        altered=altered,
     )
 
 
@@ -179,9 +182,11 @@ def failures(found: Iterable[tuple[Row, str]]) -> list[Failure]:
 
 def look(keystore: KeyStore) -> Status:
     """The state of the key with all that the pages and the shell say about it."""
-    found = Encryption.only()
-    on_disk, chosen = disk(keystore), row(found)
-    stored = records(on_disk.file)
+    chosen = row()
+    found = None if chosen.damaged else Encryption.only()
+    on_disk, stored = disk(keystore), RecordFacts()
+    with suppress(DatabaseError) if chosen.altered else nullcontext():  # a table may be another one
+        stored = records(on_disk.file)
     now = state.derive(on_disk, chosen, stored)
     reason, mend = _trouble(now, on_disk, chosen, keystore)
     file = on_disk.file
@@ -225,6 +230,9 @@ def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStor
             "The encryption key file is missing.",
             f"Put it back from its backup as {keystore.path}, mode 600.",
         )
+    if chosen.altered:
+        reason, mend = state.told_altered(chosen)
+        return f"{reason}.", mend
     if now is State.KEY_WRONG and on_disk.file is not None:
         reason, mend = state.told_wrong(on_disk, chosen)
         if not state.database_wrong(on_disk, chosen):

@@ -16,7 +16,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import credential, facts, proof
+from panel.encryption import credential, facts, proof, state
 from panel.encryption.facts import Status
 from panel.encryption.files import typed
 from panel.encryption.keystore import KeyStore
@@ -25,10 +25,10 @@ from panel.errors import CannotOpen, PasswordNeeded, Refused
 from panel.models import Account, Encryption, Endpoint, ForgottenSecret
 from panel.models.secret_row import StoredRecord
 
-BOUND = ("protocol", "host", "port", "security", "username", "auth_method", "token_url")
+BOUND = tuple(name for name in Endpoint.BOUND if name not in ("account", "direction"))
 PUT_BACK = (
     "UPDATE endpoint SET sealed = ?, protocol = ?, host = ?, port = ?, security = ?, username = ?,"
-    " auth_method = ?, token_url = ?, rev = rev + 1"
+    " auth_method = ?, token_url = ?, address = ?, kind = ?, rev = rev + 1"
     " WHERE account_id = ? AND direction = ? AND clear IS NULL AND sealed IS NULL"
 )
 
@@ -90,6 +90,8 @@ def _require_lost(keystore: KeyStore) -> tuple[list[Endpoint], list[Endpoint]]:
     now, row = facts.look(keystore), facts.row()
     if not now.state.no_key:
         raise Refused(f"The key is not lost: the state is {now.state}.", "Nothing has to be forgotten.")
+    if row.altered:
+        raise Refused(f"{state.told_altered(row)[0]}.", "Correct the schema first: run flask doctor.")
     if row.damaged:
         raise Refused(
             "The database does not have exactly one encryption row, so nothing can be told of the key.",
@@ -117,7 +119,7 @@ def _opens(file: KeyFile, row: RowFacts, endpoint: Endpoint) -> bool:
     """Whether `file` opens the record, be it as one of this install or of the one that the file names."""
     for instance_id in {row.instance_id, file.instance_id}:
         try:
-            credential.unseal(endpoint, FileFacts(file), replace(row, instance_id=instance_id))
+            credential.unseal_record(endpoint, FileFacts(file), replace(row, instance_id=instance_id))
         except (CannotOpen, PasswordNeeded):
             continue
         return True

@@ -6,8 +6,9 @@ row, look at the key file again, seal or keep clear as `state.sealing_key` says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 from panel import db
@@ -25,6 +26,7 @@ class Hook:
 
     def __init__(self, keystore: KeyStore) -> None:
         self.keystore = keystore
+        self._now = threading.local()  # the checks of this thread's `storing()`, where it is in one
 
     @contextmanager
     def storing(self) -> Iterator[None]:
@@ -32,12 +34,27 @@ class Hook:
 
         A key that nobody has claimed yet is claimed first, in a transaction of
         its own: the lock is never upgraded. Several rows that belong together are
-        saved inside one `storing()`.
+        saved inside one `storing()`. What was written is read again at its end.
+        Raises CannotStore where the schema of the database was changed.
         """
+        if getattr(self._now, "checks", None) is not None:
+            yield
+            return
         if not db.database.in_transaction():
             claim.if_needed(self.keystore)
-        with db.database.atomic() if not db.database.in_transaction() else _joined():
-            yield
+        with db.database.atomic() if not db.database.in_transaction() else nullcontext():
+            state.require_unaltered(facts.row())
+            self._now.checks = {}
+            try:
+                yield
+                for check in self._now.checks.values():
+                    check()
+            finally:
+                self._now.checks = None
+
+    def before_commit(self, row: object, check: Callable[[], None]) -> None:
+        """Have `check` called at the end of the outermost `storing()`; if it raises, nothing is stored."""
+        self._now.checks[row] = check
 
     def seal(self, row: SecretRow, secret: Secret) -> Sealed | Clear:
         """What to store for `secret` in the complete `row`, by what file and state row say now."""
@@ -56,11 +73,6 @@ class Hook:
         endpoint = cast(Endpoint, row)
         claim.owe_scrub_for_clear(disk.complete, endpoint)
         return Sealed(record.seal(key, secret.reveal_bytes(), endpoint.binding(chosen.instance_id)))
-
-
-@contextmanager
-def _joined() -> Iterator[None]:
-    yield
 
 
 def connect(database: Any, keystore: KeyStore) -> Hook:

@@ -19,6 +19,6 @@ def opened(columns: Mapping[str, object], record: bytes, instance_id: bytes, fil
     row = Endpoint(account=columns.get("account_id"), **bound)
     row.__data__["sealed"] = StoredRecord(record)
     try:
-        return credential.unseal(row, FileFacts(file), RowFacts(instance_id=instance_id))
+        return credential.unseal_record(row, FileFacts(file), RowFacts(instance_id=instance_id))[0]
     except (CannotOpen, PasswordNeeded):
         return None

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from peewee import ColumnBase, Field, IntegerField
+from peewee import JOIN, ColumnBase, Field, IntegerField
 
 from panel import db
 from panel.crypto.record import Binding
 from panel.encryption.state import FileFacts
-from panel.models import Endpoint
+from panel.models import Account, Endpoint
 from panel.models.endpoint import LABEL, binding
 from panel.models.secret_row import StoredClear, StoredRecord
 
@@ -42,6 +42,9 @@ class Row(NamedTuple):
     username: str
     auth_method: str
     token_url: str
+    address: str
+    kind: str
+    account_address: str | None
     failed_rev: int | None
     failed_generation: int | None
     failure: str | None
@@ -57,12 +60,15 @@ class Row(NamedTuple):
 
 
 WRAPPED = ("clear", "sealed")
-FIELDS = [Endpoint._meta.columns[name] for name in Row._fields]
+FIELDS = [
+    Account.address if name == "account_address" else Endpoint._meta.columns[name] for name in Row._fields
+]
 
 
 def after(last: int | None, wanted: ColumnBase, size: int) -> list[Row]:
     """The next `size` rows behind the id `last` that are as `wanted`; None: from the first one on."""
-    query = Endpoint.select(*FIELDS).where(wanted).order_by(Endpoint.id).limit(size)
+    query = Endpoint.select(*FIELDS).join(Account, JOIN.LEFT_OUTER).where(wanted)
+    query = query.order_by(Endpoint.id).limit(size)
     if last is not None:
         query = query.where(Endpoint.id > last)
     return [_row(values) for values in db.database.execute(query)]

@@ -62,6 +62,7 @@ class RowFacts:
     release_id: bytes | None = None
     scrub_owed: bytes | None = None
     damaged: bool = False
+    altered: tuple[str, ...] = ()  # what of the schema is not as the migrations make it (models.schema)
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def derive(disk: FileFacts, row: RowFacts, records: RecordFacts) -> State:
     file = disk.file
     if disk.error is not None:
         return State.KEY_UNREADABLE
+    if row.altered:
+        return State.KEY_WRONG
     if file is None:
         return State.OFF if _never_sealed(disk, row) and not records.sealed else State.KEY_MISSING
     if wrong(file, row) is not None:
@@ -117,6 +120,8 @@ def derive(disk: FileFacts, row: RowFacts, records: RecordFacts) -> State:
 
 def wrong(file: KeyFile, row: RowFacts) -> str | None:
     """Why an intact `file` is not the one that the database expects; None where it is."""
+    if row.altered:
+        return told_altered(row)[0]
     if row.damaged:
         return "The database does not have exactly one encryption row"
     if file.instance_id != row.instance_id:
@@ -135,6 +140,8 @@ def database_wrong(disk: FileFacts, row: RowFacts) -> bool:
     and permits nothing; the state is the same.
     """
     file = disk.file
+    if row.altered:
+        return True
     if file is None or row.damaged:
         return file is not None
     elsewhere = file.instance_id != row.instance_id
@@ -142,8 +149,27 @@ def database_wrong(disk: FileFacts, row: RowFacts) -> bool:
     return (elsewhere or unknown) and disk.witness is not None and file.find(disk.witness) is not None
 
 
+def told_altered(row: RowFacts) -> tuple[str, str]:
+    """How the schema of the database was changed, and what to do."""
+    more = f" and {len(row.altered) - 1} more" if len(row.altered) > 1 else ""
+    return (
+        f"The database's schema was changed outside Mailkeep: {row.altered[0]}{more}",
+        "Somebody may have tried to redirect passwords. Remove the trigger, view or index with sqlite3, or"
+        " restore the database from a backup: see docs/encryption.md, 'A changed schema'.",
+    )
+
+
+def require_unaltered(row: RowFacts) -> None:
+    """Raise CannotStore where the schema of the database was changed."""
+    if row.altered:
+        reason, mend = told_altered(row)
+        raise CannotStore(f"{reason}. No password can be stored.", mend)
+
+
 def told_wrong(disk: FileFacts, row: RowFacts) -> tuple[str, str]:
     """Why file and row do not go together, as people are told it, and what to do. For a `wrong` file."""
+    if row.altered:
+        return told_altered(row)
     reason = (wrong(disk.file, row) if disk.file else None) or ""
     if not database_wrong(disk, row):
         return reason, PUT_BACK
@@ -161,6 +187,7 @@ def sealing_key(disk: FileFacts, row: RowFacts, any_sealed: bool) -> Key | None:
     """
     if disk.error is not None:
         raise CannotStore(disk.error.message, disk.error.hint)
+    require_unaltered(row)
     file = disk.file
     if file is None:
         if _never_sealed(disk, row) and not any_sealed:
@@ -183,6 +210,9 @@ def require_readable(disk: FileFacts, row: RowFacts, any_sealed: bool) -> None:
     """Raise KeyAbsent in the states where secrets are not read, clear ones included."""
     if disk.error is not None:
         raise KeyAbsent(disk.error.message, disk.error.hint)
+    if row.altered:
+        reason, mend = told_altered(row)
+        raise KeyAbsent(f"{reason}.", f"{mend} Collecting resumes by itself then.")
     if disk.file is None:
         if not (_never_sealed(disk, row) and not any_sealed):
             raise KeyAbsent(

@@ -132,7 +132,7 @@ def settle(keystore: KeyStore) -> None:
     """
     with keystore.locked(), db.transaction():
         disk, row = facts.disk(keystore), facts.row()
-        if not facts.any_sealed() and row.active_key_id is None:
+        if not row.altered and not facts.any_sealed() and row.active_key_id is None:
             keystore.forget_witness()
         if disk.file is not None and disk.file.release_id is None and row.release_id is not None:
             Encryption.update(release_id=None).execute()  # of a turning off that never reached the file

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
-from peewee import AutoField, BigIntegerField, IntegerField, TextField
+from peewee import AutoField, BigIntegerField, DoesNotExist, IntegerField, TextField
 
 from panel.crypto.record import Binding
 from panel.models.account import Account
 from panel.models.secret_row import BoundForeignKey, BoundInteger, BoundText, SecretRow
 
+PASSWORD = "password"  # noqa: S105 - a kind of secret
 LABEL = "mailkeep/mail"
 # Sealed by a sweep from a clear value that nothing had left to do with turning encryption on: it
 # opens, but nobody vouches for the server beside it (docs/decisions/0005-found-in-clear.md).
@@ -37,6 +40,32 @@ class Bound(Protocol):
     def auth_method(self) -> Any: ...
     @property
     def token_url(self) -> Any: ...
+    @property
+    def address(self) -> Any: ...
+    @property
+    def kind(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Whose secret it is and where it may be shown: every bound column, as a rule checked it."""
+
+    account: str  # uuid
+    direction: str  # in, out
+    protocol: str
+    host: str
+    port: int
+    security: str
+    username: str
+    auth_method: str
+    token_url: str
+    address: str  # of the mailbox
+    kind: str = PASSWORD
+
+    @property
+    def digest(self) -> str:
+        """Names this very place, for a form to say which one it showed."""
+        return hashlib.sha256(repr(astuple(self)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def binding(row: Bound, instance_id: bytes, label: str) -> Binding:
@@ -44,6 +73,7 @@ def binding(row: Bound, instance_id: bytes, label: str) -> Binding:
     return Binding(
         label, instance_id, str(row.account_id), str(row.direction), str(row.protocol), str(row.host),
         str(row.port), str(row.security), str(row.username), str(row.auth_method), str(row.token_url),
+        str(row.address), str(row.kind),
     )  # fmt: skip
 
 
@@ -52,7 +82,7 @@ class Endpoint(SecretRow):
 
     BOUND = (
         "account", "direction", "protocol", "host", "port", "security", "username",
-        "auth_method", "token_url",
+        "auth_method", "token_url", "address", "kind",
     )  # fmt: skip
 
     account_id: str
@@ -67,6 +97,8 @@ class Endpoint(SecretRow):
     username = BoundText()
     auth_method = BoundText()  # plain; never 'auto'
     token_url = BoundText()
+    address = BoundText()  # of the mailbox; its account's must equal it
+    kind = BoundText()  # of secret
     secret_set_at = BigIntegerField(null=True)  # when a person last entered the secret
     # What the last opening found. It counts only for this `rev` and this generation of the key file.
     failed_rev = IntegerField(null=True)
@@ -79,3 +111,21 @@ class Endpoint(SecretRow):
     def binding(self, instance_id: bytes, label: str = LABEL) -> Binding:
         """The fields that this row's sealed record is authenticated with."""
         return binding(self, instance_id, label)
+
+    @property
+    def place(self) -> Place:
+        """The bound columns as they were read, or set since."""
+        values = {name: getattr(self, name) for name in self.BOUND if name != "account"}
+        return Place(account=str(self.account_id), **values)
+
+    def _belongs(self, bound: dict[str, Any]) -> bool:
+        stored = Account.select(Account.address).where(Account.uuid == bound["account"]).scalar()
+        return bool(stored == bound["address"])
+
+    @property
+    def account_address(self) -> str | None:
+        """The address that the account says it has; None where SQL removed the account."""
+        try:
+            return str(self.account.address)
+        except DoesNotExist:
+            return None

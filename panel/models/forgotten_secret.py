@@ -32,5 +32,7 @@ class ForgottenSecret(BaseModel):
     username = TextField()
     auth_method = TextField()
     token_url = TextField()
+    address = TextField()
+    kind = TextField()
     sealed = RecordField()
     forgotten_at = BigIntegerField()

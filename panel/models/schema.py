@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from peewee import SqliteDatabase
 from playhouse.migrations import Runner
 
 from panel.db import explained
@@ -13,6 +17,7 @@ from panel.models.encryption import Encryption
 from panel.models.set_up import SetUp
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+WORDS = re.compile(r"\w+")
 
 
 def _runner(database: Any) -> Runner:
@@ -47,6 +52,72 @@ def check(database: Any) -> None:
         raise DatabaseError(
             "The database was written by an older Mailkeep.", "Start script/server once: it upgrades it."
         )
+
+
+# -- what somebody else changed -------------------------------------------------------
+
+Entry = tuple[str, str, str, str | None]  # type, name, table, SQL
+LONGEST_SQL = 10_000  # characters; ours are far shorter, so a longer one differs
+ENTRIES = " UNION ALL ".join(
+    f"SELECT type, name, tbl_name, substr(sql, 1, {LONGEST_SQL}) FROM {table}"  # noqa: S608
+    for table in ("sqlite_master", "sqlite_temp_master")
+)
+
+
+def altered(database: Any) -> tuple[str, ...]:
+    """What is not as the migrations make it, each named for a person; nothing where all is.
+
+    Every table, index, trigger and view of ours is compared by its full SQL: `schema_version`
+    does not change with a row that `writable_schema` puts there. Tables of others may stand beside ours.
+    """
+    found = _entries(database)
+    return () if found == expected() else _differences(found, expected())
+
+
+def altered_in(found: Iterable[Entry], applied: Iterable[str]) -> tuple[str, ...]:
+    """The same for a database that is only looked at: its entries as `ENTRIES` selects them.
+
+    `applied`: the migrations that made it, of which an older Mailkeep had fewer.
+    """
+    known = [migration.name for migration in _runner(SqliteDatabase(None)).migrations()]
+    last = max(set(applied) & set(known), default=None)
+    return _differences(frozenset(found), expected(last))
+
+
+@cache
+def expected(last: str | None = None) -> frozenset[Entry]:
+    """The schema that the migrations make, up to the one called `last`; once per process."""
+    database = SqliteDatabase(":memory:")
+    with database.connection_context():
+        _runner(database).up(last)
+        return _entries(database)
+
+
+def _entries(database: Any) -> frozenset[Entry]:
+    return frozenset(database.execute_sql(ENTRIES).fetchall())
+
+
+def _differences(found: frozenset[Entry], wanted: frozenset[Entry]) -> tuple[str, ...]:
+    ours = {str(name).lower() for entry in wanted for name in entry[1:3]}
+    odd = [entry for entry in found - wanted if _concerns(entry, ours)]
+    named = {(entry[0], entry[1]) for entry in odd}
+    missing = [entry for entry in wanted - found if (entry[0], entry[1]) not in named]
+    return (*sorted(map(_named, odd)), *sorted(f"{kind} {name} is missing" for kind, name, *_ in missing))
+
+
+def _concerns(entry: Entry, ours: set[str]) -> bool:
+    """Whether it stands on a table of ours, or may: what counts for a trigger is its SQL, not `tbl_name`."""
+    kind, name, table, sql = (str(part or "").lower() for part in entry)
+    if {name, table} & ours or kind not in ("table", "index", "trigger", "view"):
+        return True
+    if kind in ("table", "view"):
+        return False
+    return len(sql) >= LONGEST_SQL or not ours.isdisjoint(WORDS.findall(sql))
+
+
+def _named(entry: Entry) -> str:
+    kind, name, table, _ = (str(part or "") for part in entry)
+    return f"{kind} {name[:80]}" if kind in ("table", "view") else f"{kind} {name[:80]} on {table[:80]}"
 
 
 def refuse_newer(database: Any) -> None:

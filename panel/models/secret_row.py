@@ -1,15 +1,17 @@
 """Rows that hold a secret: two columns, at most one of them set, and one way to write them.
 
-A `Secret` is handed to the row (`row.password = Secret(…)`); `save()` has the
-sealer that is connected to the database turn it into what is stored, from the
-complete row, in one transaction. No other write reaches the secret columns or
-the bound columns that the sealed record is authenticated with: their fields
-admit only values wrapped by the types below. Why it is not done by a signal or
-by `db_value` alone: docs/decisions/0003-secret-rows.md.
+A `Secret` is handed to the row (`row.password = Secret(…)`), and to `save()` the
+place that a person saw and a rule checked, as one frozen value. `save()` has the
+sealer that is connected to the database seal the secret for exactly that place,
+writes every bound column from it, and what stands in the row is compared with it
+once more before the commit (docs/decisions/0031-sealed-for-what-was-seen.md). No other write reaches the
+secret columns or the bound columns: their fields admit only values wrapped by the
+types below. Why it is not done by a signal or by `db_value` alone: docs/decisions/0003-secret-rows.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -73,6 +75,12 @@ class Sealer(Protocol):
 
     def storing(self) -> AbstractContextManager[None]:
         """The transaction to store in, under the lock of the state row."""
+
+    def before_commit(self, row: object, check: Callable[[], None]) -> None:
+        """Have `check` called at the end of the outermost `storing()`; if it raises, nothing is stored.
+
+        The last one counts for a `row` that is saved more than once.
+        """
 
     def seal(self, row: SecretRow, secret: Secret) -> Sealed | Clear:
         """What is to be stored for `secret` in the complete `row`. Raises CannotStore."""
@@ -164,6 +172,13 @@ class BoundForeignKey(_BoundField, ForeignKeyField):
     """A reference that is part of the binding."""
 
 
+def _edited() -> EditedMeanwhile:
+    return EditedMeanwhile(
+        "The mailbox's server was changed meanwhile, so nothing was stored.",
+        "Look at it again, then repeat your change.",
+    )
+
+
 class SecretRow(BaseModel):
     """A row with one secret. Subclasses name their bound columns in `BOUND`."""
 
@@ -190,21 +205,31 @@ class SecretRow(BaseModel):
             raise TypeError("the password of a row is a Secret")
         self._password = secret
 
-    def save(self, force_insert: bool = False, only: Any = None) -> int:
-        """Write what was set, and seal the waiting password from the complete row.
+    def save(
+        self,
+        force_insert: bool = False,
+        only: Any = None,
+        *,
+        place: Any = None,
+        seen: Any = None,
+    ) -> int:
+        """Write what was set, and seal the waiting password for `place`, whole and nothing else.
 
-        Raises PasswordNeeded where a bound column changed without a password,
-        EditedMeanwhile where the row changed since it was read, CannotStore where
-        the state of the key forbids it; nothing is written then and the password
-        still waits. It waits until the outermost transaction has committed.
+        `place` is a frozen value with every bound column, as a rule checked it; without one it is
+        the row as it was read. `seen` is what the person was shown. Raises PasswordNeeded
+        where a bound column changed without a password, EditedMeanwhile where the row is not as it
+        was read or shown, or does not hold `place` before the commit, CannotStore where the state of
+        the key forbids it; nothing is written then and the password still waits. It waits until the
+        outermost transaction has committed.
         """
         changed = {f.name for f in self.dirty_fields}
         new = force_insert or not self._is_stored()
         self._refuse(changed, only)
-        if not new and self._password is None and not changed & set(self.BOUND):
+        if not new and self._password is None and place is None and not changed & set(self.BOUND):
             return int(super().save(only=only)) if changed else 0
         with self._sealer.storing():
-            return self._insert() if new else self._update(changed)
+            bound = self._bound(place)
+            return self._insert(bound) if new else self._update(bound, changed, seen)
 
     def _refuse(self, changed: set[str], only: Any) -> None:
         if changed & set(SECRET_COLUMNS) and self._is_stored():
@@ -212,6 +237,16 @@ class SecretRow(BaseModel):
         names = {f if isinstance(f, str) else f.name for f in only or ()}
         if names & {*SECRET_COLUMNS, *self.BOUND} or (only is not None and self._password is not None):
             raise TypeError("only= cannot name or leave out a secret or a bound column")
+
+    def _bound(self, place: Any) -> dict[str, Any]:
+        """The bound columns of `place`; without one, of this row, which must have been read whole."""
+        if place is not None:
+            bound = dict(vars(place))
+        else:
+            bound = {name: self.__data__[name] for name in self.BOUND if name in self.__data__}
+        if bound.keys() != set(self.BOUND):
+            raise TypeError("a secret is saved for a whole place: read the row whole, or hand one over")
+        return bound
 
     def _is_stored(self) -> bool:
         return self._pk is not None
@@ -223,62 +258,72 @@ class SecretRow(BaseModel):
             raise TypeError("no sealer is connected to the database: create_app() does that")
         return sealer
 
-    def _insert(self) -> int:
+    def _insert(self, bound: dict[str, Any]) -> int:
         if self._password is None:
             raise PasswordNeeded("A password is needed for a new mail server.", "Enter it.")
-        values = {name: value for name, value in self.__data__.items() if name not in SECRET_COLUMNS}
-        key = ModelInsert(type(self), self._columns(values, rev=1)).execute()
-        self._meta.database.after_commit(lambda: self._committed(key, 1))
+        others = {n: v for n, v in self.__data__.items() if n not in (*SECRET_COLUMNS, *bound)}
+        key = ModelInsert(type(self), self._columns(bound, others, rev=1)).execute()
+        self._written(key, bound, 1)
         return 1
 
-    def _update(self, changed: set[str]) -> int:
-        fresh = self._fresh()
-        rev = self.__data__.get("rev", fresh["rev"])
-        if fresh["rev"] != rev:
-            raise EditedMeanwhile(
-                "Somebody else changed this account meanwhile.", "Look at it again, then repeat your change."
-            )
-        complete = {name: self.__data__[name] if name in changed else fresh[name] for name in self.BOUND}
+    def _update(self, bound: dict[str, Any], changed: set[str], seen: Any) -> int:
+        fresh = self._fresh(self._pk)
+        if fresh is None:
+            raise EditedMeanwhile("This account was removed meanwhile.", "Go back to the list of accounts.")
+        rev, same = fresh.pop("rev"), set(self.BOUND) - changed
+        if self.__data__.get("rev", rev) != rev or (seen is not None and fresh != vars(seen)):
+            raise _edited()
+        if any(name in self.__data__ and self.__data__[name] != fresh[name] for name in same):
+            raise _edited()  # by SQL, a trigger or a cascade, which leave `rev` alone
+        others = {name: self.__data__[name] for name in changed - set(self.BOUND)}
         if self._password is None:
-            if complete == {name: fresh[name] for name in self.BOUND}:
-                return int(super().save(only=changed - set(self.BOUND))) if changed - set(self.BOUND) else 0
+            if bound == fresh:
+                return int(super().save(only=list(others))) if others else 0
             raise PasswordNeeded(
                 "The server settings can change only together with the password.", "Enter the password again."
             )
-        values = {**{name: self.__data__[name] for name in changed}, **complete}
-        columns = self._columns(values, rev=rev + 1)
+        columns = self._columns(bound, others, rev=rev + 1)
         key = type(self)._meta.primary_key
         where = (key == self._pk) & (type(self).rev == rev)
         if ModelUpdate(type(self), columns).where(where).execute() != 1:
-            raise EditedMeanwhile(
-                "Somebody else changed this account meanwhile.", "Look at it again, then repeat your change."
-            )
-        self._meta.database.after_commit(lambda: self._committed(self._pk, rev + 1))
+            raise _edited()
+        self._written(self._pk, bound, rev + 1)
         return 1
 
-    def _fresh(self) -> dict[str, Any]:
+    def _fresh(self, key: Any) -> dict[str, Any] | None:
+        """The bound columns and `rev` as they stand in the row now; None where it is gone."""
         model = type(self)
         fields = [model._meta.fields[name] for name in (*self.BOUND, "rev")]
-        row = model.select(*fields).where(model._meta.primary_key == self._pk).dicts().first()
-        if row is None:
-            raise EditedMeanwhile("This account was removed meanwhile.", "Go back to the list of accounts.")
-        return dict(row)
+        row = model.select(*fields).where(model._meta.primary_key == key).dicts().first()
+        return None if row is None else dict(row)
 
-    def _columns(self, values: dict[str, Any], rev: int) -> dict[Field, Any]:
-        """`values` for a query, with the waiting password sealed for exactly them."""
+    def _columns(self, bound: dict[str, Any], others: dict[str, Any], rev: int) -> dict[Field, Any]:
+        """The columns of a query, with the waiting password sealed for exactly `bound`."""
         assert self._password is not None
-        row = type(self)(**values)
-        stored = self._sealer.seal(row, self._password)
+        stored = self._sealer.seal(type(self)(**bound), self._password)
         fields = type(self)._meta.fields
-        columns: dict[Field, Any] = {
-            fields[name]: Saved(value) if name in self.BOUND else value for name, value in values.items()
-        }
+        columns: dict[Field, Any] = {fields[name]: value for name, value in others.items()}
+        columns |= {fields[name]: Saved(value) for name, value in bound.items()}
         columns[fields["sealed"]] = stored if isinstance(stored, Sealed) else EMPTY
         columns[fields["clear"]] = stored if isinstance(stored, Clear) else EMPTY
         columns[fields["rev"]] = Saved(rev)
         return columns
 
-    def _committed(self, key: Any, rev: int) -> None:
+    def _written(self, key: Any, bound: dict[str, Any], rev: int) -> None:
+        """Before the commit the row must hold `bound`, whatever else happened in the transaction."""
+
+        def check() -> None:
+            if self._fresh(key) != {**bound, "rev": rev} or not self._belongs(bound):
+                raise _edited()
+
+        self._sealer.before_commit((type(self), key), check)
+        self._meta.database.after_commit(lambda: self._committed(key, bound, rev))
+
+    def _belongs(self, bound: dict[str, Any]) -> bool:
+        """Whether what else the database says of this row agrees with `bound`."""
+        return True
+
+    def _committed(self, key: Any, bound: dict[str, Any], rev: int) -> None:
         """After the commit, and only if it took: the password is safe, the instance is clean.
 
         A savepoint may have been rolled back alone; then the row does not have
@@ -288,7 +333,7 @@ class SecretRow(BaseModel):
         if not model.select().where((model._meta.primary_key == key) & (model.rev == rev)).exists():
             return
         self._pk = key
-        self.__data__["rev"] = rev
+        self.__data__ |= {**bound, "rev": rev}
         self.__data__.pop("clear", None)
         self.__data__.pop("sealed", None)
         self._password = None

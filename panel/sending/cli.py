@@ -6,6 +6,7 @@ import click
 
 from panel.accounts import rules
 from panel.accounts import service as accounts
+from panel.accounts.service import Seen
 from panel.activity.service import Actor
 from panel.secret import Secret
 from panel.sending import service
@@ -32,7 +33,8 @@ def set_(
     settings = current().settings
     port = rules.PORTS.get(("smtp", security), 465) if port is None else port
     where = rules.server(settings, "smtp", host, port, security, username or found.address)
-    service.store(found.uuid, where, password, None, Actor())
+    seen = Seen.of(endpoint) if (endpoint := accounts.sending_of(found.uuid)) else Seen()
+    service.store(found.uuid, where, password, seen, Actor())
     click.echo(f"{found.address} sends through {where.host} now.")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_wtf import FlaskForm
-from wtforms import IntegerField, PasswordField
+from wtforms import HiddenField, IntegerField, PasswordField
 from wtforms.validators import Optional
 from wtforms.widgets import HiddenInput
 
@@ -15,3 +15,4 @@ class SendingForm(FlaskForm, SendingFields):
 
     own_password = PasswordField("Your own password")  # where it was typed more than five minutes ago
     rev = IntegerField(widget=HiddenInput(), validators=[Optional()])  # of the server as this form shows it
+    seen = HiddenField()  # the digest of that server

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, flash, stream_template, url_for
 
 from panel.accounts import rules
 from panel.accounts import service as accounts
+from panel.accounts.service import Seen
 from panel.encryption import credential
 from panel.errors import EditedMeanwhile, PanelError, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
@@ -36,9 +37,10 @@ def _stored(endpoint: Endpoint | None) -> dict[str, Any]:
     """What the form begins with: not the server, where its record does not open and it may be forged."""
     if endpoint is None:
         return {}
+    values = {"rev": endpoint.rev, "seen": endpoint.place.digest}
     if _is_forged(endpoint):
-        return {"rev": endpoint.rev, "port": None, "security": None}
-    return {name: getattr(endpoint, name) for name in ("host", "port", "security", "username", "rev")}
+        return values | {"port": None, "security": None}
+    return values | {name: getattr(endpoint, name) for name in ("host", "port", "security", "username")}
 
 
 def _is_forged(endpoint: Endpoint | None) -> bool:
@@ -67,7 +69,8 @@ def store(uuid: str) -> Any:
         return _again(account, form)
     try:
         require_again(form.own_password.data)
-        service.store(account.uuid, _server(form, account), _password(form), form.rev.data, actor())
+        seen = Seen(form.rev.data, form.seen.data or None)
+        service.store(account.uuid, _server(form, account), _password(form), seen, actor())
     except PanelError as error:
         return _again(account, form, error)
     flash(f"{account.address} sends through {form.host.data} now.", "good")

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from panel import db
 from panel.accounts import rules, trial
 from panel.accounts import service as accounts
+from panel.accounts.service import Seen
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.encryption import credential
 from panel.encryption.credential import Credential
 from panel.encryption.keystore import KeyStore
-from panel.errors import BadInput, EditedMeanwhile, MailError, NotFound, PasswordNeeded
+from panel.errors import BadInput, MailError, NotFound, PasswordNeeded
 from panel.mail import smtp
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.mail.policy import Policy
@@ -35,8 +36,8 @@ def find(uuid: str) -> Endpoint:
     return found
 
 
-def store(uuid: str, where: MailServer, password: Secret | None, rev: int | None, actor: Actor) -> None:
-    """Store the server to send through, new or changed. `rev` is the revision that the person saw.
+def store(uuid: str, where: MailServer, password: Secret | None, seen: Seen, actor: Actor) -> None:
+    """Store the server to send through, new or changed. `seen` is the one that the person was shown.
 
     Raises BadInput, PasswordNeeded (a new or changed server without a password),
     EditedMeanwhile, CannotStore; nothing is stored then.
@@ -46,14 +47,11 @@ def store(uuid: str, where: MailServer, password: Secret | None, rev: int | None
     with db.database.obj.sealer.storing():
         account, _ = accounts.find(uuid)
         endpoint = accounts.sending_of(account.uuid)
-        if rev is not None and (endpoint is None or endpoint.rev != rev):
-            raise EditedMeanwhile(
-                "Somebody else changed this account meanwhile.", "Look at it again, then repeat your change."
-            )
+        accounts.require_seen(endpoint, seen)
         if endpoint is None:
             changed = _insert(account, where, password)
         else:
-            changed = _update(endpoint, where, password)
+            changed = accounts.store(account, endpoint, where, password)
         activity.record("sending changed", account.address, changed, who=actor.who, address=actor.address)
 
 
@@ -63,12 +61,6 @@ def _insert(account: Account, where: MailServer, password: Secret | None) -> str
     rules.require_password(password)
     accounts.insert_endpoint(account, "out", where, password)
     return "New: the server to send through."
-
-
-def _update(endpoint: Endpoint, where: MailServer, password: Secret | None) -> str:
-    changed = accounts.lay_over(endpoint, where, password)
-    endpoint.save()
-    return changed
 
 
 def remove(uuid: str, actor: Actor) -> None:

@@ -58,6 +58,7 @@ class PostOffice:
         values = {
             "direction": "in", "protocol": "imap", "host": "localhost", "port": self.dovecot.tls_port,
             "security": "tls", "username": user, "auth_method": "plain", "token_url": "",
+            "address": account.address, "kind": "password",
         }  # fmt: skip
         endpoint = Endpoint(account=account, **{**values, **over})
         endpoint.password = Secret(PASSWORD)

@@ -94,7 +94,7 @@ def test_another_key_is_told_apart_from_tampering() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x01", b"\x01\x01" + bytes(64), bytes(146), b"hunter2", b"\x02\x01" + bytes(144)]
+    "data", [b"", b"\x02", b"\x02\x01" + bytes(64), bytes(146), b"hunter2", b"\x01\x01" + bytes(144)]
 )
 def test_what_is_no_record_is_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):

@@ -25,8 +25,8 @@ from tests import installs
 
 ORPHANED = (
     "INSERT INTO endpoint (id, account_id, direction, protocol, host, port, security, username, auth_method,"
-    " token_url, sealed, clear, rev) SELECT ?, 'nobody', ?, protocol, host, port, security, username,"
-    " auth_method, token_url, ?, ?, rev FROM endpoint WHERE id = 1"
+    " token_url, address, kind, sealed, clear, rev) SELECT ?, 'nobody', ?, protocol, host, port, security, username,"
+    " auth_method, token_url, address, kind, ?, ?, rev FROM endpoint WHERE id = 1"
 )
 
 
@@ -114,6 +114,7 @@ def new_endpoint(account: Account, **over: Any) -> Endpoint:
     values: dict[str, Any] = {
         "direction": "in", "protocol": "imap", "host": "imap.example.org", "port": 993, "security": "tls",
         "username": account.address, "auth_method": "plain", "token_url": "",
+        "address": account.address, "kind": "password",
     }  # fmt: skip
     return Endpoint(account=account, **{**values, **over})
 

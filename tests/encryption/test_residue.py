@@ -589,7 +589,7 @@ def on_since(house: House) -> Iterator[int]:
     for name, entered in (("b@example.org", -5), ("a@example.org", 7), ("c@example.org", 0)):
         account = Account.create(address=name, created_at=since - 10)
         box = {"account": account, "direction": "in", "protocol": "imap", "host": "h", "port": 993, "security": "tls",
-               "username": "u", "auth_method": "plain", "token_url": "", "secret_set_at": since + entered}  # fmt: skip
+               "username": "u", "auth_method": "plain", "token_url": "", "address": name, "kind": "password", "secret_set_at": since + entered}  # fmt: skip
         endpoint = Endpoint(**box)
         endpoint.password = Secret(NOW)
         endpoint.save()

@@ -220,7 +220,19 @@ def test_a_second_encryption_row_stops_everything_and_loses_nothing(house: House
 
 
 @pytest.mark.parametrize(
-    "column", ["host", "port", "security", "username", "protocol", "direction", "auth_method", "token_url"]
+    "column",
+    [
+        "host",
+        "port",
+        "security",
+        "username",
+        "protocol",
+        "direction",
+        "auth_method",
+        "token_url",
+        "address",
+        "kind",
+    ],
 )
 def test_a_server_edited_by_sql_is_refused_and_named(house: House, column: str) -> None:
     endpoint, healthy = house.add("first"), house.add("second")

@@ -54,7 +54,7 @@ def add_account(settings: Settings, password: str) -> KeyStore:
         account = Account.create(address="a@example.org", created_at=db.now())
         endpoint = Endpoint(
             account=account, direction="in", protocol="imap", host="127.0.0.1", port=993, security="tls",
-            username="a", auth_method="plain", token_url="",
+            username="a", auth_method="plain", token_url="", address=account.address, kind="password",
         )  # fmt: skip
         endpoint.password = Secret(password)
         endpoint.save()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Any
 
 import peewee
@@ -12,6 +13,7 @@ from peewee import SQL, Case, Table, Value, fn
 from panel import db
 from panel.errors import BadInput, EditedMeanwhile, PasswordNeeded
 from panel.models import Account, Endpoint
+from panel.models.endpoint import Place
 from panel.models.secret_row import Clear, Sealed
 from panel.secret import Secret
 from tests.encryption.conftest import House, house, new_endpoint  # noqa: F401
@@ -99,16 +101,47 @@ def test_the_database_itself_refuses_both_columns_at_once(house: House) -> None:
         house.sql("UPDATE endpoint SET sealed = x'00'")
 
 
-def test_a_partial_select_then_save_seals_from_the_whole_row(house: House) -> None:
+def test_a_row_that_was_read_in_part_stores_no_secret_but_for_a_whole_place(house: House) -> None:
     house.enable()
     endpoint = house.add("first")
-    partial = Endpoint.select(Endpoint.id).where(Endpoint.id == endpoint.id).get()
+    partial = Endpoint.select(Endpoint.id, Endpoint.host).where(Endpoint.id == endpoint.id).get()
     partial.password = Secret("second")
-    partial.save()
+    with pytest.raises(TypeError, match="whole"):
+        partial.save()
+    assert house.opened(endpoint) == "first"
+    partial.save(place=replace(endpoint.place, host="other.example.org"))
     assert house.opened(endpoint) == "second"
-    again = Endpoint.select(Endpoint.id, Endpoint.host).where(Endpoint.id == endpoint.id).get()
-    again.host, again.password = "other.example.org", Secret("third")
-    again.save()
+    assert Endpoint.get_by_id(endpoint.id).place == replace(endpoint.place, host="other.example.org")
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Place) if f.name != "account"])
+def test_a_row_that_sql_changed_since_it_was_read_stores_nothing(house: House, name: str) -> None:
+    endpoint = house.add("first")
+    house.sql(f"UPDATE endpoint SET {name} = ?", 99 if name == "port" else "x.example.org")
+    before = house.sql("SELECT * FROM endpoint")
+    endpoint.password = Secret("second")
+    with pytest.raises(EditedMeanwhile):
+        endpoint.save()
+    with pytest.raises(EditedMeanwhile):
+        Endpoint.get().save(place=endpoint.place, seen=endpoint.place)
+    assert house.sql("SELECT * FROM endpoint") == before
+
+
+def test_what_is_written_after_the_seal_in_the_same_transaction_is_noticed(house: House) -> None:
+    endpoint = house.add("first")
+    endpoint.password = Secret("second")
+    with pytest.raises(EditedMeanwhile), db.database.obj.sealer.storing():
+        endpoint.save()
+        house.sql("UPDATE endpoint SET host = 'evil.example.org'")
+    with pytest.raises(EditedMeanwhile), db.database.obj.sealer.storing():
+        endpoint.save()
+        house.sql("UPDATE account SET address = 'other@example.org'")
+    assert house.opened(endpoint) == "first"
+    with db.database.obj.sealer.storing():  # twice in one transaction is no edit by others
+        endpoint.save()
+        again = Endpoint.get_by_id(endpoint.id)
+        again.password = Secret("third")
+        again.save()
     assert house.opened(endpoint) == "third"
 
 

@@ -1,4 +1,4 @@
-// An independent implementation of the sealed record and the key file, version 1, after docs/encryption.md.
+// An independent implementation of the sealed record, version 2, and the key file, version 1, after docs/encryption.md.
 // Prints the vectors of records.json. Keys and salts are fixed: nothing here protects anything.
 import { createCipheriv, createHash, createHmac } from "node:crypto";
 
@@ -28,7 +28,7 @@ const seal = (key, secret, fields, salt) => {
   const purpose = Buffer.from(fields[0]);
   const info = Buffer.concat([Buffer.from("mailkeep/seal/1"), u(purpose.length, 1), purpose, salt]);
   const okm = expand(key, info, 64);
-  const header = Buffer.concat([Buffer.from([1, 1]), keyId(key), salt, okm.subarray(32)]);
+  const header = Buffer.concat([Buffer.from([2, 1]), keyId(key), salt, okm.subarray(32)]);
   const cipher = createCipheriv("aes-256-gcm", okm.subarray(0, 32), Buffer.alloc(12));
   cipher.setAAD(Buffer.concat([header, associated(fields)]));
   return Buffer.concat([header, cipher.update(pad(secret)), cipher.final(), cipher.getAuthTag()]);
@@ -50,10 +50,10 @@ const key = bytes("key", 32), older = bytes("older key", 32), instance = bytes("
 const place = (over = {}) => ({
   label: "mailkeep/mail", account: "4c7e9a52-1f0b-4c8e-9d3a-6b1f2a3c4d5e", direction: "in", protocol: "imap",
   host: "imap.example.org", port: "993", security: "tls", username: "support@example.org", auth_method: "plain",
-  token_url: "", ...over,
+  token_url: "", address: "support@example.org", kind: "password", ...over,
 });
 const fieldsOf = (p) => [p.label, instance, p.account, p.direction, p.protocol, p.host, p.port, p.security,
-  p.username, p.auth_method, p.token_url];
+  p.username, p.auth_method, p.token_url, p.address, p.kind];
 
 const secrets = ["x", " leading and trailing ", "Grüße 🗝️", "\"quotes\" \\back\\slashes %s %00", "a".repeat(62),
   "a".repeat(63), "b".repeat(1024), "c".repeat(16382)];
