@@ -150,7 +150,6 @@ def test_test_logs_in_and_exits_1_where_that_fails(cli: Cli, house: House, dovec
     [
         (("--interval", "0"), "30 to 86400"),
         (("--folder", ""), "The folder is empty."),
-        (("--address", ""), "The address is empty."),
         (("--port", "0"), "Port 0 is not one"),
     ],
 )
@@ -168,7 +167,11 @@ def test_each_step_says_what_it_did(cli: Cli, house: House) -> None:
     said = {
         ("pause",): "support@example.org is paused.",
         ("resume",): "support@example.org is collected again.",
-        ("set-password", "--password-file", "-"): "The new password of support@example.org was stored.",
+        (
+            "set-password",
+            "--password-file",
+            "-",
+        ): "The new password of support@example.org was stored, for imap imap.example.org:993 tls as support@example.org.",
         ("edit", "--folder", "Tickets"): "support@example.org was changed.",
         (
             "list",

@@ -113,14 +113,41 @@ def test_a_changed_server_without_its_password_is_said_at_the_password_field(adm
     assert stored().account.folder == "INBOX", "nothing of it was saved, the folder neither"
 
 
-def test_address_folder_and_interval_change_without_the_password(admin: Browser, house: House) -> None:
+def test_folder_and_interval_change_without_the_password(admin: Browser, house: House) -> None:
     add(admin)
-    fields = shown(address="new@example.org", folder="Tickets", interval="300")
-    assert admin.post(edit_url(), **fields).status_code == 303
-    account = stored("new@example.org").account
+    assert admin.post(edit_url(), **shown(folder="Tickets", interval="300")).status_code == 303
+    account = stored().account
     assert (account.folder, account.interval) == ("Tickets", 300)
     with db.database.connection_context():
-        assert house.opened(stored("new@example.org")) == "hunter2hunter2"
+        assert house.opened(stored()) == "hunter2hunter2"
+
+
+@pytest.mark.parametrize("typed", ["new@example.org", "Support@example.org", "support@example.org.", ""])
+def test_the_address_of_a_mailbox_does_not_change(admin: Browser, house: House, typed: str) -> None:
+    add(admin)
+    response = admin.post(edit_url(), **shown(address=typed, password="new", folder="Tickets"))
+    assert response.status_code == 422
+    assert stored().account.folder == "INBOX"
+    with db.database.connection_context():
+        assert house.opened(stored()) == "hunter2hunter2"
+
+
+@pytest.mark.parametrize("on", [False, True], ids=["off", "on"])
+def test_a_form_shown_before_sql_changed_the_server_stores_nothing(
+    admin: Browser, house: House, on: bool
+) -> None:
+    add(admin)
+    if on:
+        with db.database.connection_context():
+            house.enable()
+    seen = value_of("seen", admin.get(edit_url()))
+    with db.database.connection_context():
+        house.sql("UPDATE endpoint SET host = 'evil.example.org'")
+    fields = shown(seen=seen or "", host="imap.example.org", password="TYPED-FOR-WHAT-WAS-SHOWN")
+    assert admin.post(edit_url(), **fields).status_code == 409
+    with db.database.connection_context():
+        assert not house.times_stored("TYPED-FOR-WHAT-WAS-SHOWN")
+        assert stored().host == "evil.example.org"
 
 
 def test_activity_names_what_changed_and_no_value(admin: Browser) -> None:
