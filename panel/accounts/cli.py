@@ -193,6 +193,8 @@ def set_password(
     _require_expected("username", where.username, expect_username)
     if password is None:
         click.echo(f"{found.address}: {_where(where)}")
+        if change := service.last_change(endpoint):
+            click.echo(f"This server was set {ago(change.at)} by {change.who}.")
         password = ask_password(f"Password of {found.address}", "--password-file")
     service.set_password(found.uuid, password, seen, Actor())
     click.echo(f"The new password of {found.address} was stored, for {_where(where)}.")

@@ -158,6 +158,7 @@ def _edit_page(
         forged=not credential.vouches(service.find(uuid)[1], current().keystore),
         skipped=list(skipped),
         sending=service.sending_of(uuid),
+        last_change=service.last_change(service.find(uuid)[1]),
         ask_own=not is_fresh(),
     )
 

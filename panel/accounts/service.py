@@ -7,9 +7,10 @@ changes only with a password typed anew (docs/decisions/0001).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from panel import db
-from panel.accounts import rules
+from panel.accounts import rules, server_log
 from panel.accounts.rules import Mailbox
 from panel.activity import service as activity
 from panel.activity.service import Actor
@@ -57,18 +58,21 @@ def add(
     with db.database.obj.sealer.storing():
         _require_free(box.address)
         account = Account.create(begin=begin, created_at=db.now(), **vars(box))
-        insert_endpoint(account, "in", where, password)
+        insert_endpoint(account, "in", where, password, actor)
         if sending is not None:
-            insert_endpoint(account, "out", sending.server, sending.secret)
+            insert_endpoint(account, "out", sending.server, sending.secret, actor)
         activity.record("account added", box.address, who=actor.who, address=actor.address)
     return account.uuid
 
 
-def insert_endpoint(account: Account, direction: str, where: MailServer, password: Secret) -> None:
+def insert_endpoint(
+    account: Account, direction: str, where: MailServer, password: Secret, actor: Actor
+) -> None:
     """Store one server of an account with its password. Inside the transaction of `storing()`."""
-    endpoint = Endpoint(secret_set_at=db.now())
+    endpoint, place = Endpoint(secret_set_at=db.now()), place_of(account, direction, where)
     endpoint.password = password
-    endpoint.save(place=place_of(account, direction, where))
+    endpoint.save(place=place)
+    server_log.append(_data_dir(), place, actor.name)
 
 
 def place_of(account: Account, direction: str, where: MailServer) -> Place:
@@ -102,7 +106,7 @@ def edit(
         for name, value in vars(box).items():
             setattr(account, name, value)
         account.save()
-        changed = store(account, endpoint, where, password) if where or password else ""
+        changed = store(account, endpoint, where, password, actor) if where or password else ""
         activity.record("account changed", box.address, changed, who=actor.who, address=actor.address)
         due.at_once(account.uuid)
 
@@ -117,7 +121,9 @@ def require_seen(endpoint: Endpoint | None, seen: Seen) -> None:
         )
 
 
-def store(account: Account, endpoint: Endpoint, where: MailServer | None, password: Secret | None) -> str:
+def store(
+    account: Account, endpoint: Endpoint, where: MailServer | None, password: Secret | None, actor: Actor
+) -> str:
     """Store the new server and password in the row; what changed, in words without values.
 
     `where` is a server that was typed whole; with None the stored one stays, but
@@ -136,13 +142,26 @@ def store(account: Account, endpoint: Endpoint, where: MailServer | None, passwo
             )
     where = where or server_of(endpoint)
     changed = [name for name, value in vars(where).items() if getattr(endpoint, name) != value]
+    place = place_of(account, str(endpoint.direction), where)
+    if changed and password is not None:
+        server_log.append(_data_dir(), place, actor.name)
     if password is not None:
         rules.require_password(password)
         endpoint.password = password
         endpoint.secret_set_at = db.now()
         changed.append("password")
-    endpoint.save(place=place_of(account, str(endpoint.direction), where))
+    endpoint.save(place=place)
     return f"New: {', '.join(changed)}." if changed else ""
+
+
+def last_change(endpoint: Endpoint) -> server_log.Change | None:
+    """Who set this server, and when; None where nothing is known of it."""
+    return server_log.last(_data_dir(), str(endpoint.account_id), str(endpoint.direction))
+
+
+def _data_dir() -> Path:
+    data_dir: Path = db.database.obj.sealer.keystore.data_dir
+    return data_dir
 
 
 def set_password(uuid: str, password: Secret, seen: Seen, actor: Actor) -> None:

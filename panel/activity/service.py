@@ -21,6 +21,15 @@ class Actor:
     who: str | None = None  # None: the Unix user in the shell
     address: str = ""
 
+    @property
+    def name(self) -> str:
+        """Who it is, as it is kept."""
+        return self.who or _in_shell()
+
+
+def _in_shell() -> str:
+    return f"shell ({getpass.getuser()})"
+
 
 def record(
     what: str, subject: str = "", detail: str = "", *, who: str | None = None, address: str = ""
@@ -29,7 +38,7 @@ def record(
 
     With no `who`, it was somebody in the shell, or the worker.
     """
-    who = who or f"shell ({getpass.getuser()})"
+    who = who or _in_shell()
     Activity.create(at=now(), who=who, what=what, subject=subject[:320], address=address[:64], detail=detail)
     told = (f"{what}:", subject, detail, f"by {who}", address and f"from {address}")
     level = logging.WARNING if what in ALARMING else logging.INFO

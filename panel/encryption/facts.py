@@ -36,6 +36,7 @@ class Status:
     mend: str
     command: str | None  # what to type with a backup of the key file at hand, where that mends it
     database_wrong: bool  # the key file is the right one, and the database is what does not go with it
+    altered: tuple[str, ...]  # what of the database's schema is not Mailkeep's
     found: str | None  # fingerprints
     expected: str | None
     total: int
@@ -197,6 +198,7 @@ def look(keystore: KeyStore) -> Status:
         mend=mend,
         command=_command(now, on_disk, chosen, keystore),
         database_wrong=state.database_wrong(on_disk, chosen),
+        altered=chosen.altered,
         found=fingerprint((file.find(expected) or file.goal).id) if file else None,
         expected=fingerprint(expected) if expected else None,
         total=stored.sealed + stored.clear,

@@ -56,7 +56,8 @@ def _page(
 ) -> Response:
     return page(
         "sending/edit.html", status=status, account=account, endpoint=endpoint, form=form, problem=problem,
-        forged=_is_forged(endpoint), ask_own=not is_fresh(), stale=isinstance(problem, EditedMeanwhile),
+        forged=_is_forged(endpoint), last_change=accounts.last_change(endpoint) if endpoint else None,
+        ask_own=not is_fresh(), stale=isinstance(problem, EditedMeanwhile),
     )  # fmt: skip
 
 

@@ -49,17 +49,17 @@ def store(uuid: str, where: MailServer, password: Secret | None, seen: Seen, act
         endpoint = accounts.sending_of(account.uuid)
         accounts.require_seen(endpoint, seen)
         if endpoint is None:
-            changed = _insert(account, where, password)
+            changed = _insert(account, where, password, actor)
         else:
-            changed = accounts.store(account, endpoint, where, password)
+            changed = accounts.store(account, endpoint, where, password, actor)
         activity.record("sending changed", account.address, changed, who=actor.who, address=actor.address)
 
 
-def _insert(account: Account, where: MailServer, password: Secret | None) -> str:
+def _insert(account: Account, where: MailServer, password: Secret | None, actor: Actor) -> str:
     if password is None:
         raise PasswordNeeded("A password is needed for a new mail server.", "Enter it.")
     rules.require_password(password)
-    accounts.insert_endpoint(account, "out", where, password)
+    accounts.insert_endpoint(account, "out", where, password, actor)
     return "New: the server to send through."
 
 

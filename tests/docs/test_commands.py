@@ -146,6 +146,10 @@ def edit_the_state_row(machine: Machine) -> None:
     machine.sql("UPDATE encryption SET instance_id = randomblob(16)")
 
 
+def plant_a_trigger(machine: Machine) -> None:
+    machine.sql("CREATE TRIGGER planted AFTER UPDATE ON account BEGIN UPDATE endpoint SET host = 'h'; END")
+
+
 TROUBLE = {
     "key-missing": (lose_the_key, "key-missing"),
     "key-unreadable": (open_the_key_to_all, "key-unreadable"),
@@ -153,6 +157,7 @@ TROUBLE = {
     "inconsistent": (redirect_an_account, "inconsistent"),
     "lost": (lose_the_key, "key-missing"),
     "damaged-row": (edit_the_state_row, "key-wrong"),
+    "changed-schema": (plant_a_trigger, "key-wrong"),
 }
 
 

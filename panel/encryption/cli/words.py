@@ -33,6 +33,7 @@ STATES = {
 }
 
 
+ALTERED = "the schema of the database was changed; collecting is paused"
 BACKUP_DUE = (
     "No backup of this key file is proved. Copy it to where no backup of the database lies, "
     "then prove the copy: flask encryption key check COPY"
@@ -69,7 +70,7 @@ def status_json(keystore: KeyStore, now: facts.Status) -> dict[str, Any]:
 
 def status(now: facts.Status) -> Iterator[str]:
     """What state the key is in, and what to do about it."""
-    yield f"Encryption: {STATES[now.state]}."
+    yield f"Encryption: {ALTERED if now.altered else STATES[now.state]}."
     yield f"Passwords: {now.total} stored, {now.sealed} encrypted, {now.clear} in clear."
     if now.found or now.expected:
         yield f"Key: found {now.found or 'none'}, expected {now.expected or 'none'}."

@@ -1,0 +1,60 @@
+"""Who set the server of a mailbox, kept in a file beside the database, for whoever types a password next.
+
+A database writer who makes himself an administrator can change a server honestly, then remove
+himself and Activity. The web only ever appends to this file (docs/not-protected.md).
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from panel import db
+from panel.encryption import files
+from panel.models.endpoint import Place
+
+FILE = "server-changes.log"
+LONGEST_LINE = 4096  # bytes
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line: when, by whom, and the server it is since then."""
+
+    at: int
+    who: str
+    server: str
+
+
+def append(data_dir: Path, place: Place, who: str) -> None:
+    """Note that `who` sets the server of `place`. Raises Refused where the file takes nothing."""
+    server = f"{place.protocol} {place.host}:{place.port} {place.security} as {place.username}"
+    what = json.dumps({"at": db.now(), "who": who[:254], "server": server, "mailbox": place.address})
+    line = f"{place.account} {place.direction} {what}\n"
+    path = data_dir / FILE
+    with files.told(path):
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, line.encode())
+        finally:
+            os.close(fd)
+
+
+def last(data_dir: Path, account: str, direction: str) -> Change | None:
+    """The newest line of that mailbox and direction; None where there is none, or it cannot be read."""
+    prefix = f"\n{account} {direction} ".encode()
+    try:
+        with (
+            (data_dir / FILE).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as all_,
+        ):
+            start = all_.rfind(prefix)
+            start = start + 1 if start >= 0 else 0
+            line = all_[start : start + LONGEST_LINE].split(b"\n", 1)[0]
+        found = json.loads(line.removeprefix(prefix[1:]))
+        return Change(int(found["at"]), str(found["who"]), str(found["server"]))
+    except (OSError, ValueError, KeyError, TypeError):  # not there yet, empty, or edited by hand
+        return None

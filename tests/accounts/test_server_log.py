@@ -1,0 +1,72 @@
+"""Promises to whoever types a password next: who set the server stands beside it, whatever became of Activity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from panel import db
+from panel.accounts import server_log, service
+from panel.activity.service import Actor
+from panel.models import Activity, Person
+from panel.models.endpoint import Place
+from panel.secret import Secret
+from tests.accounts.conftest import form, stored
+from tests.encryption.conftest import House
+from tests.sign_in.browser import Browser
+
+UUID = "4c7e9a52-1f0b-4c8e-9d3a-6b1f2a3c4d5e"
+
+
+def place(host: str, account: str = UUID, direction: str = "in", username: str = "u") -> Place:
+    return Place(account, direction, "imap", host, 993, "tls", username, "plain", "", "a@example.org")
+
+
+def test_who_set_the_server_is_shown_after_he_removed_himself_and_activity(
+    admin: Browser, house: House
+) -> None:
+    admin.post("/accounts/new", **form())
+    with db.database.connection_context():
+        Activity.delete().execute()
+        Person.update(name="x").execute()
+        found = service.last_change(stored())
+    assert found is not None
+    assert (found.who, found.server) == (
+        "ada@example.org",
+        "imap imap.example.org:993 tls as support@example.org",
+    )
+    page = admin.get(f"/accounts/{stored().account.uuid}").text
+    assert "This server was set" in page
+    assert "by ada@example.org" in page
+    assert (house.data / server_log.FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_password_for_the_same_server_adds_no_line(admin: Browser, house: House) -> None:
+    admin.post("/accounts/new", **form())
+    before = (house.data / server_log.FILE).read_bytes()
+    with db.database.connection_context():
+        row = stored()
+        service.set_password(row.account.uuid, Secret("new"), service.ANYTHING, Actor())
+    assert (house.data / server_log.FILE).read_bytes() == before
+
+
+def test_the_newest_line_of_that_very_mailbox_and_direction_counts(tmp_path: Path) -> None:
+    assert server_log.last(tmp_path, UUID, "in") is None
+    server_log.append(tmp_path, place("one.example"), "ada@example.org")
+    server_log.append(tmp_path, place("two.example"), "bo@example.org")
+    server_log.append(tmp_path, place("out.example", direction="out"), "cy@example.org")
+    forged = f'x"\n{UUID} in {{"at": 1, "who": "nobody", "server": "s"}}'
+    server_log.append(
+        tmp_path, place("three.example", account="another", username=forged), "eve\n@example.org"
+    )
+    found = server_log.last(tmp_path, UUID, "in")
+    assert found is not None
+    assert (found.who, "two.example" in found.server) == ("bo@example.org", True)
+    assert server_log.last(tmp_path, "nobody", "in") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\0" * 5000, f"{UUID} in [1]\n".encode()])
+def test_a_file_that_was_edited_by_hand_breaks_no_page(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / server_log.FILE).write_bytes(content)
+    assert server_log.last(tmp_path, UUID, "in") is None
