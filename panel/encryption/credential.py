@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from panel.crypto import keyring, record
 from panel.crypto.keyfile import KeyFile
 from panel.crypto.record import Binding
-from panel.encryption import facts, state
+from panel.encryption import facts, licence, state
 from panel.encryption.keystore import KeyStore
-from panel.errors import BadInput, CannotOpen, Malformed, PasswordNeeded, Tampered, WrongKey
+from panel.errors import BadInput, CannotOpen, Malformed, PasswordNeeded, Refused, Tampered, WrongKey
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Endpoint
 from panel.models.endpoint import FOUND_LABEL, LABEL
@@ -60,15 +60,15 @@ def vouches(endpoint: Endpoint, keystore: KeyStore) -> bool:
 
     Found out by opening the record now: columns that say so could have been edited
     as the server could. While encryption is off nothing can tell, and it is taken
-    as it stands; a clear value where all are sealed was put there by somebody else.
+    as it stands; beside a key file a clear value is good only where the licence has it.
     """
     disk, row = facts.disk(keystore), facts.row()
     try:
         state.require_readable(disk, row, facts.any_sealed())
         if endpoint.clear is not None:
-            return disk.file is None or disk.file.release_id is not None
+            return disk.file is None or licence.permits(keystore, disk.file.goal, row.instance_id, endpoint)
         _, label = unseal_labelled(endpoint, disk, row)
-    except (CannotOpen, PasswordNeeded):
+    except (CannotOpen, PasswordNeeded, Refused):
         return False
     return label == LABEL
 

@@ -16,7 +16,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import credential, facts, proof
+from panel.encryption import credential, facts, licence, proof
 from panel.encryption.facts import Status
 from panel.encryption.files import typed
 from panel.encryption.keystore import KeyStore
@@ -76,7 +76,7 @@ def forget(keystore: KeyStore, actor: Actor) -> Forgotten:
             activity.record("lost key forgotten", ", ".join((*addresses, *removed))[:320], **vars(actor))
             # Before the commit: beside a row that names no key, an earlier key's file would be a good one.
             moved_to = keystore.set_aside_lost()
-        keystore.unset_complete()
+        licence.remove_if(keystore)
         keystore.give_up_witness()
     return Forgotten(addresses, removed, moved_to)
 

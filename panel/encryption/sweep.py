@@ -13,7 +13,7 @@ was opened, at the same `rev`: what a person saved meanwhile wins. The sweep lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,11 +21,13 @@ from typing import Any
 from peewee import fn
 
 from panel import db
+from panel.activity import service as activity
 from panel.crypto import keyring, record
-from panel.crypto.keyfile import KEY_ID_BYTES, Key
+from panel.crypto.keyfile import KEY_ID_BYTES, Key, KeyFile
 from panel.crypto.record import Binding
-from panel.encryption import claim, credential, facts, findings, rows, state
+from panel.encryption import claim, credential, facts, findings, licence, rows, state
 from panel.encryption.keystore import KeyStore
+from panel.encryption.licence import Licence
 from panel.encryption.rows import Row
 from panel.encryption.state import Failure
 from panel.errors import CannotOpen, KeyAbsent, PanelError, PasswordNeeded, Refused
@@ -34,6 +36,11 @@ from panel.models.endpoint import FOUND_LABEL, LABEL
 from panel.secret import Secret
 
 BATCH = 500  # rows written while others wait: a few milliseconds (script/bench sweep)
+
+UNLISTED = (
+    "Nothing shows that a person entered it here, so its server may have been changed too."
+    " Enter the server and the password again."
+)
 
 Progress = Callable[[int, int], None]  # rows where they belong, rows in all
 
@@ -60,7 +67,7 @@ class _Target:
     disk: state.FileFacts
     row: state.RowFacts
     key: Key | None
-    complete: bool  # whether all were sealed before
+    licence: Licence | None
 
     @property
     def owed(self) -> Any:
@@ -70,6 +77,16 @@ class _Target:
         other = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES) != self.key.id
         return Endpoint.clear.is_null(False) | (Endpoint.sealed.is_null(False) & other)
 
+    def unlisted(self, found: list[Row]) -> set[int]:
+        """The ids of the rows that are to be sealed and that the licence does not have as they stand."""
+        clear = [row for row in found if row.clear is not None] if self.key else []
+        listed = self.licence.permits(clear) if self.licence else set()
+        return {row.id for row in clear} - listed
+
+    def goes_on_from(self, first: _Target) -> bool:
+        """Whether rows before were brought to clear, or under the same licence from it, as the next ones are."""
+        return (self.key is None, self.licence) == (first.key is None, first.licence)
+
 
 @dataclass
 class _Page:
@@ -78,6 +95,7 @@ class _Page:
     target: _Target
     rows: list[Row]
     replacements: list[Replacement] = field(default_factory=list)
+    unlisted: set[int] = field(default_factory=set)  # rows in clear that no licence permits to be trusted
     failed: list[tuple[Row, str]] = field(default_factory=list)
 
 
@@ -85,26 +103,40 @@ def run(keystore: KeyStore, progress: Progress | None = None) -> Report:
     """Sweep until one whole pass changes nothing.
 
     Raises KeyAbsent where the key is missing, unreadable or wrong. A row whose
-    record does not open is reported and left as it was.
+    record does not open is reported and left as it was. The licence ends with the
+    first pass that sealed all it could under it.
     """
     claim.if_needed(keystore)
     report = Report()
     while True:
         report.failures.clear()
-        changed = _pass(keystore, report, progress)
+        changed, ended = _pass(keystore, report, progress)
+        if ended is not None:
+            with keystore.locked():
+                licence.remove_if(keystore, ended.header)
         report.changed += changed
         if changed == 0:
             return report
 
 
-def _pass(keystore: KeyStore, report: Report, progress: Progress | None) -> int:
-    """Once through the table, page by page in the order of the ids; the number of rows changed."""
+def _pass(keystore: KeyStore, report: Report, progress: Progress | None) -> tuple[int, Licence | None]:
+    """Once through the table, page by page in the order of the ids.
+
+    Returns the number of rows changed, and the licence that it sealed under from the first row to the last.
+    """
     with db.transaction():
         pass  # every save that looked at the file before this commit has committed
     tally = _Tally(progress)
     last: int | None = None
     changed = 0
-    while (page := _prepared(keystore, last)).rows:
+    first: _Target | None = None
+    turned = False
+    while True:
+        page = _prepared(keystore, last)
+        first = first or page.target
+        turned = turned or not page.target.goes_on_from(first)
+        if not page.rows:
+            return changed, None if turned or first.key is None else first.licence
         with db.transaction():
             if _target(keystore) != page.target:
                 continue  # the key was changed, or turned off, since: read and prepare these rows anew
@@ -112,7 +144,6 @@ def _pass(keystore: KeyStore, report: Report, progress: Progress | None) -> int:
         report.failures += facts.failures(page.failed)
         last, changed = page.rows[-1].id, changed + written
         tally.add(page.target, written)
-    return changed
 
 
 def _target(keystore: KeyStore) -> _Target:
@@ -121,31 +152,34 @@ def _target(keystore: KeyStore) -> _Target:
     state.require_readable(disk, row, any_sealed=True)
     if disk.file is None:
         raise KeyAbsent("There is no key file, so there is nothing to encrypt.", "Turn encryption on first.")
+    listed = licence.of(keystore, disk.file.goal, row.instance_id)
     if disk.file.release_id is not None:
-        return _Target(disk, row, None, keystore.is_complete())
-    return _Target(disk, row, state.sealing_key(disk, row, any_sealed=True), keystore.is_complete())
+        return _Target(disk, row, None, listed)
+    return _Target(disk, row, state.sealing_key(disk, row, any_sealed=True), listed)
 
 
 def _prepared(keystore: KeyStore, last: int | None) -> _Page:
     """The next rows that are not where they belong, and what would be written. Nothing is written here."""
     target = _target(keystore)
     page = _Page(target, rows.after(last, target.owed, BATCH))
+    page.unlisted = target.unlisted(page.rows)
     for row in page.rows:
         try:
-            page.replacements.append(_moved(target, row))
+            page.replacements.append(_moved(page, row))
         except CannotOpen as error:
             page.failed.append((row, error.message))
     return page
 
 
-def _moved(target: _Target, row: Row) -> Replacement:
+def _moved(page: _Page, row: Row) -> Replacement:
     """The row's new columns; a sealed record is opened again before it may replace anything."""
+    target = page.target
     secret, label = credential.unseal_labelled(row, target.disk, target.row)
     place = (row.id, row.rev, row.sealed.record if row.sealed else None)
     if target.key is None:
         return secret.reveal(), None, *place
-    if label is None:  # a clear value: while encryption is being turned on, or put there by somebody else
-        label = FOUND_LABEL if target.complete else LABEL
+    if label is None:
+        label = FOUND_LABEL if row.id in page.unlisted else LABEL
     return None, _sealed(target, secret, row.binding(target.row.instance_id, label)), *place
 
 
@@ -172,6 +206,7 @@ def _write(page: _Page, keystore: KeyStore) -> int:
         keystore.expect(page.target.key.id)
         if page.replacements:
             claim.owe_scrub()
+    _name_unlisted(page)
     rows.note(page.target.disk, page.failed)
     cursor = db.database.connection().cursor()
     cursor.executemany(REPLACE, page.replacements)
@@ -179,6 +214,19 @@ def _write(page: _Page, keystore: KeyStore) -> int:
     if written:
         findings.count_moved(written)
     return written
+
+
+def _name_unlisted(page: _Page) -> None:
+    """Record in Activity which rows stood in clear without a licence: those written now, and each new failure.
+
+    Rows that another process sealed since they were read are left to it.
+    """
+    if not page.unlisted:
+        return
+    known = {row.id for row, _ in page.failed if row.failed_rev == row.rev}
+    still = rows.still_clear([row for row in page.rows if row.id in page.unlisted - known])
+    for each in facts.failures((row, UNLISTED) for row in still):
+        activity.record("password found in clear", each.address, each.reason, who="worker")
 
 
 @dataclass
@@ -231,6 +279,13 @@ def each_opened(
 
     Raises KeyAbsent as `verify` does.
     """
+    return ((row, found) for row, found, _ in _each_labelled(keystore, progress))
+
+
+def _each_labelled(
+    keystore: KeyStore, progress: Progress | None = None
+) -> Iterator[tuple[Row, Secret | CannotOpen, str | None]]:
+    """As `each_opened`, with the label that it was sealed under; None for a clear value or a failure."""
     total, done = rows.count(rows.STORED), 0
     last: int | None = None
     while page := rows.after(last, rows.STORED, BATCH):
@@ -240,27 +295,60 @@ def each_opened(
         tried = []
         for row in page:
             with suppress(PasswordNeeded):  # sealed when it was read, and the key is gone: in clear by now
-                tried.append((row, _opened(row, disk, chosen)))
-        rows.note(disk, [(row, None if isinstance(found, Secret) else found.message) for row, found in tried])
+                tried.append((row, *_opened(row, disk, chosen)))
+        news = [(row, None if isinstance(found, Secret) else found.message) for row, found, _ in tried]
+        rows.note(disk, news)
         yield from tried
         last, done = page[-1].id, done + len(page)
         if progress is not None:
             progress(done, max(done, total))
 
 
-def _opened(row: Row, disk: state.FileFacts, chosen: state.RowFacts) -> Secret | CannotOpen:
+def _opened(
+    row: Row, disk: state.FileFacts, chosen: state.RowFacts
+) -> tuple[Secret | CannotOpen, str | None]:
     try:
-        return credential.unseal(row, disk, chosen)
+        return credential.unseal_labelled(row, disk, chosen)
     except CannotOpen as error:
-        return error
+        return error, None
 
 
 def require_all_open(keystore: KeyStore, otherwise: str) -> None:
     """Open every stored secret now. Raises Refused, saying `otherwise`, where one does not open."""
-    failures = verify(keystore).failures
+    _refuse(verify(keystore).failures, otherwise)
+
+
+def _refuse(failures: Sequence[Failure], otherwise: str) -> None:
     if failures:
-        named = ", ".join(dict.fromkeys(failure.address for failure in failures))
         raise Refused(
-            f"Not every password can be opened, so {otherwise}: {named}.",
+            f"Not every password can be opened, so {otherwise}: {_names(failures)}.",
             "Enter the password of these accounts again, or remove them.",
+        )
+
+
+def _names(failures: Sequence[Failure]) -> str:
+    return ", ".join(dict.fromkeys(failure.address for failure in failures))
+
+
+def each_vouched(keystore: KeyStore, file: KeyFile, otherwise: str) -> Iterator[tuple[Row, bytes]]:
+    """Every row that was entered here as it stands, with its secret: sealed so, or in clear and listed.
+
+    At its end it raises Refused, saying `otherwise`, where a secret did not open or stands in clear
+    without being listed.
+    """
+    failed: list[tuple[Row, str]] = []
+    unlisted: list[tuple[Row, str]] = []
+    listed = licence.of(keystore, file.goal, file.instance_id)
+    for row, found, label in _each_labelled(keystore):
+        if isinstance(found, CannotOpen):
+            failed.append((row, found.message))
+        elif label == LABEL or (row.clear and listed and listed.permits([row])):
+            yield row, found.reveal_bytes()
+        elif row.clear:
+            unlisted.append((row, UNLISTED))
+    _refuse(facts.failures(failed), otherwise)
+    if unlisted:
+        raise Refused(
+            f"Passwords were found in clear, so {otherwise}: {_names(facts.failures(unlisted))}.",
+            "Have them encrypted first: flask encryption resume",
         )

@@ -96,20 +96,6 @@ def test_a_planted_value_is_sealed_and_named_once(admin: Browser, house: House) 
         assert facts.row().scrub_owed is None  # old copies of the others do not wait for it
 
 
-def test_a_kill_just_before_the_mark_is_made_good(admin: Browser, house: House) -> None:
-    admin.post(NEW, **form())
-    with db.database.connection_context():
-        house.enable()
-        (house.data / "encryption-complete").unlink()
-        switch.resume(house.keystore)  # the next tick
-        assert house.keystore.is_complete()
-        house.sql(FORGE + ", clear = 'x', sealed = NULL")
-        switch.resume(house.keystore)
-        assert not credential.vouches(stored_here(), house.keystore)
-        house.disable()
-        assert not house.keystore.is_complete()
-
-
 def stored_here() -> Endpoint:
     return service.find("support@example.org")[1]
 
