@@ -1,4 +1,4 @@
-"""Which clear values may be sealed as ones that people entered here: those that were listed before anything changed.
+"""Which clear values may be sealed as entered here: those that were listed before anything changed.
 
 Turning on lists what it finds in clear before the key file gets its name; turning off lists what opens
 before the key file is flagged, in case it is cancelled. The sweep seals a clear value under the ordinary
@@ -25,6 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
 from panel import durable
 from panel.crypto.keyfile import KEY_ID_BYTES, Key
 from panel.crypto.record import LONGEST_SECRET, Binding
@@ -40,6 +43,7 @@ ID_BYTES, TAG_BYTES = 16, 32
 HEADER = struct.Struct(f">8s{KEY_ID_BYTES}s{ID_BYTES}s")
 ENTRY = struct.Struct(f">q{TAG_BYTES}s")
 PLACE = struct.Struct(">qq")
+Tags = dict[int, bytes]  # by the ids of rows
 MOST = 2**20  # rows: 40 MiB, ten times what was measured
 
 
@@ -57,7 +61,7 @@ class Stored(Protocol):
 
 
 def write(keystore: KeyStore, key: Key, instance_id: bytes, found: Iterable[tuple[Stored, bytes]]) -> None:
-    """List `found`, rows in the order of their ids with the secret of each, durably, in place of any other list.
+    """List `found`, rows by id with the secret of each, durably, in the place of any other list.
 
     Call it under `keystore.locked()`, before anything else is changed. Raises
     Refused, nothing being changed, where the disk does not take it or there are more than MOST.
@@ -94,7 +98,7 @@ def of(keystore: KeyStore, key: Key, instance_id: bytes) -> Licence | None:
 def permits(keystore: KeyStore, key: Key, instance_id: bytes, row: Stored) -> bool:
     """Whether `row`, which stands in clear, is listed and unchanged. Raises Refused as `of` does."""
     listed = of(keystore, key, instance_id)
-    return listed is not None and row.id in listed.permits([row])
+    return listed is not None and listed.has(row, listed.tags([row]))
 
 
 def is_there(keystore: KeyStore) -> bool:
@@ -103,7 +107,7 @@ def is_there(keystore: KeyStore) -> bool:
 
 
 def remove_if(keystore: KeyStore, header: bytes | None = None) -> None:
-    """Take the list away, durably; with `header` only where it is still that one. Call it under `locked()`."""
+    """Take the list away, durably; with `header` only where it is still that one. Under `locked()`."""
     path = keystore.data_dir / LICENCE
     with _opened(path) as fd:
         gone = fd is None or (header is not None and os.pread(fd, HEADER.size, 0) != header)
@@ -117,24 +121,26 @@ class Licence:
 
     header: bytes
     path: Path = field(compare=False)
-    mac: bytes | None = field(repr=False, compare=False)  # None: of another key, so it permits nothing
+    mac: HMAC | None = field(repr=False, compare=False)  # None: of another key, so it permits nothing
     instance_id: bytes = field(compare=False)
 
-    def permits(self, found: Sequence[Stored]) -> set[int]:
-        """The ids of those rows of `found`, in the order of their ids, that are listed and unchanged."""
-        mac = self.mac
+    def tags(self, found: Sequence[Stored]) -> Tags:
+        """What is listed of the rows `found`, which come in the order of their ids."""
         with _opened(self.path) as fd:
-            if mac is None or fd is None or not found:
-                return set()
-            listed = _between(fd, found[0].id, found[-1].id)
-        return {row.id for row in found if row.id in listed and self._is(mac, row, listed[row.id])}
+            if self.mac is None or fd is None or not found:
+                return {}
+            return _between(fd, found[0].id, found[-1].id)
 
-    def _is(self, mac: bytes, row: Stored, tag: bytes) -> bool:
-        found = _tag(mac, row, self.instance_id, _secret(row)) if row.clear is not None else None
-        return found is not None and hmac.compare_digest(found, tag)
+    def has(self, row: Stored, tags: Tags) -> bool:
+        """Whether `row`, which stands in clear, is listed in `tags` and unchanged."""
+        listed = tags.get(row.id)
+        if self.mac is None or listed is None or row.clear is None:
+            return False
+        found = _tag(self.mac, row, self.instance_id, _secret(row))
+        return found is not None and hmac.compare_digest(found, listed)
 
 
-def _between(fd: int, first: int, last: int) -> dict[int, bytes]:
+def _between(fd: int, first: int, last: int) -> Tags:
     """The tags of the ids from `first` to `last`. Nothing else of the file is read."""
     count = (os.fstat(fd).st_size - HEADER.size) // ENTRY.size
     begin = bisect_left(range(count), first, key=lambda at: _id(fd, at))
@@ -162,16 +168,17 @@ def _content(
         yield ENTRY.pack(row.id, tag)
 
 
-def _mac(key: Key, licence_id: bytes) -> bytes:
-    return key.derive(b"mailkeep/licence" + licence_id, TAG_BYTES)
+def _mac(key: Key, licence_id: bytes) -> HMAC:
+    return HMAC(key.derive(b"mailkeep/licence" + licence_id, TAG_BYTES), SHA256())
 
 
-def _tag(mac: bytes, row: Stored, instance_id: bytes, secret: bytes) -> bytes | None:
-    """What stands for `row` with `secret`; None for one that SQL gave a revision or a value that cannot be."""
+def _tag(mac: HMAC, row: Stored, instance_id: bytes, secret: bytes) -> bytes | None:
+    """What stands for `row` with `secret`; None where SQL gave it a revision or a value that cannot be."""
     if type(row.rev) is not int or len(secret) > LONGEST_SECRET:
         return None
-    place = PLACE.pack(row.id, row.rev) + row.binding(instance_id).encoded
-    return hmac.digest(mac, place + secret, "sha256")
+    one = mac.copy()
+    one.update(PLACE.pack(row.id, row.rev) + row.binding(instance_id).encoded + secret)
+    return one.finalize()
 
 
 def _secret(row: Stored) -> bytes:

@@ -77,14 +77,8 @@ class _Target:
         other = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES) != self.key.id
         return Endpoint.clear.is_null(False) | (Endpoint.sealed.is_null(False) & other)
 
-    def unlisted(self, found: list[Row]) -> set[int]:
-        """The ids of the rows that are to be sealed and that the licence does not have as they stand."""
-        clear = [row for row in found if row.clear is not None] if self.key else []
-        listed = self.licence.permits(clear) if self.licence else set()
-        return {row.id for row in clear} - listed
-
     def goes_on_from(self, first: _Target) -> bool:
-        """Whether rows before were brought to clear, or under the same licence from it, as the next ones are."""
+        """Whether rows go the same way under the same licence as those of `first` did."""
         return (self.key is None, self.licence) == (first.key is None, first.licence)
 
 
@@ -95,7 +89,7 @@ class _Page:
     target: _Target
     rows: list[Row]
     replacements: list[Replacement] = field(default_factory=list)
-    unlisted: set[int] = field(default_factory=set)  # rows in clear that no licence permits to be trusted
+    unlisted: list[Row] = field(default_factory=list)  # in clear, and not as any licence has it
     failed: list[tuple[Row, str]] = field(default_factory=list)
 
 
@@ -162,25 +156,28 @@ def _prepared(keystore: KeyStore, last: int | None) -> _Page:
     """The next rows that are not where they belong, and what would be written. Nothing is written here."""
     target = _target(keystore)
     page = _Page(target, rows.after(last, target.owed, BATCH))
-    page.unlisted = target.unlisted(page.rows)
+    tags = target.licence.tags(page.rows) if target.licence and target.key else {}
     for row in page.rows:
+        listed = target.licence is not None and target.licence.has(row, tags)
+        if row.clear is not None and target.key is not None and not listed:
+            page.unlisted.append(row)
         try:
-            page.replacements.append(_moved(page, row))
+            page.replacements.append(_moved(target, row, LABEL if listed else FOUND_LABEL))
         except CannotOpen as error:
             page.failed.append((row, error.message))
     return page
 
 
-def _moved(page: _Page, row: Row) -> Replacement:
-    """The row's new columns; a sealed record is opened again before it may replace anything."""
-    target = page.target
+def _moved(target: _Target, row: Row, for_clear: str) -> Replacement:
+    """The row's new columns; a clear value is sealed under the label `for_clear`, a record keeps its own.
+
+    What is sealed is opened again before it may replace anything.
+    """
     secret, label = credential.unseal_labelled(row, target.disk, target.row)
     place = (row.id, row.rev, row.sealed.record if row.sealed else None)
     if target.key is None:
         return secret.reveal(), None, *place
-    if label is None:
-        label = FOUND_LABEL if row.id in page.unlisted else LABEL
-    return None, _sealed(target, secret, row.binding(target.row.instance_id, label)), *place
+    return None, _sealed(target, secret, row.binding(target.row.instance_id, label or for_clear)), *place
 
 
 def _sealed(target: _Target, secret: Secret, binding: Binding) -> bytes:
@@ -217,14 +214,14 @@ def _write(page: _Page, keystore: KeyStore) -> int:
 
 
 def _name_unlisted(page: _Page) -> None:
-    """Record in Activity which rows stood in clear without a licence: those written now, and each new failure.
+    """Record in Activity which rows stand in clear and are in no licence; each failure only once.
 
     Rows that another process sealed since they were read are left to it.
     """
     if not page.unlisted:
         return
     known = {row.id for row, _ in page.failed if row.failed_rev == row.rev}
-    still = rows.still_clear([row for row in page.rows if row.id in page.unlisted - known])
+    still = rows.still_clear(row for row in page.unlisted if row.id not in known)
     for each in facts.failures((row, UNLISTED) for row in still):
         activity.record("password found in clear", each.address, each.reason, who="worker")
 
@@ -342,7 +339,7 @@ def each_vouched(keystore: KeyStore, file: KeyFile, otherwise: str) -> Iterator[
     for row, found, label in _each_labelled(keystore):
         if isinstance(found, CannotOpen):
             failed.append((row, found.message))
-        elif label == LABEL or (row.clear and listed and listed.permits([row])):
+        elif label == LABEL or (row.clear and listed and listed.has(row, listed.tags([row]))):
             yield row, found.reveal_bytes()
         elif row.clear:
             unlisted.append((row, UNLISTED))

@@ -11,7 +11,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import claim, facts, licence, release, residue, rotation, sweep
+from panel.encryption import claim, facts, licence, release, residue, rotation, rows, sweep
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.encryption.sweep import Progress, Report
@@ -37,13 +37,19 @@ def enable(keystore: KeyStore, actor: Actor) -> None:
                 f"Encryption cannot be turned on now: its state is {now.state}.", now.mend or "See the page."
             )
         keystore.delete_marker()
+        file, before = KeyFile.generate(facts.row().instance_id), rows.mark()
+        _list_clear(keystore, file)
         with db.transaction():  # nobody saves in clear between the list and the key file
-            file = KeyFile.generate(facts.row().instance_id)
-            licence.write(keystore, file.goal, file.instance_id, licence.in_clear())
+            if rows.mark() != before:
+                _list_clear(keystore, file)
             if keystore.create(file):
                 activity.record("key file created", **vars(actor))
     claim.if_needed(keystore)
     _give_way(keystore)
+
+
+def _list_clear(keystore: KeyStore, file: KeyFile) -> None:
+    licence.write(keystore, file.goal, file.instance_id, licence.in_clear())
 
 
 def _give_way(keystore: KeyStore) -> None:

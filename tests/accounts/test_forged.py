@@ -12,7 +12,7 @@ from panel import db
 from panel.accounts import service
 from panel.accounts.rules import Mailbox
 from panel.activity.service import Actor
-from panel.encryption import credential, facts, switch
+from panel.encryption import facts, switch
 from panel.encryption.state import State
 from panel.errors import PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer

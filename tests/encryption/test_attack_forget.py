@@ -13,7 +13,7 @@ import pytest
 from panel import create_app, db, install
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import files, forget, licence, keys, switch
+from panel.encryption import files, forget, keys, licence, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import PanelError, Refused
