@@ -66,11 +66,18 @@ def vouches(endpoint: Endpoint, keystore: KeyStore) -> bool:
     try:
         state.require_readable(disk, row, facts.any_sealed())
         if endpoint.clear is not None:
-            return disk.file is None or licence.permits(keystore, disk.file.goal, row.instance_id, endpoint)
+            return vouches_for_clear(endpoint, keystore, disk, row)
         _, label = unseal_labelled(endpoint, disk, row)
     except (CannotOpen, PasswordNeeded, Refused):
         return False
     return label == LABEL
+
+
+def vouches_for_clear(
+    endpoint: licence.Stored, keystore: KeyStore, disk: state.FileFacts, row: state.RowFacts
+) -> bool:
+    """`vouches` for a row in clear: without a key file it is taken as it stands, else the licence has it."""
+    return disk.file is None or licence.permits(keystore, disk.file.goal, row.instance_id, endpoint)
 
 
 def unseal(endpoint: Stored, disk: state.FileFacts, row: state.RowFacts) -> Secret:

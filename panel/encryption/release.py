@@ -122,7 +122,7 @@ def _list_all(keystore: KeyStore) -> None:
     file = facts.disk(keystore).file
     if file is None:
         raise Refused("The key file went away meanwhile.", "Look at the page again.")
-    vouched = sweep.each_vouched(keystore, file, "encryption stays on")
+    vouched = sweep.each_vouched(keystore, "encryption stays on")
     licence.write(keystore, file.goal, file.instance_id, vouched)
 
 

@@ -13,17 +13,17 @@ was opened, at the same `rev`: what a person saved meanwhile wins. The sweep lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import fn
 
 from panel import db
 from panel.activity import service as activity
 from panel.crypto import keyring, record
-from panel.crypto.keyfile import KEY_ID_BYTES, Key, KeyFile
+from panel.crypto.keyfile import KEY_ID_BYTES, Key
 from panel.crypto.record import Binding
 from panel.encryption import claim, credential, facts, findings, licence, rows, state
 from panel.encryption.keystore import KeyStore
@@ -249,10 +249,19 @@ class _Tally:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found: how many secrets opened, and which did not."""
+    """What `verify` found: how many secrets opened, which did not, which nobody vouches for."""
 
     opened: int
     failures: tuple[Failure, ...]
+    unvouched: tuple[Failure, ...] = ()
+
+
+class Tried(NamedTuple):
+    """A row that was opened, or why it does not open. `vouched`: entered here, for the server beside it."""
+
+    row: Row
+    found: Secret | CannotOpen
+    vouched: bool
 
 
 def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
@@ -260,29 +269,27 @@ def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
 
     Changes nothing else. Raises KeyAbsent where the key is missing, unreadable or wrong.
     """
-    opened, failed = 0, []
-    for row, found in each_opened(keystore, progress):
+    return verdict(each_opened(keystore, progress))
+
+
+def verdict(tried: Iterable[Tried]) -> Verdict:
+    """What opening came to."""
+    opened, failed, unvouched = 0, [], []
+    for row, found, vouched in tried:
         if isinstance(found, Secret):
             opened += 1
+            if not vouched:
+                unvouched.append((row, UNLISTED))
         else:
             failed.append((row, found.message))
-    return Verdict(opened, tuple(facts.failures(failed)))
+    return Verdict(opened, tuple(facts.failures(failed)), tuple(facts.failures(unvouched)))
 
 
-def each_opened(
-    keystore: KeyStore, progress: Progress | None = None
-) -> Iterator[tuple[Row, Secret | CannotOpen]]:
+def each_opened(keystore: KeyStore, progress: Progress | None = None) -> Iterator[Tried]:
     """Every row with a stored secret, and the secret or why it does not open; the row keeps what is news.
 
     Raises KeyAbsent as `verify` does.
     """
-    return ((row, found) for row, found, _ in _each_labelled(keystore, progress))
-
-
-def _each_labelled(
-    keystore: KeyStore, progress: Progress | None = None
-) -> Iterator[tuple[Row, Secret | CannotOpen, str | None]]:
-    """As `each_opened`, with the label that it was sealed under; None for a clear value or a failure."""
     total, done = rows.count(rows.STORED), 0
     last: int | None = None
     while page := rows.after(last, rows.STORED, BATCH):
@@ -292,7 +299,7 @@ def _each_labelled(
         tried = []
         for row in page:
             with suppress(PasswordNeeded):  # sealed when it was read, and the key is gone: in clear by now
-                tried.append((row, *_opened(row, disk, chosen)))
+                tried.append(_opened(row, disk, chosen, keystore))
         news = [(row, None if isinstance(found, Secret) else found.message) for row, found, _ in tried]
         rows.note(disk, news)
         yield from tried
@@ -301,18 +308,42 @@ def _each_labelled(
             progress(done, max(done, total))
 
 
-def _opened(
-    row: Row, disk: state.FileFacts, chosen: state.RowFacts
-) -> tuple[Secret | CannotOpen, str | None]:
+def _opened(row: Row, disk: state.FileFacts, chosen: state.RowFacts, keystore: KeyStore) -> Tried:
     try:
-        return credential.unseal_labelled(row, disk, chosen)
+        secret, label = credential.unseal_labelled(row, disk, chosen)
     except CannotOpen as error:
-        return error, None
+        return Tried(row, error, False)
+    if label is None:
+        return Tried(row, secret, credential.vouches_for_clear(row, keystore, disk, chosen))
+    return Tried(row, secret, label == LABEL)
 
 
 def require_all_open(keystore: KeyStore, otherwise: str) -> None:
     """Open every stored secret now. Raises Refused, saying `otherwise`, where one does not open."""
     _refuse(verify(keystore).failures, otherwise)
+
+
+def each_vouched(keystore: KeyStore, otherwise: str) -> Iterator[tuple[Row, bytes]]:
+    """Every row that was entered here as it stands, with its secret.
+
+    At its end it raises Refused, saying `otherwise`, where one did not open, or stands in clear
+    and was not entered here.
+    """
+    failed: list[tuple[Row, str]] = []
+    planted: list[tuple[Row, str]] = []
+    for row, found, vouched in each_opened(keystore):
+        if isinstance(found, CannotOpen):
+            failed.append((row, found.message))
+        elif vouched:
+            yield row, found.reveal_bytes()
+        elif row.clear is not None:
+            planted.append((row, UNLISTED))
+    _refuse(facts.failures(failed), otherwise)
+    if planted:
+        raise Refused(
+            f"Passwords were found in clear, so {otherwise}: {_names(facts.failures(planted))}.",
+            "Have them encrypted first: flask encryption resume",
+        )
 
 
 def _refuse(failures: Sequence[Failure], otherwise: str) -> None:
@@ -325,27 +356,3 @@ def _refuse(failures: Sequence[Failure], otherwise: str) -> None:
 
 def _names(failures: Sequence[Failure]) -> str:
     return ", ".join(dict.fromkeys(failure.address for failure in failures))
-
-
-def each_vouched(keystore: KeyStore, file: KeyFile, otherwise: str) -> Iterator[tuple[Row, bytes]]:
-    """Every row that was entered here as it stands, with its secret: sealed so, or in clear and listed.
-
-    At its end it raises Refused, saying `otherwise`, where a secret did not open or stands in clear
-    without being listed.
-    """
-    failed: list[tuple[Row, str]] = []
-    unlisted: list[tuple[Row, str]] = []
-    listed = licence.of(keystore, file.goal, file.instance_id)
-    for row, found, label in _each_labelled(keystore):
-        if isinstance(found, CannotOpen):
-            failed.append((row, found.message))
-        elif label == LABEL or (row.clear and listed and listed.has(row, listed.tags([row]))):
-            yield row, found.reveal_bytes()
-        elif row.clear:
-            unlisted.append((row, UNLISTED))
-    _refuse(facts.failures(failed), otherwise)
-    if unlisted:
-        raise Refused(
-            f"Passwords were found in clear, so {otherwise}: {_names(facts.failures(unlisted))}.",
-            "Have them encrypted first: flask encryption resume",
-        )
