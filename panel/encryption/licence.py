@@ -38,6 +38,10 @@ from panel.errors import Refused
 from panel.models import Endpoint
 
 LICENCE = "encryption-licence"
+UNLISTED = (  # said of a clear value beside a key file
+    "Nothing shows that a person entered it here, so its server may have been changed too."
+    " Enter the server and the password again."
+)
 MAGIC = b"\x89MKL\r\n\x1a\n"
 ID_BYTES, TAG_BYTES = 16, 32
 HEADER = struct.Struct(f">8s{KEY_ID_BYTES}s{ID_BYTES}s")

@@ -27,7 +27,7 @@ from panel.crypto.keyfile import KEY_ID_BYTES, Key
 from panel.crypto.record import Binding
 from panel.encryption import claim, credential, facts, findings, licence, rows, state
 from panel.encryption.keystore import KeyStore
-from panel.encryption.licence import Licence
+from panel.encryption.licence import UNLISTED, Licence
 from panel.encryption.rows import Row
 from panel.encryption.state import Failure
 from panel.errors import CannotOpen, KeyAbsent, PanelError, PasswordNeeded, Refused
@@ -36,11 +36,6 @@ from panel.models.endpoint import FOUND_LABEL, LABEL
 from panel.secret import Secret
 
 BATCH = 500  # rows written while others wait: a few milliseconds (script/bench sweep)
-
-UNLISTED = (
-    "Nothing shows that a person entered it here, so its server may have been changed too."
-    " Enter the server and the password again."
-)
 
 Progress = Callable[[int, int], None]  # rows where they belong, rows in all
 
