@@ -16,7 +16,7 @@ import pytest
 from panel import durable
 from panel.activity.service import Actor
 from panel.crypto.keyfile import Key, KeyFile
-from panel.encryption import credential, facts, forget, keys, licence, release, rotation, sweep, switch
+from panel.encryption import claim, credential, facts, forget, keys, licence, release, rotation, sweep, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import PanelError, Refused
@@ -401,7 +401,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, step: Call
 KILLS: dict[str, tuple[Any, str]] = {
     "before the licence": (licence, "write"),
     "between licence and key file": (KeyStore, "create"),
-    "between key file and claim": (switch.claim, "if_needed"),
+    "between key file and claim": (claim, "if_needed"),
     "before the first page": (sweep, "_pass"),
     "between pass and removal": (licence, "remove_if"),
 }
