@@ -78,6 +78,7 @@ def connect(url: str) -> GuardedSqlite:
     path = url.removeprefix("sqlite:///")
     logger = logging.getLogger("peewee")
     logger.setLevel(max(logger.level, logging.INFO))  # its debug lines hold the parameters of queries
+    logging.getLogger("peewee.migrations").setLevel(logging.WARNING)  # the schema is made in memory too
     return GuardedSqlite(path, pragmas=PRAGMAS, lock_type="IMMEDIATE", timeout=BUSY_SECONDS)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 
-def write(path: Path, data: bytes, mode: int = 0o600) -> None:
+def write(path: Path, data: bytes | Iterable[bytes], mode: int = 0o600) -> None:
     """Make a file of a new name; its bytes are on the disk then, its name not yet (`sync_directory`).
+
+    `data`: all of it, or pieces that are written as they come.
 
     Raises OSError; nothing of the file is left then, and one that has the name already stays as it is.
     """
@@ -19,7 +22,7 @@ def write(path: Path, data: bytes, mode: int = 0o600) -> None:
         with os.fdopen(fd, "wb") as file:
             if mode != 0o600:
                 os.fchmod(fd, mode)  # whatever the umask
-            file.write(data)
+            file.writelines((data,) if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(fd)
     except OSError:

@@ -50,12 +50,8 @@ def owe_scrub() -> None:
     Encryption.update(scrub_owed=secrets.token_bytes(RANDOM_BYTES)).execute()
 
 
-def owe_scrub_for_clear(complete: bool, row: Endpoint) -> None:
-    """`owe_scrub` where the save of `row` may be about to replace a clear value.
-
-    Until all were sealed once (`complete`) any clear value counts; then only its own, which an index finds.
-    """
-    clear = Endpoint.clear.is_null(False)
+def owe_scrub_for_clear(row: Endpoint) -> None:
+    """`owe_scrub` where the save of `row` is about to replace a clear value. An index finds it."""
     own = (Endpoint.account == row.account_id) & (Endpoint.direction == row.direction)
-    if Endpoint.select().where(clear & own if complete else clear).exists():
+    if Endpoint.select().where(Endpoint.clear.is_null(False) & own).exists():
         owe_scrub()

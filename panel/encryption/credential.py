@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from panel.crypto import keyring, record
 from panel.crypto.keyfile import KeyFile
 from panel.crypto.record import Binding
-from panel.encryption import facts, state
+from panel.encryption import facts, licence, state
 from panel.encryption.keystore import KeyStore
-from panel.errors import BadInput, CannotOpen, Malformed, PasswordNeeded, Tampered, WrongKey
+from panel.errors import BadInput, CannotOpen, Malformed, PasswordNeeded, Refused, Tampered, WrongKey
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Endpoint
 from panel.models.endpoint import FOUND_LABEL, LABEL
@@ -65,17 +65,24 @@ def vouches(endpoint: Endpoint, keystore: KeyStore) -> bool:
 
     Found out by opening the record now: columns that say so could have been edited
     as the server could. While encryption is off nothing can tell, and it is taken
-    as it stands; a clear value where all are sealed was put there by somebody else.
+    as it stands; beside a key file a clear value is good only where the licence has it.
     """
     disk, row = facts.disk(keystore), facts.row()
     try:
         state.require_readable(disk, row, facts.any_sealed())
         if endpoint.clear is not None and endpoint.account_address == endpoint.address:
-            return disk.file is None or disk.file.release_id is not None
+            return vouches_for_clear(endpoint, keystore, disk, row)
         _, label = unseal_labelled(endpoint, disk, row)
-    except (CannotOpen, PasswordNeeded):
+    except (CannotOpen, PasswordNeeded, Refused):
         return False
     return label == LABEL
+
+
+def vouches_for_clear(
+    endpoint: licence.Stored, keystore: KeyStore, disk: state.FileFacts, row: state.RowFacts
+) -> bool:
+    """`vouches` for a row in clear: without a key file it is taken as it stands, else the licence has it."""
+    return disk.file is None or licence.permits(keystore, disk.file.goal, row.instance_id, endpoint)
 
 
 def unseal(endpoint: Stored, disk: state.FileFacts, row: state.RowFacts) -> Secret:
@@ -96,7 +103,7 @@ def unseal_labelled(
 
 
 def unseal_record(endpoint: Stored, disk: state.FileFacts, row: state.RowFacts) -> tuple[Secret, str | None]:
-    """The same for a row that is judged apart from its account. Never to log in."""
+    """The same for a row apart from its account: to move it, or to judge it. Never to log in."""
     try:
         if endpoint.clear is not None:
             return _clear(endpoint.clear.text), None

@@ -72,11 +72,11 @@ class Status:
 
 def disk(keystore: KeyStore) -> FileFacts:
     """The key file and the witness as they are now."""
-    witness, complete = keystore.witness(), keystore.is_complete()
+    witness = keystore.witness()
     try:
-        return FileFacts(keystore.read(), None, witness, complete)
+        return FileFacts(keystore.read(), None, witness)
     except KeyFileError as error:
-        return FileFacts(None, error, witness, complete)
+        return FileFacts(None, error, witness)
 
 
 def row() -> RowFacts:

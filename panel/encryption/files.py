@@ -11,7 +11,7 @@ import os
 import secrets
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def durable_beside(path: Path, data: bytes) -> Iterator[Path]:
+def durable_beside(path: Path, data: bytes | Iterable[bytes]) -> Iterator[Path]:
     """A private, durable file with `data` in the directory of `path`; gone at the end unless renamed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:

@@ -16,7 +16,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import credential, facts, proof, state
+from panel.encryption import credential, facts, licence, proof, state
 from panel.encryption.facts import Status
 from panel.encryption.files import typed
 from panel.encryption.keystore import KeyStore
@@ -74,11 +74,17 @@ def forget(keystore: KeyStore, actor: Actor) -> Forgotten:
             ).execute()  # fmt: skip
             addresses, removed = _names(endpoints), _names(orphans)
             activity.record("lost key forgotten", ", ".join((*addresses, *removed))[:320], **vars(actor))
+            for address in _names(_in_clear()):  # without a key file they are taken as they stand from now on
+                activity.record("password found in clear", address, licence.UNLISTED, **vars(actor))
             # Before the commit: beside a row that names no key, an earlier key's file would be a good one.
             moved_to = keystore.set_aside_lost()
-        keystore.unset_complete()
+        licence.remove_if(keystore)
         keystore.give_up_witness()
     return Forgotten(addresses, removed, moved_to)
+
+
+def _in_clear() -> list[Endpoint]:
+    return list(Endpoint.select().where(Endpoint.clear.is_null(False)))
 
 
 def _names(endpoints: list[Endpoint]) -> tuple[str, ...]:

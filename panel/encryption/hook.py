@@ -71,7 +71,7 @@ class Hook:
         if disk.witness != key.id:
             self.keystore.expect(key.id)
         endpoint = cast(Endpoint, row)
-        claim.owe_scrub_for_clear(disk.complete, endpoint)
+        claim.owe_scrub_for_clear(endpoint)
         return Sealed(record.seal(key, secret.reveal_bytes(), endpoint.binding(chosen.instance_id)))
 
 

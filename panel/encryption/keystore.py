@@ -34,7 +34,6 @@ from panel.encryption.files import (
 from panel.errors import DamagedKeyFile, KeyFileError, Refused
 
 WITNESS = "encryption-expected"
-COMPLETE = "encryption-complete"
 LOCK = "encryption-key.lock"
 MARKER = "can-disable-encryption.txt"
 LARGEST_MARKER = 4096
@@ -222,26 +221,6 @@ class KeyStore:
         """
         if not os.path.lexists(self.path):
             remove(self.data_dir / WITNESS)
-
-    # -- the mark: that all were sealed once -------------------------------------------
-
-    def is_complete(self) -> bool:
-        """Whether turning on had come to its end: no clear value may have appeared since."""
-        return (self.data_dir / COMPLETE).exists()
-
-    def set_complete(self) -> None:
-        """Note durably that every password is sealed."""
-        if self.is_complete():
-            return
-        path = self.data_dir / COMPLETE
-        with durable_beside(path, b"") as temporary:
-            temporary.rename(path)
-            sync_directory(self.data_dir)
-
-    def unset_complete(self) -> None:
-        """Take the mark away: encryption is being turned off, or on anew."""
-        if self.is_complete():
-            remove(self.data_dir / COMPLETE)
 
     def retired_copy_of(self, key_id: bytes) -> Path | None:
         """The retired copy beside the key file's name that holds `key_id`, if there is one."""

@@ -16,7 +16,7 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import facts, findings, proof, state, sweep
+from panel.encryption import facts, findings, licence, proof, state, sweep
 from panel.encryption.keystore import MARKER, KeyStore
 from panel.encryption.state import State
 from panel.errors import Refused
@@ -85,11 +85,11 @@ def disable(keystore: KeyStore, actor: Actor, *, in_shell: bool = False) -> None
     """
     if not in_shell:
         require_marker(keystore)
-    _require_all_open(keystore)
     with keystore.locked():
         if not in_shell:
-            require_marker(keystore)  # another press may have used it up while the records were opened
-        keystore.unset_complete()
+            require_marker(keystore)  # another press may have used it up while this one waited
+        _require_on(keystore)
+        _list_all(keystore)
         file, release_id = _choose_release(keystore)
         with db.transaction():
             if facts.row().release_id != release_id:
@@ -101,7 +101,7 @@ def disable(keystore: KeyStore, actor: Actor, *, in_shell: bool = False) -> None
     activity.record("encryption being turned off", **vars(actor))
 
 
-def _require_all_open(keystore: KeyStore) -> None:
+def _require_on(keystore: KeyStore) -> None:
     now = facts.look(keystore).state
     if now is State.OFF:
         raise Refused("Encryption is off already.", "There is nothing to do.")
@@ -112,7 +112,18 @@ def _require_all_open(keystore: KeyStore) -> None:
             "Encryption cannot be turned off without its key.",
             "Put the key file back first; flask encryption status says how.",
         )
-    sweep.require_all_open(keystore, "encryption stays on")
+
+
+def _list_all(keystore: KeyStore) -> None:
+    """Open every record, and list it durably for the sweep that follows if turning off is cancelled.
+
+    The list is made now: once values stand in clear, nothing could tell them from planted ones.
+    """
+    file = facts.disk(keystore).file
+    if file is None:
+        raise Refused("The key file went away meanwhile.", "Look at the page again.")
+    vouched = sweep.each_vouched(keystore, "encryption stays on")
+    licence.write(keystore, file.goal, file.instance_id, vouched)
 
 
 def _choose_release(keystore: KeyStore) -> tuple[KeyFile, bytes]:
@@ -133,7 +144,10 @@ def _choose_release(keystore: KeyStore) -> tuple[KeyFile, bytes]:
 
 
 def cancel(keystore: KeyStore, actor: Actor) -> None:
-    """Stop turning off and seal again what was written in clear. Refused once all are in clear."""
+    """Stop turning off and seal again what was written in clear. Refused once all are in clear.
+
+    The licence that turning off wrote permits exactly what it opened before it began.
+    """
     with keystore.locked(), db.transaction():
         disk, row = facts.disk(keystore), facts.row()
         if disk.file is None or disk.file.release_id is None or state.wrong(disk.file, row):
@@ -161,6 +175,7 @@ def finish(keystore: KeyStore) -> None:
                 return
             keystore.retire(disk.file)
             keystore.forget_witness()
+            licence.remove_if(keystore)
         with db.transaction():
             if facts.disk(keystore).file is None:
                 Encryption.update(

@@ -129,6 +129,12 @@ def verify() -> Any:
         verdict = switch.verify(current().keystore)
         if not verdict.failures:
             flash(f"All {verdict.opened} passwords opened.", "good")
+        if verdict.unvouched:
+            flash(
+                f"Passwords found in clear, not entered here: {len(verdict.unvouched)}. Activity names them."
+                " Enter server and password of each of them again.",
+                "warn",
+            )
 
     return _act(step)
 

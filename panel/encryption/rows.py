@@ -19,6 +19,7 @@ from panel.models import Account, Endpoint
 from panel.models.endpoint import LABEL, binding
 from panel.models.secret_row import StoredClear, StoredRecord
 
+PAGE = 500  # rows read at once
 STORED = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
 
 # What the last opening found: at which `rev`, with which generation of the key file, it failed, and why.
@@ -74,6 +75,17 @@ def after(last: int | None, wanted: ColumnBase, size: int) -> list[Row]:
     return [_row(values) for values in db.database.execute(query)]
 
 
+def each(wanted: ColumnBase) -> Iterator[Row]:
+    """All rows that are as `wanted`, by id, no more than a page of them in memory.
+
+    Call it inside a transaction where they must be of one moment.
+    """
+    last: int | None = None
+    while page := after(last, wanted, PAGE):
+        yield from page
+        last = page[-1].id
+
+
 def _row(values: tuple[Any, ...]) -> Row:
     read = list(values)
     for index, python_value in _conversions(tuple(map(type, values))):
@@ -93,6 +105,18 @@ def _conversions(kinds: tuple[type, ...]) -> list[tuple[int, Callable[[Any], Any
 
 def _plain(field: Field) -> type:
     return int if isinstance(field, IntegerField) else str
+
+
+def mark() -> tuple[object, ...]:
+    """What changes with each password that is saved in clear, and each account that goes."""
+    summed = "SELECT count(*), total(rev), max(id) FROM endpoint WHERE clear IS NOT NULL"
+    return tuple(db.database.execute_sql(summed).fetchone())
+
+
+def still_clear(found: Iterable[Row]) -> list[Row]:
+    """Those rows that still stand in clear at the same `rev`."""
+    query = Endpoint.select().where(Endpoint.clear.is_null(False))
+    return [row for row in found if query.where((Endpoint.id == row.id) & (Endpoint.rev == row.rev)).exists()]
 
 
 def count(wanted: ColumnBase) -> int:

@@ -45,12 +45,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What lies on the disk: the file, or why it cannot be used, the witness, the mark."""
+    """What lies on the disk: the file, or why it cannot be used, and the witness."""
 
     file: KeyFile | None
     error: KeyFileError | None = None
     witness: bytes | None = None
-    complete: bool = False  # turning on had come to its end
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,9 @@ def derive(disk: FileFacts, row: RowFacts, records: RecordFacts) -> State:
         return State.KEY_WRONG
     if file.release_id is not None:
         return State.DISABLING
-    # A scrub may be owed since either. Only words differ, so it is left at this: once `prune` has left
-    # one key, or a clear value was found and sealed, what remains is told as of turning on.
-    rotated = disk.complete and len(file.keys) > 1
+    # A scrub may be owed since turning on or since a change of keys. Only words differ, so the number of
+    # keys is enough to go by.
+    rotated = len(file.keys) > 1
     others = any(key_id != file.goal.id for key_id in records.sealed_by_key if file.find(key_id))
     if row.active_key_id is None or records.clear or (row.scrub_owed is not None and not rotated):
         return State.ENABLING

@@ -13,19 +13,21 @@ was opened, at the same `rev`: what a person saved meanwhile wins. The sweep lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import fn
 
 from panel import db
+from panel.activity import service as activity
 from panel.crypto import keyring, record
 from panel.crypto.keyfile import KEY_ID_BYTES, Key
 from panel.crypto.record import Binding
-from panel.encryption import claim, credential, facts, findings, rows, state
+from panel.encryption import claim, credential, facts, findings, licence, rows, state
 from panel.encryption.keystore import KeyStore
+from panel.encryption.licence import UNLISTED, Licence
 from panel.encryption.rows import Row
 from panel.encryption.state import Failure
 from panel.errors import CannotOpen, KeyAbsent, PanelError, PasswordNeeded, Refused
@@ -60,7 +62,7 @@ class _Target:
     disk: state.FileFacts
     row: state.RowFacts
     key: Key | None
-    complete: bool  # whether all were sealed before
+    licence: Licence | None
 
     @property
     def owed(self) -> Any:
@@ -70,6 +72,10 @@ class _Target:
         other = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES) != self.key.id
         return Endpoint.clear.is_null(False) | (Endpoint.sealed.is_null(False) & other)
 
+    def goes_on_from(self, first: _Target) -> bool:
+        """Whether rows go the same way under the same licence as those of `first` did."""
+        return (self.key is None, self.licence) == (first.key is None, first.licence)
+
 
 @dataclass
 class _Page:
@@ -78,6 +84,7 @@ class _Page:
     target: _Target
     rows: list[Row]
     replacements: list[Replacement] = field(default_factory=list)
+    unlisted: list[Row] = field(default_factory=list)  # in clear, and not as any licence has it
     failed: list[tuple[Row, str]] = field(default_factory=list)
 
 
@@ -85,26 +92,40 @@ def run(keystore: KeyStore, progress: Progress | None = None) -> Report:
     """Sweep until one whole pass changes nothing.
 
     Raises KeyAbsent where the key is missing, unreadable or wrong. A row whose
-    record does not open is reported and left as it was.
+    record does not open is reported and left as it was. The licence ends with the
+    first pass that sealed all it could under it.
     """
     claim.if_needed(keystore)
     report = Report()
     while True:
         report.failures.clear()
-        changed = _pass(keystore, report, progress)
+        changed, ended = _pass(keystore, report, progress)
+        if ended is not None:
+            with keystore.locked():
+                licence.remove_if(keystore, ended.header)
         report.changed += changed
         if changed == 0:
             return report
 
 
-def _pass(keystore: KeyStore, report: Report, progress: Progress | None) -> int:
-    """Once through the table, page by page in the order of the ids; the number of rows changed."""
+def _pass(keystore: KeyStore, report: Report, progress: Progress | None) -> tuple[int, Licence | None]:
+    """Once through the table, page by page in the order of the ids.
+
+    Returns the number of rows changed, and the licence that it sealed under from the first row to the last.
+    """
     with db.transaction():
         pass  # every save that looked at the file before this commit has committed
     tally = _Tally(progress)
     last: int | None = None
     changed = 0
-    while (page := _prepared(keystore, last)).rows:
+    first: _Target | None = None
+    turned = False
+    while True:
+        page = _prepared(keystore, last)
+        first = first or page.target
+        turned = turned or not page.target.goes_on_from(first)
+        if not page.rows:
+            return changed, None if turned or first.key is None else first.licence
         with db.transaction():
             if _target(keystore) != page.target:
                 continue  # the key was changed, or turned off, since: read and prepare these rows anew
@@ -112,7 +133,6 @@ def _pass(keystore: KeyStore, report: Report, progress: Progress | None) -> int:
         report.failures += facts.failures(page.failed)
         last, changed = page.rows[-1].id, changed + written
         tally.add(page.target, written)
-    return changed
 
 
 def _target(keystore: KeyStore) -> _Target:
@@ -121,32 +141,38 @@ def _target(keystore: KeyStore) -> _Target:
     state.require_readable(disk, row, any_sealed=True)
     if disk.file is None:
         raise KeyAbsent("There is no key file, so there is nothing to encrypt.", "Turn encryption on first.")
+    listed = licence.of(keystore, disk.file.goal, row.instance_id)
     if disk.file.release_id is not None:
-        return _Target(disk, row, None, keystore.is_complete())
-    return _Target(disk, row, state.sealing_key(disk, row, any_sealed=True), keystore.is_complete())
+        return _Target(disk, row, None, listed)
+    return _Target(disk, row, state.sealing_key(disk, row, any_sealed=True), listed)
 
 
 def _prepared(keystore: KeyStore, last: int | None) -> _Page:
     """The next rows that are not where they belong, and what would be written. Nothing is written here."""
     target = _target(keystore)
     page = _Page(target, rows.after(last, target.owed, BATCH))
+    tags = target.licence.tags(page.rows) if target.licence and target.key else {}
     for row in page.rows:
+        listed = target.licence is not None and target.licence.has(row, tags)
+        if row.clear is not None and target.key is not None and not listed:
+            page.unlisted.append(row)
         try:
-            page.replacements.append(_moved(target, row))
+            page.replacements.append(_moved(target, row, LABEL if listed else FOUND_LABEL))
         except CannotOpen as error:
             page.failed.append((row, error.message))
     return page
 
 
-def _moved(target: _Target, row: Row) -> Replacement:
-    """The row's new columns; a sealed record is opened again before it may replace anything."""
-    secret, label = credential.unseal_labelled(row, target.disk, target.row)
+def _moved(target: _Target, row: Row, for_clear: str) -> Replacement:
+    """The row's new columns; a clear value is sealed under the label `for_clear`, a record keeps its own.
+
+    What is sealed is opened again before it may replace anything.
+    """
+    secret, label = credential.unseal_record(row, target.disk, target.row)
     place = (row.id, row.rev, row.sealed.record if row.sealed else None)
     if target.key is None:
         return secret.reveal(), None, *place
-    if label is None:  # a clear value: while encryption is being turned on, or put there by somebody else
-        label = FOUND_LABEL if target.complete else LABEL
-    return None, _sealed(target, secret, row.binding(target.row.instance_id, label)), *place
+    return None, _sealed(target, secret, row.binding(target.row.instance_id, label or for_clear)), *place
 
 
 def _sealed(target: _Target, secret: Secret, binding: Binding) -> bytes:
@@ -172,6 +198,7 @@ def _write(page: _Page, keystore: KeyStore) -> int:
         keystore.expect(page.target.key.id)
         if page.replacements:
             claim.owe_scrub()
+    _name_unlisted(page)
     rows.note(page.target.disk, page.failed)
     cursor = db.database.connection().cursor()
     cursor.executemany(REPLACE, page.replacements)
@@ -179,6 +206,19 @@ def _write(page: _Page, keystore: KeyStore) -> int:
     if written:
         findings.count_moved(written)
     return written
+
+
+def _name_unlisted(page: _Page) -> None:
+    """Record in Activity which rows stand in clear and are in no licence; each failure only once.
+
+    Rows that another process sealed since they were read are left to it.
+    """
+    if not page.unlisted:
+        return
+    known = {row.id for row, _ in page.failed if row.failed_rev == row.rev}
+    still = rows.still_clear(row for row in page.unlisted if row.id not in known)
+    for each in facts.failures((row, UNLISTED) for row in still):
+        activity.record("password found in clear", each.address, each.reason, who="worker")
 
 
 @dataclass
@@ -204,10 +244,19 @@ class _Tally:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found: how many secrets opened, and which did not."""
+    """What `verify` found: how many secrets opened, which did not, which nobody vouches for."""
 
     opened: int
     failures: tuple[Failure, ...]
+    unvouched: tuple[Failure, ...] = ()
+
+
+class Tried(NamedTuple):
+    """A row that was opened, or why it does not open. `vouched`: entered here, for the server beside it."""
+
+    row: Row
+    found: Secret | CannotOpen
+    vouched: bool
 
 
 def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
@@ -215,18 +264,23 @@ def verify(keystore: KeyStore, progress: Progress | None = None) -> Verdict:
 
     Changes nothing else. Raises KeyAbsent where the key is missing, unreadable or wrong.
     """
-    opened, failed = 0, []
-    for row, found in each_opened(keystore, progress):
+    return verdict(each_opened(keystore, progress))
+
+
+def verdict(tried: Iterable[Tried]) -> Verdict:
+    """What opening came to."""
+    opened, failed, unvouched = 0, [], []
+    for row, found, vouched in tried:
         if isinstance(found, Secret):
             opened += 1
+            if not vouched:
+                unvouched.append((row, UNLISTED))
         else:
             failed.append((row, found.message))
-    return Verdict(opened, tuple(facts.failures(failed)))
+    return Verdict(opened, tuple(facts.failures(failed)), tuple(facts.failures(unvouched)))
 
 
-def each_opened(
-    keystore: KeyStore, progress: Progress | None = None
-) -> Iterator[tuple[Row, Secret | CannotOpen]]:
+def each_opened(keystore: KeyStore, progress: Progress | None = None) -> Iterator[Tried]:
     """Every row with a stored secret, and the secret or why it does not open; the row keeps what is news.
 
     Raises KeyAbsent as `verify` does.
@@ -240,27 +294,60 @@ def each_opened(
         tried = []
         for row in page:
             with suppress(PasswordNeeded):  # sealed when it was read, and the key is gone: in clear by now
-                tried.append((row, _opened(row, disk, chosen)))
-        rows.note(disk, [(row, None if isinstance(found, Secret) else found.message) for row, found in tried])
+                tried.append(_opened(row, disk, chosen, keystore))
+        news = [(row, None if isinstance(found, Secret) else found.message) for row, found, _ in tried]
+        rows.note(disk, news)
         yield from tried
         last, done = page[-1].id, done + len(page)
         if progress is not None:
             progress(done, max(done, total))
 
 
-def _opened(row: Row, disk: state.FileFacts, chosen: state.RowFacts) -> Secret | CannotOpen:
+def _opened(row: Row, disk: state.FileFacts, chosen: state.RowFacts, keystore: KeyStore) -> Tried:
     try:
-        return credential.unseal(row, disk, chosen)
+        secret, label = credential.unseal_labelled(row, disk, chosen)
     except CannotOpen as error:
-        return error
+        return Tried(row, error, False)
+    if label is None:
+        return Tried(row, secret, credential.vouches_for_clear(row, keystore, disk, chosen))
+    return Tried(row, secret, label == LABEL)
 
 
 def require_all_open(keystore: KeyStore, otherwise: str) -> None:
     """Open every stored secret now. Raises Refused, saying `otherwise`, where one does not open."""
-    failures = verify(keystore).failures
-    if failures:
-        named = ", ".join(dict.fromkeys(failure.address for failure in failures))
+    _refuse(verify(keystore).failures, otherwise)
+
+
+def each_vouched(keystore: KeyStore, otherwise: str) -> Iterator[tuple[Row, bytes]]:
+    """Every row that was entered here as it stands, with its secret.
+
+    At its end it raises Refused, saying `otherwise`, where one did not open, or stands in clear
+    and was not entered here.
+    """
+    failed: list[tuple[Row, str]] = []
+    planted: list[tuple[Row, str]] = []
+    for row, found, vouched in each_opened(keystore):
+        if isinstance(found, CannotOpen):
+            failed.append((row, found.message))
+        elif vouched:
+            yield row, found.reveal_bytes()
+        elif row.clear is not None:
+            planted.append((row, UNLISTED))
+    _refuse(facts.failures(failed), otherwise)
+    if planted:
         raise Refused(
-            f"Not every password can be opened, so {otherwise}: {named}.",
+            f"Passwords were found in clear, so {otherwise}: {_names(facts.failures(planted))}.",
+            "Have them encrypted first: flask encryption resume",
+        )
+
+
+def _refuse(failures: Sequence[Failure], otherwise: str) -> None:
+    if failures:
+        raise Refused(
+            f"Not every password can be opened, so {otherwise}: {_names(failures)}.",
             "Enter the password of these accounts again, or remove them.",
         )
+
+
+def _names(failures: Sequence[Failure]) -> str:
+    return ", ".join(dict.fromkeys(failure.address for failure in failures))

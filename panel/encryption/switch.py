@@ -11,14 +11,15 @@ from panel import db
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import claim, facts, release, residue, rotation, sweep
+from panel.encryption import claim, facts, licence, release, residue, rotation, rows, sweep
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.encryption.sweep import Progress, Report
 from panel.errors import KeyAbsent, PanelError, Refused
-from panel.models import Account, Encryption, Endpoint
+from panel.models import Encryption
 
 SEALED = (State.ON, State.INCONSISTENT)
+SETTLED = (State.OFF, *SEALED)
 
 
 def enable(keystore: KeyStore, actor: Actor) -> None:
@@ -36,12 +37,19 @@ def enable(keystore: KeyStore, actor: Actor) -> None:
                 f"Encryption cannot be turned on now: its state is {now.state}.", now.mend or "See the page."
             )
         keystore.delete_marker()
-        keystore.unset_complete()
-        chosen = facts.row()
-        if keystore.create(KeyFile.generate(chosen.instance_id)):
-            activity.record("key file created", **vars(actor))
+        file, before = KeyFile.generate(facts.row().instance_id), rows.mark()
+        _list_clear(keystore, file)
+        with db.transaction():  # nobody saves in clear between the list and the key file
+            if rows.mark() != before:
+                _list_clear(keystore, file)
+            if keystore.create(file):
+                activity.record("key file created", **vars(actor))
     claim.if_needed(keystore)
     _give_way(keystore)
+
+
+def _list_clear(keystore: KeyStore, file: KeyFile) -> None:
+    licence.write(keystore, file.goal, file.instance_id, licence.in_clear())
 
 
 def _give_way(keystore: KeyStore) -> None:
@@ -55,6 +63,7 @@ def _give_way(keystore: KeyStore) -> None:
         )
         if lost and disk.file is not None and row.active_key_id is not None and disk.file.generation == 1:
             keystore.set_aside_unused(disk.file)
+            licence.remove_if(keystore)
             keystore.expect(row.active_key_id)
 
 
@@ -66,10 +75,10 @@ def resume(keystore: KeyStore, progress: Progress | None = None) -> Report:
     """
     settle(keystore)
     now = facts.look(keystore).state
+    if now in SETTLED:
+        _end_licence(keystore)
     if not now.working:
-        _note_complete(keystore, now)
         return Report()
-    _name_planted(keystore, now)
     try:
         report = sweep.run(keystore, progress)
     except KeyAbsent:
@@ -81,19 +90,18 @@ def resume(keystore: KeyStore, progress: Progress | None = None) -> Report:
     else:
         rotation.finish(keystore)
         residue.scrub(keystore)
-        _note_complete(keystore, facts.look(keystore).state)
         if report.changed:
             activity.record("passwords encrypted", detail=f"{report.changed} passwords.", who="worker")
     return report
 
 
-def _note_complete(keystore: KeyStore, now: State) -> None:
-    """Every password is sealed: from here on a clear value was put there by somebody else."""
-    if now not in SEALED or keystore.is_complete():
+def _end_licence(keystore: KeyStore) -> None:
+    """Take away what a kill left: of turning on or off that never began, or whose sweep has ended."""
+    if not licence.is_there(keystore):
         return
-    with keystore.locked():  # who turns encryption off takes the mark away under it
-        if facts.look(keystore).state in SEALED:
-            keystore.set_complete()
+    with keystore.locked():  # who turns encryption on or off holds it from the licence to the key file
+        if facts.look(keystore).state in SETTLED:
+            licence.remove_if(keystore)
 
 
 def start(keystore: KeyStore) -> None:
@@ -104,25 +112,6 @@ def start(keystore: KeyStore) -> None:
     except PanelError:
         keystore.delete_marker()
     settle(keystore)
-
-
-def _name_planted(keystore: KeyStore, now: State) -> None:
-    """Name passwords that stand in clear although nothing of turning on was still to do.
-
-    Somebody wrote them into the database, or an older database was restored.
-    """
-    if now is not State.ENABLING or not keystore.is_complete():
-        return
-    for endpoint in _in_clear():
-        if endpoint.failed_rev == endpoint.rev:
-            continue  # named before, when it could not be sealed
-        activity.record(
-            "password found in clear", endpoint.account.address, "It is being encrypted.", who="worker"
-        )
-
-
-def _in_clear() -> list[Endpoint]:
-    return list(Endpoint.select(Endpoint, Account).join(Account).where(Endpoint.clear.is_null(False)))
 
 
 def settle(keystore: KeyStore) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from panel.encryption import sweep
-from panel.encryption.state import State
+from panel.encryption.state import Failure, State
 from panel.health.check import Check, Install, Link
 from panel.times import ago
 
@@ -36,17 +36,30 @@ def records(install: Install) -> Iterator[Check]:
         return  # nothing can be opened, and that is said already
     failures = install.key.failures
     if install.deep:
-        failures = sweep.verify(install.keystore).failures
+        verdict = sweep.verify(install.keystore)
+        failures = verdict.failures
+        yield from _unvouched(verdict)
     if failures:
-        named = ", ".join(failure.address for failure in failures[:NAMED])
-        more = f" and {len(failures) - NAMED} more" if len(failures) > NAMED else ""
         told = "Some mailbox passwords must be entered again by an administrator."
         mend = "Enter the password of each of these accounts again."
-        yield Check("records", False, f"Some passwords do not open: {named}{more}.", mend, PAGE, told)
+        yield Check("records", False, f"Some passwords do not open: {_named(failures)}.", mend, PAGE, told)
     elif install.deep:
         yield Check("records", True, f"Each of the {install.key.total} stored passwords opens.")
     else:
         yield Check("records", True, "None is known not to open.")
+
+
+def _unvouched(verdict: sweep.Verdict) -> Iterator[Check]:
+    """Passwords that appeared in clear: their servers may be an attacker's."""
+    if verdict.unvouched:
+        says = f"Some passwords were found in clear, not entered here: {_named(verdict.unvouched)}."
+        mend = "Their servers may have been changed too. Enter server and password of each of them again."
+        yield Check("found in clear", False, says, mend, Link("/activity", "Open Activity"))
+
+
+def _named(failures: tuple[Failure, ...]) -> str:
+    more = f" and {len(failures) - NAMED} more" if len(failures) > NAMED else ""
+    return ", ".join(failure.address for failure in failures[:NAMED]) + more
 
 
 def backup(install: Install) -> Iterator[Check]:

@@ -12,7 +12,7 @@ from panel import db
 from panel.accounts import service
 from panel.accounts.rules import Mailbox
 from panel.activity.service import Actor
-from panel.encryption import credential, facts, switch
+from panel.encryption import facts, switch
 from panel.encryption.state import State
 from panel.errors import PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
@@ -94,20 +94,6 @@ def test_a_planted_value_is_sealed_and_named_once(admin: Browser, house: House) 
         assert Activity.select().where(Activity.what == "password found in clear").count() == 1
         assert [failure.address for failure in facts.look(house.keystore).failures] == ["support@example.org"]
         assert facts.row().scrub_owed is None  # old copies of the others do not wait for it
-
-
-def test_a_kill_just_before_the_mark_is_made_good(admin: Browser, house: House) -> None:
-    admin.post(NEW, **form())
-    with db.database.connection_context():
-        house.enable()
-        (house.data / "encryption-complete").unlink()
-        switch.resume(house.keystore)  # the next tick
-        assert house.keystore.is_complete()
-        house.sql(FORGE + ", clear = 'x', sealed = NULL")
-        switch.resume(house.keystore)
-        assert not credential.vouches(stored_here(), house.keystore)
-        house.disable()
-        assert not house.keystore.is_complete()
 
 
 def stored_here() -> Endpoint:

@@ -74,6 +74,14 @@ def test_what_was_swapped_opens_for_nobody_and_takes_no_password(
     assert two.state is State.INCONSISTENT
 
 
+def test_a_clear_value_of_an_account_with_another_address_is_sealed_all_the_same(house: House) -> None:
+    house.add("of zero", host="imap.zero.example")
+    SWAPS["one address by another"](house)
+    house.enable()
+    assert not house.times_stored("of zero")
+    assert not credential.vouches(Endpoint.get(), house.keystore)
+
+
 def test_a_sweep_neither_moves_nor_vouches_for_what_was_swapped(two: House) -> None:
     SWAPS["the addresses of the accounts"](two)
     before = two.sql("SELECT sealed FROM endpoint")

@@ -13,7 +13,7 @@ import pytest
 from panel import create_app, db, install
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import files, forget, keys, switch
+from panel.encryption import files, forget, keys, licence, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import PanelError, Refused
@@ -84,11 +84,11 @@ def older_file_here(house: House) -> KeyFile:
 def test_killed_while_forgetting_an_older_key_is_not_taken_into_use_again(
     house: House, older_file_here: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(self: KeyStore) -> None:
+    def dies(keystore: KeyStore) -> None:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(KeyStore, "unset_complete", dies)
+        patch.setattr(licence, "remove_if", dies)
         forget.forget(house.keystore, ACTOR)
     switch.resume(house.keystore)  # the worker's tick
     assert house.keystore.witness() != older_file_here.goal.id, "the key that was given up for a newer one"
@@ -101,14 +101,14 @@ def test_a_save_during_forgetting_is_not_sealed_under_a_key_that_is_moved_away(
     house: House, older_file_here: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Endpoint.get_by_id(1).account
-    real = KeyStore.unset_complete
+    real = licence.remove_if
 
-    def meanwhile(self: KeyStore) -> None:
+    def meanwhile(keystore: KeyStore) -> None:
         with suppress(PanelError):
             house.add("typed meanwhile")
-        real(self)
+        real(keystore)
 
-    monkeypatch.setattr(KeyStore, "unset_complete", meanwhile)
+    monkeypatch.setattr(licence, "remove_if", meanwhile)
     forget.forget(house.keystore, ACTOR)
     assert other is not None
     assert house.state is State.OFF

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -294,17 +295,17 @@ def test_one_marker_turns_encryption_off_once_however_slow_the_second_press_is(
     challenge = release.challenge(house.keystore)
     house.keystore.marker_path.write_text(challenge.text + "\n")
     house.keystore.marker_path.chmod(0o600)
-    real = release._require_all_open
+    real = KeyStore.locked
     once: list[bool] = []
 
-    def opened(keystore: KeyStore) -> None:
-        real(keystore)
-        if not once:  # the first press and a cancel overtake the second, which opens thousands of records
+    def locked(keystore: KeyStore) -> AbstractContextManager[None]:
+        if not once:  # the first press and a cancel overtake the second, which waits for the lock
             once.append(True)
             release.disable(keystore, ACTOR)
             release.cancel(keystore, ACTOR)
+        return real(keystore)
 
-    monkeypatch.setattr(release, "_require_all_open", opened)
+    monkeypatch.setattr(KeyStore, "locked", locked)
     with pytest.raises(Refused):
         release.disable(house.keystore, ACTOR)
     assert file_of(house).release_id is None

@@ -214,13 +214,13 @@ def test_passwords_in_clear_are_kept(house: House, safe: Path) -> None:
     assert house.opened(later) == "saved in clear meanwhile"
 
 
-@pytest.mark.parametrize("step", ["unset_complete", "set_aside_lost", "give_up_witness"])
+@pytest.mark.parametrize("step", ["keystore.set_aside_lost", "licence.remove_if", "keystore.give_up_witness"])
 def test_killed_in_between_it_is_finished_by_running_it_again(house: House, safe: Path, step: str) -> None:
     truncate(house)
     killed = in_process(
         house,
-        "import os; from panel.encryption import forget\n"
-        f"type(keystore).{step} = lambda self: os.kill(os.getpid(), 9)\n"
+        "import os; from panel.encryption import forget, keystore as files, licence\n"
+        f"{step.replace('keystore', 'files.KeyStore')} = lambda self: os.kill(os.getpid(), 9)\n"
         "forget.forget(keystore, actor)",
     )
     killed.wait(timeout=60)

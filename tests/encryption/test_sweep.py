@@ -132,7 +132,7 @@ def test_others_may_write_while_rows_are_opened_and_sealed(
         other.close()
 
     real: Any = sweep._moved
-    monkeypatch.setattr(sweep, "_moved", lambda target, row: (write(), real(target, row))[1])
+    monkeypatch.setattr(sweep, "_moved", lambda *given: (write(), real(*given))[1])
     assert sweep.run(house.keystore).changed == 1
 
 

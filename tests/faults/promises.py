@@ -7,7 +7,7 @@ from panel.activity.service import Actor
 from panel.config import Settings
 from panel.crypto import keyring
 from panel.crypto.keyfile import KeyFile, NotAKeyFile
-from panel.encryption import facts, forget, keys, switch
+from panel.encryption import credential, facts, forget, keys, switch
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.errors import CannotOpen
@@ -34,6 +34,8 @@ def check(settings: Settings, accounts: int, allowed: frozenset[str], ends: set[
         assert len(opened) == accounts, why
         assert opened <= allowed, why
         assert not list(house.data.glob(".*.tmp")), why
+        assert all(credential.vouches(e, keystore) for e in Endpoint.select()), f"asked for again: {why}"
+        assert not (house.data / "encryption-licence").exists(), why
         # and it can be used: the other way and back
         house.disable() if state is State.ON else house.enable()
         assert {house.opened(endpoint) for endpoint in Endpoint.select()} == opened, why

@@ -111,6 +111,8 @@ class LifeOfAKey(RuleBasedStateMachine):
         self.house = House(settings_in(self.place), KeyStore.of(settings_in(self.place)))
         self.stored: dict[int, str] = {}
         self.edited: set[int] = set()  # rows whose host somebody changed by SQL
+        self.planted: set[int] = set()  # rows with a clear value by SQL, beside a key file: never vouched for
+        self.unsure: set[int] = set()  # rows whose server may be asked for again
         self.backups: list[bytes] = []  # of every key file that there was
         self.undisturbed = True  # nobody put another key file or database in place
         self.databases: list[tuple[Path, dict[int, str], set[int]]] = []
@@ -139,7 +141,7 @@ class LifeOfAKey(RuleBasedStateMachine):
         endpoint = new_endpoint(account)
         if self._saved(endpoint, password):
             row = Endpoint.select().order_by(Endpoint.id.desc()).first()
-            self.stored[row.id] = password
+            self._now(row.id, password)
         else:
             account.delete_instance()
 
@@ -247,7 +249,7 @@ class LifeOfAKey(RuleBasedStateMachine):
             old.unlink()
         shutil.copy(path, self.house.data / "panel.db")
         self.stored, self.edited, self.old_memory = dict(stored), set(edited), None
-        self.undisturbed = False
+        self.undisturbed, self.planted, self.unsure = False, set(), set(stored)
         self._connect()
         switch.start(self.house.keystore)
 
@@ -256,7 +258,7 @@ class LifeOfAKey(RuleBasedStateMachine):
     def restore_a_key_file(self, n: int) -> None:
         """An older key file comes back, whatever the database is today."""
         self._place(self.backups[n % len(self.backups)])
-        self.undisturbed = False
+        self.undisturbed, self.unsure = False, set(self.stored)
 
     @rule()
     def lose_the_key_file(self) -> None:
@@ -279,6 +281,8 @@ class LifeOfAKey(RuleBasedStateMachine):
         self.house.sql("UPDATE endpoint SET sealed = NULL, clear = 'planted' WHERE id = ?", row.id)
         self.edited.discard(row.id)
         self.stored[row.id] = "planted"
+        if facts.look(self.house.keystore).state is not State.OFF:
+            self.planted.add(row.id)
 
     @rule(column=st.sampled_from(["active_key_id", "release_id", "scrub_owed"]), value=st.none())
     def edit_the_state_row(self, column: str, value: None) -> None:
@@ -315,6 +319,20 @@ class LifeOfAKey(RuleBasedStateMachine):
         if now.state is State.KEY_MISSING:
             assert not self.house.key_file.exists()
 
+    @invariant()
+    def what_was_planted_is_never_vouched_for_and_what_people_entered_is(self) -> None:
+        """Only while encryption is off nothing can tell."""
+        now = facts.look(self.house.keystore).state
+        if now is State.OFF:
+            self.planted, self.unsure = set(), set()
+        if now is State.OFF or now in NO_KEY:
+            return
+        for row in Endpoint.select():
+            vouched = credential.vouches(row, self.house.keystore)
+            assert not (vouched and row.id in self.planted), f"row {row.id} was planted"
+            doubtful = self.planted | self.unsure | self.edited
+            assert vouched or row.id in doubtful, f"row {row.id} is asked for again"
+
     # -- the tools ---------------------------------------------------------------------
 
     def _connect(self) -> None:
@@ -328,6 +346,12 @@ class LifeOfAKey(RuleBasedStateMachine):
     def _now(self, row: int, password: str) -> None:
         self.stored[row] = password
         self.edited.discard(row)
+        self.planted.discard(row)
+        file = self._file_now()
+        if file is not None and file.release_id is not None:
+            self.unsure.add(row)  # in clear, and in no licence
+        else:
+            self.unsure.discard(row)
 
     def _saved(self, endpoint: Endpoint, password: str) -> bool:
         """Save and say whether it is stored; in which form, and when it may be refused, is checked."""
@@ -419,7 +443,9 @@ class LifeOfAKey(RuleBasedStateMachine):
             endpoint = Endpoint.get_by_id(row)
             assert credential.open_for(endpoint, self.house.keystore).secret.reveal() == password
         state = facts.look(self.house.keystore).state
-        assert state in ((State.INCONSISTENT, State.ON) if self.edited else (State.ON, State.OFF))
+        # A turning off waits for the record that does not open.
+        stuck = (State.INCONSISTENT, State.ON, State.DISABLING)
+        assert state in (stuck if self.edited else (State.ON, State.OFF))
 
 
 @pytest.mark.reliability

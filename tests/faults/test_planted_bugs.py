@@ -19,7 +19,7 @@ import pytest
 from panel import db
 from panel.activity.service import Actor
 from panel.crypto.keyfile import Key, KeyFile
-from panel.encryption import keys, release, rotation, sweep, switch
+from panel.encryption import keys, licence, release, rotation, sweep, switch
 from panel.encryption.hook import Hook
 from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
@@ -149,12 +149,38 @@ def unlinked_before_the_copy(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(KeyStore, "retire", retire)
 
 
+def listed_after_the_key_file(patch: pytest.MonkeyPatch) -> None:
+    real_list, real_create = switch._list_clear, KeyStore.create
+    patch.setattr(switch, "_list_clear", lambda keystore, file: None)
+
+    def create(self: KeyStore, file: KeyFile, path: Path | None = None) -> bool:
+        created = real_create(self, file, path)
+        if path is None:
+            real_list(self, file)
+        return created
+
+    patch.setattr(KeyStore, "create", create)
+
+
+def licence_ended_before_the_pass(patch: pytest.MonkeyPatch) -> None:
+    real: Any = sweep._pass
+
+    def one_pass(keystore: KeyStore, *given: Any) -> Any:
+        with keystore.locked():
+            licence.remove_if(keystore)
+        return real(keystore, *given)
+
+    patch.setattr(sweep, "_pass", one_pass)
+
+
 CAUGHT_BY_DEATH: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "old key dropped early": (old_key_dropped_early, "changing the key"),
     "row before file": (row_before_file, "changing the key"),
     "overwritten in place, changing": (overwritten_in_place, "changing the key"),
     "overwritten in place, turning off": (overwritten_in_place, "turning off"),
     "unlinked before the copy": (unlinked_before_the_copy, "turning off"),
+    "listed after the key file": (listed_after_the_key_file, "turning on"),
+    "licence ended before the pass": (licence_ended_before_the_pass, "cancelling"),
 }  # fmt: skip
 
 

@@ -130,6 +130,7 @@ def verdict_json(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> dict[
     result: dict[str, Any] = {
         "opened": verdict.opened,
         "failed": [{"account": f.address, "reason": f.reason} for f in verdict.failures],
+        "found_in_clear": [{"account": f.address, "reason": f.reason} for f in verdict.unvouched],
         "unchanged": [{"account": box.address, "direction": box.direction} for box in boxes.unchanged],
     }
     if scan is not None:
@@ -149,6 +150,8 @@ def verdict(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> Iterator[s
     yield f"{verdict.opened} passwords opened, {len(verdict.failures)} did not."
     for failure in verdict.failures:
         yield f"{failure.address}: {failure.reason}"
+    for each in verdict.unvouched:
+        yield f"{each.address}: found in clear. {each.reason}"
     if scan is not None:
         yield from _scan(scan)
         yield f"Searched: {', '.join(scan.searched)}."

@@ -11,7 +11,7 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +49,14 @@ def look(
     """
     addresses = {account.uuid: str(account.address) for account in Account.select()}
     opened: list[_Opened] = []
-    failed = []
-    for row, found in sweep.each_opened(keystore, progress):
-        if isinstance(found, Secret):
-            opened.append(_Opened(addresses.get(row.account_id, row.account_id), found))
-        else:
-            failed.append((row, found.message))
-    return Verdict(len(opened), tuple(facts.failures(failed))), _search(opened, settings, also)
+
+    def each() -> Iterator[sweep.Tried]:
+        for tried in sweep.each_opened(keystore, progress):
+            if isinstance(tried.found, Secret):
+                opened.append(_Opened(addresses.get(tried.row.account_id, tried.row.account_id), tried.found))
+            yield tried
+
+    return sweep.verdict(each()), _search(opened, settings, also)
 
 
 def check(
