@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from flask import Flask
-from flask_wtf import CSRFProtect
 
 from panel import db, install
 from panel.accounts import cli as accounts_cli
@@ -35,6 +34,7 @@ from panel.setup import routes as setup
 from panel.sign_in import login
 from panel.sign_in import routes as sign_in
 from panel.web import access, connection, errors, headers, navigation, text, times
+from panel.web.form_tokens import FormTokens
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -56,8 +56,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.init_app(app, settings)
     errors.init_app(app)
     text.init_app(app)
-    CSRFProtect(app)
     login.init_app(app)
+    FormTokens(app)
     access.init_app(app)
     navigation.init_app(app)
     times.init_app(app, settings)

@@ -135,6 +135,11 @@ def transaction() -> Iterator[None]:
         yield
 
 
+def refuse_writes() -> None:
+    """Let this connection only read until it is closed: writing raises peewee.OperationalError."""
+    database.execute_sql("PRAGMA query_only = 1")
+
+
 def now() -> int:
     """The time as the database keeps it: whole seconds UTC."""
     return int(time.time())

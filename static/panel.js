@@ -7,7 +7,7 @@ const at = new Map(); // what is waited for: the button, or the form where it ha
 
 const say = (id, text) => {
   const box = document.getElementById(id);
-  if (!box) return;
+  if (!box || box.textContent === text) return; // what is said again is not read out again
   box.textContent = text;
   box.hidden = id === "toast" && !text;
 };
@@ -77,6 +77,22 @@ document.addEventListener("htmx:after:swap", () => {
   if (!now || now === typing.field || document.activeElement !== now) return;
   now.value = typing.value;
   if (typing.start !== null) now.setSelectionRange(typing.start, typing.end);
+});
+
+const isTyped = (field) => field.type === "checkbox" || field.type === "radio" ? field.checked !== field.defaultChecked
+  : field.tagName === "SELECT" ? [...field.options].some((option) => option.selected !== option.defaultSelected)
+  : field.type !== "hidden" && field.value !== field.defaultValue;
+
+document.addEventListener("htmx:after:request", (event) => {
+  // A form that was out of date is told the token that holds now.
+  const token = event.detail.ctx.response?.headers.get("X-CSRFToken");
+  if (token) for (const field of document.querySelectorAll("input[name=csrf_token]")) field.value = token;
+  // A session that ended leads to the sign-in page, unless something would be lost here.
+  const leads = event.detail.ctx.hx?.redirect;
+  if (!leads || !new URL(leads, location).pathname.endsWith("/login")) return;
+  if (![...document.querySelectorAll("main input, main select, main textarea")].some(isTyped)) return;
+  event.preventDefault();
+  toast("You are not signed in any more. Sign in in another tab, then continue here: what you typed stays.");
 });
 
 document.addEventListener("htmx:response:error", (event) => {

@@ -32,6 +32,7 @@ from panel.secret import Secret
 from panel.services import current
 from panel.sign_in.login import actor, require_again
 from panel.web.access import allow, fresh_password_required, is_fresh
+from panel.web.form_tokens import keeps_typed, out_of_date, refused
 from panel.web.htmx import go, is_htmx, page
 
 blueprint = Blueprint("accounts", __name__, url_prefix="/accounts")
@@ -60,6 +61,7 @@ def new() -> Any:
 
 
 @blueprint.post("/new")
+@keeps_typed
 def add() -> Any:
     """Store a new account and have its mail collected."""
     form = NewForm()
@@ -89,6 +91,7 @@ def edit(uuid: str) -> Any:
 
 
 @blueprint.post("/<uuid>")
+@keeps_typed
 def change(uuid: str) -> Any:
     """Store what was changed."""
     form = _edit_form(uuid)
@@ -210,10 +213,15 @@ def _on_field(form: ServerForm, error: PanelError) -> PanelError | None:
 
 
 @blueprint.post("/suggest")
+@keeps_typed
 def suggest() -> Any:
     """Fill in the servers of the address that was typed, where anybody knows them. Saves nothing."""
     form = NewForm()
+    if refused() and not is_htmx():
+        return _again(form, out_of_date())
     try:
+        if refused():
+            raise out_of_date()
         found = suggestions.suggest(rules.address_of(form.address.data or ""), current().settings, actor())
     except PanelError as error:
         found = suggestions.Suggestion(f"{error.message} {error.hint}")
@@ -271,6 +279,7 @@ def remove(uuid: str) -> Any:
 
 
 @blueprint.post("/test")
+@keeps_typed
 def test() -> Any:
     """Try the typed server out: steps as they happen, by htmx as events, else as a page that grows."""
     uuid = request.form.get("account") or None
@@ -295,7 +304,9 @@ def _no_test(form: ServerForm, error: PanelError | None = None) -> Response:
     """Why there was no test: in the form's own place for the steps, else at the top of the form."""
     if not is_htmx():
         return _again(form, error)
-    error = error or BadInput(next(iter(form.errors.values()))[0], "Then test again.")
+    if error is None:
+        first = next(iter(form.errors.values()))[0]
+        error = out_of_date() if refused() else BadInput(first, "Then test again.")
     ask_own = not is_fresh() and "own_password" not in request.form
     return page("accounts/_no_test.html", status=error.status, message=error.message, hint=error.hint,
                 form=form, ask_own=ask_own)  # fmt: skip

@@ -17,6 +17,7 @@ from panel.errors import PanelError, Refused
 from panel.services import current
 from panel.sign_in.login import actor, require_again
 from panel.web.access import allow, fresh_password_required, is_fresh
+from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("encryption", __name__, url_prefix="/server/encryption")
@@ -78,6 +79,7 @@ def show() -> Any:
 
 
 @blueprint.post("/enable")
+@keeps_typed
 def enable() -> Any:
     """Generate the key file and begin to encrypt, once both boxes are confirmed."""
     form = EnableForm()
@@ -147,6 +149,7 @@ def scan_again() -> Any:
 
 
 @blueprint.post("/backup")
+@keeps_typed
 @fresh_password_required
 def backup() -> Any:
     """Take the answer that proves the backup of the key file."""

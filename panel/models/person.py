@@ -6,7 +6,7 @@ from peewee import AutoField, BigIntegerField, CharField, Check, TextField
 
 from panel.models.base import BaseModel
 
-ROLES = ("admin", "agent", "user")
+ROLES = ("admin", "agent", "user")  # from much to little
 
 
 class Person(BaseModel):

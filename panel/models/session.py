@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BigIntegerField, BlobField, CharField, ForeignKeyField
+from peewee import AutoField, BigIntegerField, BlobField, BooleanField, CharField, Check, ForeignKeyField
 
 from panel.models.base import BaseModel
 from panel.models.person import Person
@@ -19,3 +19,7 @@ class Session(BaseModel):
     confirmed_at = BigIntegerField(null=True)  # when the password was last typed in it
     address = CharField(max_length=64)
     agent = CharField(max_length=300)
+    form_token = CharField(max_length=64)  # random; what the forms of this session carry, signed
+    # What the person might do when the password was last typed; the session may never do more than that.
+    role = CharField(max_length=8, constraints=[Check("role IN ('admin', 'agent', 'user')")])
+    renewal_due = BooleanField(default=False)  # the next request of the person's own browser gets a new token

@@ -19,6 +19,7 @@ from panel.sending import outbox
 from panel.services import current
 from panel.sign_in.login import actor, require_again
 from panel.web.access import allow, fresh_password_required, is_fresh
+from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("notices", __name__, url_prefix="/server/notices")
@@ -60,6 +61,7 @@ def _page(picture: Picture, form: ChannelsForm, status: int = 200, problem: Pane
 
 
 @blueprint.post("")
+@keeps_typed
 def store() -> Any:
     """Store whom to tell."""
     form = ChannelsForm()

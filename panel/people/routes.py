@@ -14,6 +14,7 @@ from panel.people.forms import NewForm, PasswordForm, RoleForm
 from panel.people.service import Someone
 from panel.secret import Secret
 from panel.web.access import allow, fresh_password_required
+from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("people", __name__, url_prefix="/people")
@@ -45,6 +46,7 @@ def new() -> Any:
 
 
 @blueprint.post("/new")
+@keeps_typed
 @fresh_password_required
 def add() -> Any:
     """Add a person."""
@@ -73,6 +75,7 @@ def _edit_page(someone: Someone, status: int = 200, **context: Any) -> Response:
 
 
 @blueprint.post("/<int:person_id>/role")
+@keeps_typed
 @fresh_password_required
 def role(person_id: int) -> Any:
     """Give another role."""
@@ -99,6 +102,7 @@ def enable(person_id: int) -> Any:
 
 
 @blueprint.post("/<int:person_id>/password")
+@keeps_typed
 @fresh_password_required
 def password(person_id: int) -> Any:
     """Give another login password."""

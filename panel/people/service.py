@@ -83,8 +83,9 @@ def insert(new: NewPerson) -> Someone:
 
 
 def change_role(email: str, role: str, *, who: str | None = None, address: str = "") -> None:
-    """Give a person another role, from the next request on.
+    """Give a person another role: less counts from the next request on, more once the password is typed.
 
+    Each session gets a new token at the next request of the person's own browser.
     Raises NotFound, BadInput for an unknown role, Refused for the last active administrator.
     """
     if role not in ROLES:
@@ -94,6 +95,7 @@ def change_role(email: str, role: str, *, who: str | None = None, address: str =
         if role != "admin":
             _require_another_admin(person)
         Person.update(role=role).where(Person.id == person.id).execute()
+        _lower_sessions(person, role)
         record("role changed", person.email, f"role {role}", who=who, address=address)
 
 
@@ -140,6 +142,13 @@ def _require_another_admin(person: Person) -> None:
         raise Refused(
             f"{person.email} is the last active administrator.", "Make somebody else an administrator first."
         )
+
+
+def _lower_sessions(person: Person, role: str) -> None:
+    """A copied cookie must not be the first to a higher role (docs/decisions/0020-session-tokens.md)."""
+    theirs = Session.person == person.id
+    Session.update(renewal_due=True).where(theirs).execute()
+    Session.update(role=role).where(theirs & (Session.role << ROLES[: ROLES.index(role)])).execute()
 
 
 def _end_sessions(person: Person) -> None:

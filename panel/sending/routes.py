@@ -19,6 +19,7 @@ from panel.sending.forms import SendingForm
 from panel.services import current
 from panel.sign_in.login import actor, require_again
 from panel.web.access import allow, fresh_password_required, is_fresh
+from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("sending", __name__, url_prefix="/accounts/<uuid>/sending")
@@ -62,6 +63,7 @@ def _page(
 
 
 @blueprint.post("")
+@keeps_typed
 def store(uuid: str) -> Any:
     """Store the server to send through."""
     account, _ = accounts.find(uuid)

@@ -22,6 +22,7 @@ from panel.setup.forms import AdminForm
 from panel.setup.service import Step
 from panel.sign_in import login, sessions
 from panel.web.access import ANYBODY, allow
+from panel.web.form_tokens import keeps_typed
 from panel.web.headers import plain_http_exposed
 from panel.web.htmx import go, page
 
@@ -91,6 +92,7 @@ def look() -> Any:
 
 
 @blueprint.route("/admin", methods=["GET", "POST"])
+@keeps_typed
 def admin() -> Any:
     """Ask for the first administrator, and sign that person in."""
     service.require_open()

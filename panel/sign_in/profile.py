@@ -14,7 +14,7 @@ from panel.people import password_rules
 from panel.people.service import normalise_name
 from panel.secret import Secret
 from panel.sign_in import service
-from panel.sign_in.sessions import IDLE_SECONDS, Visitor
+from panel.sign_in.sessions import Visitor, living, renew
 
 # Signs in a user agent: several stand in most, so the first that fits counts.
 BROWSERS = (
@@ -51,14 +51,14 @@ def change_name(visitor: Visitor, name: str, address: str) -> None:
     record("name changed", visitor.email, who=visitor.email, address=address)
 
 
-def change_password(visitor: Visitor, old: Secret, new: Secret, address: str) -> None:
-    """Take another login password; all other sessions end.
+def change_password(visitor: Visitor, old: Secret, new: Secret, address: str) -> str | None:
+    """Take another login password; all other sessions end, and this one gets a new token, as `confirm` does.
 
     Raises BadInput where `old` is wrong (field `old`) or `new` is refused by the
     rules (field `password`), Throttled after too many wrong ones.
     """
     try:
-        service.confirm(visitor, old, address)
+        service.prove(visitor, old, address)
     except BadInput as error:
         raise BadInput(error.message, error.hint, field="old") from None
     password_rules.check(new, visitor.email, visitor.name)
@@ -67,14 +67,15 @@ def change_password(visitor: Visitor, old: Secret, new: Secret, address: str) ->
         Person.update(login_hash=hashed).where(Person.id == visitor.id).execute()
         _end_others(visitor)
         record("login password changed", visitor.email, who=visitor.email, address=address)
+        return renew(visitor, confirmed=True)
 
 
 def sessions(visitor: Visitor) -> list[OwnSession]:
     """Where this person is signed in, the latest seen first."""
-    living = (Session.person == visitor.id) & (Session.seen_at > db.now() - IDLE_SECONDS)
+    theirs = (Session.person == visitor.id) & living(db.now())
     return [
         OwnSession(row.created_at, row.seen_at, row.address, row.agent, row.id == visitor.session_id)
-        for row in Session.select().where(living).order_by(Session.seen_at.desc())
+        for row in Session.select().where(theirs).order_by(Session.seen_at.desc())
     ]
 
 

@@ -12,6 +12,7 @@ from panel.models.person import Person
 from panel.people.service import fold_email
 from panel.secret import Secret
 from panel.sign_in import sessions, throttle
+from panel.sign_in.devices import DeviceCookie
 from panel.sign_in.sessions import Visitor
 
 # Verified where there is nobody to verify, so that the answer takes as long. Matches no password.
@@ -23,14 +24,17 @@ NOBODYS_HASH = (
 logger = logging.getLogger("mailkeep.sign_in")
 
 
-def sign_in(email: str, password: Secret, address: str, agent: str) -> str:
+def sign_in(
+    email: str, password: Secret, address: str, agent: str, device: DeviceCookie | None = None
+) -> str:
     """The token of a new session for whom `email` and `password` name.
 
-    Raises BadInput, with the same words and after the same time for a wrong
-    password, an unknown address and a disabled person; Throttled after too many.
+    `device`: what the browser sent to show that this person signed in with it before.
+    Raises BadInput, with the same words and after the same time for a wrong password,
+    an unknown address and a disabled person; Throttled after too many.
     """
-    tried = throttle.begin(email, address)
     person = Person.get_or_none(Person.email == fold_email(email))
+    tried = throttle.begin(email, address, device.number_for(person) if device else None)
     known = _knows(person, password)
     if person is None or person.disabled_at or not known:
         raise _refused(person, address)
@@ -52,20 +56,27 @@ def _refused(person: Person | None, address: str) -> BadInput:
     )
 
 
-def confirm(visitor: Visitor, password: Secret, address: str) -> None:
-    """Note that the visitor has typed the own password just now.
+def confirm(visitor: Visitor, password: Secret, address: str) -> str | None:
+    """Note that the visitor has typed the own password just now; the session gets a new token.
 
-    Raises BadInput where it is wrong, Throttled after too many.
+    The token, or None where another request was quicker to renew it. Raises as `prove`.
     """
-    # Counted by session: wrong passwords typed elsewhere do not shut out who is signed in.
-    tried = throttle.begin(f"session {visitor.session_id}", address)
+    prove(visitor, password, address)
+    return sessions.renew(visitor, confirmed=True)
+
+
+def prove(visitor: Visitor, password: Secret, address: str) -> None:
+    """Check the visitor's own password, and note nothing.
+
+    Raises BadInput where it is wrong, Throttled after too many: of this session and person, whatever
+    was typed elsewhere.
+    """
+    tried = throttle.begin_again(visitor.form_token, visitor.id)
     person = Person.get_or_none((Person.id == visitor.id) & Person.disabled_at.is_null())
     if not _knows(person, password):
-        _record_failure(person, address)
+        _record_failure(person, address, who=visitor.email)
         raise BadInput("The password is not right.", "Type the one that you sign in with.", field="password")
-    with db.transaction():
-        throttle.succeeded(tried)
-        sessions.set_confirmed(visitor.session_id)
+    throttle.succeeded(tried)
 
 
 def sign_out(visitor: Visitor, token: str, address: str) -> None:
@@ -79,10 +90,10 @@ def _knows(person: Person | None, password: Secret) -> bool:
     return login_hash.verify(password, person.login_hash if person else NOBODYS_HASH)
 
 
-def _record_failure(person: Person | None, address: str) -> None:
+def _record_failure(person: Person | None, address: str, who: str = "somebody") -> None:
     """Name only people whom there are: what else was typed may be a password in the wrong field."""
     email = person.email if person else "unknown"
-    record("sign-in failed", email, who="somebody", address=address)
+    record("sign-in failed", email, who=who, address=address)
 
 
 def _renew(person: Person, password: Secret) -> None:

@@ -1,20 +1,26 @@
-"""Who is signed in: rows in the database, named by a token that only the browser has."""
+"""Who is signed in: rows in the database, named by a token that only the browser has.
+
+The token is replaced whenever the password was typed or the role changed; the row stays, and with it
+the form token, so that pages that are open live on. See docs/decisions/0020-session-tokens.md.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask_login import UserMixin
+from peewee import Expression
 
 from panel import db
-from panel.models.person import Person
+from panel.models.person import ROLES, Person
 from panel.models.session import Session
 
 IDLE_SECONDS = 12 * 3600
 LONGEST_SECONDS = 7 * 24 * 3600
 SEEN_SECONDS = 60  # a request writes that it was here at most once in this time
+AHEAD_SECONDS = 60  # a clock that is set right may go back by so much; a time further ahead is not believed
 TOKEN_BYTES = 32
 
 
@@ -25,15 +31,19 @@ class Visitor(UserMixin):
     id: int
     email: str
     name: str
-    role: str
+    role: str  # what this session may do
+    granted_role: str  # what the person may do; more than `role` only until the password is typed again
     session_id: int
     confirmed_at: int | None
+    renewal_due: bool
+    form_token: str = field(repr=False)
+    token_hash: bytes = field(repr=False)
 
 
 def begin(person_id: int, address: str, agent: str) -> str:
     """A new session of that person, who has just typed the password; returns its token."""
     token, now = secrets.token_urlsafe(TOKEN_BYTES), db.now()
-    _remove_expired(now)
+    Session.delete().where(~living(now)).execute()
     Session.create(
         token_hash=_hash(token),
         person=person_id,
@@ -42,45 +52,65 @@ def begin(person_id: int, address: str, agent: str) -> str:
         confirmed_at=now,
         address=address[:64],
         agent=agent[:300],
+        form_token=secrets.token_urlsafe(TOKEN_BYTES),
+        role=Person.get_by_id(person_id).role,
     )
     return token
+
+
+def living(now: int) -> Expression:
+    """The sessions that are not over at `now`. One from the future is: nobody knows how old it is."""
+    return (
+        Session.created_at.between(now - LONGEST_SECONDS + 1, now + AHEAD_SECONDS)
+        & Session.seen_at.between(now - IDLE_SECONDS + 1, now + AHEAD_SECONDS)
+    )  # fmt: skip
 
 
 def find(token: str) -> Visitor | None:
     """Who holds `token`; None where it is unknown, over, or its person disabled."""
     now = db.now()
     row = (
-        Session.select(Session, Person)
+        Session.select(Session, Person, living(now).alias("lives"))
         .join(Person)
-        .where(
-            Session.token_hash == _hash(token),
-            Session.created_at > now - LONGEST_SECONDS,
-            Session.seen_at > now - IDLE_SECONDS,
-            Person.disabled_at.is_null(),
-        )
+        .where(Session.token_hash == _hash(token), Person.disabled_at.is_null())
         .first()
     )
     if row is None:
         return None
+    if not row.lives:
+        Session.delete().where(Session.id == row.id).execute()  # one from the future would live again one day
+        return None
     if row.seen_at <= now - SEEN_SECONDS:
         Session.update(seen_at=now).where(Session.id == row.id).execute()
     person = row.person
-    return Visitor(person.id, person.email, person.name, person.role, row.id, row.confirmed_at)
+    return Visitor(
+        person.id, person.email, person.name, max(row.role, person.role, key=ROLES.index), person.role,
+        row.id, row.confirmed_at, row.renewal_due, row.form_token, bytes(row.token_hash),
+    )  # fmt: skip
+
+
+def is_current(token: str) -> bool:
+    """Whether `token` still names a session."""
+    return bool(Session.select().where(Session.token_hash == _hash(token)).exists())
+
+
+def renew(visitor: Visitor, *, confirmed: bool) -> str | None:
+    """Replace the visitor's token; the one until now is worth nothing from here on. The new token.
+
+    `confirmed`: the password was typed just now, so the session has the person's whole role again.
+    None where another request of the same session was quicker: its answer carries the token.
+    """
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    new: dict[str, object] = {"token_hash": _hash(token), "renewal_due": False}
+    if confirmed:
+        new |= {"confirmed_at": db.now(), "role": Person.get_by_id(visitor.id).role}
+    mine = (Session.id == visitor.session_id) & (Session.token_hash == visitor.token_hash)
+    return token if Session.update(new).where(mine).execute() else None
 
 
 def end(token: str) -> None:
     """End the session; its token is worth nothing from now on."""
     Session.delete().where(Session.token_hash == _hash(token)).execute()
-
-
-def set_confirmed(session_id: int) -> None:
-    """Note that the password was typed again just now."""
-    Session.update(confirmed_at=db.now()).where(Session.id == session_id).execute()
-
-
-def _remove_expired(now: int) -> None:
-    over = (Session.created_at <= now - LONGEST_SECONDS) | (Session.seen_at <= now - IDLE_SECONDS)
-    Session.delete().where(over).execute()
 
 
 def _hash(token: str) -> bytes:

@@ -10,18 +10,26 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any, ParamSpec
 
-from flask import Blueprint, Flask, request, url_for
+from flask import Blueprint, Flask, request
 from flask_login import current_user
 
 from panel import db
 from panel.errors import NotAllowed, NotFound
-from panel.web.htmx import go
+from panel.web.form_tokens import refused
 
 ANYBODY = "anybody"
 FRESH_SECONDS = 300
 PUBLIC = {"static"}
 
 P = ParamSpec("P")
+
+
+class SignInNeeded(Exception):
+    """The page is for who is signed in. Answered by the sign-in page."""
+
+
+class ReauthNeeded(Exception):
+    """The page or step wants the person's own password again. Answered by the page that asks for it."""
 
 
 def allow(blueprint: Blueprint, *, read: Collection[str], write: Collection[str]) -> None:
@@ -46,36 +54,39 @@ def _check(app: Flask) -> Any:
     if ANYBODY in roles:
         return None
     if not current_user.is_authenticated:
-        return go(url_for("sign_in.login", next=_here()))
+        raise SignInNeeded
     if not roles:
         raise NotFound("There is no such page.", "Go back to the start page.")
+    if current_user.role not in roles and current_user.granted_role in roles:
+        raise ReauthNeeded
     if current_user.role not in roles:
         raise NotAllowed("This page is for administrators.", "Ask one of them to do it for you.")
     return None
 
 
 def is_fresh() -> bool:
-    """Whether the person's own password was typed within the last five minutes."""
-    return db.now() - (current_user.confirmed_at or 0) <= FRESH_SECONDS
+    """Whether the person's own password was typed within the last five minutes; never in the future."""
+    return 0 <= db.now() - (current_user.confirmed_at or 0) <= FRESH_SECONDS
 
 
 def fresh_password_required(view: Callable[P, Any]) -> Callable[P, Any]:
     """Ask for the person's own password again, on a page of its own, unless `is_fresh`.
 
-    For buttons. A form that would lose what was typed asks in itself: `panel.sign_in.login.require_again`.
+    For buttons, and for forms that `panel.web.held` keeps meanwhile; others ask in themselves:
+    `panel.sign_in.login.require_again`.
     """
 
     @wraps(view)
     def checked(*args: P.args, **kwargs: P.kwargs) -> Any:
-        if not is_fresh():
-            return go(url_for("sign_in.confirm", next=_here()))
+        if not is_fresh() and not refused():
+            raise ReauthNeeded
         return view(*args, **kwargs)
 
     return checked
 
 
-def _here() -> str:
+def here() -> str:
     """Where to come back to: this page, or for what a form sent the page that it stood on."""
-    if request.method == "GET":
+    if request.method != "POST":
         return request.full_path.rstrip("?") if request.query_string else request.path
     return request.form.get("came_from") or request.path.rsplit("/", 1)[0] or "/"

@@ -6,12 +6,14 @@ from flask import Flask, request
 
 from panel import db
 
+WITHOUT = ("static", "health.healthz")  # endpoints that ask nothing of it
+
 
 def init_app(app: Flask) -> None:
     """Open it before the request is looked at, close it when the response is done, streams included."""
 
     def begin() -> None:
-        if request.endpoint not in ("static", "health.healthz"):
+        if request.endpoint not in WITHOUT:
             with db.explained():
                 db.database.connect(reuse_if_open=True)
 

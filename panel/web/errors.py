@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 
 import peewee
-from flask import Flask, Response, current_app
+from flask import Flask, Response, current_app, request, url_for
+from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from panel import db
 from panel.errors import DatabaseError, PanelError
+from panel.web import form_tokens
 from panel.web.htmx import page
 
 logger = logging.getLogger("mailkeep.web")
@@ -39,12 +41,27 @@ def _panel_error(error: PanelError) -> Response:
     return _render(error.status, error.message, error.hint)
 
 
-def _csrf_error(_error: CSRFError) -> Response:
+def _csrf_error(error: CSRFError) -> Response:
+    if "referrer" in error.description:
+        return _render(
+            400,
+            "The browser does not say from which page this form comes, so nothing was done.",
+            "Let it send the Referer header to this site, then try again.",
+        )
+    if form_tokens.from_elsewhere():
+        return _render(
+            400, "This form came from another site, so nothing was done.", "Use the panel's own pages."
+        )
+    page_ = request.path.rsplit("/", 1)[0] or "/"  # on which the button stands
+    if not current_user.is_authenticated:
+        return _render(
+            400, "You are not signed in any more, so nothing was done.", "Sign in, then try again.",
+            link=(url_for("sign_in.login", next=page_), "Sign in"),
+        )  # fmt: skip
     return _render(
-        400,
-        "This page was open for too long, or the form came from another site.",
-        "Reload the page and try again.",
-    )
+        400, "This page was out of date, so nothing was done.", "Open it again and press the button there.",
+        link=(request.script_root + page_, "Open the page again"),
+    )  # fmt: skip
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -62,11 +79,12 @@ def _unexpected(_error: Exception) -> Response:
     )
 
 
-def _render(status: int, message: str, hint: str) -> Response:
+def _render(status: int, message: str, hint: str, link: tuple[str, str] | None = None) -> Response:
     try:
         return page(
-            "errors/error.html", fragment="errors/_error.html", status=status, message=message, hint=hint
-        )
+            "errors/error.html", fragment="errors/_error.html", status=status, message=message, hint=hint,
+            link=link,
+        )  # fmt: skip
     except (peewee.DatabaseError, DatabaseError):  # what stands around the error asks the database too
         alone = current_app.jinja_env.get_template("errors/alone.html")
-        return Response(alone.render(message=message, hint=hint), status)
+        return Response(alone.render(message=message, hint=hint, link=link), status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, request
@@ -30,6 +31,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LARGEST_REQUEST = 1024 * 1024  # bytes; the longest form here has a few kilobytes
 
 
@@ -48,16 +50,39 @@ def init_app(app: Flask, settings: Settings) -> None:
         MAX_FORM_MEMORY_SIZE=LARGEST_REQUEST,
     )
     hops = settings.trusted_proxies
-    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops)  # type: ignore[method-assign]
+    inner = Located(app.wsgi_app, settings.url, behind_proxy=hops > 0)
+    app.wsgi_app = ProxyFix(inner, x_for=hops, x_proto=hops, x_host=0, x_prefix=0)  # type: ignore[method-assign]
     host = urlsplit(settings.url).hostname if settings.url else None
     app.before_request(lambda: _require_host(host))
     app.after_request(lambda response: _finish(response, https))
 
 
+class Located:
+    """Where the panel lies is PANEL_URL's to say alone: a proxy that forgets to set X-Forwarded-Host or
+    -Prefix passes on what a stranger wrote there."""
+
+    def __init__(self, inner: Any, url: str | None, *, behind_proxy: bool) -> None:
+        """Stand before `inner`; without `url` requests stay as they are."""
+        self._inner, self._url, self._behind_proxy = inner, urlsplit(url or ""), behind_proxy
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Answer one request."""
+        if self._url.netloc:
+            environ["SCRIPT_NAME"] = self._url.path
+        if self._url.netloc and self._behind_proxy and "HTTP_X_FORWARDED_FOR" in environ:
+            given = environ.get("HTTP_HOST", "")
+            # Many a proxy names us by the address it asks; another name than that stays, to be refused.
+            environ["HTTP_HOST"] = self._url.netloc if _is_loopback(given) else given
+        return self._inner(environ, start_response)
+
+
+def _is_loopback(host: str) -> bool:
+    return urlsplit(f"//{host}").hostname in LOOPBACK
+
+
 def _require_host(host: str | None) -> None:
     """With PANEL_URL set, answer only under its name (and loopback, for health checks)."""
-    given = urlsplit(f"//{request.host}").hostname
-    if host and given not in (host, "127.0.0.1", "localhost", "::1"):
+    if host and urlsplit(f"//{request.host}").hostname != host and not _is_loopback(request.host):
         abort(421)
 
 
@@ -73,5 +98,4 @@ def _finish(response: Response, https: bool) -> Response:
 
 def plain_http_exposed() -> bool:
     """Whether passwords typed here cross a network unencrypted: plain HTTP, and not on loopback."""
-    local = urlsplit(f"//{request.host}").hostname in ("127.0.0.1", "localhost", "::1")
-    return not request.is_secure and not local
+    return not request.is_secure and not _is_loopback(request.host)

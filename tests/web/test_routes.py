@@ -11,6 +11,7 @@ from werkzeug.routing import Rule
 
 from panel import create_app, db, install
 from panel.config import Settings
+from panel.models import Session
 from panel.people import service as people
 from panel.secret import Secret
 from panel.web.headers import HEADERS
@@ -135,3 +136,93 @@ def test_forwarded_headers_are_believed_only_from_trusted_proxies(environ: dict[
 
 def test_healthz_answers_and_readyz_says_nothing_about_the_key(client: FlaskClient) -> None:
     assert (client.get("/healthz").status_code, client.get("/readyz").text) == (200, "ready\n")
+
+
+# -- HEAD is GET without a body (RFC 9110, 9.3.2) ------------------------------------------
+
+
+@pytest.mark.filterwarnings("error")  # of a stream that nobody ended
+@pytest.mark.parametrize("role", ["", "admin", "agent", "user"])
+@pytest.mark.parametrize("htmx", [False, True])
+def test_head_is_get_without_a_body_everywhere(
+    app: Flask, client: FlaskClient, role: str, htmx: bool
+) -> None:
+    if role:
+        app.config["WTF_CSRF_ENABLED"] = False
+        signed_in(client, role)
+        Session.update(confirmed_at=0).execute()
+    headers = {"HX-Request": "true"} if htmx else {}
+    for _, url, method in rules(app):
+        if method != "GET":
+            continue
+        for query in ("", "?next=/people&came_from=/x"):
+            got = client.get(url + query, headers=headers)
+            got.get_data()
+            head = client.head(url + query, headers=headers)
+            assert head.status_code == got.status_code, url
+            assert head.get_data() == b"", url
+            for name in (
+                "Location",
+                "HX-Redirect",
+                "Content-Type",
+                "Content-Security-Policy",
+                "Cache-Control",
+            ):
+                assert head.headers.get(name) == got.headers.get(name), (url, name)
+
+
+@pytest.mark.parametrize(
+    "url", ["/logout", "/accounts/test", "/people/1/disable", "/server/encryption/enable"]
+)
+def test_what_takes_post_alone_takes_no_head(app: Flask, client: FlaskClient, url: str) -> None:
+    assert client.head(url).status_code == client.get(url).status_code in (303, 404, 405)
+
+
+# -- where the panel lies is PANEL_URL's to say alone ---------------------------------------
+
+EVIL = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Port": "666", "X-Forwarded-Server": "evil.example",
+        "X-Original-URL": "/evil.example", "X-Rewrite-URL": "/evil.example", "X-Script-Name": "/evil.example",
+        "X-Host": "evil.example", "Forwarded": "host=evil.example", "X-Forwarded-For": "192.0.2.1"}  # fmt: skip
+
+
+@pytest.mark.parametrize("url", ["", "https://mail.example.org", "https://mail.example.org/mail"])
+@pytest.mark.parametrize("hops", ["0", "1", "2"])
+@pytest.mark.parametrize(
+    "prefix",
+    ["//evil.example", "/evil.example", "https://evil.example", "/evil.example/..", "%2F%2Fevil.example"],
+)
+def test_no_header_says_where_the_panel_lies(
+    environ: dict[str, str], url: str, hops: str, prefix: str
+) -> None:
+    settings = Settings.load(environ | {"PANEL_TRUSTED_PROXIES": hops, "PANEL_URL": url})
+    install.prepare(settings)
+    client = create_app(settings).test_client()
+    path = url.removeprefix("https://mail.example.org")
+    headers = {"Host": "mail.example.org", "X-Forwarded-Prefix": prefix, "X-Forwarded-Proto": "https", **EVIL}
+    for page in ("/login", "/accounts", "/nowhere", "/static/panel.css", "/logout"):
+        answer = client.get(page, headers=headers)
+        assert answer.status_code in (200, 303, 404, 405), page
+        assert "evil" not in answer.text + str(answer.headers), page
+    assert client.get("/accounts", headers=headers).location == f"{path}/login?next=/accounts"
+
+
+def test_a_proxy_that_keeps_the_host_to_itself_is_told_by_panel_url(environ: dict[str, str]) -> None:
+    settings = Settings.load(
+        environ | {"PANEL_TRUSTED_PROXIES": "1", "PANEL_URL": "https://mail.example.org"}
+    )
+    install.prepare(settings)
+    client = create_app(settings).test_client()
+    with db.database.connection_context():
+        people.add("ada@example.org", "Ada", "admin", Secret(PASSWORD))
+    through = {"Host": "127.0.0.1:8000", "X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+    page = client.get("/login", headers=through)
+    assert "https://mail.example.org/" in page.text
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
+    assert token is not None
+    typed = {"csrf_token": token[1], "email": "ada@example.org", "password": PASSWORD}
+    referer = {
+        "Referer": "https://mail.example.org/login",
+        "Cookie": page.headers["Set-Cookie"].split(";")[0],
+    }
+    assert client.post("/login", data=typed, headers=through | referer).status_code == 303
+    assert client.get("/login", headers=through | {"Host": "evil.example"}).status_code == 421
