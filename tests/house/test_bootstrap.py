@@ -114,6 +114,13 @@ def test_a_moved_repository_gets_a_new_environment(made: Path, tmp_path: Path) -
     assert "making .venv" in bootstrap(moved).stderr
 
 
+def test_the_environment_of_another_folder_is_not_emptied_through_a_link(made: Path, clone: Path) -> None:
+    (clone / ".venv").symlink_to(made / ".venv")
+    done = bootstrap(clone)
+    assert (done.returncode, "Remove the link" in done.stderr) == (3, True)
+    assert bootstrap(made).stderr == ""
+
+
 def test_what_the_tests_need_holds_what_the_server_needs(made: Path) -> None:
     assert bootstrap(made, "--dev").returncode == 0
     assert bootstrap(made).stderr == ""
