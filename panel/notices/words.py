@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from panel import db
 from panel.config import Settings
+from panel.mail.address import to_wire
 from panel.notices.ledger import Due, Entry
 from panel.times import exact, machine
 
@@ -55,7 +56,7 @@ def _message(subject: str, text: str, recipients: Iterable[str], sender: str) ->
     message["To"] = ", ".join(recipients)
     message["Subject"] = _one_line(subject)[:LONGEST_SUBJECT]
     message["Date"] = formatdate()
-    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].encode("idna").decode() or "invalid")
+    message["Message-ID"] = make_msgid(domain=to_wire(sender).rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note answers it
     message.set_content(text)
     return message
