@@ -111,6 +111,6 @@ def _is_the_mechanism(refused: ServerRefused, was_sent: bool) -> bool:
         return True
     if refused.code in ABOUT_THE_PASSWORD or recognised(refused):
         return False
-    if any(phrase in refused.raw for phrase in MECHANISM):
-        return True
-    return not refused.understood and not any(phrase in refused.raw for phrase in PASSWORD)
+    if any(phrase in refused.raw for phrase in PASSWORD):
+        return False
+    return not refused.understood or any(phrase in refused.raw for phrase in MECHANISM)

@@ -52,6 +52,7 @@ class Imap:
         self._odd = 0  # lines since then that meant nothing
         self._capabilities: frozenset[bytes] | None = None
         self._identified = False
+        self._bye: HungUp | None = None  # how the server said that it ends the session
 
     # -- before and at the door ------------------------------------------------------
 
@@ -166,7 +167,7 @@ class Imap:
         with NO or BAD, MailError when the server ends the session, or says too much.
         """
         while (status := self._done_early.pop(tag, None)) is None:
-            line = self.wire.line().lstrip(b" \t")
+            line = self._line().lstrip(b" \t")
             if line.startswith((b"* ", b"*\t")):
                 yield self._untagged(line)
             elif line.startswith(b"+") and go_on is not None:
@@ -176,6 +177,12 @@ class Imap:
                 self._tagged(line)
         self._under_way.discard(tag)
         self._complete(status)
+
+    def _line(self) -> bytes:
+        try:
+            return self.wire.line()
+        except HungUp:
+            raise self._bye or self.wire.hung_up() from None
 
     def nonsense(self) -> MailError:
         """The server does not speak IMAP."""
@@ -210,7 +217,7 @@ class Imap:
             return answer
         self._count_answer(len(line))
         if status[0] == b"BYE":
-            raise self._goodbye(status[1])
+            self._bye = self._goodbye(status[1])  # the command may still be completed: that tells more
         self._note_code(status[1])
         return [line]
 
@@ -268,15 +275,13 @@ class Imap:
             raise self.nonsense()
         name, _, text = code_of(self.completed)
         code = _known(name)
-        raise ServerRefused(
-            code,
-            self.wire.words(text),
-            passing=code in PASSING,
-            understood=word.upper() == b"NO",
-            raw=self.completed,
+        refused = ServerRefused(
+            code, self.wire.words(text), understood=word.upper() == b"NO", raw=self.completed
         )
+        refused.passing = code in PASSING or (not code and refused.sounds_busy())
+        raise refused
 
-    def _goodbye(self, text: bytes) -> MailError:
+    def _goodbye(self, text: bytes) -> HungUp:
         name, _, words = code_of(text)
         said = ServerRefused(_known(name), self.wire.words(words)).said
         return HungUp(self.wire.step, f"{self.wire.host} ended the session.{said}", BY_ITSELF)

@@ -35,6 +35,10 @@ class ServerRefused(Exception):
         self.understood = understood
         self.raw = raw[:LONGEST_READ].lower()
 
+    def sounds_busy(self) -> bool:
+        """Whether its words say that it is not for good."""
+        return any(phrase in self.raw for phrase in BUSY)
+
     @property
     def said(self) -> str:
         """What may be shown of the answer, as a sentence that follows ours; or nothing."""
@@ -93,6 +97,11 @@ KNOWN = (
 MECHANISM = (
     b"mechanism", b"not supported", b"unsupported", b"not implemented", b"unknown command", b"unrecognized",
     b"unrecognised", b"not available", b"auth type", b"initial response",
+)  # fmt: skip
+# What servers say without a code where it is not for good. ("Try again" alone follows a wrong password.)
+BUSY = (
+    b"temporar", b"unavailable", b"again later", b"try later", b"busy", b"in use", b"internal error",
+    b"server error", b"system error", b"too many connections", b"too many simultaneous", b"timed out",
 )  # fmt: skip
 PASSWORD = (b"password", b"credential", b"authentication fail", b"login fail", b"auth fail", b"login error")
 

@@ -99,7 +99,7 @@ class Wire:
         except (OSError, ValueError) as error:
             raise self.failure(error) from None
         if count == 0:
-            raise self._closed()
+            raise self.hung_up()
         self._received += count
         if self._received > self._policy.max_session:
             raise self._lies(f"more than {self._policy.max_session >> 20} MiB in one session")
@@ -163,7 +163,7 @@ class Wire:
             return self._too_late()
         if isinstance(error, ssl.SSLError):
             return MailError(self.step, f"The encrypted connection to {self.host} broke.", "Try again later.")
-        return self._closed()
+        return self.hung_up()
 
     def _too_late(self) -> MailError:
         return MailError(
@@ -172,7 +172,8 @@ class Wire:
             "Check the port and the kind of encryption, or try again later.",
         )
 
-    def _closed(self) -> HungUp:
+    def hung_up(self) -> HungUp:
+        """The server has ended the connection."""
         return HungUp(self.step, f"{self.host} closed the connection.", "Check the port, or try again later.")
 
     def _lies(self, what: str) -> MailError:
