@@ -50,8 +50,9 @@ class Smtp:
         _, *lines = self.command(b"EHLO " + OUR_NAME)
         self.capabilities = {}
         for line in lines:
-            name, _, rest = line.upper().replace(b"AUTH=", b"AUTH ", 1).partition(b" ")  # as before RFC 2554
-            self.capabilities[name] = b"%s %s" % (self.capabilities.get(name, b""), rest)  # of several lines
+            plain = line.replace(b"=", b" ", 1) if line[:5].upper() == b"AUTH=" else line  # before RFC 2554
+            name, *rest = plain.upper().split(None, 1) or [b""]
+            self.capabilities[name] = b" ".join([self.capabilities.get(name, b""), *rest])  # of several lines
 
     def starttls(self) -> None:
         """STARTTLS, and nothing sent in the clear is read afterwards. Raises MailError."""
