@@ -217,7 +217,9 @@ class Imap:
             return answer
         self._count_answer(len(line))
         if status[0] == b"BYE":
-            self._bye = self._goodbye(status[1])  # the command may still be completed: that tells more
+            self._bye = self._goodbye(status[1])
+            if self.logged_in:
+                raise self._bye  # else logging in may still be refused, which tells more
         self._note_code(status[1])
         return [line]
 

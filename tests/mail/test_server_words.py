@@ -35,6 +35,9 @@ ECHOES = {
 }
 
 
+ECHO = " ".join(ECHOES.values()).encode()  # all of them at once
+
+
 def probe(
     protocol: str, server: ScriptedServer, security: str = "none", password: str = PASSWORD
 ) -> list[Step]:
