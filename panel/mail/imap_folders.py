@@ -54,7 +54,9 @@ def open_folder(imap: Imap, folder: str, *, writable: bool = False) -> OpenFolde
         if not opened.uidvalidity or opened.exists is None:
             opened = named(imap, folder, lambda word: _asked(imap, word, opened))
     except ServerRefused as refused:
-        raise _refused(imap, folder, refused, "“Test connection” lists the folders that there are.") from None
+        raise _refused(
+            imap, folder, refused, "“Test the connection” lists the folders that there are."
+        ) from None
     if 0 < opened.uidnext <= (opened.exists or 0):
         return replace(opened, uidnext=0)  # so many messages have at least as many numbers behind them
     return opened
