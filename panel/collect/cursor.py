@@ -12,15 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from panel import db
-from panel.collect.box import Box
 from panel.collect.lease import Lease
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Collection, Message, Skipped
 
+if TYPE_CHECKING:
+    from panel.collect.box import Box
+
 EARLIER = 0  # numbers of before; no server's UIDVALIDITY that we keep is zero
-UNTOLD = -1  # numbers of a server that tells no UIDVALIDITY
+UNTOLD = -2  # numbers of a server that tells no UIDVALIDITY
 PROOFS = 20  # messages of which one that is still there shows that the numbers are the same
 
 

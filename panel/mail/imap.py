@@ -25,7 +25,7 @@ from panel.mail.imap_words import (
     uid_sets,
 )
 from panel.mail.policy import Policy
-from panel.mail.refusal import BY_ITSELF, ServerRefused, failure
+from panel.mail.refusal import BY_ITSELF, ServerRefused, failure, recognised
 from panel.mail.step import Step
 from panel.mail.way_in import WayIn
 from panel.mail.wire import HungUp
@@ -216,16 +216,16 @@ class ImapSession:
         if self.exists == 0 and not self._search(uid_set):
             return {}
         found: dict[int, Items] = {}
-        nameless = False
+        nameless = self._refused = False
         tag = self._imap("fetch").send(b"UID FETCH %s %s" % (uid_set, items))
-        for count, one in enumerate(self._fetched(tag, False)):
+        for count, one in enumerate(self._fetched(tag, lenient=True)):
             self._require_possible(count)
             uid = uid_of(one)
             nameless = nameless or uid is None
             if uid is not None:
                 found.setdefault(uid, {}).update(one)
         short = uid_set == b"1:*" and len(found) < (self.exists or 0)
-        if nameless or short or not (found or none_due):
+        if self._refused or nameless or short or not (found or none_due):
             found = {uid: {} for uid in self._search(uid_set)} | found
         if not found and short:
             raise self._imap("fetch").unreadable("which messages the folder holds")
@@ -250,6 +250,7 @@ class ImapSession:
             told = False
         if not told:
             raise imap.unreadable("which messages the folder holds")
+        self._bad = 0
         return found
 
     def _require_possible(self, count: int) -> None:
@@ -269,7 +270,8 @@ class ImapSession:
                     yield items
         except ServerRefused as refused:
             self._bad = 0 if refused.understood else self._bad + 1
-            if lenient and not refused.passing and self._bad < BAD_IN_A_ROW:
+            waits = refused.passing or recognised(refused) is not None
+            if lenient and not waits and self._bad < BAD_IN_A_ROW:
                 self._refused = True  # one of them cannot be had, or is gone (EXPUNGEISSUED, RFC 5530)
                 return
             raise self._no_mail(refused) from None

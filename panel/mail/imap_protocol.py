@@ -29,8 +29,8 @@ IDENTITY = b'ID ("name" "Mailkeep" "version" "1.0" "vendor" "Mailkeep")'  # RFC 
 PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "CONTACTADMIN", "SERVERBUG", "OVERQUOTA"})
 LASTING = frozenset({
     "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "NOPERM", "NONEXISTENT",
-    "CANNOT", "CLIENTBUG", "CORRUPTION", "EXPUNGEISSUED", "ALREADYEXISTS", "TRYCREATE", "ALERT", "PARSE",
-    "BADCHARSET", "READ-ONLY", "UNKNOWN-CTE", "TOOBIG", "NOTSAVED", "HASCHILDREN", "CLOSED", "WEBALERT",
+    "CANNOT", "CLIENTBUG", "CORRUPTION", "EXPUNGEISSUED", "ALREADYEXISTS", "TRYCREATE",
+    "BADCHARSET", "UNKNOWN-CTE", "TOOBIG", "NOTSAVED", "HASCHILDREN",
 })  # fmt: skip
 
 
@@ -105,7 +105,7 @@ class Imap:
                 "Somebody may be changing the traffic on its way. Choose TLS (port 993).",
                 permanent=True,
             )
-        self._capabilities = None
+        self._capabilities = self._bye = None
 
     def _no_starttls(self, what: str) -> MailError:
         return MailError(

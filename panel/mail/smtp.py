@@ -133,6 +133,9 @@ def _with_wire_addresses(message: EmailMessage) -> EmailMessage:
     for name in ("From", "To", "Cc"):
         field = message[name]
         if field is not None and not str(field).isascii():
-            people = [Address(one.display_name, addr_spec=to_wire(one.addr_spec)) for one in field.addresses]
+            people = [
+                Address(one.display_name, one.username, to_wire(one.addr_spec).rpartition("@")[2])
+                for one in field.addresses
+            ]
             changed.replace_header(name, ", ".join(map(str, people)))
     return changed

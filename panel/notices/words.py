@@ -51,12 +51,13 @@ def test_mail(recipients: Iterable[str], settings: Settings, sender: str) -> Ema
 
 
 def _message(subject: str, text: str, recipients: Iterable[str], sender: str) -> EmailMessage:
+    domain = to_wire(sender).rpartition("@")[2]
     message = EmailMessage()
     message["From"] = sender
     message["To"] = ", ".join(recipients)
     message["Subject"] = _one_line(subject)[:LONGEST_SUBJECT]
     message["Date"] = formatdate()
-    message["Message-ID"] = make_msgid(domain=to_wire(sender).rpartition("@")[2])
+    message["Message-ID"] = make_msgid(domain=domain)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note answers it
     message.set_content(text)
     return message

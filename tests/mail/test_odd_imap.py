@@ -79,6 +79,14 @@ def test_silence_is_never_nothing_new(opened: Opened, asked: str) -> None:
             getattr(imap, asked)(*[] if asked == "unseen" else [0])
 
 
+@pytest.mark.parametrize("refusal", [b"NO no such messages", b"BAD invalid set", b"NO"])
+def test_a_fetch_that_is_refused_is_no_end_where_search_tells(opened: Opened, refusal: bytes) -> None:
+    """Some servers refuse a set of UIDs that names no message."""
+    mailbox = ImapMailbox(MAIL, answer=lambda command: refusal if command.endswith(b"(UID)") else None)
+    with opened(mailbox) as imap:
+        assert [imap.uids(after) for after in (0, 7, 9)] == [[5, 7, 9], [9], []]
+
+
 @pytest.mark.parametrize(
     "searched",
     [

@@ -136,7 +136,7 @@ def test_what_can_be_an_address_stays_as_it_is(address: str) -> None:
 def test_what_the_server_does_after_it_took_the_message_is_no_error(after: bytes) -> None:
     def vanishing(talk: Talk) -> None:
         script = SmtpScript(after_data=after)
-        script.answer = lambda command: talk.close() if command == b"QUIT" else None  # type: ignore[func-returns-value]
+        script.answer = lambda command: talk.close() if command == b"QUIT" else None
         script(talk)
 
     hand_over(vanishing)

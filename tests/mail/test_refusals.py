@@ -69,7 +69,7 @@ def test_a_refusal_for_good_is_for_good(verb: bytes, code: bytes) -> None:
 @pytest.mark.parametrize(
     "words",
     [b"Temporary authentication failure", b"Server Unavailable. 15", b"Mailbox is busy", b"Too many connections",
-     b"[X-WHATEVER] internal error, try again later", b"[ALERT"],
+     b"[X-WHATEVER] internal error, try again later", b"[ALERT] Too many simultaneous connections. (Failure)", b"[ALERT"],
 )  # fmt: skip
 def test_without_a_code_the_words_or_the_command_decide(words: bytes) -> None:
     assert not error_of(refusing(b"EXAMINE", b"NO " + words)).permanent

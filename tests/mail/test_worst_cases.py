@@ -112,7 +112,7 @@ def read(answer: list[bytes]) -> None:
         imap_words.date_of,
         imap_words.is_seen,
     ):
-        one(items)  # type: ignore[operator]
+        one(items)
     with suppress(ValueError):
         imap_words.found_by(answer)
     raw = imap_words.folder_of(answer)
