@@ -60,9 +60,12 @@ def _ways(imap: Imap, offered: frozenset[bytes], username: str, secret: Secret) 
     plain = base64.b64encode(sasl_plain(username, secret))
     pair = [base64.b64encode(username.encode()), base64.b64encode(secret.reveal_bytes())]
     ways: dict[str, Way] = {}
+    at_once = {"PLAIN in one line": lambda: _authenticate(imap, b"PLAIN " + plain, [plain])}
+    if b"PLAIN" not in mechanisms or len(plain) > LONGEST_INITIAL:
+        at_once.clear()
+    if b"SASL-IR" in offered:
+        ways |= at_once
     if b"PLAIN" in mechanisms:
-        if b"SASL-IR" in offered and len(plain) <= LONGEST_INITIAL:
-            ways["PLAIN in one line"] = lambda: _authenticate(imap, b"PLAIN " + plain, [plain])
         ways["PLAIN"] = lambda: _authenticate(imap, b"PLAIN", [plain])
     if b"LOGIN" in mechanisms:
         ways["LOGIN"] = lambda: _authenticate(imap, b"LOGIN", pair)
@@ -70,7 +73,7 @@ def _ways(imap: Imap, offered: frozenset[bytes], username: str, secret: Secret) 
     fits = all(word.isascii() and not any(c in word for c in "\r\n\0") for word in words)
     if fits and b"LOGINDISABLED" not in offered:
         ways["the LOGIN command"] = lambda: _command(imap, [word.encode() for word in words])
-    return ways
+    return ways | at_once  # at last without having been offered
 
 
 def _mechanisms(offered: frozenset[bytes]) -> set[bytes]:

@@ -32,6 +32,7 @@ SEARCH = re.compile(rb"\*[ \t]+(E?)SEARCH(?=[ \t(]|\Z)", re.IGNORECASE)
 LIST = re.compile(
     rb'\*[ \t]+X?LIST[ \t]*\(([^)]*)\)[ \t]*(?:NIL|"(?:[^"\\]|\\.)*")', re.IGNORECASE | re.DOTALL
 )
+QUOTE = ord('"')
 STATUSES = frozenset({b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH"})
 WHOLE = frozenset({b"BODY[]", b"BODY.PEEK[]", b"BODY[]<0>", b"RFC822"})  # names for a message as a whole
 
@@ -54,9 +55,8 @@ def words(answer: Answer) -> Iterator[Word]:
         if place % 2:
             yield True, part
             continue
-        for match in WORD.finditer(part):
-            word = match[0]
-            if word.startswith(b'"'):
+        for word in WORD.findall(part):
+            if word[0] == QUOTE:
                 yield True, _unquoted(word)
             else:
                 yield False, word
@@ -96,17 +96,17 @@ def fetched(answer: Answer) -> Items | None:
         return None
     items: Items = {}
     name, depth = b"", 0
-    for word in words([answer[0][match.end() :], *answer[1:]]):
-        if word == (False, b"("):
+    for is_string, word in words([answer[0][match.end() :], *answer[1:]]):
+        if not is_string and word == b"(":
             depth += 1
-        elif word == (False, b")"):
+        elif not is_string and word == b")":
             depth -= 1
             name = name if depth > 1 else b""
         elif not name and depth < 2:
-            name = word[1].upper()
+            name = word.upper()
             items.setdefault(name, [])
         else:
-            items.setdefault(name, []).append(word)
+            items.setdefault(name, []).append((is_string, word))
             name = name if depth > 1 else b""
     return items
 
@@ -123,7 +123,7 @@ def size_of(items: Items) -> int | None:
 
 def body_of(items: Items) -> bytes | None:
     """The message itself; None if there is none, or NIL instead of it."""
-    for name in WHOLE & items.keys():
+    for name in WHOLE.intersection(items):
         for is_string, word in items[name]:
             if is_string:
                 return word

@@ -187,6 +187,13 @@ def test_what_is_refused_before_the_password_was_sent_is_the_mechanism(refusal: 
     assert log_in(mailbox)[0] == "ok"
 
 
+def test_an_initial_response_that_is_not_offered_is_tried_at_last() -> None:
+    mailbox = taking(
+        b"AUTHENTICATE PLAIN IR", refusal=b"NO 535", capabilities=b"IMAP4rev1 AUTH=PLAIN LOGINDISABLED"
+    )
+    assert log_in(mailbox)[0] == "ok"
+
+
 def test_all_mechanisms_refused_is_no_wrong_password() -> None:
     says, received = log_in(taking(refusal=b"BAD no"))
     assert "refused each way of logging in that it offers" in says and "username or the password" not in says
