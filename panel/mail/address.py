@@ -5,7 +5,7 @@ from __future__ import annotations
 from panel.errors import BadInput
 from panel.mail.endpoint import normalise_host
 
-LONGEST = 320  # characters: 64 of the local part, 255 of the domain (RFC 5321, 4.5.3.1)
+LONGEST = 320  # characters: 64 before the @, 255 behind it (RFC 5321, 4.5.3.1)
 
 
 def to_wire(address: str) -> str:
@@ -14,10 +14,15 @@ def to_wire(address: str) -> str:
     Raises BadInput (field `address`) for a domain that cannot be one, and for
     what would end the address early in a command or header.
     """
-    local, at, domain = address[: LONGEST + 1].rpartition("@")
-    if len(address) > LONGEST or not at or not local or not domain:
+    if any(c.isspace() or c in "<>" or not c.isprintable() for c in address[: LONGEST + 1]):
         raise _bad(address)
-    if any(c.isspace() or c in "<>" or not c.isprintable() for c in address):
+    return domain_to_wire(address)
+
+
+def domain_to_wire(address: str) -> str:
+    """As `to_wire`, whatever stands before the @: who only stores the address checks that otherwise."""
+    local, _, domain = address[: LONGEST + 1].rpartition("@")
+    if len(address) > LONGEST or not local or not domain:
         raise _bad(address)
     if domain.startswith("[") or (domain.isascii() and _is_plain(domain)):
         return address

@@ -107,6 +107,8 @@ BAD = [
 @pytest.mark.parametrize("address", BAD, ids=lambda address: ascii(address[:24]))
 def test_what_cannot_be_an_address_is_a_clear_error(address: str) -> None:
     for use in (to_wire, address_of, sending.trial_message):
+        if use is address_of and ">" in address:
+            continue  # it may be stored, but not sent from
         with pytest.raises(BadInput) as caught:
             use(address)
         assert caught.value.field == "address" and len(str(caught.value)) < 400
