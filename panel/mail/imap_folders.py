@@ -36,11 +36,13 @@ class OpenFolder:
     """What the server said of a folder when it was opened.
 
     `uidvalidity` and `uidnext` are 0, and `exists` is None, where it did not tell.
+    Where numbers are not `sticky` (RFC 4315, 4), they do not outlive the session.
     """
 
     uidvalidity: int = 0
     uidnext: int = 0
     exists: int | None = None
+    sticky: bool = True
 
 
 def open_folder(imap: Imap, folder: str, *, writable: bool = False) -> OpenFolder:
@@ -57,9 +59,9 @@ def open_folder(imap: Imap, folder: str, *, writable: bool = False) -> OpenFolde
         raise _refused(
             imap, folder, refused, "“Test the connection” lists the folders that there are."
         ) from None
-    if 0 < opened.uidnext <= (opened.exists or 0):
-        return replace(opened, uidnext=0)  # so many messages have at least as many numbers behind them
-    return opened
+    if 0 < opened.uidnext <= (opened.exists or 0):  # so many messages have at least as many numbers
+        opened = replace(opened, uidnext=0)
+    return opened if opened.sticky else replace(opened, uidvalidity=0)
 
 
 def _opened(imap: Imap, command: bytes) -> OpenFolder:
@@ -80,7 +82,7 @@ def _noted(opened: OpenFolder, status: bytes) -> OpenFolder:
         return replace(opened, uidvalidity=value)
     if name == b"UIDNEXT" and value:
         return replace(opened, uidnext=value)
-    return opened
+    return replace(opened, sticky=False) if name == b"UIDNOTSTICKY" else opened
 
 
 def _asked(imap: Imap, word: bytes, opened: OpenFolder) -> OpenFolder:
@@ -89,10 +91,11 @@ def _asked(imap: Imap, word: bytes, opened: OpenFolder) -> OpenFolder:
         told = _status(imap.command(b"STATUS " + word + b" (MESSAGES UIDNEXT UIDVALIDITY)"))
     except ServerRefused:
         return opened
-    return OpenFolder(
-        opened.uidvalidity or told.get(b"UIDVALIDITY", 0),
-        opened.uidnext or told.get(b"UIDNEXT", 0),
-        told.get(b"MESSAGES") if opened.exists is None else opened.exists,
+    return replace(
+        opened,
+        uidvalidity=opened.uidvalidity or told.get(b"UIDVALIDITY", 0),
+        uidnext=opened.uidnext or told.get(b"UIDNEXT", 0),
+        exists=told.get(b"MESSAGES") if opened.exists is None else opened.exists,
     )
 
 

@@ -276,7 +276,13 @@ UNTOLD = b"* %(exists)d EXISTS\r\n* OK [UIDVALIDITY 0] .\r\n* OK [UIDNEXT %(uidn
 
 @pytest.mark.parametrize("begin", ["all", "now", "unread"])
 @pytest.mark.parametrize(
-    "opened", [UNTOLD, b"", b"* %(exists)d EXISTS\r\n* OK [UIDVALIDITY 99999999999999999999]\r\n"]
+    "opened",
+    [
+        UNTOLD,
+        b"",
+        b"* OK [UIDVALIDITY 7]\r\n* NO [UIDNOTSTICKY] .\r\n",
+        b"* %(exists)d EXISTS\r\n* OK [UIDVALIDITY 99999999999999999999]\r\n",
+    ],
 )
 def test_without_a_uidvalidity_nothing_is_lost_and_nothing_comes_twice(
     at: At, opened: bytes, begin: str
