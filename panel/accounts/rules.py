@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from panel.config import Settings
 from panel.errors import BadInput
+from panel.mail.address import domain_to_wire
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.mail.endpoint import normalise_host
 from panel.models.account import BEGINS, ON_SERVER
@@ -73,6 +74,7 @@ def address_of(typed: str) -> str:
         raise BadInput(
             f"“{address}” is not an e-mail address.", "Type it as name@example.org.", field="address"
         )
+    domain_to_wire(address)
     return address
 
 

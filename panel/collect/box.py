@@ -18,7 +18,7 @@ from panel.models import Account
 class Box(Protocol):
     """Messages numbered by ascending UIDs, which mean something under one `uidvalidity` only.
 
-    `uidnext` is 0 where the server does not tell. Every method raises MailError.
+    Both it and `uidnext` are 0 where the server does not tell. Every method raises MailError.
     `panel.mail.imap.ImapSession` says what each does.
     """
 

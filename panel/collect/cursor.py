@@ -3,7 +3,8 @@
 UIDs mean something only together with the server's UIDVALIDITY and the endpoint
 they were seen at (RFC 9051, 2.3.1.1). When either changes, all numbers are void:
 the rows of fetched messages are kept under the number EARLIER, so that messages
-which come by again are known by their digest.
+which come by again are known by their digest. A server that tells no UIDVALIDITY, or 0, is
+believed as long as the newest message that we have is still found under its number.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from panel import db
 from panel.collect.lease import Lease
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Collection, Message, Skipped
 
-EARLIER = 0  # no server's UIDVALIDITY: it is never zero
+if TYPE_CHECKING:
+    from panel.collect.box import Box
+
+EARLIER = 0  # numbers of before; no server's UIDVALIDITY that we keep is zero
+UNTOLD = -2  # numbers of a server that tells no UIDVALIDITY
+PROOFS = 20  # messages of which one that is still there shows that the numbers are the same
 
 
 @dataclass(frozen=True)
@@ -43,17 +50,18 @@ def endpoint_mark(server: MailServer, folder: str) -> bytes:
     return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
-def open_cursor(lease: Lease, begin: str, mark: bytes, uidvalidity: int, uidnext: int) -> Cursor:
-    """The cursor for the mailbox that was opened, started anew where its numbers changed.
+def open_cursor(lease: Lease, begin: str, mark: bytes, box: Box) -> Cursor:
+    """The cursor for the mailbox that `box` has open, started anew where its numbers changed.
 
-    Raises LeaseLost.
+    Raises LeaseLost, MailError.
     """
     row = Collection.get_by_id(lease.account)
-    went_back = uidnext <= row.last_uid  # a server restored from its backup gives numbers a second time
-    if row.uidvalidity == uidvalidity and row.endpoint_mark == mark and not went_back:
+    uidvalidity = box.uidvalidity or UNTOLD
+    same = row.uidvalidity == uidvalidity and row.endpoint_mark == mark
+    went_back = 0 < box.uidnext <= row.last_uid  # a server restored from its backup gives numbers again
+    if same and not went_back and (box.uidvalidity or _numbers_hold(box, lease.account)):
         return Cursor(uidvalidity, row.last_uid, row.begin_below)
-    first = row.uidvalidity is None
-    cursor = Cursor(uidvalidity, uidnext - 1 if first and begin == "now" else 0, uidnext)
+    cursor = _begun(box, uidvalidity, new_only=row.uidvalidity is None and begin == "now")
     with db.transaction():
         lease.keep()
         _set_apart(lease.account)
@@ -64,6 +72,29 @@ def open_cursor(lease: Lease, begin: str, mark: bytes, uidvalidity: int, uidnext
             begin_below=cursor.begin_below,
         ).where(Collection.account == lease.account).execute()
     return cursor
+
+
+def _begun(box: Box, uidvalidity: int, *, new_only: bool) -> Cursor:
+    """A cursor from the start; with `new_only` behind all that is there.
+
+    Where the server's UIDNEXT is no higher than a number that it lists, and a message
+    that came this very moment is one reason, dates decide what was there before.
+    """
+    above = max(box.uids(0), default=0) + 1
+    clear = box.uidnext == 0 or box.uidnext >= above
+    return Cursor(uidvalidity, above - 1 if new_only and clear else 0, above)
+
+
+def _numbers_hold(box: Box, account: str) -> bool:
+    """Whether the newest message that we know by number still has it, where no UIDVALIDITY tells."""
+    query = Message.select(Message.uid, Message.digest).where(
+        Message.account == account, Message.uidvalidity == UNTOLD
+    )
+    known = {row.uid: bytes(row.digest) for row in query.order_by(Message.uid.desc()).limit(PROOFS)}
+    newest = max(box.sizes(known), default=None)
+    if newest is None:
+        return False
+    return known[newest] in {hashlib.sha256(raw).digest() for _, raw in box.fetch([newest])}
 
 
 def _set_apart(account: str) -> None:

@@ -11,7 +11,7 @@ from peewee import IntegrityError
 
 from panel import db, identity
 from panel.collect import due, health
-from panel.collect.box import Box, open_box
+from panel.collect.box import open_box
 from panel.collect.cursor import endpoint_mark, open_cursor
 from panel.collect.delivery import Delivery
 from panel.collect.lease import Lease, LeaseLost
@@ -116,7 +116,7 @@ class Collector:
         policy = Policy.of(self.settings)
         mark = endpoint_mark(opened.server, account.folder)
         with open_box(opened, account, policy, lease, mark) as box:
-            cursor = open_cursor(lease, account.begin, mark, box.uidvalidity, _next_uid(box))
+            cursor = open_cursor(lease, account.begin, mark, box)
             visit = Visit(account, box, maildir, lease, policy)
             visit.run(cursor, measure)
         return Outcome(account.address, visit.delivered, visit.passed, visit.more)
@@ -140,8 +140,3 @@ def _revision(account: Account) -> tuple[object, ...] | None:
         query.where(Endpoint.account == account, Endpoint.direction == "in").tuples().first()
     )
     return found
-
-
-def _next_uid(box: Box) -> int:
-    """The server's UIDNEXT, or what it must be where the server does not tell."""
-    return box.uidnext or max(box.uids(0), default=0) + 1

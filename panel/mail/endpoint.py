@@ -59,6 +59,8 @@ def _ip_address(text: str) -> str | None:
 def _name(text: str) -> str:
     if ":" in text:
         raise _bad(f"“{_shown(text)}” holds a colon.", "Type the port into its own field.")
+    if len(text) > LONGEST_HOST:  # before anything costlier; the encoded form is never shorter
+        raise _bad(f"“{_shown(text)}” cannot be the name of a server.")
     try:
         name = text.lower() if text.isascii() else idna.encode(text, uts46=True).decode("ascii")
     except idna.IDNAError:

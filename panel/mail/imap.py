@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,19 +13,30 @@ from panel.errors import MailError
 from panel.mail import imap_changes, imap_folders, step
 from panel.mail.endpoint import Endpoint
 from panel.mail.imap_protocol import Imap
-from panel.mail.imap_words import Answer, body_of, date_of, uid_of, uid_sets
+from panel.mail.imap_words import (
+    Items,
+    body_of,
+    date_of,
+    fetched,
+    found_by,
+    is_seen,
+    size_of,
+    uid_of,
+    uid_sets,
+)
 from panel.mail.policy import Policy
-from panel.mail.refusal import ServerRefused
+from panel.mail.refusal import BY_ITSELF, ServerRefused, failure, recognised
 from panel.mail.step import Step
 from panel.mail.way_in import WayIn
+from panel.mail.wire import HungUp
 from panel.secret import Secret
 
 BODIES_AT_ONCE, SIZES_AT_ONCE = 100, 500  # UIDs per command: lines stay short of every server's limit
 MORE_MEANWHILE = 10_000  # messages that may arrive while a folder is open
 UNDER_WAY = 2  # commands sent ahead, so that the server never waits for us
 
-SIZE = re.compile(rb"\bRFC822\.SIZE ([0-9]{1,19})\b", re.IGNORECASE)
-SEEN = re.compile(rb"FLAGS \([^)]*\\Seen\b", re.IGNORECASE)
+MOST_MESSAGES = 1_000_000  # where the folder does not tell how many it holds
+BAD_IN_A_ROW = 3  # commands that the server did not understand, one after the other
 
 
 def probe(endpoint: Endpoint, secret: Secret, folder: str, policy: Policy) -> Iterator[Step]:
@@ -41,8 +51,10 @@ def probe(endpoint: Endpoint, secret: Secret, folder: str, policy: Policy) -> It
 class ImapSession:
     """A folder opened read-only (EXAMINE) unless `writable`. Reading marks nothing as seen in either.
 
-    `uidvalidity`, `uidnext` (0 if the server does not tell) and `exists` are
-    those of the moment it was opened. Every method raises MailError.
+    `uidvalidity` and `uidnext` (0 if the server does not tell) and `exists` (None then)
+    are those of the moment it was opened. None of them is proof: what is in the
+    folder is always asked for. Every method raises MailError, also where the
+    answers to it cannot be read: silence is never taken for 'nothing there'.
     """
 
     def __init__(
@@ -55,7 +67,9 @@ class ImapSession:
         self._way_in = WayIn(endpoint, secret, policy, self._ends_at, Imap)
         self._closed = False
         self._refused = False
-        self.uidvalidity = self.uidnext = self.exists = 0
+        self._bad = 0  # commands in a row that were not understood
+        self.uidvalidity = self.uidnext = 0
+        self.exists: int | None = None
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """Go the whole way once without opening the folder: each step when it is done, and what it found."""
@@ -103,34 +117,33 @@ class ImapSession:
 
     def uids(self, after: int) -> list[int]:
         """The UIDs above `after`, ascending."""
-        if self.exists == 0 or 0 < self.uidnext <= after + 1:
-            return []
-        answers = self._fetch_command(b"%d:*" % (after + 1), b"(UID)")
-        found = {uid for answer in answers if (uid := uid_of(answer)) is not None}
+        none_due = 0 < self.uidnext <= after + 1
+        found = self._listed(b"%d:*" % (after + 1), b"(UID)", none_due=none_due)
         return sorted(uid for uid in found if uid > after)  # n:* names the last one even if it is below n
 
     def unseen(self) -> list[int]:
         """The UIDs without the flag \\Seen, ascending."""
-        if self.exists == 0:
-            return []
-        answers = self._fetch_command(b"1:*", b"(UID FLAGS)")
-        return sorted({uid for answer in answers if (uid := uid_of(answer)) and not SEEN.search(answer[0])})
+        return sorted(
+            uid for uid, items in self._listed(b"1:*", b"(UID FLAGS)").items() if not is_seen(items)
+        )
 
     def arrived_since(self, moment: int) -> list[int]:
-        """The UIDs that came into the folder at `moment` (UTC seconds) or later by the server's clock."""
-        if self.exists == 0:
-            return []
-        answers = self._fetch_command(b"1:*", b"(UID INTERNALDATE)")
-        dates = {uid: date_of(answer) for answer in answers if (uid := uid_of(answer))}
-        return sorted(uid for uid, date in dates.items() if date is not None and date >= moment)
+        """The UIDs that came into the folder at `moment` (UTC seconds) or later by the server's clock.
+
+        Those whose date cannot be read are among them: rather too many than one lost.
+        """
+        dates = {uid: date_of(items) for uid, items in self._listed(b"1:*", b"(UID INTERNALDATE)").items()}
+        return sorted(uid for uid, date in dates.items() if date is None or date >= moment)
 
     def sizes(self, uids: Iterable[int]) -> dict[int, int]:
-        """Bytes of each message, as the server counts them. Those gone meanwhile are left out."""
+        """Bytes of each message, as the server counts them (0 where it does not). Those gone are left out."""
+        wanted = set(uids)
         sizes: dict[int, int] = {}
-        for answer in self._fetch(uids, b"(UID RFC822.SIZE)", SIZES_AT_ONCE):
-            uid, size = uid_of(answer), SIZE.search(answer[0])
-            if uid is not None and size is not None:
-                sizes[uid] = int(size[1])
+        for items in self._fetch(wanted, b"(UID RFC822.SIZE)", SIZES_AT_ONCE):
+            if (uid := uid_of(items)) in wanted:
+                sizes[uid] = size_of(items) or sizes.get(uid, 0)
+        for uid_set in uid_sets(wanted - sizes.keys(), SIZES_AT_ONCE):
+            sizes |= dict.fromkeys(self._search(uid_set) & wanted, 0)  # one not told of is not yet one gone
         return sizes
 
     def fetch(self, uids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
@@ -143,9 +156,12 @@ class ImapSession:
         complete = False
         try:
             yield from self._bodies(wanted, BODIES_AT_ONCE)
-            if self._refused:
+            if self._refused and wanted:
                 yield from self._bodies(wanted, 1)  # one that is refused hides no others
             complete = True
+        except HungUp:
+            if wanted:
+                raise  # else all is here, and how the server ends the session is no error of the work
         finally:
             if not complete:
                 self.close()
@@ -169,50 +185,100 @@ class ImapSession:
     def _bodies(self, wanted: set[int], at_once: int) -> Iterator[tuple[int, bytes]]:
         """The messages that come of asking for `wanted`, which are taken out of it."""
         self._refused = False
-        for answer in self._fetch(sorted(wanted), b"(UID BODY.PEEK[])", at_once, lenient=True):
-            uid, body = uid_of(answer), body_of(answer)
+        nameless = False
+        for items in self._fetch(sorted(wanted), b"(UID BODY.PEEK[])", at_once, lenient=True):
+            uid, body = uid_of(items), body_of(items)
+            nameless = nameless or (uid is None and body is not None)
             if uid in wanted and body is not None:
                 wanted.discard(uid)
+                self._bad = 0
                 yield uid, body
+        if nameless and wanted:
+            raise self._imap("fetch").unreadable("which message it sent")
 
     def _fetch(
         self, uids: Iterable[int], items: bytes, at_once: int, *, lenient: bool = False
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Items]:
         """Ask for many UIDs in several commands, of which the next is sent before one is answered."""
-        imap = self._imap("fetch")
         waiting: deque[bytes] = deque()
         for uid_set in uid_sets(uids, at_once):
-            waiting.append(imap.send(b"UID FETCH %s %s" % (uid_set, items)))
+            waiting.append(self._imap("fetch").send(b"UID FETCH %s %s" % (uid_set, items)))
             if len(waiting) >= UNDER_WAY:
-                yield from self._fetched(imap, waiting.popleft(), lenient)
+                yield from self._fetched(waiting.popleft(), lenient)
         while waiting:
-            yield from self._fetched(imap, waiting.popleft(), lenient)
+            yield from self._fetched(waiting.popleft(), lenient)
 
-    def _fetch_command(self, uid_set: bytes, items: bytes) -> Iterator[Answer]:
-        """Ask for all at once. Raises MailError for more answers than the folder can have messages."""
+    def _listed(self, uid_set: bytes, items: bytes, *, none_due: bool = False) -> dict[int, Items]:
+        """What FETCH tells of each message in `uid_set`. What it may have left out, SEARCH finds.
+
+        `none_due`: the folder has told that nothing is there; FETCH without an answer agrees.
+        """
+        if self.exists == 0 and not self._search(uid_set):
+            return {}
+        found: dict[int, Items] = {}
+        nameless = self._refused = False
+        tag = self._imap("fetch").send(b"UID FETCH %s %s" % (uid_set, items))
+        for count, one in enumerate(self._fetched(tag, lenient=True)):
+            self._require_possible(count)
+            uid = uid_of(one)
+            nameless = nameless or uid is None
+            if uid is not None:
+                found.setdefault(uid, {}).update(one)
+        short = uid_set == b"1:*" and len(found) < (self.exists or 0)
+        if self._refused or nameless or short or not (found or none_due):
+            found = {uid: {} for uid in self._search(uid_set)} | found
+        if not found and short:
+            raise self._imap("fetch").unreadable("which messages the folder holds")
+        return found
+
+    def _search(self, uid_set: bytes) -> set[int]:
+        """The UIDs of `uid_set` that are there. Raises MailError where the answer does not tell."""
         imap = self._imap("fetch")
-        answers = self._fetched(imap, imap.send(b"UID FETCH %s %s" % (uid_set, items)), False)
-        for count, answer in enumerate(answers):
-            if count > self.exists + MORE_MEANWHILE:
-                raise imap.too_much()
-            yield answer
+        found: set[int] = set()
+        told = self.exists == 0  # then silence only repeats it
+        try:
+            for answer in imap.command(b"UID SEARCH UID " + uid_set):
+                uids = found_by(answer)
+                told = told or uids is not None
+                found |= uids or set()
+                self._require_possible(len(found))
+        except ServerRefused as refused:
+            if self.exists == 0 and not refused.passing:
+                return set()
+            raise self._no_mail(refused) from None
+        except ValueError:
+            told = False
+        if not told:
+            raise imap.unreadable("which messages the folder holds")
+        self._bad = 0
+        return found
 
-    def _fetched(self, imap: Imap, tag: bytes, lenient: bool) -> Iterator[Answer]:
+    def _require_possible(self, count: int) -> None:
+        """Raise MailError for more answers than the folder can have messages."""
+        if count > (self.exists + MORE_MEANWHILE if self.exists else MOST_MESSAGES):
+            raise self._imap("fetch").too_much()
+
+    def _fetched(self, tag: bytes, lenient: bool) -> Iterator[Items]:
         """The answers of one command. A NO ends it, `lenient`, with `_refused` set, else with a MailError.
 
         Only what was completed with OK tells that something is not there.
         """
         try:
-            yield from imap.answers(tag)
+            for answer in self._imap("fetch").answers(tag):
+                items = fetched(answer)
+                if items is not None:
+                    yield items
         except ServerRefused as refused:
-            if lenient and not refused.passing:
+            self._bad = 0 if refused.understood else self._bad + 1
+            waits = refused.passing or recognised(refused) is not None
+            if lenient and not waits and self._bad < BAD_IN_A_ROW:
                 self._refused = True  # one of them cannot be had, or is gone (EXPUNGEISSUED, RFC 5530)
                 return
-            raise MailError(
-                "fetch",
-                f"{self._host} refused to hand out mail. It says: {refused.text}",
-                "Try again later.",
-            ) from None
+            raise self._no_mail(refused) from None
+
+    def _no_mail(self, refused: ServerRefused) -> MailError:
+        message = f"{self._host} refused to hand out mail."
+        return failure(refused, self._host, "fetch", message, BY_ITSELF, permanent=False)
 
     def _imap(self, doing: str) -> Imap:
         imap = self._way_in.talk

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from panel.errors import MailError
+from panel.mail.imap_folders import named
 from panel.mail.imap_protocol import Imap
-from panel.mail.imap_words import folder_word, uid_sets
-from panel.mail.refusal import ServerRefused
+from panel.mail.imap_words import uid_sets
+from panel.mail.refusal import ServerRefused, failure
 
 AT_ONCE = 500  # UIDs per command
 
@@ -31,11 +32,10 @@ def move(imap: Imap, uids: Iterable[int], folder: str) -> None:
     can_move = b"MOVE" in imap.capabilities()
     if not can_move:
         _require_uidplus(imap)
+    command = b"UID MOVE" if can_move else b"UID COPY"
     for uid_set in uid_sets(uids, AT_ONCE):
-        if can_move:
-            _run(imap, b"UID MOVE %s %s" % (uid_set, folder_word(folder)), f"moved to “{folder}”")
-        else:
-            _run(imap, b"UID COPY %s %s" % (uid_set, folder_word(folder)), f"moved to “{folder}”")
+        _into(imap, folder, b"%s %s " % (command, uid_set))
+        if not can_move:
             _delete(imap, uid_set)
 
 
@@ -60,14 +60,32 @@ def _require_uidplus(imap: Imap) -> None:
         )
 
 
+def _into(imap: Imap, folder: str, command: bytes) -> None:
+    try:
+        named(imap, folder, lambda word: _done(imap, command + word))
+    except ServerRefused as refused:
+        raise _refused(imap, f"moved to “{folder}”", refused) from None
+
+
 def _run(imap: Imap, command: bytes, what: str) -> None:
     try:
-        for _ in imap.command(command):
-            pass
+        _done(imap, command)
     except ServerRefused as refused:
-        missing = refused.code in ("TRYCREATE", "NONEXISTENT")
-        raise MailError(
-            "after",
-            f"Mail was delivered, but cannot be {what} on {imap.wire.host}. It says: {refused.text}",
-            "Make that folder, or choose another." if missing else "Choose to keep mail on the server.",
-        ) from None
+        raise _refused(imap, what, refused) from None
+
+
+def _done(imap: Imap, command: bytes) -> None:
+    for _ in imap.command(command):
+        pass
+
+
+def _refused(imap: Imap, what: str, refused: ServerRefused) -> MailError:
+    missing = refused.code in ("TRYCREATE", "NONEXISTENT")
+    return failure(
+        refused,
+        imap.wire.host,
+        "after",
+        f"Mail was delivered, but cannot be {what} on {imap.wire.host}.",
+        "Make that folder, or choose another." if missing else "Choose to keep mail on the server.",
+        permanent=False,
+    )

@@ -2,88 +2,209 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from panel.errors import MailError
 from panel.mail.imap_protocol import Imap
-from panel.mail.imap_words import folder_of, folder_word, number_of
-from panel.mail.refusal import ServerRefused
+from panel.mail.imap_words import (
+    Answer,
+    code_of,
+    exists_of,
+    folder_name,
+    folder_of,
+    folder_word,
+    number,
+    quoted,
+    status_items,
+    status_of,
+)
+from panel.mail.refusal import BY_ITSELF, ServerRefused, failure, recognised
 
 SHOWN, KEPT = 30, 1000  # names of folders
+MISSING = frozenset({"NONEXISTENT", "TRYCREATE"})
+NOT_LET_IN = frozenset(
+    {"NOPERM", "AUTHORIZATIONFAILED", "AUTHENTICATIONFAILED", "EXPIRED", "PRIVACYREQUIRED"}
+)
 
-EXISTS = re.compile(rb"\* ([0-9]{1,10}) EXISTS", re.IGNORECASE)
-UIDVALIDITY = re.compile(rb"\[UIDVALIDITY ([0-9]{1,10})\]", re.IGNORECASE)
-UIDNEXT = re.compile(rb"\[UIDNEXT ([0-9]{1,10})\]", re.IGNORECASE)
-MESSAGES = re.compile(rb"\bMESSAGES ([0-9]{1,10})\b", re.IGNORECASE)
-UNSEEN = re.compile(rb"\bUNSEEN ([0-9]{1,10})\b", re.IGNORECASE)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class OpenFolder:
-    """What the server said of a folder when it was opened; `uidnext` is 0 if it did not tell."""
+    """What the server said of a folder when it was opened.
 
-    uidvalidity: int
-    uidnext: int
-    exists: int
+    `uidvalidity` and `uidnext` are 0, and `exists` is None, where it did not tell.
+    Where numbers are not `sticky` (RFC 4315, 4), they do not outlive the session.
+    """
+
+    uidvalidity: int = 0
+    uidnext: int = 0
+    exists: int | None = None
+    sticky: bool = True
 
 
 def open_folder(imap: Imap, folder: str, *, writable: bool = False) -> OpenFolder:
-    """Open a folder, read-only unless `writable` (EXAMINE or SELECT, RFC 3501, 6.3). Raises MailError."""
-    uidvalidity = uidnext = exists = 0
+    """Open a folder, read-only unless `writable` (EXAMINE or SELECT, RFC 3501, 6.3). Raises MailError.
+
+    What the server does not tell on its own is asked for by STATUS.
+    """
     command = b"SELECT " if writable else b"EXAMINE "
     try:
-        for answer in imap.command(command + folder_word(folder)):
-            exists = number_of(EXISTS, answer[0]) or exists
-            uidvalidity = number_of(UIDVALIDITY, answer[0]) or uidvalidity
-            uidnext = number_of(UIDNEXT, answer[0]) or uidnext
+        opened = named(imap, folder, lambda word: _opened(imap, command + word))
+        if not opened.uidvalidity or opened.exists is None:
+            opened = named(imap, folder, lambda word: _asked(imap, word, opened))
     except ServerRefused as refused:
-        _refuse(imap, folder, refused)
-    if uidvalidity == 0:
-        raise imap.nonsense()
-    return OpenFolder(uidvalidity, uidnext, exists)
+        raise _refused(
+            imap, folder, refused, "“Test the connection” lists the folders that there are."
+        ) from None
+    if 0 < opened.uidnext <= (opened.exists or 0):  # so many messages have at least as many numbers
+        opened = replace(opened, uidnext=0)
+    return opened if opened.sticky else replace(opened, uidvalidity=0)
+
+
+def _opened(imap: Imap, command: bytes) -> OpenFolder:
+    opened = OpenFolder()
+    for answer in imap.command(command):
+        if (exists := exists_of(answer)) is not None:
+            opened = replace(opened, exists=exists)
+        if status := status_of(answer[0]):
+            opened = _noted(opened, status[1])
+    return _noted(opened, imap.completed)
+
+
+def _noted(opened: OpenFolder, status: bytes) -> OpenFolder:
+    """`opened`, with what the response code of a status tells."""
+    name, argument, _ = code_of(status)
+    value = number(argument)
+    if name == b"UIDVALIDITY" and value:
+        return replace(opened, uidvalidity=value)
+    if name == b"UIDNEXT" and value:
+        return replace(opened, uidnext=value)
+    return replace(opened, sticky=False) if name == b"UIDNOTSTICKY" else opened
+
+
+def _asked(imap: Imap, word: bytes, opened: OpenFolder) -> OpenFolder:
+    """`opened`, with what STATUS tells where opening did not. A server need not answer it here."""
+    try:
+        told = _status(imap.command(b"STATUS " + word + b" (MESSAGES UIDNEXT UIDVALIDITY)"))
+    except ServerRefused:
+        return opened
+    return replace(
+        opened,
+        uidvalidity=opened.uidvalidity or told.get(b"UIDVALIDITY", 0),
+        uidnext=opened.uidnext or told.get(b"UIDNEXT", 0),
+        exists=told.get(b"MESSAGES") if opened.exists is None else opened.exists,
+    )
+
+
+def _status(answers: Iterable[Answer]) -> dict[bytes, int]:
+    told: dict[bytes, int] = {}
+    for answer in answers:
+        told |= status_items(answer)
+    return told
 
 
 def describe(imap: Imap, folder: str) -> str:
-    """How many messages a folder holds, without opening it, and which others there are. Raises MailError."""
-    messages = unseen = 0
+    """How many messages a folder holds, without opening it, and which others there are, for who looks on.
+
+    Raises MailError; names of folders, which the server made, are in it: nothing of it is to be stored.
+    """
+    command = b" (MESSAGES UNSEEN)"
     try:
-        for answer in imap.command(b"STATUS " + folder_word(folder) + b" (MESSAGES UNSEEN)"):
-            if answer[0].upper().startswith(b"* STATUS"):
-                messages = number_of(MESSAGES, answer[-1])
-                unseen = number_of(UNSEEN, answer[-1])
+        told = named(imap, folder, lambda word: _status(imap.command(b"STATUS " + word + command)))
     except ServerRefused as refused:
-        _refuse(imap, folder, refused)
-    word = "message" if messages == 1 else "messages"
-    others = _listed(imap, _names(imap))
-    return f"“{folder}” holds {messages} {word}, {unseen} of them unread. Folders: {others}."
+        names = _names(imap)
+        hint = f"Choose one of these: {_listed(names)}." if names else "Check the name of the folder."
+        raise _refused(imap, folder, refused, hint) from None
+    messages = told.get(b"MESSAGES")
+    if messages is None:
+        messages = open_folder(imap, folder).exists
+    if messages is None:
+        raise imap.unreadable("how many messages the folder holds")
+    holds = f"“{folder}” holds {messages} {'message' if messages == 1 else 'messages'}"
+    if (unseen := told.get(b"UNSEEN")) is not None:
+        holds += f", {unseen} of them unread"
+    return f"{holds}. Folders: {_listed(_names(imap))}."
 
 
-def _refuse(imap: Imap, folder: str, refused: ServerRefused) -> NoReturn:
-    names = _names(imap)
-    if folder in names:
-        message = f"The folder “{folder}” cannot be opened. The server says: {refused.text}"
-    else:
-        message = f"There is no folder “{folder}” in this mailbox."
-    hint = f"Choose one of these: {_listed(imap, names)}." if names else "Check the name of the folder."
-    raise MailError("folder", message, hint, permanent=True) from None
+def named(imap: Imap, folder: str, run: Callable[[bytes], T]) -> T:
+    """Run a command that names `folder`: as IMAP writes it, else as the server itself does in its list.
+
+    Where the server wants to know first who we are, it is told. Raises ServerRefused, MailError.
+    """
+    try:
+        return run(folder_word(folder))
+    except ServerRefused as refused:
+        word = _other_word(imap, folder, refused)
+        if word is None:
+            raise
+    return run(word)
+
+
+def _other_word(imap: Imap, folder: str, refused: ServerRefused) -> bytes | None:
+    """What to call the folder instead, or once more; None where that cannot help."""
+    if refused.passing:
+        return None
+    if imap.identify():
+        return folder_word(folder)
+    if folder.upper() == "INBOX" or recognised(refused):
+        return None
+    folders = _folders(imap)
+    raw = folders.get(folder)
+    if raw is None:  # a form takes blanks off both ends
+        raw = next((raw for name, raw in folders.items() if name.strip() == folder.strip()), None)
+    return None if raw is None or quoted(raw) == folder_word(folder) else quoted(raw)
+
+
+def _refused(imap: Imap, folder: str, refused: ServerRefused, hint: str) -> MailError:
+    host = imap.wire.host
+    if recognised(refused) or refused.passing:
+        message = f"{host} cannot open the folder “{folder}” now."
+        return failure(refused, host, "folder", message, BY_ITSELF, permanent=False)
+    if refused.code in MISSING or _is_missing(imap, folder):
+        return failure(refused, host, "folder", f"There is no folder “{folder}” in this mailbox.", hint)
+    if refused.code in NOT_LET_IN:
+        message = f"{host} does not let this user open the folder “{folder}”."
+        return failure(refused, host, "folder", message, "Check the username and the folder.")
+    message = f"The folder “{folder}” cannot be opened on {host}."
+    return failure(refused, host, "folder", message, BY_ITSELF, permanent=refused.code == "CANNOT")
+
+
+def _is_missing(imap: Imap, folder: str) -> bool:
+    """Whether the server lists its folders, and this one is not among them. INBOX is always there."""
+    folders = _folders(imap)
+    return bool(folders) and folder.upper() != "INBOX" and folder not in folders
+
+
+def _folders(imap: Imap) -> dict[str, bytes]:
+    """The folders that can be opened: how people read them, and how the server writes them."""
+    if imap.folders is None:
+        imap.folders = {}
+        try:
+            for answer in imap.command(b'LIST "" "*"'):
+                _add(imap.folders, answer)
+        except ServerRefused:
+            imap.folders = {}
+    return imap.folders
+
+
+def _add(folders: dict[str, bytes], answer: Answer) -> None:
+    raw = folder_of(answer)
+    if raw is None or len(folders) >= KEPT:
+        return
+    name = folder_name(raw)
+    if name not in folders or folder_word(name) == quoted(raw):  # of two that read alike, the regular one
+        folders[name] = raw
 
 
 def _names(imap: Imap) -> list[str]:
-    """The folders that can be opened, INBOX first, as many as anybody has."""
-    names: list[str] = []
-    try:
-        for answer in imap.command(b'LIST "" "*"'):
-            name = folder_of(answer)
-            if name is not None and len(names) < KEPT:
-                names.append(name)
-    except ServerRefused:
-        return []
-    return sorted(names, key=lambda name: (name.upper() != "INBOX", name.casefold()))
+    """How people read the folders that can be opened, INBOX first."""
+    return sorted(_folders(imap), key=lambda name: (name.upper() != "INBOX", name.casefold()))
 
 
-def _listed(imap: Imap, names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     more = len(names) - SHOWN
-    shown = ", ".join(imap.shown(name) for name in names[:SHOWN])
+    shown = ", ".join(names[:SHOWN])
     return f"{shown} and {more} more" if more > 0 else shown

@@ -3,32 +3,39 @@
 A reader of its own instead of imaplib, for three reasons: literals are checked
 before memory is taken, commands can be sent ahead of the answers (pipelined),
 and nothing a server sends is kept longer than it is needed.
+
+Whatever a line is that answers nothing asked, it is passed over, so many of them and no more.
 """
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from panel.errors import MailError, MessageTooLarge
-from panel.mail.echo import sasl_plain, without_echo
-from panel.mail.imap_words import BODY, Answer, quoted, uid_of
+from panel.mail import imap_login
+from panel.mail.imap_words import Answer, announces_body, code_of, fetched, status_of, uid_of
 from panel.mail.policy import Policy
-from panel.mail.refusal import ServerRefused
-from panel.mail.wire import Wire
+from panel.mail.refusal import BY_ITSELF, ServerRefused
+from panel.mail.wire import HungUp, Wire
 from panel.secret import Secret
 
 LITERAL = re.compile(rb"~?\{([0-9]{1,20})\+?\}\Z")
-STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
-CODE = re.compile(rb"\s*\[([A-Za-z0-9-]+)[^\]]*\]")
-CAPABILITIES = re.compile(rb"\bCAPABILITY ([^\]]*)", re.IGNORECASE)
-PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "CONTACTADMIN", "SERVERBUG"})  # RFC 5530
-LONGEST_INITIAL = 900  # a longer response of SASL goes on a line of its own
+LONGEST_LITERAL = 32  # characters that announce one
+MOST_ODD = 1000  # lines that mean nothing, during one command
+IDENTITY = b'ID ("name" "Mailkeep" "version" "1.0" "vendor" "Mailkeep")'  # RFC 2971; NetEase demands it
+
+# Response codes of RFC 3501, 4315, 5530 and their like. Another word may be anything, a password too.
+PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "CONTACTADMIN", "SERVERBUG", "OVERQUOTA"})
+LASTING = frozenset({
+    "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "NOPERM", "NONEXISTENT",
+    "CANNOT", "CLIENTBUG", "CORRUPTION", "EXPUNGEISSUED", "ALREADYEXISTS", "TRYCREATE",
+    "BADCHARSET", "UNKNOWN-CTE", "TOOBIG", "NOTSAVED", "HASCHILDREN",
+})  # fmt: skip
 
 
 class Imap:
-    """The commands of one connection. Texts of the server come out without an echo of the password."""
+    """The commands of one connection."""
 
     def __init__(self, wire: Wire, policy: Policy, username: str, secret: Secret) -> None:
         self.wire = wire
@@ -36,31 +43,46 @@ class Imap:
         self._username = username
         self._secret = secret
         self.logged_in = False
+        self.completed = b""  # what the server said when it completed the last command
+        self.folders: dict[str, bytes] | None = None  # once `imap_folders` has asked for them
         self._count = 0
+        self._under_way: set[bytes] = set()
+        self._done_early: dict[bytes, bytes] = {}  # tags of commands that were completed out of turn
         self._answered = 0  # bytes since the last command was completed, messages apart
+        self._odd = 0  # lines since then that meant nothing
         self._capabilities: frozenset[bytes] | None = None
+        self._identified = False
+        self._bye: HungUp | None = None  # how the server said that it ends the session
 
     # -- before and at the door ------------------------------------------------------
 
     def greeting(self) -> None:
         """Wait for the server to begin. Raises MailError when it does so in no way of IMAP."""
         line = self.wire.line()
-        if not line.upper().startswith(b"* OK"):
-            bye = STATUS.match(line) is not None
-            said = f" It says: {self.shown(line[2:])}" if bye else ""
+        while not line.strip():
+            self._pass_over(line)
+            line = self.wire.line()
+        status = status_of(line)
+        if status is None or status[0] != b"OK":
+            said = f" It says: {self.wire.words(b' '.join(status))}" if status else ""
             raise MailError(
                 self.wire.step,
                 f"{self.wire.host} did not greet as an IMAP server.{said}",
-                "Try again later." if bye else "Check the port: IMAP uses 993 (TLS) or 143 (STARTTLS).",
+                BY_ITSELF if status else "Check the port: IMAP uses 993 (TLS) or 143 (STARTTLS).",
             )
-        self._note_capabilities(line)
+        self._note_code(status[1])
 
     def capabilities(self) -> frozenset[bytes]:
-        """What the server can do, in upper case; asked for once, and again after STARTTLS."""
+        """What the server can do, in upper case; asked for once, and again after STARTTLS and logging in."""
         if self._capabilities is None:
-            for answer in self.command(b"CAPABILITY"):
-                self._note_capabilities(answer[0])
-        return self._capabilities or frozenset()
+            try:
+                for _ in self.command(b"CAPABILITY"):
+                    pass
+            except ServerRefused:
+                pass
+        if self._capabilities is None:
+            self._capabilities = frozenset()
+        return self._capabilities
 
     def starttls(self) -> None:
         """Ask to go on encrypted, and make sure that nothing sent in the clear is read afterwards.
@@ -83,7 +105,7 @@ class Imap:
                 "Somebody may be changing the traffic on its way. Choose TLS (port 993).",
                 permanent=True,
             )
-        self._capabilities = None
+        self._capabilities = self._bye = None
 
     def _no_starttls(self, what: str) -> MailError:
         return MailError(
@@ -94,51 +116,31 @@ class Imap:
         )
 
     def login(self) -> None:
-        """SASL PLAIN in UTF-8 where offered, else LOGIN if the password is ASCII.
+        """Log in by the first way that the server does not refuse as such, and say who we are where it asks.
 
         Raises ServerRefused, or MailError when no way of logging in fits.
         """
         offered = self.capabilities()
-        if b"AUTH=PLAIN" in offered:
-            self._authenticate(ahead=b"SASL-IR" in offered)
-        elif b"LOGINDISABLED" in offered:
-            raise self._no_login("takes no password here")
-        else:
-            self._login()
+        self._capabilities = None  # what is offered may differ afterwards (RFC 3501, 6.2.2)
+        imap_login.login(self, offered, self._username, self._secret)
         self.logged_in = True
+        if b"ID" in (offered if self._capabilities is None else self._capabilities):
+            self._identify()
 
-    def _authenticate(self, *, ahead: bool) -> None:
-        message = base64.b64encode(sasl_plain(self._username, self._secret))
-        if ahead and len(message) <= LONGEST_INITIAL:
-            tag = self.send(b"AUTHENTICATE PLAIN " + message)
-        else:
-            tag = self.send(b"AUTHENTICATE PLAIN")
-            self._wait_for_go(tag)
-            self.wire.send(message + b"\r\n")
-        for answer in self.answers(tag):
-            self._note_capabilities(answer[0])
+    def identify(self) -> bool:
+        """Say who we are, where the server offers to hear it and has not yet. Returns whether it was said."""
+        if self._identified or b"ID" not in self.capabilities():
+            return False
+        self._identify()
+        return True
 
-    def _login(self) -> None:
-        words = (self._username, self._secret.reveal())
-        if not all(word.isascii() and "\r" not in word and "\n" not in word for word in words):
-            raise self._no_login("takes only letters of ASCII, in username and password")
-        for answer in self.command(b"LOGIN " + b" ".join(quoted(word.encode()) for word in words)):
-            self._note_capabilities(answer[0])
-
-    def _no_login(self, what: str) -> MailError:
-        return MailError(
-            "login",
-            f"{self.wire.host} {what}: it offers no SASL PLAIN.",
-            "Ask its provider how mail programs log in.",
-            permanent=True,
-        )
-
-    def _wait_for_go(self, tag: bytes) -> None:
-        while not (line := self.wire.line()).startswith(b"+"):
-            self._count_answer(len(line))
-            if line.startswith(tag + b" "):
-                self._complete(line[len(tag) + 1 :])
-                raise self.nonsense()
+    def _identify(self) -> None:
+        self._identified = True
+        try:
+            for _ in self.command(IDENTITY):
+                pass
+        except ServerRefused:
+            pass  # nothing hangs on it
 
     # -- commands and answers ----------------------------------------------------------
 
@@ -146,35 +148,41 @@ class Imap:
         """Send one command; yield what the server answers until it is completed."""
         return self.answers(self.send(text))
 
-    def send(self, text: bytes) -> bytes:
+    def send(self, text: bytes, *, credentials: bool = False) -> bytes:
         """Send one command and return its tag, for `answers`. Several may be under way, in order."""
         self._count += 1
         tag = b"a%d" % self._count
-        self.wire.send(tag + b" " + text + b"\r\n")
+        self._under_way.add(tag)
+        line = tag + b" " + text + b"\r\n"
+        if credentials:
+            self.wire.send_credentials(line)
+        else:
+            self.wire.send(line)
         return tag
 
-    def answers(self, tag: bytes) -> Iterator[Answer]:
+    def answers(self, tag: bytes, go_on: Callable[[], None] | None = None) -> Iterator[Answer]:
         """Yield the untagged answers until the command `tag` is completed.
 
-        Raises ServerRefused when it was completed with NO or BAD, MailError when
-        the server ends the session, says something that is no IMAP, or too much.
+        `go_on` is called for each `+`. Raises ServerRefused when the command was completed
+        with NO or BAD, MailError when the server ends the session, or says too much.
         """
-        done = tag + b" "
-        while True:
-            line = self.wire.line()
-            if line.startswith(b"* "):
-                if line[:5].upper() == b"* BYE":
-                    raise self._goodbye(line[5:])
-                yield self._whole(line)
-            elif line.startswith(done):
-                self._complete(line[len(done) :])
-                return
+        while (status := self._done_early.pop(tag, None)) is None:
+            line = self._line().lstrip(b" \t")
+            if line.startswith((b"* ", b"*\t")):
+                yield self._untagged(line)
+            elif line.startswith(b"+") and go_on is not None:
+                self._pass_over(line)
+                go_on()
             else:
-                raise self.nonsense()
+                self._tagged(line)
+        self._under_way.discard(tag)
+        self._complete(status)
 
-    def shown(self, text: str | bytes) -> str:
-        """A text of the server, fit to be shown."""
-        return without_echo(text, self._username, self._secret).strip()
+    def _line(self) -> bytes:
+        try:
+            return self.wire.line()
+        except HungUp:
+            raise self._bye or self.wire.hung_up() from None
 
     def nonsense(self) -> MailError:
         """The server does not speak IMAP."""
@@ -184,15 +192,58 @@ class Imap:
             "Check the name and the port, or try again later.",
         )
 
+    def too_much(self) -> MailError:
+        """The server sends without end."""
+        return MailError(
+            self.wire.step,
+            f"{self.wire.host} answers with more than can be true.",
+            "Check the name of the server; if it is right, its provider must look into this.",
+        )
+
+    def unreadable(self, what: str) -> MailError:
+        """The server answered, but not `what` was asked for."""
+        return MailError(
+            self.wire.step,
+            f"{self.wire.host} did not say {what}, or not in a way that can be read.",
+            "Nothing is lost: Mailkeep tries again by itself. If it stays so, ask its provider.",
+        )
+
+    def _untagged(self, line: bytes) -> Answer:
+        status = status_of(line)
+        if status is None:
+            answer = self._whole(line)
+            if line[1:].lstrip()[:10].upper() == b"CAPABILITY":
+                self._note_capabilities(line[1:].lstrip()[10:])
+            return answer
+        self._count_answer(len(line))
+        if status[0] == b"BYE":
+            self._bye = self._goodbye(status[1])
+            if self.logged_in:
+                raise self._bye  # else logging in may still be refused, which tells more
+        self._note_code(status[1])
+        return [line]
+
+    def _tagged(self, line: bytes) -> None:
+        """Note the completion of a command under way; anything else answers nothing asked."""
+        tag, *rest = line.split(None, 1)[:2] or [b""]
+        if tag in self._under_way and rest:
+            self._done_early[tag] = rest[0]
+        else:
+            self._pass_over(line)
+
+    def _pass_over(self, line: bytes) -> None:
+        self._count_answer(len(line))
+        self._odd += 1
+        if self._odd > MOST_ODD:
+            raise self.nonsense()
+
     def _whole(self, line: bytes) -> Answer:
         """The answer that begins with `line`, with the literals it announces."""
         self._count_answer(len(line))
-        if not line.endswith(b"}") or STATUS.match(line):
-            return [line]
         answer: Answer = []
         literals = 0
-        while match := LITERAL.search(line):
-            text, size = line[: match.start()], int(match[1])
+        while match := LITERAL.search(line[-LONGEST_LITERAL:]):
+            text, size = line[: -len(match[0])], int(match[1])
             literals += size
             self._check_literal([*answer, text], size, literals)
             answer += [text, self.wire.exactly(size)]
@@ -203,45 +254,50 @@ class Imap:
 
     def _check_literal(self, before: Answer, size: int, literals: int) -> None:
         """Refuse what is too large while it is still only announced."""
-        if not BODY.search(before[-1]):
+        if not announces_body(before[-1]):
             self._count_answer(size)
             if size > self._policy.max_line:
                 raise self.too_much()
         if literals > self._policy.max_message:
-            raise MessageTooLarge(uid_of(before), size, self._policy.max_message)
+            raise MessageTooLarge(uid_of(fetched(before) or {}), size, self._policy.max_message)
 
     def _count_answer(self, size: int) -> None:
         self._answered += size
         if self._answered > self._policy.max_answer:
             raise self.too_much()
 
-    def too_much(self) -> MailError:
-        """The server sends without end."""
-        return MailError(
-            self.wire.step,
-            f"{self.wire.host} answers with more than can be true.",
-            "Check the name of the server; if it is right, its provider must look into this.",
-        )
-
     def _complete(self, status: bytes) -> None:
-        self._answered = 0
-        word, _, rest = status.partition(b" ")
+        self._answered = self._odd = 0
+        word, *rest = status.split(None, 1)
+        self.completed = rest[0] if rest else b""
         if word.upper() == b"OK":
-            self._note_capabilities(rest)
+            self._note_code(self.completed)
             return
         if word.upper() not in (b"NO", b"BAD"):
             raise self.nonsense()
-        code = CODE.match(rest)
-        name = self.shown(code[1]).upper() if code else ""
-        text = self.shown(rest[code.end() :] if code else rest)
-        raise ServerRefused(name, text, passing=name in PASSING)
-
-    def _goodbye(self, text: bytes) -> MailError:
-        said = self.shown(CODE.sub(b"", text, count=1))
-        return MailError(
-            self.wire.step, f"{self.wire.host} ended the session. It says: {said}", "Try again later."
+        name, _, text = code_of(self.completed)
+        code = _known(name)
+        refused = ServerRefused(
+            code, self.wire.words(text), understood=word.upper() == b"NO", raw=self.completed
         )
+        refused.passing = code in PASSING or (not code and refused.sounds_busy())
+        raise refused
 
-    def _note_capabilities(self, line: bytes) -> None:
-        if match := CAPABILITIES.search(line):
-            self._capabilities = frozenset(match[1].upper().split())
+    def _goodbye(self, text: bytes) -> HungUp:
+        name, _, words = code_of(text)
+        said = ServerRefused(_known(name), self.wire.words(words)).said
+        return HungUp(self.wire.step, f"{self.wire.host} ended the session.{said}", BY_ITSELF)
+
+    def _note_code(self, text: bytes) -> None:
+        name, argument, _ = code_of(text)
+        if name == b"CAPABILITY":
+            self._note_capabilities(argument)
+
+    def _note_capabilities(self, names: bytes) -> None:
+        self._capabilities = frozenset(names.upper().split())
+
+
+def _known(code: bytes) -> str:
+    """A response code, if it is one that we know."""
+    name = code.decode("ascii", "replace")
+    return name if name in PASSING or name in LASTING else ""

@@ -174,7 +174,7 @@ def _retrieve(pop: Pop3, places: Iterable[int], ahead: int) -> Iterator[tuple[in
                 continue  # this one alone: the caller sees that it is missing
             raise MailError(
                 "fetch",
-                f"{pop.wire.host} hands out no mail now. It says: {refused.text}",
+                f"{pop.wire.host} hands out no mail now.{refused.said}",
                 "It is tried again by itself.",
             ) from None
 
@@ -186,7 +186,7 @@ def _listing(pop: Pop3) -> list[Listed]:
     except ServerRefused as refused:
         raise MailError(
             pop.wire.step,
-            f"{pop.wire.host} does not list the mailbox by unique-ids (UIDL). It says: {refused.text}",
+            f"{pop.wire.host} does not list the mailbox by unique-ids (UIDL).{refused.said}",
             "Without them nothing tells which mail was collected. Use IMAP.",
             permanent=not refused.passing,
         ) from None
@@ -215,6 +215,6 @@ def _numbered(pop: Pop3, command: bytes) -> Iterator[tuple[int, str]]:
 def _refused_deleting(host: str, refused: ServerRefused) -> NoReturn:
     raise MailError(
         "after",
-        f"Mail was delivered, but cannot be deleted on {host}. It says: {refused.text}",
+        f"Mail was delivered, but cannot be deleted on {host}.{refused.said}",
         "Choose to keep mail on the server.",
     )

@@ -11,18 +11,18 @@ import re
 from collections.abc import Iterator
 
 from panel.errors import MailError
-from panel.mail.echo import sasl_plain, without_echo
 from panel.mail.policy import Policy
 from panel.mail.refusal import ServerRefused
+from panel.mail.sasl import sasl_plain
 from panel.mail.wire import Wire
 from panel.secret import Secret
 
-CODE = re.compile(rb"\s*\[([A-Za-z0-9/-]+)\]")
+CODE = re.compile(rb"[ \t]*\[([A-Za-z0-9/-]{1,40})\]")
 PASSING = ("IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM")  # RFC 2449, 3206: not the password's fault
 
 
 class Pop3:
-    """The commands of one connection. Texts of the server come out without an echo of the password."""
+    """The commands of one connection."""
 
     def __init__(self, wire: Wire, policy: Policy, username: str, secret: Secret) -> None:
         self.wire = wire
@@ -87,7 +87,8 @@ class Pop3:
         if b"PLAIN" in self.capabilities().get(b"SASL", b"").split():
             self.wire.send(b"AUTH PLAIN\r\n")
             self._wait_for_go()
-            self.wire.send(base64.b64encode(sasl_plain(self._username, self._secret)) + b"\r\n")
+            message = base64.b64encode(sasl_plain(self._username, self._secret))
+            self.wire.send_credentials(message + b"\r\n")
             self._status()
         else:
             self._login_plainly()
@@ -105,7 +106,8 @@ class Pop3:
                 permanent=True,
             )
         self.command(b"USER " + words[0].encode())
-        self.command(b"PASS " + words[1].encode())
+        self.wire.send_credentials(b"PASS " + words[1].encode() + b"\r\n")
+        self._status()
 
     def _wait_for_go(self) -> None:
         line = self.wire.line()
@@ -150,9 +152,9 @@ class Pop3:
         lines.append(b"")
         return (b"\r\n".join(lines) if size <= self._policy.max_message else b""), size
 
-    def shown(self, text: str | bytes) -> str:
-        """A text of the server, fit to be shown."""
-        return without_echo(text, self._username, self._secret).strip()
+    def shown(self, text: bytes) -> str:
+        """A text of the server, fit to be shown; nothing once credentials were sent."""
+        return self.wire.words(text)
 
     def nonsense(self) -> MailError:
         """The server does not speak POP3."""
@@ -180,6 +182,7 @@ class Pop3:
         if word.upper() != b"-ERR":
             raise self.nonsense()
         code = CODE.match(rest)
-        name = self.shown(code[1]).upper() if code else ""
-        text = self.shown(rest[code.end() :] if code else rest)
-        raise ServerRefused(name, text, passing=name in PASSING)
+        name = code[1].decode().upper() if code else ""
+        text = rest[code.end() :] if code else rest
+        known = name if name in (*PASSING, "AUTH") else ""  # another may be anything, a password too
+        raise ServerRefused(known, self.shown(text), passing=name in PASSING, raw=text)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate, make_msgid
 
-from panel.errors import MailError
+from panel.errors import BadInput, MailError
 from panel.mail import step
+from panel.mail.address import to_wire
 from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
-from panel.mail.refusal import ServerRefused
+from panel.mail.refusal import ServerRefused, failure
 from panel.mail.smtp_protocol import Smtp
 from panel.mail.step import Step
 from panel.mail.way_in import WayIn
@@ -39,7 +42,8 @@ def send(
 ) -> None:
     """Hand `message` over. A recipient that is refused refuses the whole message.
 
-    Raises MailError; then nobody has it, or the connection broke at the very end.
+    Raises MailError; then nobody has it, or the connection broke at the very end. What
+    the server does after it took the message is no error.
     """
     session = _Session(endpoint, secret, step.hasty(policy))
     try:
@@ -51,12 +55,13 @@ def send(
 
 
 def trial_message(address: str) -> EmailMessage:
-    """What is sent to try an account out: to itself."""
+    """What is sent to try an account out: to itself. Raises BadInput for what cannot be an address."""
     message = EmailMessage()
+    domain = to_wire(address).rpartition("@")[2]
     message["From"] = message["To"] = address
     message["Subject"] = "Test message from Mailkeep"
     message["Date"] = formatdate()
-    message["Message-ID"] = make_msgid(domain=address.rpartition("@")[2].encode("idna").decode() or "invalid")
+    message["Message-ID"] = make_msgid(domain=domain)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note answers it
     message.set_content("Mailkeep can send mail through this account.\n")
     return message
@@ -74,20 +79,18 @@ class _Session:
         assert smtp is not None  # the steps were gone
         smtp.wire.step = "send"
         try:
-            data, options = _encoded(smtp, message, [sender, *recipients])
-            smtp.command(b"MAIL FROM:" + _path(smtp, sender) + options)
-            for recipient in recipients:
-                smtp.command(b"RCPT TO:" + _path(smtp, recipient))
+            data, options, envelope = _encoded(smtp, message, [sender, *recipients])
+            smtp.command(b"MAIL FROM:<%s>%s" % (envelope[0], options))
+            for recipient in envelope[1:]:
+                smtp.command(b"RCPT TO:<%s>" % recipient)
             smtp.command(b"DATA", b"354")
             smtp.wire.send(data)
             smtp.command(b".")
         except ServerRefused as refused:
-            raise MailError(
-                "send",
-                f"{smtp.wire.host} did not take the message. It says: {refused.text}",
-                "See whether this account may send as its address.",
-                permanent=not refused.passing,
-            ) from None
+            host, hint = smtp.wire.host, "See whether this account may send as its address."
+            raise failure(refused, host, "send", f"{host} did not take the message.", hint) from None
+        except BadInput as error:
+            raise MailError("send", error.message, "Correct it.", permanent=True) from None
 
     def close(self) -> None:
         smtp = self._way_in.talk
@@ -98,24 +101,41 @@ class _Session:
         smtp.wire.close()
 
 
-def _encoded(smtp: Smtp, message: EmailMessage, addresses: Sequence[str]) -> tuple[bytes, bytes]:
-    """The message as DATA, dot-stuffed and ended by CRLF, and the options of MAIL FROM that it needs."""
-    international = not all(address.isascii() for address in addresses)
+def _encoded(
+    smtp: Smtp, message: EmailMessage, addresses: Sequence[str]
+) -> tuple[bytes, bytes, Sequence[bytes]]:
+    """The message as DATA, dot-stuffed and ended by CRLF; the options of MAIL FROM; the addresses.
+
+    The body is in 7 bits whatever is in it, which every server takes. Raises BadInput, MailError.
+    """
+    envelope = [to_wire(address) for address in addresses]
+    international = not all(address.isascii() for address in envelope)
     if international and b"SMTPUTF8" not in smtp.capabilities:
         raise MailError(
             "send",
-            f"{smtp.wire.host} takes only addresses in ASCII.",
+            f"{smtp.wire.host} takes only addresses whose part before the @ is in ASCII.",
             "Send from and to an address without such letters.",
             permanent=True,
         )
-    raw = message.as_bytes(policy=SMTPUTF8 if international else SMTP)
+    if international:
+        raw = message.as_bytes(policy=SMTPUTF8.clone(cte_type="7bit"))
+        options, envelope = b" SMTPUTF8", list(addresses)
+    else:
+        raw = _with_wire_addresses(message).as_bytes(policy=SMTP.clone(cte_type="7bit"))
+        options = b""
     lines = [b"." + line if line.startswith(b".") else line for line in raw.splitlines()]
-    return b"\r\n".join(lines) + b"\r\n", b" SMTPUTF8 BODY=8BITMIME" if international else b""
+    return b"\r\n".join(lines) + b"\r\n", options, [address.encode() for address in envelope]
 
 
-def _path(smtp: Smtp, address: str) -> bytes:
-    if not address.isprintable() or any(c in address for c in "<> "):
-        raise MailError(
-            "send", f"“{address[:80]}” cannot be an address in SMTP.", "Correct it.", permanent=True
-        )
-    return b"<" + address.encode() + b">"
+def _with_wire_addresses(message: EmailMessage) -> EmailMessage:
+    """The message with the domains in its address fields in ASCII too."""
+    changed = deepcopy(message)
+    for name in ("From", "To", "Cc"):
+        field = message[name]
+        if field is not None and not str(field).isascii():
+            people = [
+                Address(one.display_name, one.username, to_wire(one.addr_spec).rpartition("@")[2])
+                for one in field.addresses
+            ]
+            changed.replace_header(name, ", ".join(map(str, people)))
+    return changed

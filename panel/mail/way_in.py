@@ -10,7 +10,7 @@ from panel.errors import MailError
 from panel.mail import addresses, connect
 from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
-from panel.mail.refusal import ServerRefused
+from panel.mail.refusal import ServerRefused, login_failure
 from panel.mail.wire import Wire
 from panel.secret import Secret
 
@@ -94,9 +94,4 @@ class WayIn(Generic[T]):
         try:
             talk.login()
         except ServerRefused as refused:
-            raise MailError(
-                "login",
-                f"{self._endpoint.host} refused the username or the password. It says: {refused.text}",
-                "Type both again. Some providers want a password made for mail programs only.",
-                permanent=not refused.passing,
-            ) from None
+            raise login_failure(refused, self._endpoint.host) from None

@@ -15,12 +15,13 @@ from contextlib import suppress
 
 from panel.errors import MailError
 from panel.mail.policy import Policy
+from panel.mail.refusal import shown
 
 CHUNK = 2**16
 FRESH = 0.25  # seconds for which a timeout set on the socket is taken to be still right
 
 
-class _HungUp(MailError):
+class HungUp(MailError):
     """The server has ended the connection."""
 
 
@@ -31,6 +32,7 @@ class Wire:
         """Take over `connection`; `ends_at` is the session's deadline in `time.monotonic()` seconds."""
         self.step = "connect"
         self.host = host
+        self.credentials_sent = 0  # how often
         self._socket = connection
         self._policy = policy
         self._ends_at = ends_at
@@ -71,7 +73,7 @@ class Wire:
         try:
             while self.unread <= limit:
                 self._more()
-        except _HungUp:
+        except HungUp:
             return bytes(self._buffer[self._start :])
         raise self._lies(f"more than {limit >> 10} KiB")
 
@@ -97,7 +99,7 @@ class Wire:
         except (OSError, ValueError) as error:
             raise self.failure(error) from None
         if count == 0:
-            raise self._closed(_HungUp)
+            raise self.hung_up()
         self._received += count
         if self._received > self._policy.max_session:
             raise self._lies(f"more than {self._policy.max_session >> 20} MiB in one session")
@@ -113,6 +115,15 @@ class Wire:
             self._socket.sendall(data)
         except (OSError, ValueError) as error:
             raise self.failure(error) from None
+
+    def send_credentials(self, data: bytes) -> None:
+        """Write all of `data`, which holds the password or a part of it: `words` shows nothing any more."""
+        self.credentials_sent += 1
+        self.send(data)
+
+    def words(self, text: bytes) -> str:
+        """Words of the server, fit to be shown; nothing once it may have the password to repeat."""
+        return "" if self.credentials_sent else shown(text)
 
     def encrypt(self, context: ssl.SSLContext) -> str:
         """Shake hands and verify the server as `host`. Returns the version, such as TLSv1.3.
@@ -152,7 +163,7 @@ class Wire:
             return self._too_late()
         if isinstance(error, ssl.SSLError):
             return MailError(self.step, f"The encrypted connection to {self.host} broke.", "Try again later.")
-        return self._closed()
+        return self.hung_up()
 
     def _too_late(self) -> MailError:
         return MailError(
@@ -161,8 +172,9 @@ class Wire:
             "Check the port and the kind of encryption, or try again later.",
         )
 
-    def _closed(self, kind: type[MailError] = MailError) -> MailError:
-        return kind(self.step, f"{self.host} closed the connection.", "Check the port, or try again later.")
+    def hung_up(self) -> HungUp:
+        """The server has ended the connection."""
+        return HungUp(self.step, f"{self.host} closed the connection.", "Check the port, or try again later.")
 
     def _lies(self, what: str) -> MailError:
         return MailError(

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from panel import db
 from panel.config import Settings
+from panel.mail.address import to_wire
 from panel.notices.ledger import Due, Entry
 from panel.times import exact, machine
 
@@ -50,12 +51,13 @@ def test_mail(recipients: Iterable[str], settings: Settings, sender: str) -> Ema
 
 
 def _message(subject: str, text: str, recipients: Iterable[str], sender: str) -> EmailMessage:
+    domain = to_wire(sender).rpartition("@")[2]
     message = EmailMessage()
     message["From"] = sender
     message["To"] = ", ".join(recipients)
     message["Subject"] = _one_line(subject)[:LONGEST_SUBJECT]
     message["Date"] = formatdate()
-    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].encode("idna").decode() or "invalid")
+    message["Message-ID"] = make_msgid(domain=domain)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note answers it
     message.set_content(text)
     return message

@@ -91,7 +91,7 @@ def _and_send(steps: Iterator[Step], opened: Credential, policy: Policy, address
     begun = time.monotonic()
     try:
         smtp.send(opened.server, opened.secret, policy, smtp.trial_message(address), address, [address])
-    except MailError as error:
+    except (MailError, BadInput) as error:
         yield Step("send", False, time.monotonic() - begun, error.message, error.hint)
     else:
         says = f"{opened.server.host} took a message to {address}. See whether it arrives."

@@ -19,9 +19,10 @@ from panel.activity.service import Actor
 from panel.errors import MailError, PanelError
 from panel.models import Account, Skipped
 from panel.secret import Secret
-from tests.collect.conftest import PostOffice, letter
+from tests.collect.conftest import PASSWORD, PostOffice, letter
 from tests.servers.certificates import Authority
 from tests.servers.hostile import Script, ScriptedServer, Talk, enter, greet
+from tests.servers.imap import ImapMailbox
 
 At = Callable[..., tuple[PostOffice, Account]]
 
@@ -266,3 +267,143 @@ def test_a_collector_in_the_shell_survives_a_lying_server(at: At) -> None:
         process.communicate(timeout=6)
     process.kill()
     process.communicate()
+
+
+# -- servers that do not say, or say it oddly ---------------------------------------------
+
+UNTOLD = b"* %(exists)d EXISTS\r\n* OK [UIDVALIDITY 0] .\r\n* OK [UIDNEXT %(uidnext)d] .\r\n"
+
+
+@pytest.mark.parametrize("begin", ["all", "now", "unread"])
+@pytest.mark.parametrize(
+    "opened",
+    [
+        UNTOLD,
+        b"",
+        b"* OK [UIDVALIDITY 7]\r\n* NO [UIDNOTSTICKY] .\r\n",
+        b"* %(exists)d EXISTS\r\n* OK [UIDVALIDITY 99999999999999999999]\r\n",
+    ],
+)
+def test_without_a_uidvalidity_nothing_is_lost_and_nothing_comes_twice(
+    at: At, opened: bytes, begin: str
+) -> None:
+    mailbox = ImapMailbox({}, opened=opened, status=None)
+    post, account = at(mailbox, begin=begin)
+    assert post.collect(account).delivered == 0
+    mailbox.mail |= {1: b"one", 2: b"two", 3: b"three"}
+    assert post.collect(account).delivered == 3
+    assert post.collect(account).delivered == 0
+    mailbox.mail[4] = b"four"
+    assert post.collect(account).delivered == 1
+    # Numbers move up, as where they are only places: the message that has the last number is another one.
+    mailbox.mail = {1: b"two", 2: b"three", 3: b"four", 4: b"five"}
+    assert post.collect(account).delivered == 1
+    del mailbox.mail[4]
+    assert post.collect(account).delivered == 0
+    mailbox.mail[4] = b"six"
+    assert post.collect(account).delivered == 1
+    mailbox.mail.clear()
+    assert post.collect(account).delivered == 0
+    mailbox.mail |= {1: b"six", 2: b"seven"}
+    assert post.collect(account).delivered == 1
+    assert post.mail(account) == sorted([b"one", b"two", b"three", b"four", b"five", b"six", b"seven"])
+    assert post.row(account).problem is None
+
+
+def test_without_a_uidvalidity_old_mail_is_not_fetched_again_in_each_round(at: At) -> None:
+    mailbox = ImapMailbox({uid: b"mail %d" % uid for uid in range(1, 30)}, opened=UNTOLD, status=None)
+    post, account = at(mailbox)
+    post.collect(account)
+    mailbox.commands.clear()
+    assert post.collect(account).delivered == 0
+    assert [command for command in mailbox.commands if b"PEEK" in command] == [
+        b"UID FETCH 29 (UID BODY.PEEK[])"
+    ]
+
+
+@pytest.mark.parametrize("uidnext", [1, 2, 4_294_967_295, 2**62])
+def test_a_uidnext_that_lies_hides_no_new_mail_and_brings_no_old(at: At, uidnext: int) -> None:
+    old = b'* %d FETCH (UID %d INTERNALDATE "17-Jul-1996 02:44:25 -0700"'
+
+    def fetched(number: int, uid: int, raw: bytes, items: bytes) -> bytes:
+        date = b"1996" if raw.startswith(b"old") else b"2096"
+        body = b" BODY[] {%d}\r\n%s" % (len(raw), raw) if b"BODY" in items else b""
+        return old.replace(b"1996", date) % (number, uid) + body + b")\r\n"
+
+    mailbox = ImapMailbox({7: b"old 1", 8: b"old 2"}, uidnext=uidnext, fetched=fetched)
+    post, account = at(mailbox, begin="now")
+    assert post.collect(account).delivered == 0
+    mailbox.mail[9] = b"new"
+    assert post.collect(account).delivered == 1
+    assert post.collect(account).delivered == 0
+    assert post.mail(account) == [b"new"]
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [b"*  3 EXISTS\r\n* OK [UIDVALIDITY 1] .\r\n", b"* 3 exists\r\n* OK [UIDVALIDITY  1713632002544] .\r\n",
+     b"* OK [UIDVALIDITY 1] .\r\n* OK [UIDNEXT 4] .\r\n", b"* 0 EXISTS\r\n* OK [UIDVALIDITY 1] .\r\n"],
+)  # fmt: skip
+def test_a_round_is_no_success_before_the_mail_is_here(at: At, opened: bytes) -> None:
+    mailbox = ImapMailbox({1: b"one", 2: b"two", 3: b"three"}, opened=opened)
+    post, account = at(mailbox)
+    assert post.collect(account).delivered == 3
+    mailbox.mail[4] = b"four"
+    assert post.collect(account).delivered == 1
+
+
+def test_a_round_whose_answers_cannot_be_read_is_a_failure_with_a_name(at: At) -> None:
+    mailbox = ImapMailbox(
+        {1: b"one"}, fetched=lambda *_: b"* 1 FLETCH (UID 1)\r\n", searched=lambda _: b"* SERCH 1\r\n"
+    )
+    post, account = at(mailbox)
+    with pytest.raises(MailError, match="did not say which messages the folder holds"):
+        post.collect(account)
+    row = post.row(account)
+    assert row.last_success_at is None and "did not say" in str(row.problem) and not row.permanent
+
+
+def test_a_message_whose_size_is_not_told_is_not_taken_for_gone(at: At) -> None:
+    """It is not handed out, and FETCH says nothing of it: SEARCH tells that it is there."""
+    mailbox = ImapMailbox({1: b"one", 2: b"two"})
+    mailbox.fetched = lambda n, uid, raw, items: b"" if uid == 2 and items != b"(UID)" else (
+        b"* %d FETCH (UID %d BODY[] {%d}\r\n%s)\r\n" % (n, uid, len(raw), raw)
+    )  # fmt: skip
+    post, account = at(mailbox)
+    assert post.collect(account).delivered == 1
+    [skipped] = post.skipped(account)
+    assert skipped.uid == 2 and skipped.again_at
+
+
+def test_numbers_of_63_bits_are_kept(at: At) -> None:
+    mailbox = ImapMailbox(
+        {2**63 - 3: b"one"}, opened=b"* 1 EXISTS\r\n* OK [UIDVALIDITY %d]\r\n" % (2**63 - 2)
+    )
+    post, account = at(mailbox)
+    assert [post.collect(account).delivered for _ in range(2)] == [1, 0]
+    mailbox.mail[2**63 - 2] = b"two"
+    assert post.collect(account).delivered == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds"),
+    [(b"NO [UNAVAILABLE] later", 60), (b"NO [SERVERBUG] oops", 60), (b"NO Internal error", 60), (b"BAD not connected", 60),
+     (b"NO [NOPERM] no", 900)],
+)  # fmt: skip
+def test_a_refusal_for_now_is_tried_again_soon(at: At, status: bytes, seconds: int) -> None:
+    mailbox = ImapMailbox(answer=lambda command: status if command.startswith(b"EXAMINE") else None)
+    post, account = at(mailbox)
+    with pytest.raises(MailError):
+        post.collect(account)
+    assert 0 <= seconds - (post.row(account).next_due_at - db.now()) <= 10
+
+
+def test_names_that_a_server_makes_up_are_not_stored(at: At, caplog: pytest.LogCaptureFixture) -> None:
+    made_up = PASSWORD.encode()[::-1]
+    mailbox = ImapMailbox(folders=b'* LIST () "/" "%s"\r\n' % made_up, known=frozenset())
+    post, account = at(mailbox)
+    Account.update(folder="Support").execute()
+    with pytest.raises(MailError, match="There is no folder “Support”"):
+        post.collect(account)
+    row = post.row(account)
+    assert made_up.decode() not in f"{row.problem} {row.hint} {caplog.text}"

@@ -8,13 +8,9 @@ import urllib.parse
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from panel.mail.echo import WITHHELD, without_echo
 from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
-from panel.secret import Secret
 from tests.mail.conftest import PASSWORD, at, failure, tried
 from tests.servers.certificates import Authority
 from tests.servers.dovecot import DovecotServer
@@ -118,6 +114,10 @@ ECHOES: dict[str, Callable[[bytes], bytes]] = {
     "the password in capitals": lambda _: PASSWORD.upper().encode(),
     "percent-encoded": lambda _: urllib.parse.quote(PASSWORD).encode(),
     "in hexadecimal": lambda _: PASSWORD.encode().hex().encode(),
+    "backwards": lambda _: PASSWORD[::-1].encode(),
+    "in base32": lambda _: base64.b32encode(PASSWORD.encode()),
+    "letter by letter": lambda _: b" ".join(bytes([letter]) for letter in PASSWORD.encode()),
+    "with quoted-printable": lambda _: b"".join(b"=%02X" % letter for letter in PASSWORD.encode()),
 }
 
 
@@ -128,31 +128,5 @@ def test_an_echo_of_the_password_is_in_no_error(
     with ScriptedServer(refuse_with(ECHOES[echo]), certificates.good()) as server:
         error = failure(at(server), trusting(server))
         last = tried(at(server), trusting(server))[-1]
-    for shown in (str(error), repr(error), repr(last)):
-        assert "horse" not in shown.lower()
-        assert WITHHELD in shown
-
-
-def test_an_innocent_text_is_shown() -> None:
-    text = b"Please log in in your browser: https://example.com/unlock"
-    assert without_echo(text, "me", Secret(PASSWORD)) == text.decode()
-
-
-def test_a_text_is_shown_on_one_line_without_control_characters_and_not_for_ever() -> None:
-    shown = without_echo(b"a\r\nb\x1b[31mc" + b"d" * 10_000, "me", Secret(PASSWORD))
-    assert shown.isprintable() and len(shown) <= 200
-
-
-def test_a_short_password_cannot_be_read_from_what_is_left_out() -> None:
-    assert without_echo(b"Invalid credentials", "me", Secret("a")) == WITHHELD
-
-
-@given(st.text(min_size=6, max_size=40), st.text(max_size=20), st.text(max_size=20))
-def test_no_password_ever_comes_through(password: str, before: str, after: str) -> None:
-    try:
-        secret = Secret(password)
-    except Exception:  # noqa: BLE001 - NUL and surrogates are refused elsewhere
-        return
-    encoded = base64.b64encode(b"\0me\0" + secret.reveal_bytes()).decode()
-    for form in (password, encoded):
-        assert without_echo(before + form + after, "me", secret) == WITHHELD
+    said = "localhost refused the username or the password. Its code: AUTHENTICATIONFAILED."
+    assert error.message == last.says == said

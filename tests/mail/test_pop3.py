@@ -191,7 +191,7 @@ def endless(talk: Talk) -> None:
     [
         (no_stls, False, "does not begin STARTTLS"),
         (injecting, False, "more before the encryption than it may"),
-        (echoing, True, "withheld"),
+        (echoing, True, "refused the username or the password."),
         (dripping, True, "did not answer in time"),
         (endless, True, "more than can be true"),
         (lambda talk: talk.send(b"* OK IMAP\r\n"), True, "did not greet as a POP3 server"),

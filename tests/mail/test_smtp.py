@@ -95,10 +95,10 @@ def test_the_trial_message_goes_to_oneself_and_asks_for_no_answer(smtp: SmtpServ
     assert b"Auto-Submitted: auto-generated" in taken.data
 
 
-def test_a_refused_recipient_is_told_with_what_the_server_says(smtp: SmtpServer, policy: Policy) -> None:
+def test_a_refused_recipient_is_told_with_the_servers_codes(smtp: SmtpServer, policy: Policy) -> None:
     smtp.refused.add("nobody@example.com")
     message = sending.trial_message("nobody@example.com")
-    with pytest.raises(MailError, match="No such mailbox") as caught:
+    with pytest.raises(MailError, match=r"550 5\.1\.1") as caught:
         sending.send(at(smtp.tls_port), Secret(PASSWORD), policy, message, USER, ["nobody@example.com"])
     assert caught.value.permanent and smtp.taken == []
 
@@ -163,7 +163,7 @@ def endless(talk: Talk) -> None:
     [
         (no_starttls, False, "does not begin STARTTLS"),
         (injecting, False, "more before the encryption than it may"),
-        (echoing, True, "withheld"),
+        (echoing, True, "refused the username or the password. Its code: 535."),
         (dripping, True, "did not answer in time"),
         (endless, True, "no SMTP"),
         (lambda talk: talk.send(b"* OK IMAP\r\n"), True, "no SMTP"),
