@@ -62,6 +62,7 @@ class Channel(HTTPChannel):
     """One connection."""
 
     _moved = 0.0
+    _postponed = False
 
     def __init__(self, server: Server, sock: socket.socket, addr: Any, adj: Adjustments, map: Any) -> None:
         """As waitress makes one for each connection that it accepts."""
@@ -76,6 +77,25 @@ class Channel(HTTPChannel):
     @last_activity.setter
     def last_activity(self, _wall_clock: float) -> None:
         self._moved = time.monotonic()
+
+    def next_request(self) -> None:
+        """Have a thread take the next request, but not before the answer to the last one has been read.
+
+        Waitress would answer hundreds of requests that came in one piece to a client that reads none.
+        """
+        self._postponed = bool(self.total_outbufs_len)
+        if not self._postponed:
+            self.server.task_dispatcher.add_task(self)
+
+    def writable(self) -> bool:
+        """Whether the loop is to call `handle_write` once the client takes something."""
+        return bool(super().writable() or self._postponed)
+
+    def handle_write(self) -> None:
+        """Send what waits; after the last of it, go on."""
+        super().handle_write()
+        if self._postponed and self.connected and not self.total_outbufs_len:
+            self.next_request()
 
     @property
     def busy(self) -> bool:
@@ -126,6 +146,10 @@ class Server(TcpWSGIServer):
         listening.setblocking(False)
         super().__init__(application, {}, True, listening, adj=adj, sockinfo=info, bind_socket=False)
 
+    def add_task(self, task: Channel) -> None:
+        """Waitress calls it where a request of a connection is complete."""
+        task.next_request()
+
     def adopt(self, connection: socket.socket) -> None:
         """Serve `connection`, which is open, besides those that come in."""
         connection.setblocking(False)
@@ -135,8 +159,12 @@ class Server(TcpWSGIServer):
         """Answer until SIGTERM; then finish what has begun, for `stop_seconds` at most."""
         signal.signal(signal.SIGTERM, lambda _signum, _frame: self._stop(stop_seconds))
         while self._stops_at is None or self._may_finish(self._stops_at):
-            wasyncore.loop(timeout=1.0, use_poll=True, map=self._map, count=1)
-            self._close_overdue(time.monotonic())
+            self.turn(1.0)
+
+    def turn(self, seconds: float) -> None:
+        """Do what there is to do, or wait for it that long; then close who has kept us waiting."""
+        wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
+        self._close_overdue(time.monotonic())
 
     def _stop(self, seconds: float) -> None:
         self._stops_at = time.monotonic() + seconds

@@ -95,6 +95,8 @@ def web(settings: Settings, line: int, listening: int) -> None:
 
 def takes_body(app: Flask, method: str, path: str) -> bool:
     """Whether a view of `app` reads what is sent to `path` (as WSGI has it, with or without the prefix)."""
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return False
     path = path.encode("latin-1").decode("utf-8", "replace")
     root = app.config["APPLICATION_ROOT"].rstrip("/")
     adapter = app.url_map.bind("localhost")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from panel import children as child_processes
+from panel.children import UNANSWERED, Child
 from panel.config import ROOT
 from tests.house.processes import alive, arguments, child, children, descendants
 from tests.running import Environ, PanelServer, environ_for, free_port, process_environ, wait_until
@@ -106,6 +108,22 @@ def test_a_web_process_that_does_not_answer_is_started_again(
     server.wait_for("The web process ended (killed by signal 9)")
     wait_until(lambda: len(set(web_processes(server)) - {stopped}) == 2, 20, "the process to be back")
     assert server.stop() == 0
+
+
+def test_a_child_that_answers_late_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions that were not answered are counted, and an answer clears the count."""
+    monkeypatch.setattr(child_processes, "ASK_SECONDS", 0)
+    line, its = socket.socketpair()
+    line.setblocking(False)
+    one = Child("web", b"?")
+    one._line = line
+    for _ in range(3):
+        assert all(one.answers() for _ in range(UNANSWERED - 1))
+        its.send(b"late")
+        assert one.answers()
+    assert not all(one.answers() for _ in range(UNANSWERED))
+    its.close()  # the other end is gone: no answer, and no error
+    assert not one.answers()
 
 
 def test_what_it_writes_is_private(panel_server: PanelServer) -> None:
