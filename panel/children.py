@@ -98,8 +98,7 @@ class Child:
     @property
     def ready(self) -> bool:
         """Whether it has said that it works."""
-        readable = select.select([self._line], [], [], 0)[0]
-        return bool(readable) and self.alive
+        return self.alive and self._line is not None and bool(select.select([self._line], [], [], 0)[0])
 
     def how_it_ended(self) -> str:
         """In words, for the log."""
