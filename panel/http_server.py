@@ -23,8 +23,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 
 LARGEST_HEAD = 32 * 2**10  # bytes of the request line and all headers
-LARGEST_BODY = 2**20  # bytes; the longest form here has a few kilobytes
-KEPT_IN_MEMORY = 64 * 2**10  # of a body and of an answer, each; the rest waits in an unlinked file
+KEPT_IN_MEMORY = 64 * 2**10  # bytes of an answer; the rest waits in an unlinked file
 REQUEST_SECONDS = 10.0  # from the first byte of a request to the last
 READ_SECONDS = 30.0  # in which a client takes nothing of its answer
 # Between two requests of one connection: longer than a proxy keeps one, so that the proxy closes it.
@@ -124,17 +123,22 @@ class Server(TcpWSGIServer):
     channel_class = Channel
 
     def __init__(
-        self, application: Any, listening: socket.socket, threads: int, takes_body: TakesBody
+        self,
+        application: Any,
+        listening: socket.socket,
+        threads: int,
+        largest_body: int,
+        takes_body: TakesBody,
     ) -> None:
-        """Listen. `application` is WSGI (PEP 3333); `listening` is bound."""
+        """Listen. `application` is WSGI (PEP 3333); `listening` is bound; `largest_body` counts bytes."""
         adj = Adjustments(
             threads=threads,
             ident=None,
             clear_untrusted_proxy_headers=False,  # `panel.web.headers` knows which proxies are trusted
             connection_limit=min(CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3),
             max_request_header_size=LARGEST_HEAD,
-            max_request_body_size=LARGEST_BODY + 1,
-            inbuf_overflow=KEPT_IN_MEMORY,
+            max_request_body_size=largest_body + 1,
+            inbuf_overflow=largest_body + 1,
             outbuf_overflow=KEPT_IN_MEMORY,
             channel_timeout=10**9,  # `_close_overdue` does it
             log_socket_errors=False,

@@ -30,6 +30,7 @@ from panel.jobs import Jobs
 from panel.notices.watch import Watch
 from panel.setup import service as setup
 from panel.shell import exit_on_error
+from panel.web.headers import LARGEST_REQUEST
 
 WEB_PROCESSES = 2
 WEB_THREADS = 8  # a live test holds one while a mail server is slow
@@ -87,7 +88,8 @@ def web(settings: Settings, line: int, listening: int) -> None:
     """
     app = create_app(settings)
     Watch(settings, app.extensions["mailkeep"].keystore).start()
-    server = Server(app, socket.socket(fileno=listening), WEB_THREADS, partial(takes_body, app))
+    accepting = socket.socket(fileno=listening)
+    server = Server(app, accepting, WEB_THREADS, LARGEST_REQUEST, partial(takes_body, app))
     server.adopt(socket.socket(fileno=line))
     server.serve(WEB_STOP_SECONDS)
     _end()

@@ -20,6 +20,7 @@ HTTP = {
     404: ("There is no such page.", "Check the address, or go back to the start page."),
     405: ("This address takes another kind of request.", "Go back to the start page."),
     413: ("What was sent is too large.", "Shorten it and try again."),
+    414: ("The address of the page is too long.", "Go back to the start page."),
     421: ("This panel is not reached under that name.", "Use the address in PANEL_URL."),
 }
 

@@ -30,7 +30,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-LARGEST_REQUEST = 1024 * 1024  # bytes; the longest form here has a few kilobytes
+LARGEST_REQUEST = 64 * 2**10  # bytes of a body; the longest form here has a few kilobytes
+MOST_PARTS = 100  # of a form
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -46,6 +47,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         APPLICATION_ROOT=path,
         MAX_CONTENT_LENGTH=LARGEST_REQUEST,
         MAX_FORM_MEMORY_SIZE=LARGEST_REQUEST,
+        MAX_FORM_PARTS=MOST_PARTS,
     )
     hops = settings.trusted_proxies
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops)  # type: ignore[method-assign]

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from panel import http_server
+from panel.web.headers import LARGEST_REQUEST
 from tests.running import PanelServer, environ_for
 
 HOST = b"Host: localhost\r\n"
@@ -127,7 +128,7 @@ def test_what_can_be_read_in_two_ways_or_by_nobody_is_refused(server: PanelServe
 
 
 def test_too_much_is_refused_without_being_read(server: PanelServer) -> None:
-    length = b"Content-Length: %d\r\n\r\n" % (http_server.LARGEST_BODY + 1)
+    length = b"Content-Length: %d\r\n\r\n" % (LARGEST_REQUEST + 1)
     assert b" 413 " in exchange(server, b"POST /login HTTP/1.1\r\n" + HOST + length).split(b"\r\n")[0]
     head = b"GET /login HTTP/1.1\r\n" + HOST + b"X-A: " + b"a" * http_server.LARGEST_HEAD + b"\r\n\r\n"
     assert b" 431 " in exchange(server, head).split(b"\r\n")[0]
@@ -175,7 +176,7 @@ class Small:
         monkeypatch.setattr(http_server, "time", SimpleNamespace(monotonic=lambda: now() + self.ahead))
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.size, self.stuck = size, stuck
-        self.server = http_server.Server(self.answer, self.listening, 1, lambda _method, _path: True)
+        self.server = http_server.Server(self.answer, self.listening, 1, 100, lambda _method, _path: True)
 
     def answer(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         self.environ = environ
