@@ -6,6 +6,7 @@ import logging
 
 import peewee
 from flask import Flask, Response, current_app
+from flask.globals import request_ctx
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
@@ -64,6 +65,8 @@ def _unexpected(_error: Exception) -> Response:
 
 
 def _render(status: int, message: str, hint: str) -> Response:
+    if request_ctx.url_adapter is None:  # the Host is no name, so no link of a page can be made
+        return Response(f"{message} {hint}\n", status, mimetype="text/plain")
     try:
         return page(
             "errors/error.html", fragment="errors/_error.html", status=status, message=message, hint=hint
