@@ -180,14 +180,6 @@ def test_of_thousands_of_servers_the_first_are_read(
     assert found[0].host == "m0.example.org"
 
 
-def test_servers_in_servers_are_read_once_each() -> None:
-    """Each held all within it, and all of it was gone through for each: the square of the document."""
-    depth = autoconfig.LONGEST // len("<incomingServer></incomingServer>")
-    nested = "<incomingServer type='imap'>" + "<incomingServer>" * (depth - 2) + "<authentication/>"
-    nested += "</incomingServer>" * (depth - 1)
-    assert list(autoconfig._servers(document([nested]), "example.org")) == []
-
-
 # -- imports ---------------------------------------------------------------------------
 
 LINES = {
