@@ -30,6 +30,7 @@ READ_SECONDS = 30.0  # in which a client takes nothing of its answer
 IDLE_SECONDS = 150.0
 IDLE_SECONDS_WHEN_FULL = 5.0
 CONNECTIONS = 1000  # of one process
+IN_A_ROW = 20  # requests of one connection that wait for their answers; no browser sends two
 
 TakesBody = Callable[[str, str], bool]
 
@@ -76,6 +77,13 @@ class Channel(HTTPChannel):
     @last_activity.setter
     def last_activity(self, _wall_clock: float) -> None:
         self._moved = time.monotonic()
+
+    def received(self, data: bytes) -> bool:
+        """Take what came in. Who sends many requests ahead is cut off: each costs us more than him."""
+        took = bool(super().received(data))
+        if len(self.requests) > IN_A_ROW:
+            self.handle_close()
+        return took
 
     def next_request(self) -> None:
         """Have a thread take the next request, but not before the answer to the last one has been read.

@@ -33,7 +33,7 @@ HELD = {
     "headers": b"GET /login HTTP/1.1\r\n" + HOST + b"X-Slow: ",
     "nothing yet": b"",
     "nothing more": CSS,
-    "readers of one answer after another": CSS * 200,
+    "readers of one answer after another": CSS * http_server.IN_A_ROW,
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0",
 }
 CLIENTS = 60  # of each kind; there are 16 threads
@@ -153,13 +153,19 @@ def test_chunks_and_whole_bodies_and_requests_in_a_row_are_read(server: PanelSer
 
 
 def test_one_who_reads_late_gets_every_answer(server: PanelServer) -> None:
-    many = 300
+    many = http_server.IN_A_ROW - 1
     with connect(server) as connection:
         connection.sendall(CSS * many + CSS.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         answers = 0
         while more := connection.recv(2**20):
             answers += more.count(b"HTTP/1.1 200 OK")
     assert answers >= many - 1  # a head may lie across two reads
+
+
+def test_who_sends_hundreds_of_requests_ahead_is_cut_off(server: PanelServer) -> None:
+    answer = exchange(server, CSS * 300)
+    assert answer.count(b"HTTP/1.1 200 OK") <= http_server.IN_A_ROW
+    assert status(server, "/healthz") == 200
 
 
 # -- limits of time: a server in this process, whose clock the test sets -----------------
@@ -171,7 +177,7 @@ class Small:
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, size: int = 2, stuck: threading.Event | None = None
     ) -> None:
-        self.ahead = 0.0
+        self.ahead, self.served = 0.0, 0
         now = time.monotonic
         monkeypatch.setattr(http_server, "time", SimpleNamespace(monotonic=lambda: now() + self.ahead))
         self.listening = socket.create_server(("127.0.0.1", 0))
@@ -180,6 +186,7 @@ class Small:
 
     def answer(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         self.environ = environ
+        self.served += 1
         if self.stuck:
             self.stuck.wait()
         start_response("200 OK", [("Content-Length", str(self.size))])
@@ -249,6 +256,19 @@ def test_who_reads_nothing_of_a_large_answer_holds_no_thread_and_is_closed(
     other = small.connect(GET)  # the one thread is free
     assert other.recv(100)
     assert small.closes(reads_nothing, http_server.READ_SECONDS + 1)
+
+
+def test_the_next_answer_waits_until_the_last_one_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Small(monkeypatch, size=5_000_000)
+    late = small.connect(GET * 3)
+    assert small.served == 1
+    late.setblocking(False)
+    read = 0
+    while read < 3 * small.size:
+        small.server.turn(0.05)
+        with suppress(BlockingIOError):
+            read += len(late.recv(2**20))
+    assert small.served == 3
 
 
 def test_who_waits_for_us_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
