@@ -3,7 +3,7 @@
 Starts a server on an install of its own, opens connections that are held, and asks /healthz and
 /login every 100 ms meanwhile. Kinds of holding: a body of which one byte came, headers that come
 one by one, connections that say nothing after an answer, readers that take nothing of twenty
-answers. `--root` runs another working copy, for before and after.
+answers. `--root` runs another working copy with its own .venv, for before and after.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -70,7 +69,7 @@ class Served:
 
     def __enter__(self) -> int:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "panel.serve"],
+            [self._root / ".venv/bin/python", "-m", "panel.serve"],
             cwd=self._root,
             env=process_environ(self._environ),
             stderr=subprocess.DEVNULL,
