@@ -35,6 +35,11 @@ IN_A_ROW = 20  # requests of one connection that wait for their answers; no brow
 TakesBody = Callable[[str, str], bool]
 
 
+def _most_connections() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, files // 3)
+
+
 class Request(HTTPRequestParser):
     """One request as it comes in. Refuses what two readers could read in two ways (RFC 9112, 6 and 11)."""
 
@@ -143,7 +148,7 @@ class Server(TcpWSGIServer):
             threads=threads,
             ident=None,
             clear_untrusted_proxy_headers=False,  # `panel.web.headers` knows which proxies are trusted
-            connection_limit=min(CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3),
+            connection_limit=_most_connections(),
             max_request_header_size=LARGEST_HEAD,
             max_request_body_size=largest_body + 1,
             inbuf_overflow=largest_body + 1,
