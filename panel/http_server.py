@@ -68,6 +68,7 @@ class Channel(HTTPChannel):
 
     _moved = 0.0
     _postponed = False
+    is_ours = False  # the parent's: never closed, or it would take silence for a standstill
 
     def __init__(self, server: Server, sock: socket.socket, addr: Any, adj: Adjustments, map: Any) -> None:
         """As waitress makes one for each connection that it accepts."""
@@ -116,6 +117,8 @@ class Channel(HTTPChannel):
 
     def is_overdue(self, now: float, idle: float) -> bool:
         """Whether the client has kept us waiting for too long. `idle`: seconds between two requests."""
+        if self.is_ours:
+            return False
         if self.total_outbufs_len:
             return now - self._moved > READ_SECONDS
         if self.requests:
@@ -168,9 +171,9 @@ class Server(TcpWSGIServer):
         task.next_request()
 
     def adopt(self, connection: socket.socket) -> None:
-        """Serve `connection`, which is open, besides those that come in."""
+        """Serve `connection`, which is open, besides those that come in, and keep it."""
         connection.setblocking(False)
-        self.channel_class(self, connection, ("127.0.0.1", 0), self.adj, map=self._map)
+        Channel(self, connection, ("127.0.0.1", 0), self.adj, self._map).is_ours = True
 
     def serve(self, stop_seconds: float) -> None:
         """Answer until SIGTERM; then finish what has begun, for `stop_seconds` at most."""

@@ -248,6 +248,19 @@ def test_where_many_are_open_idle_ones_make_room(monkeypatch: pytest.MonkeyPatch
     assert small.closes(held[0], http_server.IDLE_SECONDS_WHEN_FULL + 1)
 
 
+def test_the_parents_line_is_kept_however_long_it_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "CONNECTIONS", 0)  # as full as can be
+    small = Small(monkeypatch)
+    ours, its = socket.socketpair()
+    small.server.adopt(its)
+    assert not small.closes(ours, 3600)
+    ours.sendall(GET)
+    for _ in range(5):
+        small.server.turn(0.05)
+    ours.settimeout(5)
+    assert ours.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
 def test_who_reads_nothing_of_a_large_answer_holds_no_thread_and_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
