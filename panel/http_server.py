@@ -156,7 +156,6 @@ class Server(TcpWSGIServer):
             max_request_body_size=largest_body + 1,
             inbuf_overflow=largest_body + 1,
             outbuf_overflow=KEPT_IN_MEMORY,
-            channel_timeout=10**9,  # `_close_overdue` does it
             log_socket_errors=False,
         )
         info = (listening.family, listening.type, listening.proto, listening.getsockname())
@@ -165,6 +164,9 @@ class Server(TcpWSGIServer):
         self._stops_at: float | None = None
         listening.setblocking(False)
         super().__init__(application, {}, True, listening, adj=adj, sockinfo=info, bind_socket=False)
+
+    def maintenance(self, now: float) -> None:
+        """Nothing: waitress closes by the wall clock here, `_close_overdue` by another."""
 
     def add_task(self, task: Channel) -> None:
         """Waitress calls it where a request of a connection is complete."""

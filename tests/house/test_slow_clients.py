@@ -31,6 +31,7 @@ HELD = {
     + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n",
     "bodies for no page": b"POST /nowhere HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nx",
     "headers": b"GET /login HTTP/1.1\r\n" + HOST + b"X-Slow: ",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "nothing yet": b"",
     "nothing more": CSS,
     "readers of one answer after another": CSS * http_server.IN_A_ROW,
@@ -203,6 +204,7 @@ class Small:
     def closes(self, connection: socket.socket, after: float) -> bool:
         """Whether it closes once that many seconds have passed."""
         self.ahead += after
+        self.server.next_channel_cleanup = 0  # what waitress does now and then by itself
         for _ in range(3):
             self.server.turn(0.05)
         connection.settimeout(0.2)
