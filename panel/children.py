@@ -2,6 +2,7 @@
 
 The parent is one thread that waits for signals: SIGCHLD, and those that stop it.
 They are blocked and taken one at a time, so nothing is interrupted half way.
+In between it asks, over a line that only the two have, whether a child still answers.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import logging
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,6 +27,8 @@ START_SECONDS = 60
 STOP_SECONDS = 25
 STEADY_SECONDS = 60  # who lived so long is started again without a pause
 LONGEST_PAUSE = 30
+ASK_SECONDS = 5.0
+UNANSWERED = 6  # questions in a row; counted, not timed: a machine may have been suspended
 
 STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 SIGNALS = STOPPING | {signal.SIGCHLD}
@@ -33,29 +38,57 @@ log = logging.getLogger("panel.serve")
 
 @dataclass
 class Child:
-    """`python -m panel.serve NAME FD`, through all its restarts. It writes a byte to FD once it works."""
+    """`python -m panel.serve NAME LINE FD…`, through all its restarts.
+
+    LINE is its end of a pair of sockets. It sends something once it works, and after that
+    whenever it is sent `question`, if there is one.
+    """
 
     name: str
-    is_up: Callable[[], bool] = lambda: True  # what must hold besides
+    question: bytes = b""
+    fds: tuple[int, ...] = ()  # that it inherits
     failures: int = 0
     due: float | None = None  # when it is to be started again, on the monotonic clock
     _started: float = 0.0
-    _ready_fd: int = -1
+    _asked: float = 0.0
+    _unanswered: int = 0
+    _line: socket.socket | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
         """Start it in a process group of its own, so that Ctrl-C reaches the parent only."""
-        if self._ready_fd >= 0:
-            os.close(self._ready_fd)
-        self._ready_fd, told = os.pipe()
-        self._started, self.due = time.monotonic(), None
+        if self._line is not None:
+            self._line.close()
+        self._line, its = socket.socketpair()
+        self._line.setblocking(False)
+        self._started, self.due, self._unanswered = time.monotonic(), None, 0
+        fds = [its.fileno(), *self.fds]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "panel.serve", self.name, str(told)],
-            pass_fds=[told],
+            [sys.executable, "-m", "panel.serve", self.name, *map(str, fds)],
+            pass_fds=fds,
             process_group=0,
             preexec_fn=partial(process.die_with, os.getpid()),
         )
-        os.close(told)
+        its.close()
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked = time.monotonic()
+        if self._line is not None and self.question:
+            with suppress(OSError):  # it has just ended, or its line is full: no answer either way
+                self._line.send(self.question)
+
+    def answers(self) -> bool:
+        """Ask whether it still works. False once it has left `UNANSWERED` questions without an answer."""
+        if not self.question or self._line is None or time.monotonic() - self._asked < ASK_SECONDS:
+            return True
+        try:
+            answered = bool(self._line.recv(2**16))
+        except OSError:
+            answered = False
+        self._unanswered = 0 if answered else self._unanswered + 1
+        self._ask()
+        return self._unanswered < UNANSWERED
 
     @property
     def alive(self) -> bool:
@@ -65,8 +98,7 @@ class Child:
     @property
     def ready(self) -> bool:
         """Whether it has said that it works."""
-        readable = select.select([self._ready_fd], [], [], 0)[0]
-        return bool(readable) and self.alive and self.is_up()
+        return self.alive and self._line is not None and bool(select.select([self._line], [], [], 0)[0])
 
     def how_it_ended(self) -> str:
         """In words, for the log."""
@@ -125,10 +157,13 @@ def _first_start(children: Sequence[Child]) -> bool:
 
 
 def _watch(children: Sequence[Child]) -> None:
-    """Start again what ends, until a signal asks to stop."""
-    while not _signalled(min(_seconds_to_next(children), 5.0)):
+    """Start again what ends or no longer answers, until a signal asks to stop."""
+    while not _signalled(min(_seconds_to_next(children), ASK_SECONDS)):
         for child in children:
             if child.alive:
+                if not child.answers():
+                    log.error("The %s process does not answer any more and is ended.", child.name)
+                    child.send(signal.SIGKILL)
                 continue
             if child.due is None:
                 pause = child.postpone()

@@ -20,7 +20,7 @@ from panel.errors import PanelError
 
 SPEAKING = (PanelError, OSError, ImportError, AttributeError, NameError, TypeError, NotImplementedError)
 # Chatter of libraries; their warnings and errors are kept.
-QUIET = ("huey", "_granian", "werkzeug", "imapclient")
+QUIET = ("huey", "waitress", "werkzeug", "imapclient")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 

@@ -18,6 +18,12 @@ def harden() -> None:
     _prctl(PR_SET_DUMPABLE, 0)
 
 
+def raise_file_limit() -> None:
+    """Let this process and its children open as many files and connections as the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def die_with(parent: int) -> None:
     """Have the kernel kill this process as soon as `parent`, its parent process, is gone.
 

@@ -1,14 +1,14 @@
 """`python -m panel.serve`: prepares the install, then is the parent of web and worker.
 
-It starts itself twice more, as `web FD` and `worker FD`: fresh processes, which
-the kernel kills when their parent is gone. See `panel.children` for how they live.
+It starts itself again, twice as `web LINE SOCKET` and once as `worker LINE`: fresh processes, which
+the kernel kills when their parent is gone. See `panel.children` for how they live. All web processes
+accept on one socket, which the parent has opened: no port is lost while one is started again.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import http.client
 import logging
 import os
 import signal
@@ -19,25 +19,23 @@ from contextlib import contextmanager
 from functools import partial
 
 from flask import Flask
-from granian import Granian
-from granian.constants import Interfaces
-from granian.log import LogLevels
 
 from panel import create_app, db, identity, install, logs, process
 from panel.children import SIGNALS, Child, run
 from panel.config import Settings
 from panel.encryption import switch
 from panel.errors import ServeError, SettingsError
+from panel.http_server import Server
 from panel.jobs import Jobs
 from panel.notices.watch import Watch
 from panel.setup import service as setup
 from panel.shell import exit_on_error
+from panel.web.headers import LARGEST_REQUEST
 
 WEB_PROCESSES = 2
 WEB_THREADS = 8  # a live test holds one while a mail server is slow
 WEB_STOP_SECONDS = 10
-# No access log (a path may be the set-up token); errors go through our own handler.
-GRANIAN_LOG = {"formatters": {}, "handlers": {}, "loggers": {"_granian": {"propagate": True}}}
+IS_IT_THERE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 log = logging.getLogger("panel.serve")
 
@@ -51,13 +49,14 @@ def main(arguments: list[str]) -> None:
         logs.configure(settings.log_format)
         logs.catch_all()
         process.harden()
+        process.raise_file_limit()
         match arguments:
             case []:
                 sys.exit(0 if serve(settings) else 1)
-            case ["web", fd]:
-                web(settings, int(fd))
-            case ["worker", fd]:
-                worker(settings, int(fd))
+            case ["web", line, listening]:
+                web(settings, int(line), int(listening))
+            case ["worker", line]:
+                worker(settings, int(line))
             case _:
                 sys.exit("usage: python -m panel.serve")
 
@@ -69,8 +68,7 @@ def serve(settings: Settings) -> bool:
     """
     log.info("Starting Mailkeep on the data directory %s.", settings.data_dir)
     install.prepare(settings)
-    with _only_one(settings):
-        require_free_port(settings.bind_host, settings.bind_port)
+    with _only_one(settings), listen(settings.bind_host, settings.bind_port) as listening:
         app = create_app(settings)
         app.extensions["mailkeep.jobs"].prepare()
         with db.explained(), db.database.connection_context():
@@ -79,60 +77,59 @@ def serve(settings: Settings) -> bool:
             invitation = setup.open_url(settings)
         if copy is not None:
             log.warning("%s Collecting is paused until somebody confirms: flask backup confirm", copy.says)
-        return run(
-            [Child("web", partial(answers, settings)), Child("worker")], partial(_tell, settings, invitation)
-        )
+        webs = [Child("web", IS_IT_THERE, (listening.fileno(),)) for _ in range(WEB_PROCESSES)]
+        return run([*webs, Child("worker")], partial(_tell, settings, invitation))
 
 
-def web(settings: Settings, ready_fd: int) -> None:
-    """The web server, until SIGTERM."""
-    server = Granian(
-        "panel:create_app",
-        address=resolve(settings.bind_host, settings.bind_port)[1][0],  # it takes no names
-        port=settings.bind_port,
-        interface=Interfaces.WSGI,
-        workers=WEB_PROCESSES,
-        blocking_threads=WEB_THREADS,
-        websockets=False,
-        respawn_failed_workers=True,
-        workers_kill_timeout=WEB_STOP_SECONDS,
-        log_level=LogLevels.error,
-        log_dictconfig=GRANIAN_LOG,
-    )
-    _say_ready(ready_fd)  # the parent asks it over HTTP besides
-    server.serve(target_loader=partial(load_application, os.getpid()), wrap_loader=False)
+def web(settings: Settings, line: int, listening: int) -> None:
+    """One process of the web server, until SIGTERM; it also looks after notices.
 
-
-def load_application(parent: int) -> Flask:
-    """The application, in one of the processes of the web server `parent`; it also looks after notices."""
-    process.die_with(parent)
-    process.harden()
-    settings = Settings.load()
-    logs.configure(settings.log_format)
+    What the parent asks over `line` goes the way of every request, and is answered as one.
+    """
     app = create_app(settings)
     Watch(settings, app.extensions["mailkeep"].keystore).start()
-    return app
+    accepting = socket.socket(fileno=listening)
+    server = Server(app, accepting, WEB_THREADS, LARGEST_REQUEST, partial(takes_body, app))
+    server.adopt(socket.socket(fileno=line))
+    server.serve(WEB_STOP_SECONDS)
+    _end()
+
+
+def takes_body(app: Flask, method: str, path: str) -> bool:
+    """Whether a view of `app` reads what is sent to `path` (as WSGI has it, with or without the prefix)."""
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return False
+    path = path.encode("latin-1").decode("utf-8", "replace")
+    root = app.config["APPLICATION_ROOT"].rstrip("/")
+    adapter = app.url_map.bind("localhost")
+    return any(adapter.test(each, method) for each in {path, path.removeprefix(root)})
 
 
 def worker(settings: Settings, ready_fd: int) -> None:
     """The worker, until SIGTERM."""
     jobs: Jobs = create_app(settings).extensions["mailkeep.jobs"]
     jobs.work(partial(_say_ready, ready_fd))
-    # Threads whose time ran out end with the process: each of their steps may be the last.
+    _end()
+
+
+def _end() -> None:
+    """Threads whose time ran out end with the process: each of their steps may be the last."""
     logging.shutdown()
     os._exit(0)
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Raise SettingsError, saying which and why, where the panel cannot listen on `host` and `port`."""
+def listen(host: str, port: int) -> socket.socket:
+    """The socket that web processes accept on. Raises SettingsError, saying why, where there can be none."""
     family, address = resolve(host, port)
+    listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
     except OSError as error:
+        listening.close()
         raise _cannot_listen(host, port, error) from None
+    return listening
 
 
 def resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
@@ -158,19 +155,6 @@ def _cannot_listen(host: str, port: int, error: OSError) -> SettingsError:
         f"Mailkeep cannot listen on {host}, port {port} ({(error.strerror or '').lower()}).",
         "Set PANEL_BIND to an address of this machine and, unless you are root, to a port from 1024 up.",
     )
-
-
-def answers(settings: Settings) -> bool:
-    """Whether the web server answers requests by now."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind_host, settings.bind_host)  # noqa: S104
-    connection = http.client.HTTPConnection(host, settings.bind_port, timeout=5)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status > 0
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 @contextmanager

@@ -76,6 +76,7 @@ class PanelServer:
         """Take the settings (`environ` may be changed before a start) and where the log goes."""
         self.environ = dict(environ)
         self.log_path = log
+        self.program = ["-m", "panel.serve"]  # what Python runs
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -120,7 +121,7 @@ class PanelServer:
         """Start it without waiting."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "panel.serve"],
+                [sys.executable, *self.program],
                 cwd=ROOT,
                 env=process_environ(self.environ),
                 stdin=subprocess.DEVNULL,

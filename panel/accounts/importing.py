@@ -23,6 +23,7 @@ ACCOUNT: dict[str, type] = {
     "address": str, "protocol": str, **SERVER, "folder": str, "begin": str, "interval": int,
     "on_server": str, "move_to": str, "sending": dict,
 }  # fmt: skip
+LONGEST_LINE = 64 * 2**10  # bytes
 MAILBOX = ("folder", "interval", "on_server", "move_to")
 
 
@@ -68,9 +69,11 @@ def _hint(error: BadInput) -> str:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
+    if len(line) > LONGEST_LINE:
+        raise BadInput(f"It is longer than {LONGEST_LINE} bytes.", "Write one account to a line.")
     try:
         value = json.loads(line.decode("utf-8"))
-    except ValueError:  # UnicodeDecodeError too
+    except (ValueError, RecursionError):  # UnicodeDecodeError too; brackets in brackets in brackets
         raise BadInput("It is no JSON in UTF-8.", "Write one object in braces to a line.") from None
     if not isinstance(value, dict):
         raise BadInput("It is no JSON object.", "Write one object in braces to a line.")
@@ -81,7 +84,7 @@ def _checked(value: dict[str, Any], known: dict[str, type], needed: tuple[str, .
     """Raise BadInput for an unknown name, a wrong type, or a missing one. Never repeats a value."""
     for name, found in value.items():
         if name not in known:
-            nearest = get_close_matches(name, known, 1)
+            nearest = get_close_matches(name[:40], known, 1)
             hint = f"Did you mean “{nearest[0]}”?" if nearest else f"Known are: {', '.join(known)}."
             raise BadInput(f"“{name[:40]}” is not known.", hint)
         if not isinstance(found, known[name]) or isinstance(found, bool):

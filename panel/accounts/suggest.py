@@ -24,6 +24,7 @@ from panel.models import Activity
 SECONDS = 6.0  # for everything
 PER_HOUR = 60  # of the whole install: each asks servers that somebody has named
 LOOKED_UP = "settings looked up"
+PLACEHOLDER = re.compile(r"%EMAIL(?:ADDRESS|LOCALPART|DOMAIN)%")
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _server(found: Found, address: str, local: str) -> MailServer:
         "%EMAILLOCALPART%": local,
         "%EMAILDOMAIN%": address.rpartition("@")[2],
     }
-    username = re.sub("|".join(values), lambda match: values[match[0]], found.username)[:LONGEST_USERNAME]
+    username = PLACEHOLDER.sub(lambda match: values[match[0]], found.username)[:LONGEST_USERNAME]
     return MailServer(found.protocol, found.host, found.port, found.security, username)
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from dns.resolver import Resolver
 
 LONGEST = 256 * 2**10  # bytes of a document
+LONGEST_TEXT = 500  # characters of one element; a name of a server is normalised, which takes its square
+MOST_SERVERS = 20  # of a document that are looked at
 REDIRECTS = 2
 PLACES = (
     "https://autoconfig.{domain}/mail/config-v1.1.xml",
@@ -144,16 +147,19 @@ def _servers(document: bytes, domain: str) -> Iterator[Found]:
     except (UnicodeDecodeError, ElementTree.ParseError, ValueError):
         return
     for tag, kinds in (("incomingServer", ("imap", "pop3")), ("outgoingServer", ("smtp",))):
-        for server in root.iter(tag):
+        for server in islice(root.iter(tag), MOST_SERVERS):
             with suppress(BadInput, ValueError):
                 yield _server(server, kinds, domain)
 
 
 def _server(element: ElementTree.Element, kinds: tuple[str, ...], domain: str) -> Found:
-    """One server. Raises ValueError or BadInput for one that is no use."""
+    """One server. Raises ValueError or BadInput for one that is no use.
+
+    Only its own children are looked at: servers in servers in servers would be read again and again.
+    """
     kind = element.get("type", "").lower()
     security = SECURITIES.get(_text(element, "socketType").upper(), "")
-    ways = {(way.text or "").strip() for way in element.iter("authentication")}
+    ways = {(way.text or "").strip() for way in element.findall("authentication")}
     if kind not in kinds or not security or "password-cleartext" not in ways:
         raise ValueError
     username = _text(element, "username") or "%EMAILADDRESS%"
@@ -169,7 +175,10 @@ def _server(element: ElementTree.Element, kinds: tuple[str, ...], domain: str) -
 
 
 def _text(element: ElementTree.Element, tag: str) -> str:
-    return (element.findtext(tag) or "").strip()
+    text = element.findtext(tag) or ""
+    if len(text) > LONGEST_TEXT:
+        raise ValueError
+    return text.strip()
 
 
 # -- SRV -------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import idna
 from panel.errors import BadInput
 
 LONGEST_HOST = 253  # RFC 1035, in characters of the encoded form
+LONGEST_TYPED = 4 * LONGEST_HOST  # before it is composed and mapped, which takes the square of it
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")  # with the underscore that container networks use
 NUMBER = re.compile(r"([0-9]+|0x[0-9a-f]*)\Z")
 
@@ -38,6 +39,8 @@ def normalise_host(text: str) -> str:
     host = text.strip()
     if not host:
         raise _bad("The name of the mail server is empty.")
+    if len(host) > LONGEST_TYPED:
+        raise _bad(f"“{_shown(host)}…” is too long to be the name of a server.")
     if "://" in host or "/" in host or "@" in host:
         raise _bad(f"“{_shown(host)}” is an address of something else, not the name of a server.")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host

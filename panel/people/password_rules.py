@@ -25,6 +25,7 @@ ROWS = (
     "1qaz2wsx3edc4rfv5tgb6yhn7ujm",
 )
 RUNS = tuple(row for forwards in ROWS for row in (forwards, forwards[::-1]))
+LEADING = re.compile(r"\A[\W\d_]+")  # a pattern for the end would be tried at every place
 LOOKALIKES = str.maketrans("@4301$5!7", "aaeoissit")
 
 
@@ -96,7 +97,7 @@ def _run_length(text: str, row: str) -> int:
 
 def _is_common_word(text: str) -> bool:
     """Whether `text` is one common word, perhaps repeated, between digits and signs ('P@ssw0rd2024!')."""
-    bare = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", text)
+    bare = LEADING.sub("", LEADING.sub("", text)[::-1])[::-1]
     for form in (_letters(bare), _letters(bare.translate(LOOKALIKES)), _letters(text)):
         if any(form and form == word * (len(form) // len(word)) for word in _common_words()):
             return True

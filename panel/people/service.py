@@ -18,6 +18,7 @@ from panel.people import password_rules
 from panel.secret import Secret
 
 LONGEST_EMAIL, LONGEST_NAME = 254, 200  # RFC 5321, 4.5.3.1.3; the column
+LONGEST_TYPED = 4 * LONGEST_EMAIL  # characters, before they are composed
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,12 @@ def an_admin_exists() -> bool:
 
 
 def fold_email(text: str) -> str:
-    """`text` as addresses are compared: composed (NFC), lower case, without spaces around it."""
+    """`text` as addresses are compared: composed (NFC), lower case, without spaces around it.
+
+    What is longer than any address stays as it is: to compose it takes the square of its length.
+    """
+    if len(text) > LONGEST_TYPED:
+        return text
     return unicodedata.normalize("NFC", text).strip().lower()
 
 

@@ -6,6 +6,7 @@ import logging
 
 import peewee
 from flask import Flask, Response, current_app, request, url_for
+from flask.globals import request_ctx
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
@@ -22,6 +23,7 @@ HTTP = {
     404: ("There is no such page.", "Check the address, or go back to the start page."),
     405: ("This address takes another kind of request.", "Go back to the start page."),
     413: ("What was sent is too large.", "Shorten it and try again."),
+    414: ("The address of the page is too long.", "Go back to the start page."),
     421: ("This panel is not reached under that name.", "Use the address in PANEL_URL."),
 }
 
@@ -80,6 +82,8 @@ def _unexpected(_error: Exception) -> Response:
 
 
 def _render(status: int, message: str, hint: str, link: tuple[str, str] | None = None) -> Response:
+    if request_ctx.url_adapter is None:  # the Host is no name, so no link of a page can be made
+        return Response(f"{message} {hint}\n", status, mimetype="text/plain")
     try:
         return page(
             "errors/error.html", fragment="errors/_error.html", status=status, message=message, hint=hint,

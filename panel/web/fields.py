@@ -9,6 +9,7 @@ from wtforms import Form, IntegerField, PasswordField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import StopValidation
 
+LONGEST_NUMBER = 18  # characters: what a database's whole numbers hold
 FALSE = (False, "false", "0", "off", "no", "")  # what a check box may send and still not be checked
 SECURITIES = [
     SelectChoice("tls", "TLS"),
@@ -32,6 +33,8 @@ class NumberField(IntegerField):
 
     def process_formdata(self, valuelist: Sequence[str]) -> None:
         """Take what was typed. Raises ValueError with our own sentence."""
+        if any(len(typed) > LONGEST_NUMBER for typed in valuelist):
+            raise ValueError(self.says)
         try:
             super().process_formdata(valuelist)
         except ValueError:

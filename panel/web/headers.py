@@ -32,7 +32,8 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LARGEST_REQUEST = 1024 * 1024  # bytes; the longest form here has a few kilobytes
+LARGEST_REQUEST = 64 * 2**10  # bytes of a body; the longest form here has a few kilobytes
+MOST_PARTS = 100  # of a form
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -48,6 +49,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         APPLICATION_ROOT=path,
         MAX_CONTENT_LENGTH=LARGEST_REQUEST,
         MAX_FORM_MEMORY_SIZE=LARGEST_REQUEST,
+        MAX_FORM_PARTS=MOST_PARTS,
     )
     hops = settings.trusted_proxies
     inner = Located(app.wsgi_app, settings.url, behind_proxy=hops > 0)

@@ -25,14 +25,15 @@ def child(server: PanelServer, name: str) -> int:
     found: list[int] = []
 
     def look() -> bool:
-        found[:] = [pid for pid in children(server.pid) if name in _arguments(pid)]
+        found[:] = [pid for pid in children(server.pid) if name in arguments(pid)]
         return bool(found)
 
     wait_until(look, 10, f"a {name} process:\n{server.log}")
     return found[0]
 
 
-def _arguments(pid: int) -> list[str]:
+def arguments(pid: int) -> list[str]:
+    """What `pid` was started with; nothing once it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except (FileNotFoundError, ProcessLookupError):

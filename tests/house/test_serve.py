@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from panel import children as child_processes
+from panel.children import UNANSWERED, Child
 from panel.config import ROOT
-from tests.house.processes import alive, child, children, descendants
+from tests.house.processes import alive, arguments, child, children, descendants
 from tests.running import Environ, PanelServer, environ_for, free_port, process_environ, wait_until
 
 
@@ -24,7 +26,7 @@ def second_server(environ: Environ, tmp_path: Path, **over: str) -> PanelServer:
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_cleanly_when_asked(panel_server: PanelServer, signum: signal.Signals) -> None:
     started = descendants(panel_server.pid)
-    assert len(started) >= 4  # web and two of its own, worker
+    assert len(started) >= 3  # two of the web server, the worker
     assert panel_server.stop(signum) == 0
     assert not any(alive(pid) for pid in started)
     assert "Traceback" not in panel_server.log
@@ -82,12 +84,46 @@ def test_a_child_that_dies_is_started_again(panel_server: PanelServer, name: str
 
 
 def test_one_process_of_the_web_server_may_die_unnoticed(panel_server: PanelServer) -> None:
-    first = children(child(panel_server, "web"))[0]
+    first, second = web_processes(panel_server)
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: not alive(first), 5, "the process to die")
     for _ in range(5):  # one connection may have waited at the dead one; a browser asks again, as this does
         wait_until(panel_server.answers, 3, "an answer")
-    wait_until(lambda: len(children(child(panel_server, "web"))) == 2, 20, "the process to be back")
+    wait_until(lambda: len(web_processes(panel_server)) == 2, 20, "the process to be back")
+    assert second in web_processes(panel_server)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_web_process_that_does_not_answer_is_started_again(
+    environ: Environ, tmp_path: Path, number: int
+) -> None:
+    """Stopped, it is alive, and the port answers: the other one does."""
+    server = PanelServer(environ, tmp_path / "server.log")
+    server.program = ["-c", "from panel import children, serve; children.ASK_SECONDS = 1; serve.main([])"]
+    server.start()
+    stopped = web_processes(server)[number]
+    os.kill(stopped, signal.SIGSTOP)
+    assert server.answers()
+    server.wait_for("The web process does not answer any more and is ended.")
+    server.wait_for("The web process ended (killed by signal 9)")
+    wait_until(lambda: len(set(web_processes(server)) - {stopped}) == 2, 20, "the process to be back")
+    assert server.stop() == 0
+
+
+def test_a_child_that_answers_late_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions that were not answered are counted, and an answer clears the count."""
+    monkeypatch.setattr(child_processes, "ASK_SECONDS", 0)
+    line, its = socket.socketpair()
+    line.setblocking(False)
+    one = Child("web", b"?")
+    one._line = line
+    for _ in range(3):
+        assert all(one.answers() for _ in range(UNANSWERED - 1))
+        its.send(b"late")
+        assert one.answers()
+    assert not all(one.answers() for _ in range(UNANSWERED))
+    its.close()  # the other end is gone: no answer, and no error
+    assert not one.answers()
 
 
 def test_what_it_writes_is_private(panel_server: PanelServer) -> None:
@@ -116,6 +152,10 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+def web_processes(server: PanelServer) -> list[int]:
+    return [pid for pid in children(server.pid) if "web" in arguments(pid)]
 
 
 HOSTS = ["localhost", "0.0.0.0", *(["[::1]"] if has_ipv6() else [])]  # noqa: S104

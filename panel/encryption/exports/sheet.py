@@ -30,7 +30,8 @@ TOLD = 10  # wrong lines that one error names
 BEGIN, END = "BEGIN MAILKEEP KEY", "END MAILKEEP KEY"
 VALUES = {character: value for value, character in enumerate(ALPHABET)}
 LOOK_ALIKES = str.maketrans("OIL", "011")
-PRINTED = re.compile(r"<pre id=\"?key\"?>(.*?)</pre>", re.DOTALL | re.IGNORECASE)
+PRINTED = re.compile(r"<pre id=\"?key\"?>", re.IGNORECASE)
+TAG = re.compile(r"<[^<>]*>")
 # At the begin of a written line a number will do; inside one it needs its colon, and to be the next number.
 NUMBER = re.compile(
     r"^[ \t]*(?P<begins>[0-9OIL]{1,3})(?:[ \t]*[:;.,)]|[ \t]+(?=\S))"
@@ -107,7 +108,7 @@ def read(text: str) -> bytes:
 def _body(text: str) -> str:
     printed = PRINTED.search(text)
     if printed:
-        text = re.sub(r"<[^>]*>", "", printed[1])
+        text = TAG.sub("", text[printed.end() :].partition("</pre>")[0])
     upper = text.upper()
     begin, end = upper.find(BEGIN), upper.rfind(END)
     text = text[begin if begin >= 0 else 0 : end if end >= 0 else len(text)]
