@@ -16,7 +16,7 @@ from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Endpoint
 from panel.secret import Secret
 from panel.services import current
-from panel.shell import PanelGroup, ask, json_option, password_option, print_json, yes_option
+from panel.shell import PanelGroup, ask, json_option, password_option, print_json, say, yes_option
 from panel.times import ago
 
 accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
@@ -78,7 +78,7 @@ def add(
         username or box.address,
     )
     uuid = service.add(box, where, password, begin, Actor())
-    click.echo(f"{box.address} was added ({uuid}).")
+    say(f"{box.address} was added ({uuid}).")
 
 
 @accounts.command("import")
@@ -88,8 +88,11 @@ def import_(source: BinaryIO) -> None:
     wanted = importing.read(source, current().settings)
     importing.store(wanted, Actor())
     for one in wanted:
-        click.echo(f"{one.box.address} was added.")
-    click.echo(f"{len(wanted)} {'account was' if len(wanted) == 1 else 'accounts were'} added.")
+        say(f"{one.box.address} was added.")
+    if wanted:
+        say(f"{len(wanted)} {'account was' if len(wanted) == 1 else 'accounts were'} added.")
+    else:
+        say("No account was added: there is no line that describes one.")
 
 
 @accounts.command("list")
@@ -100,9 +103,9 @@ def list_(json_: bool) -> None:
     if json_:
         print_json([as_json(line) for line in lines])
     elif not lines:
-        click.echo("There is no account yet. flask accounts add --help tells how to add one.")
+        say("There is no account yet. flask accounts add --help tells how to add one.")
     for line in [] if json_ else lines:
-        click.echo(_sentence(line))
+        say(_sentence(line))
 
 
 @accounts.command()
@@ -114,7 +117,7 @@ def show(account: str, json_: bool) -> None:
     if json_:
         print_json(as_json(line))
     else:
-        click.echo(_sentence(line))
+        say(_sentence(line))
 
 
 def _line(account: str) -> Line:
@@ -153,7 +156,7 @@ def test(context: click.Context, account: str) -> None:
     found, endpoint = service.find(account)
     opened = trial.credential_for(service.server_of(endpoint), None, found.uuid, current().keystore)
     for step in trial.run([opened], found.folder, current().settings, Actor(), found.address):
-        click.echo(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
+        say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
         if not step.ok:
             context.exit(1)
 
@@ -164,7 +167,7 @@ def pause(account: str) -> None:
     """Stop collecting for this account."""
     found, _ = service.find(account)
     service.pause(found.uuid, Actor())
-    click.echo(f"{found.address} is paused.")
+    say(f"{found.address} is paused.")
 
 
 @accounts.command()
@@ -173,7 +176,7 @@ def resume(account: str) -> None:
     """Collect for this account again."""
     found, _ = service.find(account)
     service.resume(found.uuid, Actor())
-    click.echo(f"{found.address} is collected again.")
+    say(f"{found.address} is collected again.")
 
 
 @accounts.command("set-password")
@@ -183,7 +186,7 @@ def set_password(account: str, password: Secret) -> None:
     """Store another password for the same server."""
     found, _ = service.find(account)
     service.set_password(found.uuid, password, Actor())
-    click.echo(f"The new password of {found.address} was stored.")
+    say(f"The new password of {found.address} was stored.")
 
 
 @accounts.command()
@@ -219,7 +222,7 @@ def edit(
             "The server settings can change only together with the password.", "Add --password-file."
         )
     service.edit(found.uuid, box, where, password, None, Actor())
-    click.echo(f"{box.address} was changed.")
+    say(f"{box.address} was changed.")
 
 
 def _changed(stored: MailServer, given: dict[str, Any]) -> MailServer | None:
@@ -248,6 +251,4 @@ def remove(account: str, yes: bool) -> None:
     found, _ = service.find(account)
     ask(f"Forget {found.address} and its password?", yes)
     service.remove(found.uuid, Actor())
-    click.echo(
-        f"{found.address} was removed. Delivered mail stays in {current().settings.mail_spool / found.uuid}."
-    )
+    say(f"{found.address} was removed. Delivered mail stays in {current().settings.mail_spool / found.uuid}.")

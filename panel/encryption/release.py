@@ -63,7 +63,7 @@ def require_marker(keystore: KeyStore) -> None:
             f"The file {MARKER} is not there yet.",
             "Create it with the command shown, then press the button again.",
         )
-    words = re.fullmatch(r"([0-9a-f]{1,64})\s+([0-9a-f]{1,64})\s*", marker.text)
+    words = re.fullmatch(r"\ufeff?([0-9a-f]{1,64})\s+([0-9a-f]{1,64})\s*", marker.text)
     fresh = "Create it again with the command shown."
     if words is None:
         raise Refused(f"The file {MARKER} does not hold the code that the page shows.", fresh)

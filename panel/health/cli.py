@@ -7,7 +7,7 @@ import click
 from panel.health import checks
 from panel.health.check import Check
 from panel.services import current
-from panel.shell import PanelCommand, json_option, print_json
+from panel.shell import PanelCommand, json_option, print_json, say
 
 
 @click.command("doctor", cls=PanelCommand)
@@ -20,7 +20,7 @@ def doctor(context: click.Context, json_: bool) -> None:
     if json_:
         print_json([_plain(check) for check in found])
     for check in [] if json_ else found:
-        click.echo(f"{'ok ' if check.ok else 'NOT OK'}  {check.check}: {check.says} {check.mend}".rstrip())
+        say(f"{'ok ' if check.ok else 'NOT OK'}  {check.check}: {check.says} {check.mend}".rstrip())
     if not all(check.ok for check in found):
         context.exit(1)
 

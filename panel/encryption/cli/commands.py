@@ -23,6 +23,7 @@ from panel.shell import (
     print_json,
     print_lines,
     progress,
+    say,
     yes_option,
 )
 
@@ -120,21 +121,23 @@ def forget_lost_key(confirm: str | None) -> None:
     """
     addresses = forget.lost(current().keystore)
     ask_typed(
-        f"{words.passwords(len(addresses))} cannot be read without the lost key: {', '.join(addresses)}.\n"
-        "Each is asked for again; until then its mail waits on its server. The records are set aside,\n"
-        "save those of no account: if the key turns up, flask encryption key add puts them back.",
+        [
+            f"{words.passwords(len(addresses))} cannot be read without the lost key: {', '.join(addresses)}.",
+            "Each is asked for again; until then its mail waits on its server. The records are set aside,",
+            "save those of no account: if the key turns up, flask encryption key add puts them back.",
+        ],
         f"forget {words.passwords(len(addresses))}",
         confirm,
     )
     done = forget.forget(current().keystore, Actor())
     if done.moved_to is not None:
-        click.echo(f"The file that was no good lies in {done.moved_to}.")
+        say(f"The file that was no good lies in {done.moved_to}.")
     if done.removed:
-        click.echo(f"Removed, since nobody can enter them again: {', '.join(done.removed)}.")
-    click.echo("Encryption is off. Turn it on again first, so that no password is stored in clear:")
-    click.echo("  flask encryption enable --understand-key-loss --backup-prepared")
+        say(f"Removed, since nobody can enter them again: {', '.join(done.removed)}.")
+    say("Encryption is off. Turn it on again first, so that no password is stored in clear:")
+    say("  flask encryption enable --understand-key-loss --backup-prepared")
     for address in done.addresses:
-        click.echo(f"  then: flask accounts edit {address}  (the whole server and its password)")
+        say(f"  then: flask accounts edit {address}  (the whole server and its password)")
 
 
 @encryption.command()

@@ -10,7 +10,7 @@ from panel.encryption.findings import Findings
 from panel.encryption.old_copies import scan
 from panel.encryption.state import State
 from panel.services import current
-from panel.shell import print_lines, progress
+from panel.shell import print_lines, progress, say
 
 
 def finish(context: click.Context, *afterwards: str) -> None:
@@ -29,7 +29,7 @@ def finish(context: click.Context, *afterwards: str) -> None:
     last, kept_by_reader = _report(now), now.state.working and now.scrub_owed
     print_lines(words.status(now))
     if kept_by_reader:
-        click.echo(words.OPEN_READER)
+        say(words.OPEN_READER)
     if last is not None:
         print_lines(words.report(last))
     print_lines(afterwards or words.backup_due(now))
