@@ -7,8 +7,9 @@ from typing import Any, BinaryIO
 
 import click
 
+from panel import identity
 from panel.accounts import importing, overview, rules, service, trial
-from panel.accounts.overview import Line
+from panel.accounts.overview import Health, Line
 from panel.activity.service import Actor
 from panel.encryption import credential
 from panel.errors import PasswordNeeded
@@ -135,17 +136,17 @@ def _sentence(line: Line) -> str:
 
 
 def _state(line: Line) -> str:
-    if line.paused:
-        return "paused"
-    if line.waits_for_key:
-        return "waits for the encryption key (flask encryption status)"
-    if line.password in ("unreadable", "none"):
-        return "its password must be entered again"
-    if line.problem:
-        return line.problem
-    if line.last_success_at is None:
-        return "not collected yet"
-    return "overdue: is script/server running?" if line.overdue else "fine"
+    if line.health in (Health.OK, Health.NEW) and identity.restored(current().settings.data_dir):
+        return "waits until this restored copy is confirmed (flask backup confirm)"
+    return {
+        Health.PAUSED: "paused",
+        Health.WAITS_FOR_KEY: "waits for the encryption key (flask encryption status)",
+        Health.NO_PASSWORD: "its password must be entered again",
+        Health.FAILING: line.problem or "",
+        Health.NEW: "not collected yet",
+        Health.OVERDUE: "overdue: is script/server running?",
+        Health.OK: "OK",
+    }[line.health]
 
 
 @accounts.command()

@@ -22,9 +22,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `mend` is empty where all is well.
+    """One finding. `mend` is empty where nothing is wrong.
 
     `told` is what support staff are told of it: no path, no command; empty where it is not their matter.
+    `instead` stands where OK would, if nothing is wrong but nothing can be vouched for either: "Off",
+    "Paused", "Not known yet".
     """
 
     check: str
@@ -33,6 +35,12 @@ class Check:
     mend: str = ""
     link: Link | None = None
     told: str = ""
+    instead: str = ""
+
+    @property
+    def is_green(self) -> bool:
+        """Whether this was looked at just now and is as it should be."""
+        return self.ok and not self.instead
 
 
 @dataclass(frozen=True)

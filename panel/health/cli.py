@@ -20,10 +20,12 @@ def doctor(context: click.Context, json_: bool) -> None:
     if json_:
         print_json([_plain(check) for check in found])
     for check in [] if json_ else found:
-        say(f"{'ok ' if check.ok else 'NOT OK'}  {check.check}: {check.says} {check.mend}".rstrip())
+        mark = "NOT OK" if not check.ok else check.instead.lower() or "ok "
+        say(f"{mark}  {check.check}: {check.says} {check.mend}".rstrip())
     if not all(check.ok for check in found):
         context.exit(1)
 
 
 def _plain(check: Check) -> dict[str, object]:
-    return {"check": check.check, "ok": check.ok, "says": check.says, "mend": check.mend}
+    ok = None if check.instead else check.ok  # neither: nothing is wrong, and nothing vouched for
+    return {"check": check.check, "ok": ok, "says": check.says, "mend": check.mend}

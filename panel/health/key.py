@@ -25,7 +25,9 @@ def encryption(install: Install) -> Iterator[Check]:
         )
     elif now.state.working:
         says = f"Work is under way ({now.state}): {now.sealed} of {now.total} passwords are sealed."
-        yield Check("encryption", True, says, link=PAGE)
+        yield Check("encryption", True, says, link=PAGE, instead="Being changed")
+    elif not now.total:
+        yield Check("encryption", True, "It is on. No password is stored yet.")
     else:
         yield Check("encryption", True, f"It is on: {now.sealed} of {now.total} passwords are sealed.")
 
@@ -43,10 +45,16 @@ def records(install: Install) -> Iterator[Check]:
         told = "Some mailbox passwords must be entered again by an administrator."
         mend = "Enter the password of each of these accounts again."
         yield Check("records", False, f"Some passwords do not open: {named}{more}.", mend, PAGE, told)
+    elif not install.key.total:
+        yield Check("records", True, "No password is stored yet.", instead="No password")
     elif install.deep:
         yield Check("records", True, f"Each of the {install.key.total} stored passwords opens.")
+    elif install.key.verified_at is None:
+        says = "None is known not to open. Whether each opens was never tried at one time."
+        yield Check("records", True, says, link=PAGE, instead="Not checked yet")
     else:
-        yield Check("records", True, "None is known not to open.")
+        says = f"None is known not to open. Each was last tried {ago(install.key.verified_at)}."
+        yield Check("records", True, says)
 
 
 def backup(install: Install) -> Iterator[Check]:

@@ -24,7 +24,7 @@ notices = PanelGroup("notices", help="Who is told of trouble, and of what.")
 @json_option
 def list_(json_: bool) -> None:
     """Tell who is told, what is wrong now and what was lately."""
-    picture = service.picture()
+    picture = service.picture(current().keystore)
     if json_:
         print_json(_plain(picture))
         return
@@ -43,7 +43,7 @@ def set_(to: str | None, through: str | None, url: str | None) -> None:
     recipients = before.recipients if to is None else service.recipients_of(to)
     first = before.through if through is None else (accounts.find(through)[0].uuid if through else "")
     service.store(recipients, first, before.webhook if url is None else url.strip(), Actor())
-    print_lines(_whom(service.picture()))
+    print_lines(_whom(service.picture(current().keystore)))
 
 
 @notices.command()
@@ -79,7 +79,7 @@ def _lines(picture: Picture) -> list[str]:
             f"NOT OK  {entry.says} Since {exact(entry.since, zone)}. {_told(entry, picture)} {entry.mend}"
         )
     if not picture.now:
-        lines.append("Nothing is wrong that is told.")
+        lines.append(f"{'OK' if picture.is_green else 'NOT OK'}  No notice is open. {picture.quiet}")
     for entry in picture.over:
         lines.append(f"over    {entry.says} From {exact(entry.since, zone)}, over {ago(entry.over_at)}.")
     return lines
@@ -113,6 +113,7 @@ def _plain(picture: Picture) -> dict[str, Any]:
         "call": _way(now.call),
         "now": [_entry(entry) for entry in picture.now],
         "over": [_entry(entry) for entry in picture.over],
+        "quiet": picture.quiet if not picture.now else None,
     }
 
 
