@@ -143,7 +143,7 @@ def _app_context(ctx: click.Context) -> Iterator[None]:
 
 
 class PasswordFile(click.ParamType[Secret]):
-    """The one line of a file, or of standard input for `-`, as a Secret (`text_file.secret`)."""
+    """The content of a file, or of standard input for `-`, as a Secret (`text_file.secret`)."""
 
     name = "file"
 

@@ -26,11 +26,11 @@ def decoded(data: bytes) -> str:
 
 
 def secret(file: BinaryIO) -> str:
-    """The one line of `file`, every blank of it, without one line break at its end (LF, CRLF or CR).
+    """The content of `file`, every blank of it, without one line break at its end (LF, CRLF or CR).
 
-    Raises BadInput for more than one line, which no login takes; for NUL, which UTF-16 is full of; for a
-    byte order mark, which would silently become part of the secret; for what is longer than
-    LONGEST_SECRET bytes, of which no more is read; and for what is not UTF-8.
+    Other line breaks belong to it: IMAP carries them in a literal (RFC 9051, 4.3). Raises BadInput for NUL,
+    which no login carries and UTF-16 is full of; for a byte order mark, which would silently become part of
+    the secret; for what is longer than LONGEST_SECRET bytes, of which no more is read; for what is not UTF-8.
     """
     data = file.read(LONGEST_SECRET + 1)
     if len(data) > LONGEST_SECRET:
@@ -40,6 +40,4 @@ def secret(file: BinaryIO) -> str:
     text = re.sub(r"(?:\r\n|\n|\r)\Z", "", decoded(data), count=1)
     if "\0" in text:
         raise BadInput("The file contains a NUL character (U+0000); it may be UTF-16.", SAVE)
-    if "\n" in text or "\r" in text:
-        raise BadInput("The file has more than one line.", "Put the secret alone into it, on one line.")
     return text

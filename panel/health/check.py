@@ -11,6 +11,8 @@ from panel.encryption.keystore import KeyStore
 from panel.identity import Restored
 from panel.models import Vitals
 
+NOTHING_TO_CHECK = ("Off", "Paused", "No mailbox", "No password")
+
 
 @dataclass(frozen=True)
 class Link:
@@ -25,8 +27,8 @@ class Check:
     """One finding. `mend` is empty where nothing is wrong.
 
     `told` is what support staff are told of it: no path, no command; empty where it is not their matter.
-    `instead` stands where OK would, if nothing is wrong but nothing can be vouched for either: "Off",
-    "Paused", "Not known yet".
+    `instead` stands where OK would, if nothing is wrong but nothing can be vouched for either: "Not known
+    yet", or what somebody chose (NOTHING_TO_CHECK).
     """
 
     check: str
@@ -41,6 +43,11 @@ class Check:
     def is_green(self) -> bool:
         """Whether this was looked at just now and is as it should be."""
         return self.ok and not self.instead
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing is wrong that is known, and something still to be known."""
+        return self.ok and self.instead not in ("", *NOTHING_TO_CHECK)
 
 
 @dataclass(frozen=True)

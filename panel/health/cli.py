@@ -14,7 +14,7 @@ from panel.shell import PanelCommand, json_option, print_json, say
 @json_option
 @click.pass_context
 def doctor(context: click.Context, json_: bool) -> None:
-    """Check the whole install, the whole database and every password. Exit status 1: not all is well."""
+    """Check the whole install, the whole database and every password. Exit status 1: something is wrong."""
     services = current()
     found = checks.run(checks.look(services.settings, services.keystore, deep=True))
     if json_:
@@ -27,5 +27,5 @@ def doctor(context: click.Context, json_: bool) -> None:
 
 
 def _plain(check: Check) -> dict[str, object]:
-    ok = None if check.instead else check.ok  # neither: nothing is wrong, and nothing vouched for
-    return {"check": check.check, "ok": ok, "says": check.says, "mend": check.mend}
+    says = f"{check.instead}: {check.says}" if check.instead else check.says
+    return {"check": check.check, "ok": check.ok, "says": says, "mend": check.mend}

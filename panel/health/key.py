@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from panel.encryption import sweep
+from panel.encryption import findings, sweep
 from panel.encryption.state import State
 from panel.health.check import Check, Install, Link
 from panel.times import ago
@@ -34,6 +34,8 @@ def encryption(install: Install) -> Iterator[Check]:
 
 def records(install: Install) -> Iterator[Check]:
     """Whether every stored password opens: what is known of it, or with `deep` each of them tried."""
+    report = findings.last()
+    tried_at = max(install.key.verified_at or 0, report.finished_at if report else 0)
     if install.key.state.no_key:
         return  # nothing can be opened, and that is said already
     failures = install.key.failures
@@ -49,11 +51,13 @@ def records(install: Install) -> Iterator[Check]:
         yield Check("records", True, "No password is stored yet.", instead="No password")
     elif install.deep:
         yield Check("records", True, f"Each of the {install.key.total} stored passwords opens.")
-    elif install.key.verified_at is None:
-        says = "None is known not to open. Whether each opens was never tried at one time."
-        yield Check("records", True, says, link=PAGE, instead="Not checked yet")
+    elif not install.key.sealed:
+        yield Check("records", True, "Passwords are stored in clear: nothing has to open.", instead="Off")
+    elif not tried_at:
+        says = "None is known not to open, but not all were tried yet."
+        yield Check("records", True, says, link=PAGE, instead="Not known yet")
     else:
-        says = f"None is known not to open. Each was last tried {ago(install.key.verified_at)}."
+        says = f"None is known not to open. All were last tried {ago(tried_at)}."
         yield Check("records", True, says)
 
 

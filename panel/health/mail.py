@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,27 +80,37 @@ def collecting(install: Install) -> Iterator[Check]:
             "collecting", False, says, "Is script/server running? Its log tells more.", ACCOUNTS, told
         )
     else:
-        yield _collected(install.lines, running)
+        yield _collected(install)
 
 
-def _collected(lines: list[Line], running: list[Line]) -> Check:
+def _collected(install: Install) -> Check:
     """How many mailboxes are collected. OK stands there only where each of them is."""
-    good = [line.last_success_at or 0 for line in running if line.health is Health.OK]
+    lines, found = install.lines, Counter(_health(install, line) for line in install.lines)
+    good = [line.last_success_at or 0 for line in lines if _health(install, line) is Health.OK]
     others = [
-        f"{count} {words[count != 1]}"
-        for health, words in NOT_COLLECTED.items()
-        if (count := sum(line.health is health for line in lines))
+        f"{found[each]} {words[found[each] != 1]}" for each, words in NOT_COLLECTED.items() if found[each]
     ]
-    but = f" But: {', '.join(others)}." if others else ""
-    if not good and not any(line.health is Health.NEW for line in running):
-        says = f"No mailbox is collected. {', '.join(others)}."
-        return Check("collecting", False, says, "See each of them.", ACCOUNTS, "No mailbox is collected.")
+    but = f" {', '.join(others)}." if others else ""
+    if not good and not found[Health.NEW]:
+        says = f"No mailbox is collected: {', '.join(others)}."
+        if not found[Health.OVERDUE]:  # the others are findings of their own
+            return Check("collecting", True, says, link=ACCOUNTS, instead="Failing")
+        return Check(
+            "collecting", False, says, "Is script/server running?", ACCOUNTS, "No mailbox is collected."
+        )
     if not good:
         says = f"No mailbox has been collected yet: {', '.join(others)}."
         return Check("collecting", True, says, instead="Not known yet")
     count = f"{len(good)} of {len(lines)} mailboxes {'is' if len(good) == 1 else 'are'} collected"
-    says = f"{count}, none of them longer ago than {ago(min(good))}.{but}"
-    return Check("collecting", True, says, instead="" if len(good) == len(running) else "In part")
+    says = f"{count}, the longest ago {ago(min(good))}.{but}"
+    whole = len(good) + found[Health.PAUSED] == len(lines)
+    return Check("collecting", True, says, instead="" if whole else "In part")
+
+
+def _health(install: Install, line: Line) -> Health:
+    """As the list has it; but who is being collected at this moment is not overdue."""
+    busy = line.health is Health.OVERDUE and line.uuid in install.busy
+    return Health.OK if busy else line.health
 
 
 def accounts(install: Install) -> Iterator[Check]:

@@ -39,6 +39,16 @@ class Summary:
         return [check for check in self.checks if not check.ok]
 
     @property
+    def unknown(self) -> list[Check]:
+        """What is not known yet."""
+        return [check for check in self.checks if check.is_unknown]
+
+    @property
+    def green(self) -> list[Check]:
+        """What was looked at and is as it should be."""
+        return [check for check in self.checks if check.is_green]
+
+    @property
     def told(self) -> list[Check]:
         """What is not well and the matter of support staff, to be shown as `told`."""
         return [check for check in self.wrong if check.told]
@@ -67,14 +77,13 @@ def _mail(install: Install, wrong: set[str]) -> Verdict:
     found = {line.health for line in install.lines} - {Health.PAUSED}
     if not found:
         return Verdict("plain", "Every mailbox is paused")
-    if wrong & {"worker", "collecting"}:
+    if wrong & {"worker", "collecting"} or not found & {Health.OK, Health.NEW}:
         return Verdict("bad", "Not coming in")
     if found - {Health.OK, Health.NEW}:
         return Verdict("bad", "Not from every mailbox")
     if Health.NEW in found:
-        return Verdict(
-            "busy", "Waiting for the first round" if len(found) == 1 else "Not from every mailbox yet"
-        )
+        words = "Waiting for the first round" if len(found) == 1 else "Not from every mailbox yet"
+        return Verdict("busy", words)
     return Verdict("good", "Coming in")
 
 

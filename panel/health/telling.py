@@ -29,11 +29,9 @@ def notices(install: Install) -> Iterator[Check]:
         fix = "Correct it, then try it on the Notices page or with: flask notices test"
         yield Check("notices", False, " ".join(problems), fix, PAGE)
         return
-    untried = (row.recipients and row.mail_worked_at is None) or (
-        row.webhook and row.webhook_worked_at is None
-    )
+    used = [row.mail_worked_at] * bool(row.recipients) + [row.webhook_worked_at] * bool(row.webhook)
     says = f"Trouble is told {_how(row)}."
-    yield Check("notices", True, says, link=PAGE, instead="Not tried yet" if untried else "")
+    yield Check("notices", True, says, link=PAGE, instead="Not tried yet" if None in used else "")
 
 
 def _problems(row: NoticeChannels, install: Install) -> Iterator[str]:

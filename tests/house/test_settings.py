@@ -96,7 +96,6 @@ def test_one_line_break_is_no_part_of_a_setting_from_a_file(tmp_path: Path, end:
     [
         (b"\xef\xbb\xbf" + b"k" * 40, "byte order mark"),
         (("k" * 40).encode("utf-16"), "UTF-16"),
-        (b"k" * 40 + b"\nmore\n", "more than one line"),
         (b"\xff" * 40, "not UTF-8"),
         (None, "longer than"),
     ],

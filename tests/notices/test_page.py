@@ -89,7 +89,7 @@ def test_this_can_be_tried(world: World, admin: Browser) -> None:
     assert "It was sent" in sent.text and [taken.recipients for taken in world.smtp.taken] == [[TO]]
     called = admin.post(f"{PAGE}/test-webhook", on=PAGE)
     assert "It was sent" in called.text and world.receiver.events == [("test", "test")]
-    assert "Works" in admin.get(PAGE).text
+    assert "Last used" in admin.get(PAGE).text
     world.smtp.users.clear()
     world.receiver.status = 404
     refused = admin.post(f"{PAGE}/test-mail", on=PAGE)
@@ -121,7 +121,7 @@ def test_the_page_shows_what_is_told_when_it_is_told_again_and_what_was(world: W
     mend(account)
     world.pass_(HOUR, 600)
     shown = admin.get(PAGE).text
-    assert "All is well" in shown and "The server says no." in shown
+    assert "No notice is open." in shown and "The server says no." in shown
     world.receiver.status = 500
     world.fail()
     world.look()
