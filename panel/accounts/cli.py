@@ -177,7 +177,11 @@ def resume(account: str) -> None:
     """Collect for this account again."""
     found, _ = service.find(account)
     service.resume(found.uuid, Actor())
-    say(f"{found.address} is collected again.")
+    line = _line(found.uuid)
+    waits = line.waits_for_key or identity.restored(current().settings.data_dir)
+    say(
+        f"{found.address} {f'is not paused any more, but {_state(line)}' if waits else 'is collected again'}."
+    )
 
 
 @accounts.command("set-password")

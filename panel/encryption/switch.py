@@ -21,16 +21,16 @@ from panel.models import Account, Encryption, Endpoint
 SEALED = (State.ON, State.INCONSISTENT)
 
 
-def enable(keystore: KeyStore, actor: Actor) -> None:
+def enable(keystore: KeyStore, actor: Actor) -> bool:
     """Generate the key file and claim it; from here on every save is sealed. `resume` seals the rest.
 
-    The caller has had both boxes confirmed. Whoever comes second joins the first.
+    The caller has had both boxes confirmed. Whoever comes second joins the first, and gets False.
     Raises Refused in every state but off, enabling and on; nothing is changed then.
     """
     with keystore.locked():
         now = facts.look(keystore)
         if now.state in (State.ENABLING, State.ON):
-            return
+            return False
         if now.state is not State.OFF:
             raise Refused(
                 f"Encryption cannot be turned on now: its state is {now.state}.", now.mend or "See the page."
@@ -42,6 +42,7 @@ def enable(keystore: KeyStore, actor: Actor) -> None:
             activity.record("key file created", **vars(actor))
     claim.if_needed(keystore)
     _give_way(keystore)
+    return True
 
 
 def _give_way(keystore: KeyStore) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from panel import db
@@ -87,9 +87,7 @@ def _collected(install: Install) -> Check:
     """How many mailboxes are collected. OK stands there only where each of them is."""
     lines, found = install.lines, Counter(_health(install, line) for line in install.lines)
     good = [line.last_success_at or 0 for line in lines if _health(install, line) is Health.OK]
-    others = [
-        f"{found[each]} {words[found[each] != 1]}" for each, words in NOT_COLLECTED.items() if found[each]
-    ]
+    others = not_collected(found)
     but = f" {', '.join(others)}." if others else ""
     if not good and not found[Health.NEW]:
         says = f"No mailbox is collected: {', '.join(others)}."
@@ -105,6 +103,13 @@ def _collected(install: Install) -> Check:
     says = f"{count}, the longest ago {ago(min(good))}.{but}"
     whole = len(good) + found[Health.PAUSED] == len(lines)
     return Check("collecting", True, says, instead="" if whole else "In part")
+
+
+def not_collected(found: Mapping[Health, int]) -> list[str]:
+    """How many mailboxes are in each state but OK, in words: "1 fails", "2 are paused"."""
+    return [
+        f"{found[each]} {words[found[each] != 1]}" for each, words in NOT_COLLECTED.items() if found[each]
+    ]
 
 
 def _health(install: Install, line: Line) -> Health:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.errors import MessageError
@@ -59,11 +60,16 @@ def _quiet(lines: list[Line]) -> tuple[str, bool]:
     if looked_at is None or abs(db.now() - looked_at) > mail.SILENT_SECONDS:
         since = "yet" if looked_at is None else f"since {ago(looked_at)}"
         return f"Nothing has looked for trouble {since}. Is script/server running?", False
-    failing = [line.address for line in lines if line.health is Health.FAILING]
-    if failing:
-        few = "1 mailbox fails" if len(failing) == 1 else f"{len(failing)} mailboxes fail"
-        named = ", ".join(failing[:NAMED]) + (" and others" if len(failing) > NAMED else "")
-        return f"{few} ({named}), for less than an hour. A notice is sent after an hour.", False
+    bad = [line.address for line in lines if line.health not in (Health.OK, Health.PAUSED)]
+    if bad:
+        named = ", ".join(bad[:NAMED]) + (f" and {len(bad) - NAMED} more" if len(bad) > NAMED else "")
+        found = Counter(line.health for line in lines)
+        del found[Health.PAUSED]
+        how = ", ".join(mail.not_collected(found))
+        return (
+            f"But of {len(lines)} mailboxes {how}: {named}. A notice is sent after an hour of failures.",
+            False,
+        )
     boxes = {0: "there is no mailbox yet", 1: "1 mailbox"}.get(len(lines), f"{len(lines)} mailboxes")
     return f"Checked {ago(looked_at)}: worker, encryption key, stored passwords, key backup; {boxes}.", True
 

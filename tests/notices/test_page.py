@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from flask import Flask
 from panel.activity.service import Actor
 from panel.health import checks, vitals
 from panel.health.check import Check
-from panel.models import Activity, Session
+from panel.models import Activity, Collection, Session
 from panel.notices import channels, service
 from tests.notices.conftest import HOUR, TO, World, fail, mend, prove
 from tests.sign_in.browser import PASSWORD, Browser, add_person
@@ -208,3 +209,53 @@ def test_an_old_choice_of_an_account_that_is_gone_does_no_harm(world: World) -> 
     fail(other.account, "No.", world.clock.at - HOUR)
     world.look()
     assert [taken.sender for taken in world.smtp.taken] == [other.account.address]
+
+
+# -- what stands where no notice is open ----------------------------------------------------
+
+
+def quiet(world: World, admin: Browser) -> str:
+    """The sentence of the page; the shell has the same one."""
+    picture = service.picture(world.house.keystore)
+    assert picture.now == []
+    page = html.unescape(" ".join(admin.get(PAGE).text.split()))
+    assert picture.quiet in page
+    assert ("OK</span> No notice is open." in page) is picture.is_green
+    assert ("Needs attention</span> No notice is open." in page) is not picture.is_green
+    return picture.quiet
+
+
+def test_no_notice_is_no_all_clear_while_every_mailbox_fails_below_its_hour(
+    world: World, admin: Browser
+) -> None:
+    for _ in range(3):
+        fail(world.house.add().account, "No.", world.clock.at - 60)
+    world.look()
+    assert quiet(world, admin).startswith(
+        "But of 3 mailboxes 3 fail: 0@example.org, 1@example.org, 2@example.org."
+    )
+    Collection.update(problem=None, last_success_at=None).execute()
+    assert quiet(world, admin).startswith("But of 3 mailboxes 3 wait for their first round")
+    Collection.update(last_success_at=world.clock.at - 3000).execute()
+    assert quiet(world, admin).startswith("But of 3 mailboxes 3 are overdue")
+    Collection.update(last_success_at=world.clock.at).execute()
+    assert quiet(world, admin).endswith("stored passwords, key backup; 3 mailboxes.")
+
+
+def test_no_notice_is_no_all_clear_while_nothing_looks(world: World, admin: Browser) -> None:
+    assert quiet(world, admin) == "Nothing has looked for trouble yet. Is script/server running?"
+    world.look()
+    assert quiet(world, admin).startswith("Checked ")
+    assert quiet(world, admin).endswith("; there is no mailbox yet.")
+    world.clock.at += HOUR
+    assert quiet(world, admin).startswith("Nothing has looked for trouble since 1 hour ago.")
+
+
+def test_another_address_has_neither_worked_nor_failed(world: World) -> None:
+    world.sender()
+    world.tell(mail=True, webhook=True)
+    list(service.test_mail(world.house.settings, world.house.keystore, Actor()))
+    list(service.test_webhook(world.house.settings, Actor()))
+    assert channels.read().mail.worked_at and channels.read().call.worked_at
+    service.store(("other@example.net",), "", "https://elsewhere.example.org/", Actor())
+    assert (channels.read().mail.worked_at, channels.read().call.worked_at) == (None, None)

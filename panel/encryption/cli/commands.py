@@ -66,8 +66,9 @@ def enable(context: click.Context, understand_key_loss: bool, backup_prepared: b
             "Add --understand-key-loss (losing the key file means losing all encrypted data) and "
             "--backup-prepared (you have prepared a secure way to back up the key file).",
         )
-    switch.enable(current().keystore, Actor())
-    finish(context)
+    if not switch.enable(current().keystore, Actor()):
+        say("Encryption was turned on already: no new key was made.")
+    finish(context, wanted=words.ENABLED)
 
 
 @encryption.command()
@@ -95,7 +96,7 @@ def rotate(context: click.Context, preview: bool) -> None:
     if preview:
         return
     rotation.rotate(current().keystore, Actor())
-    finish(context, words.BACKUP_OUT_OF_DATE)
+    finish(context, words.BACKUP_OUT_OF_DATE, wanted=words.ENABLED)
 
 
 @encryption.command()
@@ -109,7 +110,7 @@ def disable(context: click.Context, yes: bool) -> None:
     count = facts.look(current().keystore).sealed
     ask(f"Write {count} passwords back into the database in clear?", yes)
     release.disable(current().keystore, Actor(), in_shell=True)
-    finish(context)
+    finish(context, wanted=(State.OFF,))
 
 
 @encryption.command("forget-lost-key")

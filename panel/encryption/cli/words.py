@@ -33,6 +33,9 @@ STATES = {
 }
 
 
+ENABLED = (State.ON, State.INCONSISTENT, State.ENABLING, State.ROTATING)  # passwords are, or get, encrypted
+
+
 BACKUP_DUE = (
     "No backup of this key file is proved. Copy it to where no backup of the database lies, "
     "then prove the copy: flask encryption key check COPY"
