@@ -89,7 +89,9 @@ def _tell(report: Report) -> None:
     for text in report.problems:
         say(f"PROBLEM: {text}", alarm=True)
     if not report.problems:
-        say(f"No problem found in {report.files} {'file' if report.files == 1 else 'files'}.")
+        unseen = len(report.unseen) + len(report.inside)
+        but = f" Nothing is known of what was not looked into ({unseen})." if unseen else ""
+        say(f"No problem found in {report.files} {'file' if report.files == 1 else 'files'}.{but}")
 
 
 def _tell_database(found: FoundDatabase) -> None:

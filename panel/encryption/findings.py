@@ -29,7 +29,7 @@ KEPT = 20  # reports; older ones go
 MEND = {
     "database": "This is the database itself. End other programs that read it, then have old copies removed "
     "once more: flask encryption resume, or “Look again” on the page. If it is still found then, it "
-    "was typed into another field too, or is also a word of an address or a name: change it.",
+    "was typed into another field too: change it.",
     "queue": "This is the queue. Stop Mailkeep, remove the queue's files and start it again: "
     "nothing in them is needed.",
     "data": "This file is no part of Mailkeep. Remove it if nobody needs it. If somebody does, "

@@ -138,7 +138,8 @@ def verify() -> Any:
     def step() -> None:
         verdict = switch.verify(current().keystore)
         if not verdict.failures:
-            flash(f"All {verdict.opened} passwords opened.", "good")
+            count = verdict.opened
+            flash(f"All {count} passwords opened." if count else "No password is stored yet.", "good")
 
     return _act(step)
 

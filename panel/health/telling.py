@@ -37,7 +37,7 @@ def notices(install: Install) -> Iterator[Check]:
 def _problems(row: NoticeChannels, install: Install) -> Iterator[str]:
     looked_at = install.vitals.noticed_at
     if looked_at is not None and abs(db.now() - looked_at) > SILENT_SECONDS:
-        yield f"Nothing has looked for trouble since {ago(looked_at)}: is script/server running?"
+        yield f"Trouble was last looked for {ago(looked_at)}: is script/server running?"
     if row.recipients:
         yield from _mail_problems(row, install)
     if row.webhook and row.webhook_problem:

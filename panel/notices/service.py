@@ -58,8 +58,8 @@ def _quiet(lines: list[Line]) -> tuple[str, bool]:
     """What can be said where no notice is open, and whether it is good."""
     looked_at = vitals.read().noticed_at
     if looked_at is None or abs(db.now() - looked_at) > mail.SILENT_SECONDS:
-        since = "yet" if looked_at is None else f"since {ago(looked_at)}"
-        return f"Nothing has looked for trouble {since}. Is script/server running?", False
+        last = "was not looked for yet" if looked_at is None else f"was last looked for {ago(looked_at)}"
+        return f"Trouble {last}. Is script/server running?", False
     bad = [line.address for line in lines if line.health not in (Health.OK, Health.PAUSED)]
     if bad:
         named = ", ".join(bad[:NAMED]) + (f" and {len(bad) - NAMED} more" if len(bad) > NAMED else "")

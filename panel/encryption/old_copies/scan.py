@@ -28,7 +28,7 @@ from panel.encryption.state import State
 from panel.encryption.sweep import Progress, Verdict
 from panel.encryption.switch import SEALED
 from panel.errors import PanelError, Refused
-from panel.models import Account, Endpoint
+from panel.models import Account, Endpoint, Person
 from panel.secret import Secret
 
 SEARCH = Path(__file__).with_name("search.py")
@@ -89,9 +89,10 @@ def _search(opened: list[_Opened], settings: Settings, also: Sequence[Path]) -> 
 
 
 def _names() -> set[str]:
-    """What the database holds in clear of each mailbox, in small letters."""
+    """What the database holds in clear of mailboxes and people, in small letters."""
     rows = Endpoint.select(Account.address, Endpoint.username, Endpoint.host).join(Account)
-    return {str(name).lower() for row in rows.tuples() for name in row}
+    people = Person.select(Person.email).tuples()
+    return {str(name).lower() for row in (*rows.tuples(), *people) for name in row}
 
 
 def _found(place: Place, wanted: list[_Opened], hits: list[int]) -> Found:
