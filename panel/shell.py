@@ -65,7 +65,7 @@ class _Parsed:
             except OSError as error:  # of help that could not be printed
                 _lose(sys.stdout, error)
             except click.ClickException as error:
-                error.message = escaped(error.message)
+                vars(error)["message"] = escaped(error.message)
                 raise
         sys.exit(0)
 
@@ -247,9 +247,9 @@ def print_json(value: object) -> None:
     _write(json.dumps(value, indent=1) + "\n")
 
 
-def print_exactly(text: str) -> None:
+def print_exactly(content: bytes) -> None:
     """Print what Mailkeep itself made for a file, to the byte."""
-    _write(text)
+    _write(content)
 
 
 def on_a_terminal(*, err: bool = False) -> bool:
@@ -263,12 +263,13 @@ def reader_is_gone() -> bool:
     return any(error.errno == errno.EPIPE for error in _lost)
 
 
-def _write(text: str, err: bool = False) -> None:
+def _write(text: str | bytes, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     try:
         if stream is None:
             raise OSError(errno.EBADF, "it was closed before the command began")
-        click.echo(_encodable(text, stream), file=stream, nl=False)
+        shown = text if isinstance(text, bytes) else _encodable(text, stream)
+        click.echo(shown, file=stream, nl=False)
     except OSError as error:
         _lose(stream, error)
 

@@ -131,7 +131,7 @@ def boxes(house: House, *states: str) -> None:
         for state in states:
             account = house.add().account
             since = {"ok": 120, "failing": 300, "overdue": 1500, "paused": 300}.get(state)
-            values = {"last_success_at": db.now() - since} if since else {}
+            values: dict[str, object] = {"last_success_at": db.now() - since} if since else {}
             if state == "failing":
                 values |= {"problem": "No.", "failing_since": db.now() - 60}
             Collection.insert(account=account, **values).execute()

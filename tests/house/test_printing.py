@@ -15,7 +15,7 @@ from flask import Flask
 from panel import db, shell
 from panel.activity import service as activity
 from panel.config import ROOT
-from panel.errors import BadInput
+from panel.errors import BadInput, Refused
 from panel.models import Account, Collection, Person
 from panel.secret import Secret
 from panel.shell import exit_on_error, print_json, print_lines, progress, say
@@ -120,8 +120,8 @@ def test_nothing_but_the_shells_own_functions_prints() -> None:
     for path in (*ROOT.glob("panel/**/*.py"), ROOT / "app.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             called = isinstance(node, ast.Name) and node.id == "print"
-            taken = isinstance(node, ast.Attribute) and node.attr in PRINTS
-            if called or (taken and isinstance(node.value, ast.Name) and node.value.id in ("click", "sys")):
+            of = node.value if isinstance(node, ast.Attribute) and node.attr in PRINTS else None
+            if called or (isinstance(of, ast.Name) and of.id in ("click", "sys")):
                 found.add(str(path.relative_to(ROOT)))
     assert found - OWN - BETWEEN_PROCESSES - STREAMS == set()
 
@@ -204,5 +204,5 @@ def test_a_question_that_nobody_saw_is_not_confirmed(app: Flask, monkeypatch: py
     monkeypatch.setattr(shell, "_lost", [OSError(28, os.strerror(28))])
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     for asked in (lambda: shell.ask("Really?", yes=False), lambda: shell.ask_typed(["So."], "go on", None)):
-        with pytest.raises(shell.Refused, match="could not be shown"):
+        with pytest.raises(Refused, match="could not be shown"):
             asked()
