@@ -121,6 +121,8 @@ class Findings:
     @property
     def counts(self) -> str:
         """How many records were moved, opened, and did not open."""
+        if not (self.moved or self.opened or self.failed):
+            return "No password was stored."
         moved = f"{_records(self.moved)} written anew, " if self.moved else ""
         return f"{moved}{self.opened} opened one by one, {len(self.failed)} did not open."
 
