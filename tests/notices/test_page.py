@@ -259,3 +259,12 @@ def test_another_address_has_neither_worked_nor_failed(world: World) -> None:
     assert channels.read().mail.worked_at and channels.read().call.worked_at
     service.store(("other@example.net",), "", "https://elsewhere.example.org/", Actor())
     assert (channels.read().mail.worked_at, channels.read().call.worked_at) == (None, None)
+
+
+def test_a_mail_that_one_address_refused_is_no_ok(world: World, admin: Browser) -> None:
+    world.sender()
+    service.store((TO, "gone@example.net"), "", "", Actor())
+    world.smtp.refused.add("gone@example.net")
+    assert list(service.test_mail(world.house.settings, world.house.keystore, Actor()))[-1].ok
+    assert "gone@example.net" in (channels.read().mail.problem or "")
+    assert not check(world).ok and "Last used" not in admin.get(PAGE).text
