@@ -17,7 +17,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from panel.errors import SettingsError
+from panel import text_file
+from panel.errors import BadInput, SettingsError
 from panel.secret import Secret
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +45,7 @@ FROM_FILE = frozenset({"PANEL_SECRET_KEY", "PANEL_DATABASE_URL", "PANEL_QUEUE_UR
 NOT_OURS = re.compile(r"PANEL_(SERVICE_.*|PORT.*)\Z")
 SHORTEST_SECRET_KEY = 32
 LONGEST_KEY_FILE_NAME = 150  # bytes; a file system takes 255
+LONGEST_ENV_FILE = 2**20  # bytes
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -123,12 +125,18 @@ def _from_env_file(environ: Mapping[str, str]) -> dict[str, str]:
     try:
         if not named and not path.exists():
             return {}
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            data = file.read(LONGEST_ENV_FILE + 1)
+        if len(data) > LONGEST_ENV_FILE:
+            raise BadInput(f"The file is longer than {LONGEST_ENV_FILE} bytes.", "Name the right file.")
+        text = text_file.decoded(data)
+    except OSError as error:
         raise SettingsError(
             f"The settings file {path} cannot be read: {_why(error)}.",
             "Correct PANEL_ENV_FILE, or make the file readable for the user that runs Mailkeep.",
         ) from None
+    except BadInput as error:
+        raise SettingsError(f"The settings file {path} cannot be used. {error.message}", error.hint) from None
     return dict(_env_line(path, number, line) for number, line in _lines(text))
 
 
@@ -165,16 +173,21 @@ def _read_file_setting(name: str, values: Mapping[str, str]) -> str:
         raise SettingsError(f"Both {name} and {name}_FILE are set.", "Keep one of them.")
     path = Path(values[f"{name}_FILE"])
     try:
-        return path.read_text("utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            return text_file.secret(file)
+    except OSError as error:
         raise SettingsError(
             f"The file that {name}_FILE names, {path}, cannot be read: {_why(error)}.",
             "Correct the path or its permissions.",
         ) from None
+    except BadInput as error:
+        raise SettingsError(
+            f"The file that {name}_FILE names, {path}, cannot be used. {error.message}", error.hint
+        ) from None
 
 
-def _why(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or "unknown reason").lower() if isinstance(error, OSError) else "it is not UTF-8"
+def _why(error: OSError) -> str:
+    return (error.strerror or "unknown reason").lower()
 
 
 def _path(text: str) -> Path:

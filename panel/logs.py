@@ -21,7 +21,10 @@ from panel.errors import PanelError
 SPEAKING = (PanelError, OSError, ImportError, AttributeError, NameError, TypeError, NotImplementedError)
 # Chatter of libraries; their warnings and errors are kept.
 QUIET = ("huey", "waitress", "werkzeug", "imapclient")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# What steers a terminal, ends a line, turns the order of what is shown, or has no UTF-8 form.
+CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
 
 
 class PanelHandler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -60,7 +63,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and below it the traceback of what the record carries."""
-        line = f"{_time(record)} {record.levelname} {record.name}: {_one_line(record.getMessage())}"
+        line = f"{_time(record)} {record.levelname} {record.name}: {escaped(record.getMessage())}"
         trace = _trace(record)
         return f"{line}\n{trace}" if trace else line
 
@@ -83,15 +86,18 @@ class JsonFormatter(logging.Formatter):
 def describe(error: BaseException) -> str:
     """What may be said of `error` where anybody may read it: its class, its text only if that is safe."""
     name = type(error).__name__
-    return f"{name}: {_one_line(str(error))}" if isinstance(error, SPEAKING) else f"{name} (text withheld)"
+    return f"{name}: {escaped(str(error))}" if isinstance(error, SPEAKING) else f"{name} (text withheld)"
 
 
 def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _one_line(text: str) -> str:
-    """Nobody who gets text into the log may forge a line of it or steer a terminal."""
+def escaped(text: str) -> str:
+    """`text` as one line that forges no other and steers no terminal, whoever named something so.
+
+    Control characters, line breaks, bidirectional controls and lone surrogates come out as `\\x1b` does.
+    """
     return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
 

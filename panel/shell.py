@@ -3,27 +3,33 @@
 A command works on the install that environment and PANEL_ENV_FILE name, as the
 owner of its data directory, with the database open. Exit status: 0 fine, 1 a
 problem was found, 2 wrong usage, 3 refused and nothing changed.
+
+Whatever a command prints goes through `say` or `print_json`: names come from mail
+servers, folders and people, and none of them may steer a terminal.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from flask import current_app
 from flask.cli import AppGroup, ScriptInfo
 
-from panel import db, install, logs, process
+from panel import db, install, logs, process, text_file
 from panel.config import Settings
 from panel.errors import BadInput, NotTheOwner, PanelError, Refused
+from panel.logs import escaped
 from panel.secret import Secret
 from panel.services import current
 
@@ -43,11 +49,28 @@ def exit_on_error() -> Iterator[None]:
     try:
         yield
     except PanelError as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         sys.exit(error.exit_code)
 
 
-class PanelCommand(click.Command):
+class _Parsed:
+    """What command and group share: an error of usage is printed as everything else is, and so is help."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments. Raises ClickException with what was given escaped."""
+        _open_standard_streams()
+        with _whole_output():
+            try:
+                return super().make_context(*args, **kwargs)  # type: ignore[misc, no-any-return]
+            except OSError as error:  # of help that could not be printed
+                _lose(sys.stdout, error)
+            except click.ClickException as error:
+                vars(error)["message"] = escaped(error.message)
+                raise
+        sys.exit(0)
+
+
+class PanelCommand(_Parsed, click.Command):
     """One command on an install. Refused where there is none, unless it `creates_install`."""
 
     def __init__(self, *args: Any, creates_install: bool = False, **kwargs: Any) -> None:
@@ -58,7 +81,7 @@ class PanelCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command with app context and open database, telling errors in plain sentences."""
         process.harden()
-        with exit_on_error(), _app_context(ctx):
+        with _whole_output(), exit_on_error(), _app_context(ctx):
             _require_text(ctx.params)
             settings = current().settings
             logs.configure(settings.log_format, logging.WARNING)
@@ -83,7 +106,7 @@ class PanelCommand(click.Command):
         except (PanelError, click.ClickException, click.exceptions.Exit):
             raise
         except click.Abort:
-            click.echo("Nothing was changed.", err=True)
+            say("Nothing was changed.", err=True)
             sys.exit(REFUSED)
         except Exception:
             # Python's own traceback would print the text of the exception, whatever it repeats.
@@ -100,7 +123,7 @@ def _require_text(params: Mapping[str, Any]) -> None:
             raise BadInput(f"What was given for {name} is no UTF-8.", "Type it again.") from None
 
 
-class PanelGroup(AppGroup):
+class PanelGroup(_Parsed, AppGroup):
     """A group whose commands are PanelCommands."""
 
     command_class = PanelCommand
@@ -120,10 +143,7 @@ def _app_context(ctx: click.Context) -> Iterator[None]:
 
 
 class PasswordFile(click.ParamType[Secret]):
-    """The content of a file, or of standard input for `-`, as a Secret.
-
-    Taken byte for byte but one final newline; it must be UTF-8.
-    """
+    """The content of a file, or of standard input for `-`, as a Secret (`text_file.secret`)."""
 
     name = "file"
 
@@ -132,12 +152,14 @@ class PasswordFile(click.ParamType[Secret]):
         if isinstance(value, Secret):
             return value
         try:
-            data = sys.stdin.buffer.read() if value == "-" else Path(value).read_bytes()
-            return Secret(data.decode("utf-8").removesuffix("\n"))
+            if value == "-":
+                return Secret(text_file.secret(sys.stdin.buffer))
+            with Path(value).open("rb") as file:
+                return Secret(text_file.secret(file))
         except OSError as error:
             why = f"{value} cannot be read: {(error.strerror or '').lower()}."
-        except UnicodeDecodeError:
-            why = "the password is not UTF-8."
+        except ValueError:  # a path with NUL
+            why = f"{value} is no path."
         except BadInput as error:
             why = str(error)
         raise click.BadParameter(why, ctx=ctx, param=param)
@@ -160,37 +182,142 @@ def ask(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise Refused("This needs a confirmation; nothing was changed.", "Add --yes if you are sure.")
-    if not click.confirm(question):
+    with _question_shown():
+        confirmed = click.confirm(_encodable(escaped(question), sys.stdout))
+    if not confirmed:
         raise Refused("Nothing was changed.")
 
 
-def ask_password(label: str, option: str) -> Secret:
-    """Have a password typed on the terminal, unseen. Ends with wrong usage where nobody can be asked."""
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"Missing option '{option}'.")
-    return Secret(click.prompt(label, hide_input=True))
+def ask_typed(told: Iterable[str], words: str, given: str | None) -> None:
+    """Have `words` typed to confirm what cannot be undone, below the lines `told`.
 
-
-def ask_typed(told: str, words: str, given: str | None) -> None:
-    """Have `words` typed to confirm what cannot be undone; `given`: what --confirm brought, if anything."""
-    click.echo(told)
+    `given`: what --confirm brought, if anything.
+    """
+    print_lines(told)
     if given is None and not sys.stdin.isatty():
         raise Refused("This needs a confirmation; nothing was changed.", f'Add: --confirm "{words}"')
     if given is None:
-        given = click.prompt(f'Type "{words}" to go on', default="", show_default=False)
+        with _question_shown():
+            given = click.prompt(f'Type "{words}" to go on', default="", show_default=False)
     if given.strip() != words:
         raise Refused("The confirmation does not fit; nothing was changed.", f'It is: "{words}"')
+
+
+def ask_hidden(what: str) -> Secret:
+    """Have a secret typed that is not shown."""
+    with _question_shown():
+        return Secret(click.prompt(what, hide_input=True))
+
+
+@contextmanager
+def _question_shown() -> Iterator[None]:
+    """Nobody confirms a question that was not seen. Raises Refused where it cannot be printed."""
+    try:
+        if _lost:
+            raise _lost[0]
+        yield
+    except OSError:
+        raise Refused("The question could not be shown; nothing was changed.") from None
+
+
+# -- printing ----------------------------------------------------------------------------
+
+# Why standard output took no more, once it did not. Of one command: each begins with none.
+_lost: list[OSError] = []
+
+
+def say(text: str, *, err: bool = False, alarm: bool = False) -> None:
+    """Print one line for people, to standard error with `err`; `alarm`: red where there are colours.
+
+    Where it cannot be printed the command goes on, so that nothing depends on who reads along:
+    what is lost is told at its end, and makes its exit status 1.
+    """
+    line = escaped(text)
+    _write((click.style(line, fg="red", bold=True) if alarm else line) + "\n", err)
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print `lines` for people."""
     for line in lines:
-        click.echo(line)
+        say(line)
 
 
 def print_json(value: object) -> None:
-    """Print `value` as JSON for programs."""
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    """Print `value` as JSON for programs: exactly, and in ASCII, which no name steers a terminal with."""
+    _write(json.dumps(value, indent=1) + "\n")
+
+
+def print_exactly(content: bytes) -> None:
+    """Print what Mailkeep itself made for a file, to the byte."""
+    _write(content)
+
+
+def on_a_terminal(*, err: bool = False) -> bool:
+    """Whether a person sees standard output, or with `err` standard error."""
+    stream = sys.stderr if err else sys.stdout
+    return stream is not None and stream.isatty()
+
+
+def reader_is_gone() -> bool:
+    """Whether whoever read standard output has had enough (`| head`)."""
+    return any(error.errno == errno.EPIPE for error in _lost)
+
+
+def _write(text: str | bytes, err: bool = False) -> None:
+    stream = sys.stderr if err else sys.stdout
+    try:
+        if stream is None:
+            raise OSError(errno.EBADF, "it was closed before the command began")
+        shown = text if isinstance(text, bytes) else _encodable(text, stream)
+        click.echo(shown, file=stream, nl=False)
+    except OSError as error:
+        _lose(stream, error)
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """`text` as far as `stream` can show it; the rest of it as `\\xfc`."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _lose(stream: TextIO | None, error: OSError) -> None:
+    """Let all that comes after vanish, so that Python finds nothing left to complain of at its end."""
+    if stream is not sys.stderr:
+        _lost.append(error)
+    with suppress(OSError, AttributeError):  # closed, or a stream of a test
+        fd = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(fd, stream.fileno())  # type: ignore[union-attr]
+        os.close(fd)
+
+
+@contextmanager
+def _whole_output() -> Iterator[None]:
+    """Exit status 1 where the command went well and its output was lost; not where its reader left."""
+    _lost.clear()
+    try:
+        yield
+    except (SystemExit, click.exceptions.Exit) as ended:
+        if ended.exit_code if isinstance(ended, click.exceptions.Exit) else ended.code:
+            raise
+        if not _lost:
+            raise
+    if _lost and not reader_is_gone():
+        why = (_lost[0].strerror or "unknown reason").lower()
+        say(f"The output could not be written ({why}). What the command changed stays changed.", err=True)
+        sys.exit(1)
+
+
+def _open_standard_streams() -> None:
+    """What was closed at the start reads as empty and swallows; no file may get its number instead."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free: this one
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open("r")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 @contextmanager
@@ -226,6 +353,6 @@ def _lines(label: str) -> Progress:
         nonlocal last
         if done == total or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            click.echo(f"{label}: {done} of {total}", err=True)
+            say(f"{label}: {done} of {total}", err=True)
 
     return show

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import click
 
+from panel import identity
 from panel.accounts import importing, overview, rules, service, trial
-from panel.accounts.overview import Line
+from panel.accounts.overview import Health, Line
 from panel.accounts.service import Seen
 from panel.activity.service import Actor
 from panel.encryption import credential
@@ -18,7 +20,16 @@ from panel.mail.endpoint import normalise_host
 from panel.models import Endpoint
 from panel.secret import Secret
 from panel.services import current
-from panel.shell import PanelGroup, ask, ask_password, json_option, password_option, print_json, yes_option
+from panel.shell import (
+    PanelGroup,
+    ask,
+    ask_hidden,
+    json_option,
+    password_option,
+    print_json,
+    say,
+    yes_option,
+)  # fmt: skip
 from panel.times import ago
 
 accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
@@ -80,7 +91,7 @@ def add(
         username or box.address,
     )
     uuid = service.add(box, where, password, begin, Actor())
-    click.echo(f"{box.address} was added ({uuid}).")
+    say(f"{box.address} was added ({uuid}).")
 
 
 @accounts.command("import")
@@ -90,8 +101,11 @@ def import_(source: BinaryIO) -> None:
     wanted = importing.read(source, current().settings)
     importing.store(wanted, Actor())
     for one in wanted:
-        click.echo(f"{one.box.address} was added.")
-    click.echo(f"{len(wanted)} {'account was' if len(wanted) == 1 else 'accounts were'} added.")
+        say(f"{one.box.address} was added.")
+    if wanted:
+        say(f"{len(wanted)} {'account was' if len(wanted) == 1 else 'accounts were'} added.")
+    else:
+        say("No account was added: there is no line that describes one.")
 
 
 @accounts.command("list")
@@ -102,9 +116,9 @@ def list_(json_: bool) -> None:
     if json_:
         print_json([as_json(line) for line in lines])
     elif not lines:
-        click.echo("There is no account yet. flask accounts add --help tells how to add one.")
+        say("There is no account yet. flask accounts add --help tells how to add one.")
     for line in [] if json_ else lines:
-        click.echo(_sentence(line))
+        say(_sentence(line))
 
 
 @accounts.command()
@@ -116,7 +130,7 @@ def show(account: str, json_: bool) -> None:
     if json_:
         print_json(as_json(line))
     else:
-        click.echo(_sentence(line))
+        say(_sentence(line))
 
 
 def _line(account: str) -> Line:
@@ -133,17 +147,17 @@ def _sentence(line: Line) -> str:
 
 
 def _state(line: Line) -> str:
-    if line.paused:
-        return "paused"
-    if line.waits_for_key:
-        return "waits for the encryption key (flask encryption status)"
-    if line.password in ("unreadable", "none"):
-        return "its password must be entered again"
-    if line.problem:
-        return line.problem
-    if line.last_success_at is None:
-        return "not collected yet"
-    return "overdue: is script/server running?" if line.overdue else "fine"
+    if line.health in (Health.OK, Health.NEW) and identity.restored(current().settings.data_dir):
+        return "waits until this restored copy is confirmed (flask backup confirm)"
+    return {
+        Health.PAUSED: "paused",
+        Health.WAITS_FOR_KEY: "waits for the encryption key (flask encryption status)",
+        Health.NO_PASSWORD: "its password must be entered again",
+        Health.FAILING: line.problem or "",
+        Health.NEW: "not collected yet",
+        Health.OVERDUE: "overdue: is script/server running?",
+        Health.OK: "OK",
+    }[line.health]
 
 
 @accounts.command()
@@ -154,7 +168,7 @@ def test(context: click.Context, account: str) -> None:
     found, endpoint = service.find(account)
     opened = trial.credential_for(service.server_of(endpoint), None, found.uuid, current().keystore)
     for step in trial.run([opened], found.folder, current().settings, Actor(), found.address):
-        click.echo(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
+        say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
         if not step.ok:
             context.exit(1)
 
@@ -165,7 +179,7 @@ def pause(account: str) -> None:
     """Stop collecting for this account."""
     found, _ = service.find(account)
     service.pause(found.uuid, Actor())
-    click.echo(f"{found.address} is paused.")
+    say(f"{found.address} is paused.")
 
 
 @accounts.command()
@@ -174,7 +188,11 @@ def resume(account: str) -> None:
     """Collect for this account again."""
     found, _ = service.find(account)
     service.resume(found.uuid, Actor())
-    click.echo(f"{found.address} is collected again.")
+    line = _line(found.uuid)
+    waits = line.waits_for_key or identity.restored(current().settings.data_dir)
+    say(
+        f"{found.address} {f'is not paused any more, but {_state(line)}' if waits else 'is collected again'}."
+    )
 
 
 @accounts.command("set-password")
@@ -192,12 +210,14 @@ def set_password(
     _require_expected("host", where.host, expect_host and normalise_host(expect_host))
     _require_expected("username", where.username, expect_username)
     if password is None:
-        click.echo(f"{found.address}: {_where(where)}")
+        say(f"{found.address}: {_where(where)}")
         if change := service.last_change(endpoint):
-            click.echo(f"This server was set {ago(change.at)} by {change.who}.")
-        password = ask_password(f"Password of {found.address}", "--password-file")
+            say(f"This server was set {ago(change.at)} by {change.who}.")
+        if not sys.stdin.isatty():
+            raise click.UsageError("Missing option '--password-file'.")
+        password = ask_hidden(f"Password of {found.address}")
     service.set_password(found.uuid, password, seen, Actor())
-    click.echo(f"The new password of {found.address} was stored, for {_where(where)}.")
+    say(f"The new password of {found.address} was stored, for {_where(where)}.")
 
 
 def _where(server: MailServer | Line) -> str:
@@ -244,7 +264,7 @@ def edit(
             "The server settings can change only together with the password.", "Add --password-file."
         )
     service.edit(found.uuid, box, where, password, Seen.of(endpoint), Actor())
-    click.echo(f"{box.address} was changed.")
+    say(f"{box.address} was changed.")
 
 
 def _changed(stored: MailServer, given: dict[str, Any]) -> MailServer | None:
@@ -273,6 +293,4 @@ def remove(account: str, yes: bool) -> None:
     found, _ = service.find(account)
     ask(f"Forget {found.address} and its password?", yes)
     service.remove(found.uuid, Actor())
-    click.echo(
-        f"{found.address} was removed. Delivered mail stays in {current().settings.mail_spool / found.uuid}."
-    )
+    say(f"{found.address} was removed. Delivered mail stays in {current().settings.mail_spool / found.uuid}.")

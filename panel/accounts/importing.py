@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, BinaryIO
 
-from panel import db
+from panel import db, text_file
 from panel.accounts import rules, service
 from panel.accounts.rules import Mailbox
 from panel.activity.service import Actor
@@ -23,8 +23,8 @@ ACCOUNT: dict[str, type] = {
     "address": str, "protocol": str, **SERVER, "folder": str, "begin": str, "interval": int,
     "on_server": str, "move_to": str, "sending": dict,
 }  # fmt: skip
-LONGEST_LINE = 64 * 2**10  # bytes
 MAILBOX = ("folder", "interval", "on_server", "move_to")
+LONGEST_LINE = 256 * 2**10  # bytes: room for two passwords of the longest kind, each character escaped
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class Wanted:
     sending: Credential | None
 
 
-def read(lines: Iterable[bytes], settings: Settings) -> list[Wanted]:
-    """The accounts that `lines` describe, one JSON object in each; empty lines mean nothing.
+def read(source: BinaryIO, settings: Settings) -> list[Wanted]:
+    """The accounts that the lines of `source` describe, one JSON object in each; empty lines mean nothing.
 
+    A byte order mark at the beginning and CR before a line's end, as some editors write them, mean nothing.
     `address`, `host` and `password` are needed; the rest is as in `flask accounts
     add`. `sending` is an object with `host` and, where they differ, `port`,
     `security`, `username`, `password`. Raises BadInput, naming the line.
     """
     wanted = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in enumerate(_lines(source), 1):
         try:
-            wanted.append(_account(_parsed(line), settings))
+            if text := _text(line):
+                wanted.append(_account(_parsed(text), settings))
         except BadInput as error:
             raise BadInput(f"Line {number}: {error.message}", _hint(error)) from None
     return wanted
@@ -68,13 +68,23 @@ def _hint(error: BadInput) -> str:
     return f"{error.hint} No account was added.".strip()
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
+def _lines(source: BinaryIO) -> Iterator[bytes]:
+    """The lines of `source`, each as far as it is looked at."""
+    while line := source.readline(LONGEST_LINE + 1):
+        yield line
+
+
+def _text(line: bytes) -> str:
     if len(line) > LONGEST_LINE:
-        raise BadInput(f"It is longer than {LONGEST_LINE} bytes.", "Write one account to a line.")
+        raise BadInput(f"It is longer than {LONGEST_LINE} bytes.", "Write one object in braces to a line.")
+    return text_file.decoded(line).strip()
+
+
+def _parsed(line: str) -> dict[str, Any]:
     try:
-        value = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError):  # UnicodeDecodeError too; brackets in brackets in brackets
-        raise BadInput("It is no JSON in UTF-8.", "Write one object in braces to a line.") from None
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        raise BadInput("It is no JSON.", "Write one object in braces to a line.") from None
     if not isinstance(value, dict):
         raise BadInput("It is no JSON object.", "Write one object in braces to a line.")
     return value

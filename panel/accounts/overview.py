@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import cast
 
 from peewee import JOIN, fn
@@ -15,6 +16,18 @@ from panel.models import Account, Collection, Endpoint, Skipped
 
 OVERDUE = 3  # intervals without a successful round,
 ROUND_SECONDS = 900  # and so long a round may take
+
+
+class Health(StrEnum):
+    """How one mailbox is, by what its last real round found. Only OK is good."""
+
+    PAUSED = "paused"
+    WAITS_FOR_KEY = "waits for the key"
+    NO_PASSWORD = "no password"  # noqa: S105 - a state
+    FAILING = "failing"
+    NEW = "new"  # not collected yet, and no round has failed
+    OVERDUE = "overdue"
+    OK = "ok"
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,21 @@ class Line:
     hint: str | None
     next_try_at: int | None
     skipped: int
+
+    @property
+    def health(self) -> Health:
+        """The one state that every page and command derives its words from."""
+        if self.paused:
+            return Health.PAUSED
+        if self.waits_for_key:
+            return Health.WAITS_FOR_KEY
+        if self.password in ("unreadable", "none"):
+            return Health.NO_PASSWORD
+        if self.problem:
+            return Health.FAILING
+        if self.last_success_at is None:
+            return Health.NEW
+        return Health.OVERDUE if self.overdue else Health.OK
 
     @property
     def overdue(self) -> bool:

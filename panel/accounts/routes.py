@@ -74,7 +74,7 @@ def add() -> Any:
     except PanelError as error:
         return _again(form, error)
     _collect_soon(uuid)
-    flash(f"{box.address} was added. Its mail is being collected.", "good")
+    flash(f"{box.address} was added. The list says when its mail was last collected.", "good")
     return go(url_for(".show"))
 
 

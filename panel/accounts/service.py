@@ -172,19 +172,22 @@ def set_password(uuid: str, password: Secret, seen: Seen, actor: Actor) -> None:
 
 
 def pause(uuid: str, actor: Actor) -> None:
-    """Stop collecting for this account until it is resumed."""
-    account, _ = find(uuid)
-    here = (Account.uuid == account.uuid) & Account.paused_at.is_null()
-    Account.update(paused_at=db.now()).where(here).execute()
-    activity.record("account paused", account.address, who=actor.who, address=actor.address)
+    """Stop collecting for this account until it is resumed; nothing happens where it is paused already."""
+    with db.transaction():
+        account, _ = find(uuid)
+        here = (Account.uuid == account.uuid) & Account.paused_at.is_null()
+        if Account.update(paused_at=db.now()).where(here).execute():
+            activity.record("account paused", account.address, who=actor.who, address=actor.address)
 
 
 def resume(uuid: str, actor: Actor) -> None:
-    """Collect for this account again, at once."""
-    account, _ = find(uuid)
-    Account.update(paused_at=None).where(Account.uuid == account.uuid).execute()
-    due.at_once(account.uuid)
-    activity.record("account resumed", account.address, who=actor.who, address=actor.address)
+    """Collect for this account again, at once; one that is not paused is only made due."""
+    with db.transaction():
+        account, _ = find(uuid)
+        here = (Account.uuid == account.uuid) & Account.paused_at.is_null(False)
+        if Account.update(paused_at=None).where(here).execute():
+            activity.record("account resumed", account.address, who=actor.who, address=actor.address)
+        due.at_once(account.uuid)
 
 
 def remove(uuid: str, actor: Actor) -> None:
@@ -204,7 +207,9 @@ def find(name: str) -> tuple[Account, Endpoint]:
         .first()
     )
     if endpoint is None:
-        raise NotFound(f"There is no mail account “{name[:80]}”.", "See the list of accounts.")
+        raise NotFound(
+            f"There is no mail account “{name[:80]}”.", "It may have been removed. See the list of accounts."
+        )
     return endpoint.account, endpoint
 
 

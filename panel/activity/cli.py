@@ -9,7 +9,7 @@ import click
 from panel.activity import log
 from panel.activity.log import Filter
 from panel.services import current
-from panel.shell import PanelGroup, json_option, print_json
+from panel.shell import PanelGroup, json_option, print_json, say
 from panel.times import exact
 
 activity = PanelGroup("activity", help="Who did what, when, from where.")
@@ -27,9 +27,9 @@ def list_(what: str, text: str, count: int, json_: bool) -> None:
         print_json([asdict(event) for event in events])
         return
     if not events:
-        click.echo("Nothing of that kind is recorded." if what or text else "Nothing is recorded yet.")
+        say("Nothing of that kind is recorded." if what or text else "Nothing is recorded yet.")
     zone = current().settings.timezone
     for event in events:
         place = f" from {event.address}" if event.address else ""
         line = f"{exact(event.at, zone)}  {event.what}: {event.subject} by {event.who}{place} {event.detail}"
-        click.echo("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line.rstrip()))
+        say(line.rstrip())

@@ -16,7 +16,7 @@ from panel.encryption import facts
 from panel.encryption.state import State
 from panel.errors import Refused
 from panel.services import current
-from panel.shell import PanelGroup, ask, json_option, print_json, yes_option
+from panel.shell import PanelGroup, ask, json_option, print_json, say, yes_option
 
 backup = PanelGroup("backup", help="Backups of the database; the key is copied apart from them.")
 
@@ -43,12 +43,12 @@ def create(dest: Path, json_: bool) -> None:
             }
         )
     else:
-        click.echo(f"Backup made: {made.path} ({made.size} bytes).")
-        click.echo(f"In it: {made.sealed} encrypted passwords, {made.clear} in clear; neither key nor mail.")
+        say(f"Backup made: {made.path} ({made.size} bytes).")
+        say(f"In it: {made.sealed} encrypted passwords, {made.clear} in clear; neither key nor mail.")
         if made.keys:
-            click.echo(f"To read it, keep the key apart from it: {', '.join(made.keys)}.")
+            say(f"To read it, keep the key apart from it: {', '.join(made.keys)}.")
     if warning:
-        click.secho(f"WARNING: {warning}", fg="red", bold=True, err=True)
+        say(f"WARNING: {warning}", err=True, alarm=True)
 
 
 def _clear_warning(clear: int) -> str:
@@ -83,29 +83,31 @@ def _tell(report: Report) -> None:
     for database in report.databases:
         _tell_database(database)
     for key in report.keys:
-        click.echo(f"Key: {key.name}: {_key(key)}.")
+        say(f"Key: {key.name}: {_key(key)}.")
     for text in report.warnings:
-        click.echo(f"Note: {text}")
+        say(f"Note: {text}")
     for text in report.problems:
-        click.secho(f"PROBLEM: {text}", fg="red", bold=True)
+        say(f"PROBLEM: {text}", alarm=True)
     if not report.problems:
-        click.echo(f"No problem found in {report.files} {'file' if report.files == 1 else 'files'}.")
+        unseen = len(report.unseen) + len(report.inside)
+        but = f" Nothing is known of what was not looked into ({unseen})." if unseen else ""
+        say(f"No problem found in {report.files} {'file' if report.files == 1 else 'files'}.{but}")
 
 
 def _tell_database(found: FoundDatabase) -> None:
     if not found.intact:
-        click.echo(f"Database: {found.name}: damaged.")
+        say(f"Database: {found.name}: damaged.")
         return
     zone = current().settings.timezone
     made = f"made {times.exact(found.made_at, zone)}" if found.made_at else "a plain copy"
     made = "the running install's own" if found.live else made
     install = f"of install {found.instance[:8]}" if found.instance else "of no known install"
-    click.echo(f"Database: {found.name}: intact, {made}, {install}, accounts: {found.accounts}.")
-    click.echo(f"  {passwords(found.sealed)} encrypted, {len(found.clear)} in clear.")
+    say(f"Database: {found.name}: intact, {made}, {install}, accounts: {found.accounts}.")
+    say(f"  {passwords(found.sealed)} encrypted, {len(found.clear)} in clear.")
     for key, count in found.keys:
-        click.echo(f"  Under key {key}: {count}.")
+        say(f"  Under key {key}: {count}.")
     if found.sealed:
-        click.echo(f"  {found.opened} of {found.sealed} open with the key file of this server.")
+        say(f"  {found.opened} of {found.sealed} open with the key file of this server.")
 
 
 def _key(found: FoundKey) -> str:
@@ -129,4 +131,4 @@ def confirm(yes: bool) -> None:
         raise Refused("This is the install that collects already.", "There is nothing to confirm.")
     ask(f"{copy.says} Is the other install switched off?", yes)
     restored.confirm(current().settings.data_dir, Actor())
-    click.echo("Mail is collected here from now on.")
+    say("Mail is collected here from now on.")

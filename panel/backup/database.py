@@ -17,7 +17,6 @@ from panel.models import schema
 from panel.secret import Secret
 
 OURS = {"account", "encryption", "endpoint"}
-SHORTEST = 8  # bytes
 MARKED = "SELECT backup_made_at FROM this_copy WHERE id = 1"
 
 
@@ -80,8 +79,9 @@ def _facts(
     made = found.execute(MARKED).fetchone() if "this_copy" in tables else None
     clear: list[str] = []
     keys: dict[str, int] = {}
-    secrets = []
+    secrets, names = [], set()
     for row in _rows(found):
+        names |= {str(row[name]).lower() for name in ("address", "username", "host")}
         if row["clear"] is not None:
             clear.append(str(row["account_address"]))
             continue
@@ -104,7 +104,7 @@ def _facts(
         keys=tuple(sorted(keys.items())),
         opened=len(secrets),
         live=live,
-    ), secrets
+    ), [secret for secret in secrets if needles.says_something(secret, names)]
 
 
 def _rows(found: sqlite3.Connection) -> Iterator[dict[str, Any]]:
@@ -119,7 +119,7 @@ def _rows(found: sqlite3.Connection) -> Iterator[dict[str, Any]]:
 
 
 def _with_left_over(found: FoundDatabase, path: Path, secrets: list[Secret]) -> FoundDatabase:
-    """Look for every password that opened in the bytes of the file, now that nobody here has it open."""
+    """Look for each of `secrets` in the bytes of the file, now that nobody here has it open."""
     if not secrets:
         return found
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -128,8 +128,7 @@ def _with_left_over(found: FoundDatabase, path: Path, secrets: list[Secret]) -> 
 
 
 def _holds(data: mmap.mmap, secret: Secret) -> bool:
-    """Short ones may stand there by chance: they are not looked for."""
-    return any(data.find(form) >= 0 for form in needles.of(secret) if len(form) >= SHORTEST)
+    return any(data.find(form) >= 0 for form in needles.of(secret))
 
 
 def bytes_of(value: object) -> bytes:

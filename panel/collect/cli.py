@@ -19,7 +19,7 @@ from panel.collect.round import Collector, Outcome
 from panel.errors import KeyAbsent, NotFound, PanelError, Refused, RestoredCopy
 from panel.models import Account
 from panel.services import current
-from panel.shell import PanelCommand
+from panel.shell import PanelCommand, reader_is_gone, say
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,13 @@ def collect(once: bool, address: str | None) -> None:
             sys.exit(0 if fine else 1)
         _go_on(collector, chosen)
     except KeyboardInterrupt:
-        click.echo("Stopped. What was under way goes on at the next start.")
+        say("Stopped. What was under way goes on at the next start.")
         os._exit(0)  # rounds may be killed at any moment; to wait for a slow server would take minutes
 
 
 def _go_on(collector: Collector, chosen: str | None) -> None:
-    click.echo("Collecting until Ctrl-C.")
-    while True:
+    say("Collecting until Ctrl-C.")
+    while not reader_is_gone():
         time.sleep(PAUSE)
         _turn(collector, [uuid for uuid in due.accounts() if chosen in (None, uuid)], anyway=False)
 
@@ -70,7 +70,7 @@ def _turn(collector: Collector, uuids: Sequence[str], *, anyway: bool) -> bool:
     try:
         collector.require_ready()
     except (KeyAbsent, RestoredCopy) as error:
-        click.echo(f"Collecting is paused. {error}", err=True)
+        say(f"Collecting is paused. {error}", err=True)
         return False
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return all(list(pool.map(partial(_one, collector, anyway), uuids)))
@@ -87,12 +87,12 @@ def _one(collector: Collector, anyway: bool, uuid: str) -> bool:
                 name = str(found)
                 outcome = collector.collect(uuid, anyway=anyway)
         except PanelError as error:
-            click.echo(f"{name}: {error}", err=True)
+            say(f"{name}: {error}", err=True)
             return False
         except Exception:  # one account must not end the others'
             log.exception("%s: collecting met an error that Mailkeep does not know.", name)
             return False
-    click.echo(f"{name}: {_told(outcome)}")
+    say(f"{name}: {_told(outcome)}")
     return True
 
 

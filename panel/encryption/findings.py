@@ -29,13 +29,15 @@ KEPT = 20  # reports; older ones go
 MEND = {
     "database": "This is the database itself. End other programs that read it, then have old copies removed "
     "once more: flask encryption resume, or “Look again” on the page. If it is still found then, it "
-    "was typed into another field too, or is also a word of an address or a name: change it.",
+    "was typed into another field too: change it.",
     "queue": "This is the queue. Stop Mailkeep, remove the queue's files and start it again: "
     "nothing in them is needed.",
     "data": "This file is no part of Mailkeep. Remove it if nobody needs it. If somebody does, "
     "keep it as you would keep the passwords, or change them.",
     "also": "Remove this copy when nobody needs it any more, or change the passwords at their providers.",
 }
+
+TELLS_NOTHING = "shorter than eight characters, common, or part of an address, a username or a server's name."
 
 logger = logging.getLogger("mailkeep.encryption")
 
@@ -61,8 +63,32 @@ class Scan:
     searched: tuple[str, ...] = ()
     found: tuple[Found, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()  # name, why
-    too_short: tuple[str, ...] = ()  # accounts whose password says nothing where it is found
+    looked_for: int = 0  # passwords
+    not_looked_for: int = 0  # those whose find would say nothing (`needles.says_something`)
     not_visible: tuple[str, ...] = ()
+
+    @property
+    def is_green(self) -> bool:
+        """Whether something was looked for, and nothing found."""
+        return bool(self.looked_for and self.searched) and not self.found
+
+    @property
+    def verdict(self) -> str:
+        """What was looked for, where, and what was found: nothing more is promised."""
+        if self.found:
+            return f"Passwords were found in {_files(len(self.found))}. {self.left_out}".rstrip()
+        if not self.is_green:
+            return f"No password was looked for. {self.left_out}".rstrip()
+        none = f"No password was found in the {_files(len(self.searched))} that were searched."
+        return f"{none} {self.left_out}".rstrip()
+
+    @property
+    def left_out(self) -> str:
+        """How many passwords were not looked for, and why; empty where all were."""
+        if not self.not_looked_for:
+            return ""
+        total = self.looked_for + self.not_looked_for
+        return f"Looked for: {self.looked_for} of {total}. The others would tell nothing: {TELLS_NOTHING}"
 
     @property
     def in_database(self) -> bool:
@@ -95,6 +121,8 @@ class Findings:
     @property
     def counts(self) -> str:
         """How many records were moved, opened, and did not open."""
+        if not (self.moved or self.opened or self.failed):
+            return "No password was stored."
         moved = f"{_records(self.moved)} written anew, " if self.moved else ""
         return f"{moved}{self.opened} opened one by one, {len(self.failed)} did not open."
 
@@ -105,9 +133,7 @@ class Findings:
             return (
                 "Passwords now stand in clear in the database, and in every backup that is made from now on."
             )
-        if not self.scan.found:
-            return f"No password was found in the {_files(len(self.scan.searched))} that were searched."
-        return f"Passwords were found in {_files(len(self.scan.found))}."
+        return self.scan.verdict
 
 
 def _files(count: int) -> str:
@@ -206,7 +232,8 @@ def _scan(scan: dict[str, Any]) -> Scan:
         searched=tuple(map(str, scan["searched"])),
         found=tuple(_found(each) for each in scan["found"]),
         skipped=_pairs(scan["skipped"]),
-        too_short=tuple(map(str, scan["too_short"])),
+        looked_for=int(scan["looked_for"]),
+        not_looked_for=int(scan["not_looked_for"]),
         not_visible=tuple(map(str, scan["not_visible"])),
     )
 

@@ -63,7 +63,7 @@ def require_marker(keystore: KeyStore) -> None:
             f"The file {MARKER} is not there yet.",
             "Create it with the command shown, then press the button again.",
         )
-    words = re.fullmatch(r"([0-9a-f]{1,64})\s+([0-9a-f]{1,64})\s*", marker.text)
+    words = re.fullmatch(r"\ufeff?([0-9a-f]{1,64})\s+([0-9a-f]{1,64})\s*", marker.text)
     fresh = "Create it again with the command shown."
     if words is None:
         raise Refused(f"The file {MARKER} does not hold the code that the page shows.", fresh)
@@ -104,7 +104,7 @@ def disable(keystore: KeyStore, actor: Actor, *, in_shell: bool = False) -> None
 def _require_on(keystore: KeyStore) -> None:
     now = facts.look(keystore).state
     if now is State.OFF:
-        raise Refused("Encryption is off already.", "There is nothing to do.")
+        raise Refused(f"Encryption is off already: {_in_clear()}.", "There is nothing to do.")
     if now is State.DISABLING:
         raise Refused("Encryption is being turned off already.", "It goes on by itself.")
     if now.no_key:
@@ -151,15 +151,37 @@ def cancel(keystore: KeyStore, actor: Actor) -> None:
     with keystore.locked(), db.transaction():
         disk, row = facts.disk(keystore), facts.row()
         if disk.file is None or disk.file.release_id is None or state.wrong(disk.file, row):
-            raise Refused("Encryption is not being turned off.", "Look at the page again.")
+            raise _nothing_to_cancel(facts.look(keystore))
         if row.active_key_id is None and not facts.any_sealed():
             raise Refused(
-                "Every password is in clear already.", "Turn encryption on again when this is finished."
+                f"Nothing was cancelled: {_in_clear()}.", "Turn encryption on again when this is finished."
             )
         keystore.replace(disk.file, disk.file.kept())
         Encryption.update(release_id=None).execute()
         findings.cancel()
     activity.record("turning encryption off cancelled", **vars(actor))
+
+
+def _nothing_to_cancel(now: facts.Status) -> Refused:
+    """What is so instead of turning off: it may have ended before the person pressed."""
+    if now.state is State.OFF:
+        return Refused(
+            f"Nothing was cancelled: encryption is off already, and {_in_clear()}.",
+            "Turn it on again to encrypt them." if now.clear else "Turn it on again.",
+        )
+    if now.state.no_key:
+        return Refused(f"Nothing was cancelled. {now.reason}", now.mend)
+    return Refused("Nothing was cancelled: encryption is on and is not being turned off.", "Nothing to do.")
+
+
+def _in_clear() -> str:
+    """How many passwords stand in clear now, in the middle of a sentence."""
+    count = facts.records(None).clear
+    if not count:
+        return "no password is stored"
+    return (
+        "1 password is stored in clear text" if count == 1 else f"{count} passwords are stored in clear text"
+    )
 
 
 def finish(keystore: KeyStore) -> None:

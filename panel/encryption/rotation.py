@@ -36,12 +36,12 @@ def preview(now: facts.Status) -> Preview:
     return Preview(now.sealed, 1 + now.sealed // ROWS_A_SECOND, now.found or "", now.retired)
 
 
-def rotate(keystore: KeyStore, actor: Actor, replaces: str | None = None) -> None:
+def rotate(keystore: KeyStore, actor: Actor, replaces: str | None = None) -> bool:
     """Add a new key to the key file and use it from here on; `switch.resume` moves the records.
 
     `replaces`: the fingerprint that the person saw; of two people who press at once
-    the second joins the first. Refused unless every record has just been opened;
-    nothing is changed then.
+    the second joins the first, and gets False. Refused unless every record has just been
+    opened; nothing is changed then.
     """
     require_ready(facts.look(keystore))
     sweep.require_all_open(keystore, "the key was not changed")
@@ -49,7 +49,7 @@ def rotate(keystore: KeyStore, actor: Actor, replaces: str | None = None) -> Non
         with db.transaction():  # a database that takes nothing is met here, before the key file changes
             file = _good_file(keystore)
             if len(file.usable) > 1 or replaces not in (None, fingerprint(file.goal.id)):
-                return
+                return False
             keys.require_room(file, 1)
             keystore.delete_marker()
             proof.withdraw()
@@ -60,6 +60,7 @@ def rotate(keystore: KeyStore, actor: Actor, replaces: str | None = None) -> Non
                 "encryption key being changed", f"from {fingerprint(file.goal.id)}", **vars(actor)
             )
     claim.if_needed(keystore)
+    return True
 
 
 def require_ready(now: facts.Status) -> None:

@@ -90,7 +90,12 @@ def enable() -> Any:
     except PanelError as error:
         form.own_password.errors = [str(error)]
         return _render(error.status, enable_form=form)
-    return _act(lambda: switch.enable(current().keystore, actor()))
+
+    def step() -> None:
+        if not switch.enable(current().keystore, actor()):
+            flash("Encryption was turned on already: nothing more was changed.", "good")
+
+    return _act(step)
 
 
 @blueprint.post("/rotate")
@@ -98,7 +103,12 @@ def enable() -> Any:
 def rotate() -> Any:
     """Make a new key and begin to move every password to it. Takes the fingerprint that was shown."""
     shown = request.form.get("replaces", "")
-    return _act(lambda: rotation.rotate(current().keystore, actor(), shown))
+
+    def step() -> None:
+        if not rotation.rotate(current().keystore, actor(), shown):
+            flash("That key was changed already: nothing more was changed.", "good")
+
+    return _act(step)
 
 
 @blueprint.post("/disable")
@@ -130,7 +140,8 @@ def verify() -> Any:
     def step() -> None:
         verdict = switch.verify(current().keystore)
         if not verdict.failures:
-            flash(f"All {verdict.opened} passwords opened.", "good")
+            count = verdict.opened
+            flash(f"All {count} passwords opened." if count else "No password is stored yet.", "good")
         if verdict.unvouched:
             flash(
                 f"Passwords found in clear, not entered here: {len(verdict.unvouched)}. Activity names them."

@@ -22,16 +22,16 @@ SEALED = (State.ON, State.INCONSISTENT)
 SETTLED = (State.OFF, *SEALED)
 
 
-def enable(keystore: KeyStore, actor: Actor) -> None:
+def enable(keystore: KeyStore, actor: Actor) -> bool:
     """Generate the key file and claim it; from here on every save is sealed. `resume` seals the rest.
 
-    The caller has had both boxes confirmed. Whoever comes second joins the first.
+    The caller has had both boxes confirmed. Whoever comes second joins the first, and gets False.
     Raises Refused in every state but off, enabling and on; nothing is changed then.
     """
     with keystore.locked():
         now = facts.look(keystore)
         if now.state in (State.ENABLING, State.ON):
-            return
+            return False
         if now.state is not State.OFF:
             raise Refused(
                 f"Encryption cannot be turned on now: its state is {now.state}.", now.mend or "See the page."
@@ -46,6 +46,7 @@ def enable(keystore: KeyStore, actor: Actor) -> None:
                 activity.record("key file created", **vars(actor))
     claim.if_needed(keystore)
     _give_way(keystore)
+    return True
 
 
 def _list_clear(keystore: KeyStore, file: KeyFile) -> None:

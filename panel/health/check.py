@@ -11,6 +11,8 @@ from panel.encryption.keystore import KeyStore
 from panel.identity import Restored
 from panel.models import Vitals
 
+NOTHING_TO_CHECK = ("Off", "Paused", "No mailbox", "No password")
+
 
 @dataclass(frozen=True)
 class Link:
@@ -22,9 +24,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `mend` is empty where all is well.
+    """One finding. `mend` is empty where nothing is wrong.
 
     `told` is what support staff are told of it: no path, no command; empty where it is not their matter.
+    `instead` stands where OK would, if nothing is wrong but nothing can be vouched for either: "Not known
+    yet", or what somebody chose (NOTHING_TO_CHECK).
     """
 
     check: str
@@ -33,6 +37,17 @@ class Check:
     mend: str = ""
     link: Link | None = None
     told: str = ""
+    instead: str = ""
+
+    @property
+    def is_green(self) -> bool:
+        """Whether this was looked at just now and is as it should be."""
+        return self.ok and not self.instead
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing is wrong that is known, and something still to be known."""
+        return self.ok and self.instead not in ("", *NOTHING_TO_CHECK)
 
 
 @dataclass(frozen=True)

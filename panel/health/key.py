@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from panel.encryption import sweep
+from panel.encryption import findings, sweep
 from panel.encryption.state import Failure, State
 from panel.health.check import Check, Install, Link
 from panel.times import ago
@@ -25,13 +25,17 @@ def encryption(install: Install) -> Iterator[Check]:
         )
     elif now.state.working:
         says = f"Work is under way ({now.state}): {now.sealed} of {now.total} passwords are sealed."
-        yield Check("encryption", True, says, link=PAGE)
+        yield Check("encryption", True, says, link=PAGE, instead="Being changed")
+    elif not now.total:
+        yield Check("encryption", True, "It is on. No password is stored yet.")
     else:
         yield Check("encryption", True, f"It is on: {now.sealed} of {now.total} passwords are sealed.")
 
 
 def records(install: Install) -> Iterator[Check]:
     """Whether every stored password opens: what is known of it, or with `deep` each of them tried."""
+    report = findings.last()
+    tried_at = max(install.key.verified_at or 0, report.finished_at if report else 0)
     if install.key.state.no_key:
         return  # nothing can be opened, and that is said already
     failures = install.key.failures
@@ -43,10 +47,18 @@ def records(install: Install) -> Iterator[Check]:
         told = "Some mailbox passwords must be entered again by an administrator."
         mend = "Enter the password of each of these accounts again."
         yield Check("records", False, f"Some passwords do not open: {_named(failures)}.", mend, PAGE, told)
+    elif not install.key.total:
+        yield Check("records", True, "No password is stored yet.", instead="No password")
     elif install.deep:
         yield Check("records", True, f"Each of the {install.key.total} stored passwords opens.")
+    elif not install.key.sealed:
+        yield Check("records", True, "Passwords are stored in clear: nothing has to open.", instead="Off")
+    elif not tried_at:
+        says = "None is known not to open, but not all were tried yet."
+        yield Check("records", True, says, link=PAGE, instead="Not known yet")
     else:
-        yield Check("records", True, "None is known not to open.")
+        says = f"None is known not to open. All were last tried {ago(tried_at)}."
+        yield Check("records", True, says)
 
 
 def _unvouched(verdict: sweep.Verdict) -> Iterator[Check]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import grp
 import shlex
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from panel import db
-from panel.accounts.overview import Line
+from panel.accounts.overview import Health, Line
 from panel.encryption.files import typed
 from panel.health import spool as counting
 from panel.health.check import Check, Install, Link
@@ -20,6 +21,14 @@ LATE_SECONDS = 3600  # since the last round of an account that is not known to f
 MANY_UNREAD = 10_000  # messages of one account
 LONG_UNREAD = 24 * 3600  # that one message lies in new/
 ACCOUNTS = Link("/accounts", "Open Mail accounts")
+NOT_COLLECTED = {  # one, several
+    Health.FAILING: ("fails", "fail"),
+    Health.NO_PASSWORD: ("has no usable password", "have no usable password"),
+    Health.WAITS_FOR_KEY: ("waits for the key", "wait for the key"),
+    Health.OVERDUE: ("is overdue", "are overdue"),
+    Health.NEW: ("waits for its first round", "wait for their first round"),
+    Health.PAUSED: ("is paused", "are paused"),
+}
 RESTORED = Link("/server/restored", "Answer the question")
 
 
@@ -48,9 +57,11 @@ def worker(install: Install) -> Iterator[Check]:
 def collecting(install: Install) -> Iterator[Check]:
     """Whether real rounds still end well: the newest of all, and any that is overdue without a reason."""
     running = [line for line in install.lines if not line.paused]
-    paused = f" {len(install.lines) - len(running)} are paused." if len(running) < len(install.lines) else ""
+    if not install.lines:
+        yield Check("collecting", True, "There is no mailbox yet.", instead="No mailbox")
+        return
     if not running:
-        yield Check("collecting", True, "All mailboxes are paused." if paused else "There is no mailbox yet.")
+        yield Check("collecting", True, "Every mailbox is paused.", instead="Paused")
         return
     if install.copy is not None:
         return  # that is said already
@@ -69,8 +80,42 @@ def collecting(install: Install) -> Iterator[Check]:
             "collecting", False, says, "Is script/server running? Its log tells more.", ACCOUNTS, told
         )
     else:
-        says = f"{len(running)} mailboxes are collected, the last one {ago(newest)}.{paused}"
-        yield Check("collecting", True, says)
+        yield _collected(install)
+
+
+def _collected(install: Install) -> Check:
+    """How many mailboxes are collected. OK stands there only where each of them is."""
+    lines, found = install.lines, Counter(_health(install, line) for line in install.lines)
+    good = [line.last_success_at or 0 for line in lines if _health(install, line) is Health.OK]
+    others = not_collected(found)
+    but = f" {', '.join(others)}." if others else ""
+    if not good and not found[Health.NEW]:
+        says = f"No mailbox is collected: {', '.join(others)}."
+        if not found[Health.OVERDUE]:  # the others are findings of their own
+            return Check("collecting", True, says, link=ACCOUNTS, instead="Failing")
+        return Check(
+            "collecting", False, says, "Is script/server running?", ACCOUNTS, "No mailbox is collected."
+        )
+    if not good:
+        says = f"No mailbox has been collected yet: {', '.join(others)}."
+        return Check("collecting", True, says, instead="Not known yet")
+    count = f"{len(good)} of {len(lines)} mailboxes {'is' if len(good) == 1 else 'are'} collected"
+    says = f"{count}, the longest ago {ago(min(good))}.{but}"
+    whole = len(good) + found[Health.PAUSED] == len(lines)
+    return Check("collecting", True, says, instead="" if whole else "In part")
+
+
+def not_collected(found: Mapping[Health, int]) -> list[str]:
+    """How many mailboxes are in each state but OK, in words: "1 fails", "2 are paused"."""
+    return [
+        f"{found[each]} {words[found[each] != 1]}" for each, words in NOT_COLLECTED.items() if found[each]
+    ]
+
+
+def _health(install: Install, line: Line) -> Health:
+    """As the list has it; but who is being collected at this moment is not overdue."""
+    busy = line.health is Health.OVERDUE and line.uuid in install.busy
+    return Health.OK if busy else line.health
 
 
 def accounts(install: Install) -> Iterator[Check]:
@@ -95,12 +140,12 @@ def spool(install: Install) -> Iterator[Check]:
     if not left:
         waiting = sum(count.unread for count in counts)
         at = min((count.counted_at for count in counts), default=None)
-        says = (
-            f"{waiting} messages wait to be taken away, as counted {ago(at)}."
-            if at
-            else "Nothing was counted yet."
-        )
-        yield Check("mail spool", True, says)
+        if at is None:
+            yield Check("mail spool", True, "Nothing was counted yet.", instead="Not known yet")
+        else:
+            yield Check(
+                "mail spool", True, f"{waiting} messages wait to be taken away, as counted {ago(at)}."
+            )
 
 
 def _way_in(install: Install) -> Iterator[Check]:

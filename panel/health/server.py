@@ -51,12 +51,26 @@ def files(install: Install) -> Iterator[Check]:
         says = f"Other users can get at the collected mail in {spool}."
         yield Check("file modes", False, says, f"Type: chmod {'o=' if group else 'go='} {typed(spool)}")
     else:
-        yield Check("file modes", True, "The data directory, its files and the mail spool are private.")
+        yield Check("file modes", True, f"{_looked_at(data_dir, spool)} are private.")
+
+
+def _looked_at(data_dir: Path, spool: Path) -> str:
+    """What `files` looks at, for a sentence."""
+    count = len(_files(data_dir))
+    files = "its files" if count <= FILES_LOOKED_AT else f"the first {FILES_LOOKED_AT} of its {count} files"
+    return (
+        f"The data directory, {files} and the mail spool"
+        if spool.is_dir()
+        else f"The data directory and {files}"
+    )
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if not path.is_dir() and path.name != ".gitignore")
 
 
 def _private_files(directory: Path) -> list[Path]:
-    files = sorted(path for path in directory.iterdir() if not path.is_dir() and path.name != ".gitignore")
-    return [directory, *files[:FILES_LOOKED_AT]]
+    return [directory, *_files(directory)[:FILES_LOOKED_AT]]
 
 
 def _is_open_to_others(path: Path, data_dir: Path) -> bool:
@@ -131,7 +145,8 @@ def proxy(install: Install) -> Iterator[Check]:
     """Whether requests came through a proxy that nobody told us of: all seem to come from it then."""
     trusted, at = install.settings.trusted_proxies, install.vitals.forwarded_at
     if trusted:
-        yield Check("proxy", True, f"{trusted} proxies are trusted to say where requests come from.")
+        proxies = "1 proxy is" if trusted == 1 else f"{trusted} proxies are"
+        yield Check("proxy", True, f"{proxies} trusted to say where requests come from.")
     elif at is not None and abs(db.now() - at) < DAY:
         says = (
             "Requests carry the headers of a proxy, but none is trusted: "
@@ -141,4 +156,4 @@ def proxy(install: Install) -> Iterator[Check]:
         mend = "Set PANEL_TRUSTED_PROXIES to the number of proxies in front (most often 1), and PANEL_URL."
         yield Check("proxy", False, says, mend)
     else:
-        yield Check("proxy", True, "No request came through a proxy.")
+        yield Check("proxy", True, "No request of the last 24 hours carried the headers of a proxy.")

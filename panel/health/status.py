@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from panel.accounts.overview import Health
 from panel.config import Settings
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
@@ -38,6 +39,16 @@ class Summary:
         return [check for check in self.checks if not check.ok]
 
     @property
+    def unknown(self) -> list[Check]:
+        """What is not known yet."""
+        return [check for check in self.checks if check.is_unknown]
+
+    @property
+    def green(self) -> list[Check]:
+        """What was looked at and is as it should be."""
+        return [check for check in self.checks if check.is_green]
+
+    @property
     def told(self) -> list[Check]:
         """What is not well and the matter of support staff, to be shown as `told`."""
         return [check for check in self.wrong if check.told]
@@ -63,15 +74,16 @@ def _mail(install: Install, wrong: set[str]) -> Verdict:
         return Verdict("plain", "No mailbox yet")
     if install.key.state.no_key or install.copy is not None:
         return Verdict("bad", "Paused")
-    running = [line for line in install.lines if not line.paused]
-    if not running:
+    found = {line.health for line in install.lines} - {Health.PAUSED}
+    if not found:
         return Verdict("plain", "Every mailbox is paused")
-    if wrong & {"worker", "collecting"} or all(line.problem for line in running):
+    if wrong & {"worker", "collecting"} or not found & {Health.OK, Health.NEW}:
         return Verdict("bad", "Not coming in")
-    if any(line.problem for line in running):
+    if found - {Health.OK, Health.NEW}:
         return Verdict("bad", "Not from every mailbox")
-    if not any(line.last_success_at for line in running):
-        return Verdict("busy", "Waiting for the first round")
+    if Health.NEW in found:
+        words = "Waiting for the first round" if len(found) == 1 else "Not from every mailbox yet"
+        return Verdict("busy", words)
     return Verdict("good", "Coming in")
 
 
@@ -79,7 +91,7 @@ def _passwords(key: facts.Status) -> Verdict:
     if key.state.no_key or key.failures:
         return Verdict("bad", "Need attention")
     if key.state is State.ON:
-        return Verdict("good", "Protected")
+        return Verdict("good", "Protected") if key.total else Verdict("plain", "None stored yet")
     if key.state.working:
         return Verdict("busy", "Being changed")
     return Verdict("warn", "Not encrypted")

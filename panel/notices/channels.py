@@ -93,7 +93,8 @@ def send(due: Due | None, channels: Channels, settings: Settings, keystore: KeyS
         return words.mail(due, to, settings, sender) if due else words.test_mail(to, settings, sender)
 
     for step in outbox.send(compose, to, channels.through, settings, keystore):
-        _note("mail", None if step.ok else f"{step.says} {step.mend}".strip())
+        reached_all = step.ok and not step.mend
+        _note("mail", None if reached_all else f"{step.says} {step.mend}".strip())
         yield step
 
 

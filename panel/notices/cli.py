@@ -14,7 +14,7 @@ from panel.notices.ledger import Entry
 from panel.notices.service import Picture
 from panel.sending import outbox
 from panel.services import current
-from panel.shell import PanelGroup, json_option, print_json, print_lines
+from panel.shell import PanelGroup, json_option, print_json, print_lines, say
 from panel.times import ago, exact
 
 notices = PanelGroup("notices", help="Who is told of trouble, and of what.")
@@ -24,7 +24,7 @@ notices = PanelGroup("notices", help="Who is told of trouble, and of what.")
 @json_option
 def list_(json_: bool) -> None:
     """Tell who is told, what is wrong now and what was lately."""
-    picture = service.picture()
+    picture = service.picture(current().keystore)
     if json_:
         print_json(_plain(picture))
         return
@@ -43,7 +43,7 @@ def set_(to: str | None, through: str | None, url: str | None) -> None:
     recipients = before.recipients if to is None else service.recipients_of(to)
     first = before.through if through is None else (accounts.find(through)[0].uuid if through else "")
     service.store(recipients, first, before.webhook if url is None else url.strip(), Actor())
-    print_lines(_whom(service.picture()))
+    print_lines(_whom(service.picture(current().keystore)))
 
 
 @notices.command()
@@ -53,13 +53,13 @@ def test(context: click.Context) -> None:
     services = current()
     to, actor, well = channels.read(), Actor(), True
     if not to.any:
-        click.echo("Nobody is told: no mail address and no webhook is set.")
+        say("Nobody is told: no mail address and no webhook is set.")
         context.exit(1)
     tests = [service.test_mail(services.settings, services.keystore, actor)] if to.recipients else []
     tests += [service.test_webhook(services.settings, actor)] if to.webhook else []
     for steps in tests:
         for step in steps:
-            click.echo(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
+            say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
         well = well and step.ok
     if not well:
         context.exit(1)
@@ -68,7 +68,7 @@ def test(context: click.Context) -> None:
 @notices.command("signing-key")
 def signing_key() -> None:
     """Print the key with which whoever receives the webhook checks its signature."""
-    click.echo(webhook.signing_key(current().settings))
+    say(webhook.signing_key(current().settings))
 
 
 def _lines(picture: Picture) -> list[str]:
@@ -79,10 +79,10 @@ def _lines(picture: Picture) -> list[str]:
             f"NOT OK  {entry.says} Since {exact(entry.since, zone)}. {_told(entry, picture)} {entry.mend}"
         )
     if not picture.now:
-        lines.append("Nothing is wrong that is told.")
+        lines.append(f"{'OK' if picture.is_green else 'NOT OK'}  No notice is open. {picture.quiet}")
     for entry in picture.over:
         lines.append(f"over    {entry.says} From {exact(entry.since, zone)}, over {ago(entry.over_at)}.")
-    return ["".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines]
+    return lines
 
 
 def _whom(picture: Picture) -> list[str]:
@@ -113,6 +113,7 @@ def _plain(picture: Picture) -> dict[str, Any]:
         "call": _way(now.call),
         "now": [_entry(entry) for entry in picture.now],
         "over": [_entry(entry) for entry in picture.over],
+        "quiet": picture.quiet if not picture.now else None,
     }
 
 

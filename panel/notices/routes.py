@@ -41,7 +41,7 @@ def trouble() -> dict[str, Any]:
 @blueprint.get("")
 def show() -> Any:
     """Whom to tell, and what is being told."""
-    picture = service.picture()
+    picture = service.picture(current().keystore)
     return _page(picture, _form(picture))
 
 
@@ -66,7 +66,7 @@ def store() -> Any:
     """Store whom to tell."""
     form = ChannelsForm()
     if not form.validate_on_submit():
-        return _page(service.picture(), form, 422)
+        return _page(service.picture(current().keystore), form, 422)
     try:
         require_again(form.own_password.data)
         recipients = service.recipients_of(form.recipients.data or "")
@@ -82,8 +82,8 @@ def _again(form: ChannelsForm, error: PanelError) -> Any:
     name = getattr(error, "field", None)
     if name in form:
         form[name].errors = [str(error)]
-        return _page(service.picture(), form, error.status)
-    return _page(service.picture(), form, error.status, error)
+        return _page(service.picture(current().keystore), form, error.status)
+    return _page(service.picture(current().keystore), form, error.status, error)
 
 
 @blueprint.post("/test-mail")
@@ -104,6 +104,6 @@ def _tested(title: str, begin: Callable[[], Iterator[Step]]) -> Any:
     try:
         steps = begin()
     except PanelError as error:
-        picture = service.picture()
+        picture = service.picture(current().keystore)
         return _page(picture, _form(picture), error.status, error)
     return Response(stream_template("notices/test.html", steps=steps, title=title), mimetype="text/html")

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.errors import MessageError
 from email.headerregistry import Address
 
 from panel import db
-from panel.accounts import rules
+from panel.accounts import overview, rules
+from panel.accounts.overview import Health, Line
 from panel.activity import service as activity
 from panel.activity.service import Actor
 from panel.config import Settings
 from panel.encryption.keystore import KeyStore
 from panel.errors import BadInput, Refused, Throttled
+from panel.health import mail, vitals
 from panel.mail.step import Step
 from panel.models import Activity, NoticeChannels
 from panel.notices import channels, ledger, webhook, words
 from panel.notices.channels import Channels
 from panel.notices.ledger import Entry
 from panel.sending import outbox
+from panel.times import ago
 
 MOST_RECIPIENTS = 10
 SHOWN = 20  # of what is over
+NAMED = 5  # mailboxes in one sentence
 TESTED = "notices tested"
 TESTS_PER_HOUR = 60
 BETWEEN = re.compile(r"[\s,;]+")
@@ -31,16 +36,42 @@ BETWEEN = re.compile(r"[\s,;]+")
 
 @dataclass(frozen=True)
 class Picture:
-    """All there is to show: whom to tell, what is wrong now, what was lately."""
+    """All there is to show: whom to tell, what is wrong now, what was lately.
+
+    `quiet`: what stands where nothing is told of; `is_green` only if that was looked at and is so.
+    """
 
     channels: Channels
     now: list[Entry]
     over: list[Entry]
+    quiet: str
+    is_green: bool
 
 
-def picture() -> Picture:
+def picture(keystore: KeyStore) -> Picture:
     """What page and shell show."""
-    return Picture(channels.read(), ledger.now_wrong(), ledger.lately_over(SHOWN))
+    quiet, is_green = _quiet(overview.lines(keystore))
+    return Picture(channels.read(), ledger.now_wrong(), ledger.lately_over(SHOWN), quiet, is_green)
+
+
+def _quiet(lines: list[Line]) -> tuple[str, bool]:
+    """What can be said where no notice is open, and whether it is good."""
+    looked_at = vitals.read().noticed_at
+    if looked_at is None or abs(db.now() - looked_at) > mail.SILENT_SECONDS:
+        last = "was not looked for yet" if looked_at is None else f"was last looked for {ago(looked_at)}"
+        return f"Trouble {last}. Is script/server running?", False
+    bad = [line.address for line in lines if line.health not in (Health.OK, Health.PAUSED)]
+    if bad:
+        named = ", ".join(bad[:NAMED]) + (f" and {len(bad) - NAMED} more" if len(bad) > NAMED else "")
+        found = Counter(line.health for line in lines)
+        del found[Health.PAUSED]
+        how = ", ".join(mail.not_collected(found))
+        return (
+            f"But of {len(lines)} mailboxes {how}: {named}. A notice is sent after an hour of failures.",
+            False,
+        )
+    boxes = {0: "there is no mailbox yet", 1: "1 mailbox"}.get(len(lines), f"{len(lines)} mailboxes")
+    return f"Checked {ago(looked_at)}: worker, encryption key, stored passwords, key backup; {boxes}.", True
 
 
 def recipients_of(typed: str) -> tuple[str, ...]:
@@ -106,12 +137,12 @@ def _address(typed: str) -> str:
 
 
 def _forgotten(before: Channels, values: dict[str, str]) -> dict[str, None]:
-    """A problem of what was changed is the problem of before."""
+    """What was changed has neither worked nor failed yet."""
     changed: dict[str, None] = {}
     if values["recipients"] != "\n".join(before.recipients) or values["through"] != before.through:
-        changed["mail_problem"] = None
+        changed |= {"mail_problem": None, "mail_worked_at": None}
     if values["webhook"] != before.webhook:
-        changed["webhook_problem"] = None
+        changed |= {"webhook_problem": None, "webhook_worked_at": None}
     return changed
 
 

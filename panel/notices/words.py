@@ -71,7 +71,7 @@ def _subject(due: Due, settings: Settings) -> str:
         return f"{begin} {len(due.troubles)} things need you"
     if due.others:
         return f"{begin} {len(due.over)} over, {len(due.others)} not"
-    return f"{begin} all well again"
+    return f"{begin} no other notice is open"
 
 
 def _paragraphs(due: Due, settings: Settings) -> Iterable[str]:
@@ -83,7 +83,7 @@ def _paragraphs(due: Due, settings: Settings) -> Iterable[str]:
         "This is still so:" if due.others else "", [f"- {_one_line(each.says)}" for each in due.others]
     )
     if due.over and not due.troubles and not due.others:
-        yield "All is well again.\n"
+        yield "No other notice is open.\n"
     yield f"Who is told, and how often: {url_of(settings, '/server/notices')}"
 
 

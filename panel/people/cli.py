@@ -7,7 +7,7 @@ import click
 from panel.models.person import ROLES
 from panel.people import service
 from panel.secret import Secret
-from panel.shell import PanelGroup, json_option, password_option, print_json
+from panel.shell import PanelGroup, json_option, password_option, print_json, say
 
 people = PanelGroup("people", help="The people who may sign in.")
 
@@ -20,7 +20,7 @@ people = PanelGroup("people", help="The people who may sign in.")
 def add(email: str, name: str, role: str, password: Secret) -> None:
     """Add a person with the address EMAIL."""
     someone = service.add(email, name, role, password)
-    click.echo(f"Added {someone.email} as {someone.role}.")
+    say(f"Added {someone.email} as {someone.role}.")
 
 
 @people.command()
@@ -29,7 +29,7 @@ def add(email: str, name: str, role: str, password: Secret) -> None:
 def role(email: str, role: str) -> None:
     """Give the person EMAIL another ROLE."""
     service.change_role(email, role)
-    click.echo(f"{email} is {'a' if role == 'user' else 'an'} {role} now.")
+    say(f"{email} is {'a' if role == 'user' else 'an'} {role} now.")
 
 
 @people.command()
@@ -37,7 +37,7 @@ def role(email: str, role: str) -> None:
 def disable(email: str) -> None:
     """Keep the person EMAIL out, at once."""
     service.disable(email)
-    click.echo(f"{email} is kept out from now on.")
+    say(f"{email} is kept out from now on.")
 
 
 @people.command()
@@ -45,7 +45,7 @@ def disable(email: str) -> None:
 def enable(email: str) -> None:
     """Let the person EMAIL in again."""
     service.enable(email)
-    click.echo(f"{email} may sign in again.")
+    say(f"{email} may sign in again.")
 
 
 @people.command("set-password")
@@ -54,7 +54,7 @@ def enable(email: str) -> None:
 def set_password(email: str, password: Secret) -> None:
     """Give the person EMAIL another login password; all the sessions end."""
     service.set_password(email, password)
-    click.echo(f"The new password of {email} holds from now on; all the sessions have ended.")
+    say(f"The new password of {email} holds from now on; all the sessions have ended.")
 
 
 @people.command("list")
@@ -67,7 +67,7 @@ def list_(json_: bool) -> None:
         return
     for someone in everybody:
         disabled = "  (disabled)" if someone.disabled_at else ""
-        click.echo(f"{someone.role:5}  {someone.email}  {someone.name}{disabled}")
+        say(f"{someone.role:5}  {someone.email}  {someone.name}{disabled}")
 
 
 def _fields(someone: service.Someone) -> dict[str, object]:

@@ -43,7 +43,7 @@ def check(password: Secret, email: str, name: str) -> None:
         raise _refused(
             "The password is your own name or e-mail address.", "Choose one that nobody can look up."
         )
-    if _is_common(text):
+    if is_common(text):
         raise _refused(
             "This password is one of those that are guessed first.",
             "Choose another one, such as several words in a row.",
@@ -65,7 +65,8 @@ def _letters(text: str) -> str:
     return re.sub(r"[\W_]", "", text.lower())
 
 
-def _is_common(text: str) -> bool:
+def is_common(text: str) -> bool:
+    """Whether `text` is among what is guessed first: a common word, a run of keys, a few signs repeated."""
     lower = text.lower()
     return _is_repeated(lower) or _is_runs(lower) or _is_common_word(lower)
 

@@ -82,9 +82,8 @@ def role(person_id: int) -> Any:
     form = RoleForm()
     if not form.validate_on_submit():
         return _edit_page(_find(person_id), 422, role_form=form)
-    return _act(
-        person_id, lambda email: service.change_role(email, form.role.data, **_by()), "has another role now"
-    )
+    words = f"has the role {form.role.data} now"
+    return _act(person_id, lambda email: service.change_role(email, form.role.data, **_by()), words)
 
 
 @blueprint.post("/<int:person_id>/disable")

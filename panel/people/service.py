@@ -86,6 +86,8 @@ def insert(new: NewPerson) -> Someone:
 def change_role(email: str, role: str, *, who: str | None = None, address: str = "") -> None:
     """Give a person another role: less counts from the next request on, more once the password is typed.
 
+    Nothing happens where it is that one already.
+
     Each session gets a new token at the next request of the person's own browser.
     Raises NotFound, BadInput for an unknown role, Refused for the last active administrator.
     """
@@ -93,6 +95,8 @@ def change_role(email: str, role: str, *, who: str | None = None, address: str =
         raise BadInput(f"There is no role {role!r}.", f"Choose one of: {', '.join(ROLES)}.", field="role")
     with db.transaction():
         person = _row(email)
+        if person.role == role:
+            return
         if role != "admin":
             _require_another_admin(person)
         Person.update(role=role).where(Person.id == person.id).execute()
@@ -101,9 +105,14 @@ def change_role(email: str, role: str, *, who: str | None = None, address: str =
 
 
 def disable(email: str, *, who: str | None = None, address: str = "") -> None:
-    """Keep a person out, at once: the sessions end. Raises NotFound, Refused for the last active admin."""
+    """Keep a person out, at once: the sessions end. Nothing happens where that is so already.
+
+    Raises NotFound, Refused for the last active administrator.
+    """
     with db.transaction():
         person = _row(email)
+        if person.disabled_at is not None:
+            return
         _require_another_admin(person)
         Person.update(disabled_at=db.now()).where(Person.id == person.id).execute()
         _end_sessions(person)
@@ -111,9 +120,11 @@ def disable(email: str, *, who: str | None = None, address: str = "") -> None:
 
 
 def enable(email: str, *, who: str | None = None, address: str = "") -> None:
-    """Let a person in again, with the password of before. Raises NotFound."""
+    """Let a person in again, with the password of before; nothing where that is so. Raises NotFound."""
     with db.transaction():
         person = _row(email)
+        if person.disabled_at is None:
+            return
         Person.update(disabled_at=None).where(Person.id == person.id).execute()
         record("person enabled", person.email, who=who, address=address)
 

@@ -11,7 +11,7 @@ from panel.activity.service import Actor
 from panel.secret import Secret
 from panel.sending import service
 from panel.services import current
-from panel.shell import PanelGroup, ask, password_option, yes_option
+from panel.shell import PanelGroup, ask, password_option, say, yes_option
 
 sending = PanelGroup("sending", help="The servers that accounts send mail through.")
 
@@ -35,7 +35,7 @@ def set_(
     where = rules.server(settings, "smtp", host, port, security, username or found.address)
     seen = Seen.of(endpoint) if (endpoint := accounts.sending_of(found.uuid)) else Seen()
     service.store(found.uuid, where, password, seen, Actor())
-    click.echo(f"{found.address} sends through {where.host} now.")
+    say(f"{found.address} sends through {where.host} now.")
 
 
 @sending.command()
@@ -46,7 +46,7 @@ def test(context: click.Context, account: str) -> None:
     found, _ = accounts.find(account)
     services = current()
     for step in service.send_test(found.uuid, services.settings, services.keystore, Actor()):
-        click.echo(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
+        say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
         if not step.ok:
             context.exit(1)
 
@@ -59,4 +59,4 @@ def remove(account: str, yes: bool) -> None:
     found, _ = accounts.find(account)
     ask(f"Forget the server that {found.address} sends through, and its password?", yes)
     service.remove(found.uuid, Actor())
-    click.echo(f"{found.address} does not send mail any more.")
+    say(f"{found.address} does not send mail any more.")

@@ -28,6 +28,8 @@ NO_ACCOUNT = Step(
     "send", False, 0.0, "No account sends mail.", "Open a mail account and set up its server for sending."
 )
 
+REFUSED = "Correct the addresses that were refused, or remove them."
+
 Compose = Callable[[str], EmailMessage]  # the message, from this address
 
 
@@ -78,7 +80,7 @@ def _through(
     says = f"{opened.server.host} took it from {account.address}."
     if refused:
         says += f" It refused {', '.join(refused)}."
-    return Step("send", True, time.monotonic() - begun, says)
+    return Step("send", True, time.monotonic() - begun, says, REFUSED if refused else "")
 
 
 def _hand_over(

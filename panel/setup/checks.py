@@ -48,6 +48,8 @@ def _way(settings: Settings, *, exposed: bool) -> Iterator[Check]:
         says = "This page came over plain HTTP: passwords typed here can be read on the way."
         yield Check("connection", False, says, "Put Mailkeep behind HTTPS and set PANEL_URL (docs/proxy.md).")
     elif settings.url:
-        yield Check("connection", True, f"People reach Mailkeep at {settings.url}.")
+        yield Check(
+            "connection", True, f"This page did not come over plain HTTP. PANEL_URL is {settings.url}."
+        )
     else:
-        yield Check("connection", True, "You are on this very machine, or behind HTTPS.")
+        yield Check("connection", True, "This page came from this server itself, or over HTTPS.")

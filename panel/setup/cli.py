@@ -7,7 +7,7 @@ import click
 from panel.secret import Secret
 from panel.services import current
 from panel.setup import service
-from panel.shell import PanelCommand, password_option
+from panel.shell import PanelCommand, password_option, say
 
 
 @click.command("setup", cls=PanelCommand, creates_install=True)
@@ -18,4 +18,4 @@ def setup(admin_email: str, admin_name: str, password: Secret) -> None:
     """Make the install and its first administrator. Refused once there is one."""
     settings = current().settings
     someone = service.complete(settings, admin_name, admin_email, password)
-    click.echo(f"Mailkeep is set up in {settings.data_dir}. {someone.email} is its administrator.")
+    say(f"Mailkeep is set up in {settings.data_dir}. {someone.email} is its administrator.")

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
-from panel import create_app, db
+from panel import create_app, db, identity
 from panel.config import Settings
 from panel.encryption.keystore import KeyStore
+from panel.models import Collection
 from tests import installs
 from tests.accounts.conftest import stored
 from tests.encryption.conftest import House
@@ -181,6 +183,34 @@ def test_each_step_says_what_it_did(cli: Cli, house: House) -> None:
         where = [] if command == "list" else ["support@example.org"]
         assert words in cli("accounts", command, *where, *more, stdin="other").stdout, command
     assert "stays in" in cli("accounts", "remove", "support@example.org", "--yes").stdout
+
+
+def test_the_state_of_each_mailbox_is_ok_only_where_it_is_collected(app: Flask, house: House) -> None:
+    def shown() -> str:
+        done = app.test_cli_runner().invoke(args=["accounts", "show", "0@example.org"])
+        return done.stdout.rstrip().rpartition("; ")[2]
+
+    with db.database.connection_context():
+        account = house.add().account
+        assert shown() == "not collected yet"
+        Collection.insert(account=account, last_success_at=db.now()).execute()
+        assert shown() == "OK"
+        Collection.update(problem="The server says no.").execute()
+        assert shown() == "The server says no."
+        Collection.update(problem=None, last_success_at=db.now() - 1500).execute()
+        assert shown() == "overdue: is script/server running?"
+        Collection.update(last_success_at=db.now()).execute()
+        house.enable()
+        assert shown() == "OK"
+        house.key_file.rename(house.data / "away")
+        assert shown().startswith("waits for the encryption key")
+        done = app.test_cli_runner().invoke(args=["accounts", "resume", "0@example.org"])
+        assert "is not paused any more, but waits for the encryption key" in done.stdout
+        (house.data / "away").rename(house.key_file)
+        assert shown() == "OK"
+        identity.take_over(house.data)
+        (house.data / identity.FILE).unlink()
+        assert shown() == "waits until this restored copy is confirmed (flask backup confirm)"
 
 
 def test_a_password_is_on_no_stream_whatever_happens(cli: Cli, house: House) -> None:

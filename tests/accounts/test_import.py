@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from flask import Flask
 
 from panel import db
+from panel.accounts import importing
+from panel.accounts.importing import LONGEST_LINE
 from panel.encryption import credential
+from panel.errors import BadInput
 from panel.models import Account, Endpoint
 from tests.encryption.conftest import House
 
@@ -60,7 +65,7 @@ def test_all_lines_become_accounts_with_their_passwords_exactly(
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ("{", "Line 2: It is no JSON in UTF-8."),
+        ("{", "Line 2: It is no JSON."),
         ("[1]", "Line 2: It is no JSON object."),
         (json.dumps({**ONE, "adress": "x"}), "“adress” is not known. Did you mean “address”?"),
         (json.dumps({**ONE, "port": "993"}), "“port” is not a whole number."),
@@ -92,9 +97,36 @@ def test_a_line_that_is_no_utf8_is_named(
     path = tmp_path_factory.mktemp("import") / "a list.jsonl"
     path.write_bytes(b'{"address": "\xff"}\n')
     done = cli("accounts", "import", str(path))
-    assert done.returncode == 3 and "Line 1: It is no JSON in UTF-8." in done.stderr
+    assert done.returncode == 3 and "Line 1: The file is not UTF-8." in done.stderr
+    path.write_bytes(lines(ONE).encode("utf-16"))
+    done = cli("accounts", "import", str(path))
+    assert done.returncode == 3 and "Line 1: The file is in UTF-16." in done.stderr
+
+
+def test_byte_order_marks_and_crlf_mean_nothing_and_the_password_stays(
+    app: Flask, house: House, tmp_path: Path
+) -> None:
+    bom = b"\xef\xbb\xbf"
+    text = json.dumps(ONE, ensure_ascii=False).encode()
+    source = io.BytesIO(bom + text + b"\r\n" + bom + b"\r\n" + bom + lines(TWO).encode() + b"\r\n")
+    wanted = importing.read(source, house.settings)
+    assert [one.password.reveal() for one in wanted] == [ONE["password"], TWO["password"]]
+
+
+@pytest.mark.parametrize("bad", ["[" * 100_000, "1" * 5000, '{"port":' * 20_000, "x" * (LONGEST_LINE + 1)])
+def test_a_line_made_to_break_the_reader_is_named(house: House, bad: str) -> None:
+    with pytest.raises(BadInput, match=r"Line 1: It is (no JSON|longer than)"):
+        importing.read(io.BytesIO(bad.encode()), house.settings)
+
+
+def test_a_line_without_an_end_is_not_read_to_its_end(house: House) -> None:
+    with Path("/dev/zero").open("rb") as endless, pytest.raises(BadInput, match="Line 1: It is longer"):
+        importing.read(endless, house.settings)
 
 
 def test_nothing_at_all_adds_nothing(app: Flask, cli: Cli) -> None:
     done = cli("accounts", "import", "-", stdin="\n\n")
-    assert (done.returncode, done.stdout) == (0, "0 accounts were added.\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "No account was added: there is no line that describes one.\n",
+    )

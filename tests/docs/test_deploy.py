@@ -172,6 +172,16 @@ def test_what_the_container_file_copies_is_enough_to_set_up_and_to_show_a_page(
     assert (image / json.loads(command)[0]).stat().st_mode & 0o111
 
 
+def test_the_containers_base_is_a_digest_and_can_be_nothing_else() -> None:
+    """A tag would mean another image tomorrow; without its argument, or with a tag in it, it names no image."""
+    for base in steps("FROM"):
+        assert re.fullmatch(r"[\w./-]+@sha256:(?:[0-9a-f]{64}|\$\{(\w+)\})(?: AS \w+)?", base), base
+    assert steps("ARG") == ["PYTHON_SHA256"], "no default: a digest that nobody looked up is none"
+    for name in ("install.md", "upgrade.md"):
+        for line in page(name).text.splitlines():
+            assert "podman build" not in line or "--build-arg PYTHON_SHA256=" in line
+
+
 def test_the_containers_settings_are_settings_and_it_never_runs_as_root() -> None:
     chosen = dict(pair.split("=", 1) for pair in steps("ENV")[0].split())
     settings = Settings.load({"PANEL_ENV_FILE": "/dev/null", **chosen})

@@ -291,6 +291,32 @@ def test_turning_off_on_the_page_takes_the_marker_file(admin: FlaskClient, house
     assert in_database(lambda: house.state) is State.OFF
 
 
+def test_cancelling_a_turn_off_that_had_finished_says_that_passwords_are_in_clear(
+    admin: FlaskClient, house: House
+) -> None:
+    def turned_off() -> None:
+        house.add()
+        on(house)
+        house.disable()
+
+    in_database(turned_off)
+    count = in_database(lambda: facts.look(house.keystore).clear)
+    late = admin.post("/server/encryption/cancel")
+    assert late.status_code == 409
+    assert "Nothing was cancelled: encryption is off already" in late.text
+    assert f"{count} password" in late.text and "stored in clear text" in late.text
+
+
+def test_whoever_turns_it_on_second_is_told_so(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: on(house))
+    assert admin.post(ENABLE, data=BOTH).status_code == 303
+    assert "was turned on already" in admin.get("/server/encryption").text
+    seen = in_database(lambda: facts.look(house.keystore).found)
+    in_database(house.rotate)
+    assert admin.post("/server/encryption/rotate", data={"replaces": seen}).status_code == 303
+    assert "was changed already" in admin.get("/server/encryption").text
+
+
 def test_the_backup_is_proved_by_its_hash_and_the_key_never_travels(admin: FlaskClient, house: House) -> None:
     in_database(lambda: on(house))
     page = admin.get("/server/encryption").text

@@ -366,14 +366,46 @@ def test_every_kind_of_file_is_searched_and_links_and_keys_are_not(house: House,
     }  # fmt: skip
 
 
-def test_a_password_too_short_to_mean_anything_is_named_with_its_account(house: House) -> None:
-    house.add("abc")
+NOTHING = [
+    "abc", "seven77", "äöüäöüä", "password", "Password2024!", "P@ssw0rd", "qwertyuiop", "abababab", "12345678",
+    "0@example.org", "Example.org", "imap.example.org", "IMAP.EXAMPLE.ORG", "example.org", "9@example",
+    "smtp-user-of-3", "user-of-3",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("password", NOTHING)
+def test_a_password_whose_find_would_say_nothing_is_counted_and_never_found(
+    house: House, password: str
+) -> None:
+    house.add(password)
     house.add(NOW)
+    house.add(NOW, direction="out", username="smtp-user-of-3")
     house.enable()
-    (house.data / "left-over").write_text(f"abc {NOW}")
+    (house.data / "left-over").write_text(password)
     found = looked(house)
-    assert found.too_short == ("0@example.org",)
-    assert [each.accounts for each in found.found] == [("1@example.org",)]
+    assert (found.found, found.looked_for, found.not_looked_for) == ((), 2, 1)
+    assert "Looked for: 2 of 3." in found.verdict
+    (house.data / "left-over").write_text(f"{password} {NOW}")
+    assert [each.accounts for each in looked(house).found] == [("1@example.org", "2@example.org")]
+
+
+@pytest.mark.parametrize(
+    "password", ["a1b2c3d4", "eight ch", "Kaffeetasse", "0@example.org!", "pässwörter-4"]
+)
+def test_a_password_that_means_something_is_looked_for(house: House, password: str) -> None:
+    house.add(password)
+    house.enable()
+    assert looked(house).is_green
+    (house.data / "left-over").write_text(f"x{password}x")
+    assert [each.accounts for each in looked(house).found] == [("0@example.org",)]
+
+
+def test_where_nothing_could_be_looked_for_nothing_is_promised(house: House) -> None:
+    house.enable()
+    assert not looked(house).is_green and looked(house).verdict == "No password was looked for."
+    house.add("abc")
+    found = looked(house)
+    assert not found.is_green and found.verdict.startswith("No password was looked for. Looked for: 0 of 1.")
 
 
 def test_one_password_of_several_accounts_is_reported_for_all_of_them(house: House) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from panel.activity.service import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import facts, release, residue, sweep, switch
+from panel.encryption import facts, release, residue, rotation, sweep, switch
 from panel.encryption.state import State
 from panel.errors import CannotOpen, CannotStore, KeyAbsent, PanelError, Refused, Tampered
 from panel.models import Activity, Encryption, Endpoint
@@ -357,6 +357,49 @@ def test_turning_off_can_be_cancelled_until_all_are_clear(house: House) -> None:
     switch.resume(house.keystore)
     assert house.state is State.ON
     assert house.opened(endpoint) == "kept"
+
+
+def test_cancelling_what_had_finished_says_that_passwords_are_in_clear(house: House) -> None:
+    house.add("kept")
+    house.add("also kept")
+    house.enable()
+    house.disable()
+    with pytest.raises(
+        Refused, match="Nothing was cancelled: encryption is off already, and 2 passwords are"
+    ):
+        release.cancel(house.keystore, ACTOR)
+    with pytest.raises(Refused, match="off already: 2 passwords are stored in clear text"):
+        release.disable(house.keystore, ACTOR, in_shell=True)
+    assert house.state is State.OFF
+
+
+def test_cancelling_at_each_other_moment_says_what_is_so(house: House) -> None:
+    with pytest.raises(Refused, match="off already, and no password is stored"):
+        release.cancel(house.keystore, ACTOR)
+    house.add("kept")
+    house.enable()
+    with pytest.raises(Refused, match="encryption is on and is not being turned off"):
+        release.cancel(house.keystore, ACTOR)
+    release.disable(house.keystore, ACTOR, in_shell=True)
+    sweep.run(house.keystore)
+    house.sql("UPDATE encryption SET active_key_id = NULL")  # as a kill between the last steps leaves it
+    with pytest.raises(Refused, match="Nothing was cancelled: 1 password is stored in clear text"):
+        release.cancel(house.keystore, ACTOR)
+    house.key_file.unlink()
+    with pytest.raises(Refused, match=r"Nothing was cancelled\. The encryption key file is missing"):
+        release.cancel(house.keystore, ACTOR)
+
+
+def test_who_comes_second_is_told_so(house: House) -> None:
+    house.add("kept")
+    assert switch.enable(house.keystore, ACTOR)
+    assert not switch.enable(house.keystore, ACTOR)
+    switch.resume(house.keystore)
+    assert not switch.enable(house.keystore, ACTOR)
+    seen = facts.look(house.keystore).found
+    assert rotation.rotate(house.keystore, ACTOR, seen)
+    switch.resume(house.keystore)
+    assert not rotation.rotate(house.keystore, ACTOR, seen)
 
 
 def test_after_off_a_new_key_is_made_when_turned_on_again(house: House) -> None:

@@ -7,7 +7,8 @@ from flask import Flask
 
 from panel import db
 from panel.config import Settings
-from panel.health import checks, vitals
+from panel.encryption import switch
+from panel.health import checks, spool, vitals
 from panel.health.check import Check
 from panel.models import Collection
 from tests.encryption.conftest import House
@@ -26,8 +27,10 @@ def well(house: House) -> House:
         account = house.add().account
         house.enable()
         house.prove()
+        switch.verify(house.keystore)
         Collection.insert(account=account, last_success_at=db.now()).execute()
         vitals.beat()
+        spool.note(spool.count(house.settings.mail_spool))
     return house
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from panel import db
-from panel.activity.service import record
+from panel.activity.service import Actor, record
 from panel.collect.lease import Lease
+from panel.encryption import release, switch
 from panel.errors import SpoolError
 from panel.health import checks, mail, server, spool, upkeep, vitals
-from panel.models import Account, Collection, Vitals, Waiting
-from tests.encryption.conftest import House
+from panel.models import Account, Collection, NoticeChannels, Vitals, Waiting
+from panel.secret import Secret
+from tests.encryption.conftest import House, new_endpoint
 from tests.health.conftest import look, wrong
 from tests.sign_in.browser import later
 
@@ -113,6 +115,135 @@ def test_what_support_staff_are_told_names_no_path(well: House) -> None:
     found = wrong(well)["account 0@example.org"]
     assert str(well.data) in found.says
     assert found.told == ("0@example.org: Its mail cannot be stored on this server. Last collected just now.")
+
+
+# -- what stands where OK would ---------------------------------------------------------
+
+
+def collecting(house: House) -> tuple[bool, str, str]:
+    found = next(check for check in look(house) if check.check == "collecting")
+    return found.is_green, found.instead, found.says
+
+
+def boxes(house: House, *states: str) -> None:
+    """Mailboxes beside the one that is there: collected, failing, new, overdue or paused."""
+    with db.database.connection_context():
+        for state in states:
+            account = house.add().account
+            since = {"ok": 120, "failing": 300, "overdue": 1500, "paused": 300}.get(state)
+            values: dict[str, object] = {"last_success_at": db.now() - since} if since else {}
+            if state == "failing":
+                values |= {"problem": "No.", "failing_since": db.now() - 60}
+            Collection.insert(account=account, **values).execute()
+            if state == "paused":
+                Account.update(paused_at=1).where(Account.uuid == account.uuid).execute()
+
+
+@pytest.mark.parametrize(
+    ("others", "instead", "says"),
+    [
+        ((), "", "1 of 1 mailboxes is collected, the longest ago just now."),
+        (("ok", "ok"), "", "3 of 3 mailboxes are collected, the longest ago 2 minutes ago."),
+        (
+            ("ok", "paused"),
+            "",
+            "2 of 3 mailboxes are collected, the longest ago 2 minutes ago. 1 is paused.",
+        ),
+        (
+            ("ok", "failing"),
+            "In part",
+            "2 of 3 mailboxes are collected, the longest ago 2 minutes ago. 1 fails.",
+        ),
+        (
+            ("failing", "failing"),
+            "In part",
+            "1 of 3 mailboxes is collected, the longest ago just now. 2 fail.",
+        ),
+        (
+            ("new",),
+            "In part",
+            "1 of 2 mailboxes is collected, the longest ago just now. 1 waits for its first round.",
+        ),
+        (("overdue",), "In part", "1 of 2 mailboxes is collected, the longest ago just now. 1 is overdue."),
+    ],
+)
+def test_collecting_is_ok_only_where_every_mailbox_is_collected(
+    well: House, others: tuple[str, ...], instead: str, says: str
+) -> None:
+    boxes(well, *others)
+    assert collecting(well) == (instead == "", instead, says)
+
+
+def test_collecting_is_not_ok_where_all_fail_below_their_hour_or_nothing_is_known_yet(well: House) -> None:
+    change(problem="No.", failing_since=db.now() - 60)
+    boxes(well, "failing")
+    assert collecting(well) == (False, "Failing", "No mailbox is collected: 2 fail.")
+    change(problem=None, last_success_at=None)
+    assert collecting(well)[:2] == (False, "Not known yet")
+    with db.database.connection_context():
+        Account.update(paused_at=1).execute()
+    assert collecting(well) == (False, "Paused", "Every mailbox is paused.")
+    with db.database.connection_context():
+        Account.delete().execute()
+    assert collecting(well) == (False, "No mailbox", "There is no mailbox yet.")
+
+
+def test_work_on_the_key_and_passwords_never_tried_are_not_ok(well: House) -> None:
+    with db.database.connection_context():
+        well.sql("UPDATE encryption SET verified_at = NULL")
+        green = {check.check: check.is_green for check in look(well)}
+        assert not green["records"] and green["encryption"]
+        release.disable(well.keystore, Actor(), in_shell=True)
+    green = {check.check: check.is_green for check in look(well)}
+    assert not green["encryption"]
+
+
+def test_nothing_to_look_at_has_a_sentence_of_its_own(house: House) -> None:
+    with db.database.connection_context():
+        house.enable()
+    found = {check.check: check for check in look(house, deep=True)}
+    assert found["records"].says == "No password is stored yet." and not found["records"].is_green
+    assert found["encryption"].says == "It is on. No password is stored yet."
+
+
+# -- whether trouble is told ---------------------------------------------------------------
+
+
+def told(house: House, **values: object) -> tuple[bool, str, str]:
+    with db.database.connection_context():
+        NoticeChannels.insert(id=1).on_conflict_ignore().execute()
+        if values:
+            NoticeChannels.update(**values).execute()
+    found = next(check for check in look(house) if check.check == "notices")
+    return found.ok, found.instead, found.says
+
+
+def test_mail_is_not_ok_where_no_mailbox_can_send(well: House) -> None:
+    to = {"recipients": "ops@example.net", "mail_worked_at": db.now()}
+    assert told(well, **to) == (False, "", "No mail can go out: no mailbox has a server for sending.")
+    with db.database.connection_context():
+        sender = new_endpoint(Account.get(), direction="out", protocol="smtp")
+        sender.password = Secret("for sending")
+        sender.save()
+    assert told(well, **to)[:2] == (True, "")
+    with db.database.connection_context():
+        well.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE direction = 'out'")
+        switch.verify(well.keystore)
+    assert told(well, **to)[2] == "No mail can go out: no stored password for sending opens."
+    well.key_file.unlink()
+    assert told(well, **to)[2] == "No mail can go out while the encryption key is not in order."
+
+
+def test_a_way_that_was_never_tried_is_not_ok_and_one_without_a_watch_neither(well: House) -> None:
+    assert told(well)[:2] == (True, "Off")
+    to: dict[str, object] = {"webhook": "https://hook.example.org/x"}
+    assert told(well, **to)[:2] == (True, "Not tried yet")
+    assert told(well, **to, webhook_worked_at=db.now() - 60) == (
+        True, "", "Trouble is told by webhook (last 1 minute ago).",
+    )  # fmt: skip
+    with db.database.connection_context():
+        Vitals.update(noticed_at=db.now() - 3600).execute()
+    assert told(well, **to)[0] is False
 
 
 # -- the spool -----------------------------------------------------------------------

@@ -15,7 +15,7 @@ from tests.sign_in.browser import Browser, add_person
 
 def test_an_admin_sees_that_all_is_well(admin: Browser, well: House) -> None:
     page = admin.get("/").text
-    for words in ("<h1>Overview</h1>", "Coming in", "Protected", "Everything that is checked is well."):
+    for words in ("<h1>Overview</h1>", "Coming in", "Protected", "checks passed just now"):
         assert words in page
     assert "What needs you" not in page
     assert 'aria-current="page">Overview' in page
@@ -98,7 +98,7 @@ def test_what_comes_from_outside_is_escaped(admin: Browser, well: House) -> None
 def test_headers_of_a_proxy_are_noticed_and_named_with_where_they_came_from(
     admin: Browser, well: House, header: str
 ) -> None:
-    assert "No request came through a proxy." in admin.get("/").text
+    assert "No request of the last 24 hours carried the headers of a proxy." in admin.get("/").text
     admin.client.get("/login", headers={header: "<b>192.0.2.1</b>"}, environ_base={"REMOTE_ADDR": "10.0.0.2"})
     page = admin.get("/").text
     assert f"none is trusted: {header} from 10.0.0.2" in page
@@ -118,7 +118,7 @@ def test_they_are_written_once_an_hour_at_most(admin: Browser, well: House) -> N
 def test_an_old_note_is_forgotten(admin: Browser, well: House) -> None:
     with db.database.connection_context():
         Vitals.update(forwarded_at=db.now() - 2 * 86400, forwarded="Forwarded from 10.0.0.2").execute()
-    assert "No request came through a proxy." in admin.get("/").text
+    assert "No request of the last 24 hours carried the headers of a proxy." in admin.get("/").text
 
 
 def test_where_proxies_are_trusted_nothing_is_noted(environ: Environ, well: House) -> None:

@@ -76,6 +76,15 @@ def test_nobody_forges_a_line(log: Log) -> None:
     assert "\x1b" not in log.text
 
 
+@pytest.mark.parametrize(
+    "hidden", ["\x07", "\x7f", "\x9b2J", "\x85", "\u202e", "\u2066", "\u2029", "\udcff", "\r"]
+)
+def test_nobody_steers_the_terminal_of_who_reads_the_log(log: Log, hidden: str) -> None:
+    logging.getLogger("panel").warning("name: %s", f"a{hidden}b")
+    assert hidden[0] not in log.text
+    log.text.encode("utf-8")
+
+
 def test_json_is_one_object_per_line(log: Log) -> None:
     logging.getLogger("panel.x").warning("Grüße")
     if log.log_format == "json":

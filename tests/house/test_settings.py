@@ -84,5 +84,47 @@ def test_a_secret_may_come_from_a_file_but_not_from_both(tmp_path: Path) -> None
         load(PANEL_SECRET_KEY_FILE=str(file), PANEL_SECRET_KEY="x" * 32)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", ""])
+def test_one_line_break_is_no_part_of_a_setting_from_a_file(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "url"
+    file.write_bytes(f"sqlite:////srv/a b.db{end}".encode())
+    assert load(PANEL_DATABASE_URL_FILE=str(file)).database_url == "sqlite:////srv/a b.db"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xef\xbb\xbf" + b"k" * 40, "byte order mark"),
+        (("k" * 40).encode("utf-16"), "UTF-16"),
+        (b"\xff" * 40, "not UTF-8"),
+        (None, "longer than"),
+    ],
+)
+def test_a_file_that_holds_no_setting_is_named(tmp_path: Path, content: bytes | None, told: str) -> None:
+    file = tmp_path / "key" if content is not None else Path("/dev/zero")
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=told) as raised:
+        load(PANEL_SECRET_KEY_FILE=str(file))
+    assert "PANEL_SECRET_KEY_FILE" in str(raised.value) and "kkkk" not in str(raised.value)
+
+
+def test_the_settings_file_may_come_from_any_editor_that_writes_utf8(tmp_path: Path) -> None:
+    file = tmp_path / "mailkeep.env"
+    file.write_bytes(b'\xef\xbb\xbfPANEL_CONTACT="Dana, 12 "\r\n# more\r\nPANEL_ACTIVITY_DAYS=7\r\n')
+    settings = Settings.load({"PANEL_ENV_FILE": str(file)})
+    assert (settings.contact, settings.activity_days) == ("Dana, 12 ", 7)
+
+
+def test_a_settings_file_that_is_none_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "mailkeep.env"
+    for content, told in (("PANEL_METRICS=0\n".encode("utf-16"), "UTF-16"), (b"\xff", "not UTF-8")):
+        file.write_bytes(content)
+        with pytest.raises(SettingsError, match=told):
+            Settings.load({"PANEL_ENV_FILE": str(file)})
+    with pytest.raises(SettingsError, match="longer than"):
+        Settings.load({"PANEL_ENV_FILE": "/dev/zero"})
+
+
 def test_no_setting_that_is_secret_shows_in_a_repr() -> None:
     assert "MARKER" not in repr(load(PANEL_SECRET_KEY="MARKER" + "x" * 32))

@@ -20,7 +20,8 @@ from panel.config import ROOT, Settings
 from panel.errors import BadInput, CannotOpen
 from panel.models import Account
 from panel.secret import Secret
-from panel.shell import PanelCommand, PanelGroup, ask, password_option, print_json, progress
+from panel.shell import PanelCommand, PanelGroup, ask, password_option, print_json, progress, say
+from panel.text_file import LONGEST_SECRET
 from tests import running
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -50,7 +51,7 @@ def count() -> None:
 @password_option()
 def take(password: Secret) -> None:
     """Show what was read."""
-    click.echo(repr(password.reveal()))
+    say(repr(password.reveal()))
 
 
 @group.command()
@@ -58,13 +59,13 @@ def take(password: Secret) -> None:
 def danger(yes: bool) -> None:
     """Do something that must be confirmed."""
     ask("Really?", yes)
-    click.echo("done")
+    say("done")
 
 
 @click.command("set-up", cls=PanelCommand, creates_install=True)
 def set_up() -> None:
     """Make an install."""
-    click.echo("made")
+    say("made")
 
 
 def run(app: Flask, *arguments: str, stdin: bytes = b"") -> Result:
@@ -148,28 +149,52 @@ def test_another_user_than_the_owner_gets_the_line_to_type(
 # -- passwords -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("password", ["simple", " two  spaces ", "Grüße 🔑", "a\n\n", "\r", "%s\\'\""])
-def test_a_password_file_is_taken_byte_for_byte_but_one_final_newline(
-    app: Flask, tmp_path: Path, password: str
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r", b""], ids=["LF", "CRLF", "CR", "none"])
+@pytest.mark.parametrize(
+    "password",
+    ["simple", " two  spaces \t", "a\n\n.", "a\r\n ", "a\rb", "Grüße 🔑", "%s\\'\"", "x" * 1024, "a\ufeff"],
+)
+def test_a_password_file_is_taken_byte_for_byte_but_one_final_line_break(
+    app: Flask, tmp_path: Path, password: str, end: bytes
 ) -> None:
     file = tmp_path / "password"
-    file.write_bytes(password.encode() + b"\n")
+    file.write_bytes(password.encode() + end)
     assert run(app, "probe", "take", "--password-file", str(file)).stdout == f"{password!r}\n"
-    done = run(app, "probe", "take", "--password-file", "-", stdin=password.encode() + b"\n")
+    done = run(app, "probe", "take", "--password-file", "-", stdin=password.encode() + end)
     assert done.stdout == f"{password!r}\n"
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"a\0b", None], ids=["no UTF-8", "NUL", "no file"])
-def test_a_password_that_cannot_be_taken_is_wrong_usage(
-    app: Flask, tmp_path: Path, content: bytes | None
+UNUSABLE = {
+    "no UTF-8": (b"\xff", "not UTF-8"),
+    "Latin-1": ("Grüße".encode("latin-1"), "not UTF-8"),
+    "NUL": (b"a\0b", "NUL"),
+    "BOM": (b"\xef\xbb\xbfpw\r\n", "byte order mark"),
+    "BOM alone": (b"\xef\xbb\xbf", "byte order mark"),
+    "UTF-16": ("pw\r\n".encode("utf-16"), "UTF-16"),
+    "UTF-16 big-endian": (b"\xfe\xff" + "pw".encode("utf-16-be"), "UTF-16"),
+    "UTF-16 without its mark": ("pw\n".encode("utf-16-le"), "UTF-16"),
+    "UTF-32": ("pw".encode("utf-32"), "UTF-16"),
+    "too long": (b"x" * (LONGEST_SECRET + 1), "longer than"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), UNUSABLE.values(), ids=UNUSABLE)
+def test_a_password_that_cannot_be_taken_is_wrong_usage_and_named(
+    app: Flask, tmp_path: Path, content: bytes, told: str
 ) -> None:
     file = tmp_path / "password"
-    if content is not None:
-        file.write_bytes(content)
-    done = run(app, "probe", "take", "--password-file", str(file))
-    assert done.exit_code == 2
-    assert "--password-file" in done.stderr
-    assert "Traceback" not in done.stderr
+    file.write_bytes(content)
+    for name, stdin in ((str(file), b""), ("-", content)):
+        done = run(app, "probe", "take", "--password-file", name, stdin=stdin)
+        assert done.exit_code == 2
+        assert "--password-file" in done.stderr and told in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["/nowhere", "/", "/dev/zero"])
+def test_what_is_no_password_file_is_wrong_usage_and_not_read_for_ever(app: Flask, name: str) -> None:
+    done = run(app, "probe", "take", "--password-file", name)
+    assert (done.exit_code, done.stdout) == (2, "") and "Traceback" not in done.stderr
 
 
 # -- asking and telling ------------------------------------------------------------------------

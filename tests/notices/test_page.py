@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from flask import Flask
 from panel.activity.service import Actor
 from panel.health import checks, vitals
 from panel.health.check import Check
-from panel.models import Activity, Session
+from panel.models import Activity, Collection, Session
 from panel.notices import channels, service
 from tests.notices.conftest import HOUR, TO, World, fail, mend, prove
 from tests.sign_in.browser import PASSWORD, Browser, add_person
@@ -89,7 +90,7 @@ def test_this_can_be_tried(world: World, admin: Browser) -> None:
     assert "It was sent" in sent.text and [taken.recipients for taken in world.smtp.taken] == [[TO]]
     called = admin.post(f"{PAGE}/test-webhook", on=PAGE)
     assert "It was sent" in called.text and world.receiver.events == [("test", "test")]
-    assert "Works" in admin.get(PAGE).text
+    assert "Last used" in admin.get(PAGE).text
     world.smtp.users.clear()
     world.receiver.status = 404
     refused = admin.post(f"{PAGE}/test-mail", on=PAGE)
@@ -121,7 +122,7 @@ def test_the_page_shows_what_is_told_when_it_is_told_again_and_what_was(world: W
     mend(account)
     world.pass_(HOUR, 600)
     shown = admin.get(PAGE).text
-    assert "All is well" in shown and "The server says no." in shown
+    assert "No notice is open." in shown and "The server says no." in shown
     world.receiver.status = 500
     world.fail()
     world.look()
@@ -208,3 +209,62 @@ def test_an_old_choice_of_an_account_that_is_gone_does_no_harm(world: World) -> 
     fail(other.account, "No.", world.clock.at - HOUR)
     world.look()
     assert [taken.sender for taken in world.smtp.taken] == [other.account.address]
+
+
+# -- what stands where no notice is open ----------------------------------------------------
+
+
+def quiet(world: World, admin: Browser) -> str:
+    """The sentence of the page; the shell has the same one."""
+    picture = service.picture(world.house.keystore)
+    assert picture.now == []
+    page = html.unescape(" ".join(admin.get(PAGE).text.split()))
+    assert picture.quiet in page
+    assert ("OK</span> No notice is open." in page) is picture.is_green
+    assert ("Needs attention</span> No notice is open." in page) is not picture.is_green
+    return picture.quiet
+
+
+def test_no_notice_is_no_all_clear_while_every_mailbox_fails_below_its_hour(
+    world: World, admin: Browser
+) -> None:
+    for _ in range(3):
+        fail(world.house.add().account, "No.", world.clock.at - 60)
+    world.look()
+    assert quiet(world, admin).startswith(
+        "But of 3 mailboxes 3 fail: 0@example.org, 1@example.org, 2@example.org."
+    )
+    Collection.update(problem=None, last_success_at=None).execute()
+    assert quiet(world, admin).startswith("But of 3 mailboxes 3 wait for their first round")
+    Collection.update(last_success_at=world.clock.at - 3000).execute()
+    assert quiet(world, admin).startswith("But of 3 mailboxes 3 are overdue")
+    Collection.update(last_success_at=world.clock.at).execute()
+    assert quiet(world, admin).endswith("stored passwords, key backup; 3 mailboxes.")
+
+
+def test_no_notice_is_no_all_clear_while_nothing_looks(world: World, admin: Browser) -> None:
+    assert quiet(world, admin) == "Trouble was not looked for yet. Is script/server running?"
+    world.look()
+    assert quiet(world, admin).startswith("Checked ")
+    assert quiet(world, admin).endswith("; there is no mailbox yet.")
+    world.clock.at += HOUR
+    assert quiet(world, admin).startswith("Trouble was last looked for ")
+
+
+def test_another_address_has_neither_worked_nor_failed(world: World) -> None:
+    world.sender()
+    world.tell(mail=True, webhook=True)
+    list(service.test_mail(world.house.settings, world.house.keystore, Actor()))
+    list(service.test_webhook(world.house.settings, Actor()))
+    assert channels.read().mail.worked_at and channels.read().call.worked_at
+    service.store(("other@example.net",), "", "https://elsewhere.example.org/", Actor())
+    assert (channels.read().mail.worked_at, channels.read().call.worked_at) == (None, None)
+
+
+def test_a_mail_that_one_address_refused_is_no_ok(world: World, admin: Browser) -> None:
+    world.sender()
+    service.store((TO, "gone@example.net"), "", "", Actor())
+    world.smtp.refused.add("gone@example.net")
+    assert list(service.test_mail(world.house.settings, world.house.keystore, Actor()))[-1].ok
+    assert "gone@example.net" in (channels.read().mail.problem or "")
+    assert not check(world).ok and "Last used" not in admin.get(PAGE).text

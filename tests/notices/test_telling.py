@@ -66,7 +66,7 @@ def test_the_end_is_told_once_when_it_has_lasted(world: World) -> None:
     world.pass_(CALM)
     assert len(world.smtp.taken) == 1
     world.pass_(2 * DAY, HOUR)
-    assert world.subjects[1:] == ["Mailkeep on panel.example.org: all well again"]
+    assert world.subjects[1:] == ["Mailkeep on panel.example.org: no other notice is open"]
     assert world.receiver.events == [("trouble", "account-failing"), ("well", "account-failing")]
     assert account.address in text_of(world.smtp.taken[1].data)
 

@@ -134,6 +134,20 @@ def test_the_service_refuses_the_same(app: Flask) -> None:
         service.change_role("ada@example.org", "admin")
 
 
+def test_what_is_so_already_changes_nothing_and_is_no_event(app: Flask) -> None:
+    with db.database.connection_context():
+        kim = service.add("kim@example.org", "Kim", "agent", Secret(PASSWORD))
+        service.disable(kim.email)
+        Person.update(disabled_at=1000).where(Person.email == kim.email).execute()
+        count = Activity.select().count()
+        service.disable(kim.email)
+        service.change_role(kim.email, "agent")
+        assert Person.get(Person.email == kim.email).disabled_at == 1000
+        service.enable(kim.email)
+        service.enable(kim.email)
+        assert Activity.select().count() == count + 1
+
+
 def test_each_change_is_in_activity_without_a_value(admin: Browser) -> None:
     add_person("bo@example.org", "agent")
     with db.database.connection_context():

@@ -58,7 +58,7 @@ def test_one_goes_from_step_to_step_and_is_finished(app: Flask, admin: Browser, 
     assert admin.post("/accounts/new", **form()).status_code == 303
     assert step(admin) == "/setup/summary"
     summary = admin.get("/setup/summary").text
-    assert "support@example.org is being collected." in summary
+    assert "support@example.org has not been collected yet." in summary
     with db.database.connection_context():
         assert (facts.look(house.keystore).found or "?") in summary
     assert admin.post("/setup/finish", on="/setup/summary").location == "/"

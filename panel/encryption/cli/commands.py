@@ -23,6 +23,7 @@ from panel.shell import (
     print_json,
     print_lines,
     progress,
+    say,
     yes_option,
 )
 
@@ -65,8 +66,9 @@ def enable(context: click.Context, understand_key_loss: bool, backup_prepared: b
             "Add --understand-key-loss (losing the key file means losing all encrypted data) and "
             "--backup-prepared (you have prepared a secure way to back up the key file).",
         )
-    switch.enable(current().keystore, Actor())
-    finish(context)
+    if not switch.enable(current().keystore, Actor()):
+        say("Encryption was turned on already: no new key was made.")
+    finish(context, wanted=words.ENABLED)
 
 
 @encryption.command()
@@ -94,7 +96,7 @@ def rotate(context: click.Context, preview: bool) -> None:
     if preview:
         return
     rotation.rotate(current().keystore, Actor())
-    finish(context, words.BACKUP_OUT_OF_DATE)
+    finish(context, words.BACKUP_OUT_OF_DATE, wanted=words.ENABLED)
 
 
 @encryption.command()
@@ -108,7 +110,7 @@ def disable(context: click.Context, yes: bool) -> None:
     count = facts.look(current().keystore).sealed
     ask(f"Write {count} passwords back into the database in clear?", yes)
     release.disable(current().keystore, Actor(), in_shell=True)
-    finish(context)
+    finish(context, wanted=(State.OFF,))
 
 
 @encryption.command("forget-lost-key")
@@ -120,21 +122,23 @@ def forget_lost_key(confirm: str | None) -> None:
     """
     addresses = forget.lost(current().keystore)
     ask_typed(
-        f"{words.passwords(len(addresses))} cannot be read without the lost key: {', '.join(addresses)}.\n"
-        "Each is asked for again; until then its mail waits on its server. The records are set aside,\n"
-        "save those of no account: if the key turns up, flask encryption key add puts them back.",
+        [
+            f"{words.passwords(len(addresses))} cannot be read without the lost key: {', '.join(addresses)}.",
+            "Each is asked for again; until then its mail waits on its server. The records are set aside,",
+            "save those of no account: if the key turns up, flask encryption key add puts them back.",
+        ],
         f"forget {words.passwords(len(addresses))}",
         confirm,
     )
     done = forget.forget(current().keystore, Actor())
     if done.moved_to is not None:
-        click.echo(f"The file that was no good lies in {done.moved_to}.")
+        say(f"The file that was no good lies in {done.moved_to}.")
     if done.removed:
-        click.echo(f"Removed, since nobody can enter them again: {', '.join(done.removed)}.")
-    click.echo("Encryption is off. Turn it on again first, so that no password is stored in clear:")
-    click.echo("  flask encryption enable --understand-key-loss --backup-prepared")
+        say(f"Removed, since nobody can enter them again: {', '.join(done.removed)}.")
+    say("Encryption is off. Turn it on again first, so that no password is stored in clear:")
+    say("  flask encryption enable --understand-key-loss --backup-prepared")
     for address in done.addresses:
-        click.echo(f"  then: flask accounts edit {address}  (the whole server and its password)")
+        say(f"  then: flask accounts edit {address}  (the whole server and its password)")
 
 
 @encryption.command()

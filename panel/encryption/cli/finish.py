@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import click
 
 from panel.encryption import facts, findings, switch
@@ -10,15 +12,16 @@ from panel.encryption.findings import Findings
 from panel.encryption.old_copies import scan
 from panel.encryption.state import State
 from panel.services import current
-from panel.shell import print_lines, progress
+from panel.shell import print_lines, progress, say
 
 
-def finish(context: click.Context, *afterwards: str) -> None:
+def finish(context: click.Context, *afterwards: str, wanted: Collection[State] = tuple(State)) -> None:
     """Carry what is under way to its end, and tell how that went.
 
     Then what is left to do: `afterwards`, or the backup of the key file where that is due. Exit status 1
     where a record does not open, the key is no good, or passwords stand where they should not: in a
-    file of this server, or in old copies that could not be removed.
+    file of this server, or in old copies that could not be removed; and where the state is not one of
+    `wanted`, because it was changed from elsewhere meanwhile.
     """
     install = current()
     scan.again_where_found(install.keystore)
@@ -27,14 +30,23 @@ def finish(context: click.Context, *afterwards: str) -> None:
     scan.write_owed(install.keystore, install.settings)
     now = facts.look(install.keystore)
     last, kept_by_reader = _report(now), now.state.working and now.scrub_owed
+    if now.state not in wanted:
+        say("This was changed from elsewhere meanwhile, and is now as follows.")
     print_lines(words.status(now))
     if kept_by_reader:
-        click.echo(words.OPEN_READER)
+        say(words.OPEN_READER)
     if last is not None:
         print_lines(words.report(last))
     print_lines(afterwards or words.backup_due(now))
     found = last is not None and last.scan is not None and last.scan.on_this_server
-    if done.failures or now.state.no_key or now.state is State.INCONSISTENT or kept_by_reader or found:
+    if (
+        now.state not in wanted
+        or done.failures
+        or now.state.no_key
+        or now.state is State.INCONSISTENT
+        or kept_by_reader
+        or found
+    ):
         context.exit(1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +19,16 @@ from panel.encryption.files import typed
 from panel.errors import BadInput, Refused
 from panel.secret import Secret
 from panel.services import current
-from panel.shell import PanelGroup, ask_typed, confirm_option, password_option
+from panel.shell import (
+    PanelGroup,
+    ask_hidden,
+    ask_typed,
+    confirm_option,
+    on_a_terminal,
+    password_option,
+    print_exactly,
+    say,
+)
 
 key = PanelGroup(
     "key",
@@ -33,8 +41,8 @@ passphrase_option = password_option(required=False, name="passphrase")
 def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
     """The key file in FILE, whatever its form; asks for the passphrase where one is needed."""
     data = file.read(copies.LARGEST + 1)
-    if passphrase is None and age.is_age(data) and sys.stderr.isatty():
-        passphrase = Secret(click.prompt("Passphrase", hide_input=True))
+    if passphrase is None and age.is_age(data) and on_a_terminal(err=True):
+        passphrase = ask_hidden("Passphrase")
     if not data and passphrase is not None:
         hint = "Standard input cannot be both the copy and its passphrase: put one of them into a file."
         raise BadInput("The copy is empty.", hint)
@@ -51,7 +59,7 @@ def check_copy(file: BinaryIO, passphrase: Secret | None) -> None:
     good, the backup counts as proved; if not, exit status 1.
     """
     proof.check(current().keystore, _copy(file, passphrase), Actor())
-    click.echo("The copy is the same as today's key file. Keep it apart from the database's backups.")
+    say("The copy is the same as today's key file. Keep it apart from the database's backups.")
 
 
 @key.command("add")
@@ -65,14 +73,12 @@ def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, r
     So that an older database can be read. FILE may be - for standard input.
     """
     added = keys.add(current().keystore, _copy(file, passphrase), Actor())
-    click.echo(f"Added: {', '.join(added)}." if added else "Every key of that file is here already.")
+    say(f"Added: {', '.join(added)}." if added else "Every key of that file is here already.")
     waiting = [str(each.account.address) for each in forget.restorable(current().keystore)]
     if waiting and restore:
-        click.echo(f"Put back: {', '.join(forget.restore(current().keystore, Actor()))}.")
+        say(f"Put back: {', '.join(forget.restore(current().keystore, Actor()))}.")
     elif waiting:
-        click.echo(
-            f"Set aside earlier, and readable now: {', '.join(waiting)}. Add --restore to put them back."
-        )
+        say(f"Set aside earlier, and readable now: {', '.join(waiting)}. Add --restore to put them back.")
     finish(context, *([words.BACKUP_OUT_OF_DATE] if added else []))
 
 
@@ -87,9 +93,9 @@ def import_key(context: click.Context, file: BinaryIO, passphrase: Secret | None
     that is in place is never overwritten.
     """
     if export.put_back(current().keystore, _copy(file, passphrase), Actor()):
-        click.echo("The key file is back in its place.")
+        say("The key file is back in its place.")
     else:
-        click.echo("The same key file is in its place already.")
+        say("The same key file is in its place already.")
     finish(context)
 
 
@@ -118,25 +124,25 @@ def _export_sheet(path: Path | None, passphrase: Secret | None, settings: Settin
         raise BadInput(why, "Give --to FILE, without --passphrase-file.")
     about = About(settings.url, times.exact(db.now(), settings.timezone))
     export.hand_out(export.as_sheet(current().keystore, about), path, Actor())
-    click.echo(f"Written: {path}. It holds the key in clear: print it with a browser, then delete the file.")
-    click.echo("Prove the backup by typing the lines of the print into a file:")
-    click.echo("  flask encryption key check FILE")
+    say(f"Written: {path}. It holds the key in clear: print it with a browser, then delete the file.")
+    say("Prove the backup by typing the lines of the print into a file:")
+    say("  flask encryption key check FILE")
 
 
 def _export_age(path: Path | None, passphrase: Secret | None) -> None:
-    made_up = age.generate() if passphrase is None and path is not None and sys.stdout.isatty() else None
+    made_up = age.generate() if passphrase is None and path is not None and on_a_terminal() else None
     chosen = passphrase or made_up
     if chosen is None:
         raise Refused("A passphrase is needed; nothing was exported.", "Add: --passphrase-file FILE")
     made = export.as_age(current().keystore, chosen)
     export.hand_out(made, path, Actor())
     if path is None:
-        click.echo(made.content, nl=False)
+        print_exactly(made.content)
         return
-    click.echo(f"Written: {path}. Keep the passphrase somewhere else than the file.")
+    say(f"Written: {path}. Keep the passphrase somewhere else than the file.")
     if made_up is not None:
-        click.echo(f"The passphrase, shown this once: {made_up.reveal()}")
-    click.echo(f"Prove the backup where it is kept: flask encryption key check {typed(path)}")
+        say(f"The passphrase, shown this once: {made_up.reveal()}")
+    say(f"Prove the backup where it is kept: flask encryption key check {typed(path)}")
 
 
 @key.command()
@@ -149,11 +155,11 @@ def prune(confirm: str | None) -> None:
     if retired:
         for each in retired:
             since = f"from before {times.exact(each.since, zone)}" if each.since else "of its time"
-            click.echo(f"{each.fingerprint}: without it no database backup {since} can be read.")
+            say(f"{each.fingerprint}: without it no database backup {since} can be read.")
         ask_typed(
-            "Copies of the key file that you keep hold these keys too: replace them afterwards.",
+            ["Copies of the key file that you keep hold these keys too: replace them afterwards."],
             f"drop {len(retired)} {'key' if len(retired) == 1 else 'keys'}",
             confirm,
         )
-    click.echo(f"Dropped: {', '.join(keys.prune(current().keystore, Actor(), shown))}.")
-    click.echo(words.BACKUP_OUT_OF_DATE)
+    say(f"Dropped: {', '.join(keys.prune(current().keystore, Actor(), shown))}.")
+    say(words.BACKUP_OUT_OF_DATE)

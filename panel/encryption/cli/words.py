@@ -34,6 +34,9 @@ STATES = {
 
 
 ALTERED = "the schema of the database was changed; collecting is paused"
+ENABLED = (State.ON, State.INCONSISTENT, State.ENABLING, State.ROTATING)  # passwords are, or get, encrypted
+
+
 BACKUP_DUE = (
     "No backup of this key file is proved. Copy it to where no backup of the database lies, "
     "then prove the copy: flask encryption key check COPY"
@@ -71,7 +74,10 @@ def status_json(keystore: KeyStore, now: facts.Status) -> dict[str, Any]:
 def status(now: facts.Status) -> Iterator[str]:
     """What state the key is in, and what to do about it."""
     yield f"Encryption: {ALTERED if now.altered else STATES[now.state]}."
-    yield f"Passwords: {now.total} stored, {now.sealed} encrypted, {now.clear} in clear."
+    if now.total:
+        yield f"Passwords: {now.total} stored, {now.sealed} encrypted, {now.clear} in clear."
+    else:
+        yield "Passwords: none stored yet."
     if now.found or now.expected:
         yield f"Key: found {now.found or 'none'}, expected {now.expected or 'none'}."
     if now.reason:
@@ -113,12 +119,14 @@ def report(last: Findings) -> Iterator[str]:
 def _scan(scan: Scan) -> Iterator[str]:
     for each in scan.found:
         yield f"A password stands in: {each.name} ({', '.join(each.accounts)}). {each.mend}"
-    if not scan.found:
+    if scan.is_green:
         yield f"Nothing found in the {len(scan.searched)} files that were searched."
+    elif not scan.found:
+        yield "No password was looked for."
+    if scan.left_out:
+        yield scan.left_out
     for name, reason in scan.skipped:
         yield f"Not looked into: {name} ({reason})."
-    if scan.too_short:
-        yield f"Not looked for, too short: the passwords of {', '.join(scan.too_short)}."
     yield f"Cannot be seen from here: {', '.join(scan.not_visible)}."
 
 
@@ -139,7 +147,8 @@ def verdict_json(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> dict[
             "found": [each.name for each in scan.found],
             "found_of": [{"file": each.name, "accounts": each.accounts} for each in scan.found],
             "not_searched": [{"file": name, "reason": reason} for name, reason in scan.skipped],
-            "too_short": scan.too_short,
+            "looked_for": scan.looked_for,
+            "not_looked_for": scan.not_looked_for,
             "not_visible": scan.not_visible,
         }
     return result
@@ -147,7 +156,10 @@ def verdict_json(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> dict[
 
 def verdict(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> Iterator[str]:
     """Which passwords opened, what a scan found, and which passwords old backups still hold."""
-    yield f"{verdict.opened} passwords opened, {len(verdict.failures)} did not."
+    if verdict.opened or verdict.failures:
+        yield f"{verdict.opened} passwords opened, {len(verdict.failures)} did not."
+    else:
+        yield "No password is stored yet."
     for failure in verdict.failures:
         yield f"{failure.address}: {failure.reason}"
     for each in verdict.unvouched:

@@ -1,33 +1,37 @@
-"""How a password may stand in a file: the forms that a search looks for. Pure."""
+"""Which passwords are looked for, and how each may stand in a file. Pure."""
 
 from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Collection
 from urllib.parse import quote, quote_plus
 
+from panel.people.password_rules import is_common
 from panel.secret import Secret
 
-SHORTEST = 4  # bytes; a shorter password stands everywhere by chance
-SHORTEST_DERIVED = 6  # the same for what is made of it: base64 has only 64 signs
+SHORTEST = 8  # characters; a shorter password stands everywhere by chance
 LONGEST = 192  # bytes; a longer form is looked for by three pieces: a database splits long values over pages
 PIECE = 48
 
 
-def too_short(secret: Secret) -> bool:
-    """Whether finding `secret` in a file would say nothing."""
-    return len(secret.reveal_bytes()) < SHORTEST
+def says_something(secret: Secret, names: Collection[str]) -> bool:
+    """Whether finding `secret` in a file would mean that a password stands there.
+
+    Not where it is short, a common password, or (part of) one of the `names`, in small letters, that the
+    database holds in clear anyway: addresses, usernames, servers.
+    """
+    text = secret.reveal()
+    if len(text) < SHORTEST or is_common(text):
+        return False
+    lower = text.lower()
+    return not any(lower in name for name in names)
 
 
 def of(secret: Secret) -> set[bytes]:
     """What to look for; any one of it found means that the password, or a piece of it, stands there."""
     raw = secret.reveal_bytes()
-    derived = {*_in_base64(raw), *_escaped(secret.reveal())} - {raw}
-    return {
-        piece
-        for form in {raw, *(form for form in derived if len(form) >= SHORTEST_DERIVED)}
-        for piece in _pieces(form)
-    }
+    return {piece for form in {raw, *_in_base64(raw), *_escaped(secret.reveal())} for piece in _pieces(form)}
 
 
 def _escaped(text: str) -> set[bytes]:

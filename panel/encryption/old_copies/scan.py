@@ -28,7 +28,7 @@ from panel.encryption.state import State
 from panel.encryption.sweep import Progress, Verdict
 from panel.encryption.switch import SEALED
 from panel.errors import PanelError, Refused
-from panel.models import Account
+from panel.models import Account, Endpoint, Person
 from panel.secret import Secret
 
 SEARCH = Path(__file__).with_name("search.py")
@@ -75,16 +75,25 @@ def check(
 
 def _search(opened: list[_Opened], settings: Settings, also: Sequence[Path]) -> Scan:
     listed, left_out = places.of(settings, also)
-    wanted = [each for each in opened if not needles.too_short(each.secret)]
+    names = _names()
+    wanted = [each for each in opened if needles.says_something(each.secret, names)]
     answer = _ask([str(place.path) for place in listed], [needles.of(each.secret) for each in wanted])
     skipped = [(each.name, each.reason) for each in left_out]
     return Scan(
         searched=tuple(listed[number].name for number in answer["searched"]),
         found=tuple(_found(listed[number], wanted, hits) for number, hits in answer["found"]),
         skipped=(*skipped, *((listed[number].name, why) for number, why in answer["skipped"])),
-        too_short=_addresses([each for each in opened if needles.too_short(each.secret)]),
+        looked_for=len(wanted),
+        not_looked_for=len(opened) - len(wanted),
         not_visible=tuple(places.not_visible(settings)),
     )
+
+
+def _names() -> set[str]:
+    """What the database holds in clear of mailboxes and people, in small letters."""
+    rows = Endpoint.select(Account.address, Endpoint.username, Endpoint.host).join(Account)
+    people = Person.select(Person.email).tuples()
+    return {str(name).lower() for row in (*rows.tuples(), *people) for name in row}
 
 
 def _found(place: Place, wanted: list[_Opened], hits: list[int]) -> Found:
