@@ -8,6 +8,7 @@ takes says nothing on a busy machine. Regular expressions are read by tests/hous
 from __future__ import annotations
 
 import difflib
+import io
 import pkgutil
 import re
 import unicodedata
@@ -196,7 +197,7 @@ LINES = {
 @pytest.mark.parametrize("kind", LINES)
 def test_a_line_of_an_import_is_refused_in_words(kind: str, settings: Settings, seen: dict[str, int]) -> None:
     with pytest.raises(BadInput, match=r"\ALine 1: "):
-        importing.read([LINES[kind]], settings)
+        importing.read(io.BytesIO(LINES[kind]), settings)
     assert modest(seen)
 
 
