@@ -29,6 +29,7 @@ READ_SECONDS = 30.0  # in which a client takes nothing of its answer
 # Between two requests of one connection: longer than a proxy keeps one, so that the proxy closes it.
 IDLE_SECONDS = 150.0
 IDLE_SECONDS_WHEN_FULL = 5.0
+LOOK_SECONDS = 0.5  # between two looks for who is late
 CONNECTIONS = 1000  # of one process
 IN_A_ROW = 20  # requests of one connection that wait for their answers; no browser sends two
 
@@ -162,6 +163,7 @@ class Server(TcpWSGIServer):
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line for each request that waits
         self.takes_body = takes_body
         self._stops_at: float | None = None
+        self._looked_at = 0.0
         listening.setblocking(False)
         super().__init__(application, {}, True, listening, adj=adj, sockinfo=info, bind_socket=False)
 
@@ -186,7 +188,9 @@ class Server(TcpWSGIServer):
     def turn(self, seconds: float) -> None:
         """Do what there is to do, or wait for it that long; then close who has kept us waiting."""
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._map, count=1)
-        self._close_overdue(time.monotonic())
+        if (now := time.monotonic()) - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = now
+            self._close_overdue(now)
 
     def _stop(self, seconds: float) -> None:
         self._stops_at = time.monotonic() + seconds
