@@ -18,6 +18,7 @@ from panel.mail.endpoint import Endpoint as MailServer
 from panel.models import Collection, Message, Skipped
 
 EARLIER = 0  # no server's UIDVALIDITY: it is never zero
+NAMED = -1  # nor is this: the numbers are ours, where the server knows names only (`pop`)
 
 
 @dataclass(frozen=True)

@@ -128,10 +128,6 @@ class Pop3Session:
         """
         return self._retrieve(b"RETR %d", places, "fetch")
 
-    def _texts(self, command: bytes, places: Iterable[int], doing: str) -> Iterator[tuple[int, bytes]]:
-        for place, text, _ in self._retrieve(command, places, doing):
-            yield place, text
-
     def _retrieve(
         self, command: bytes, places: Iterable[int], doing: str
     ) -> Iterator[tuple[int, bytes, int]]:
@@ -180,9 +176,10 @@ class Pop3Session:
         """Whether `heads` is worth calling: whether the server offers TOP."""
         return self._pop("folder").may(b"TOP")
 
-    def heads(self, places: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    def heads(self, places: Iterable[int], doing: str = "folder") -> Iterator[tuple[int, bytes]]:
         """The header of each message, by its place. Those that the server does not show are left out."""
-        return self._texts(b"TOP %d 0", places, "folder")
+        for place, text, _ in self._retrieve(b"TOP %d 0", places, doing):
+            yield place, text
 
     def received_at(self, place: int) -> float | None:
         """When the last server noted the message's arrival (UTC seconds); None where nothing tells."""
@@ -245,11 +242,11 @@ def _listing(pop: Pop3) -> list[Listed]:
     """
     names = dict(_table(pop, b"UIDL", NAME))
     sizes = dict(_table(pop, b"LIST", SIZE))
-    places = names.keys() | sizes.keys()
+    places = {*names, *sizes}
     if names.keys() != sizes.keys() or not places:
         count = _count(pop)
         if count > len(places):
-            places |= range(1, count + 1)
+            places |= set(range(1, count + 1))
     uidls = {place: names.get(place, b"").decode("latin-1") for place in sorted(places)}
     shared = Counter(uidls.values())
     counts_places = set(uidls.values()) == {str(at) for at in range(1, len(uidls) + 1)}
