@@ -175,12 +175,13 @@ def _add_renamed(same: Same, known: Sequence[Known], seen: Sequence[Seen]) -> No
     before, after = Counter(one.size for one in last), Counter(one.size for one in seen)
     if before[0] or before - after:
         return
+    proven = _proven(before)
     used = {one.number for one in same.values()}
     there: defaultdict[int, list[Seen]] = defaultdict(list)
     for here in seen:
         there[here.size].append(here)
     for size, group in _groups(last):
-        if before[size] != after[size] or not _tells(group, before):
+        if before[size] != after[size] or not _tells(group, proven=proven):
             continue
         for one, here in zip(group, there[size], strict=True):
             if here.place not in same and one.number not in used and not _contradicts(one, here):
@@ -188,15 +189,15 @@ def _add_renamed(same: Same, known: Sequence[Known], seen: Sequence[Seen]) -> No
                 same[here.place] = one
 
 
-def _tells(group: Sequence[Known], sizes: Iterable[int]) -> bool:
+def _tells(group: Sequence[Known], *, proven: bool) -> bool:
     """Whether the size tells who those are that have it.
 
-    It does for what is never fetched. Of what was, a single one is believed if all
-    the other `sizes` bear witness; which of several is which, only digests tell.
+    It does for what is never fetched. Of what was, a single one is believed if it is
+    `proven` by the others' sizes; which of several is which, only digests tell.
     """
     if all(one.stage is Stage.LEFT for one in group):
         return True
-    return len(group) == 1 and group[0].stage is Stage.DONE and _proven(sizes)
+    return len(group) == 1 and group[0].stage is Stage.DONE and proven
 
 
 def _groups(known: Iterable[Known]) -> Iterable[tuple[int, list[Known]]]:

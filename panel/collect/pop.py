@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from peewee import Expression, chunked
+from peewee import chunked
 
 from panel import db
 from panel.collect import names
