@@ -35,6 +35,7 @@ class PopBox:
         `begin` is the account's: with 'now', what was there before it is known by its header later on.
         """
         self._session = session
+        self._lease = lease
         self._limit = limit
         self._heads = Heads(session, lease)
         self.uidvalidity = NAMED
@@ -89,10 +90,11 @@ class PopBox:
 
     def delete(self, uids: Iterable[int]) -> None:
         """Delete what is still there under the same name, and end the session."""
-        places = [self._known[uid].place for uid in uids if uid in self._known]
-        unnamed = [place for place in places if place in self._unnamed]
+        numbers = {self._known[uid].place: uid for uid in uids if uid in self._known}
+        unnamed = [place for place in numbers if place in self._unnamed]
         moved = self._heads.changed(unnamed) if unnamed else set()
-        self._session.delete([place for place in places if place not in moved])
+        self._session.delete([place for place in numbers if place not in moved])
+        _gone(self._lease, list(numbers.values()))
 
 
 def _arrived(head: Head | None) -> float:
@@ -225,6 +227,15 @@ def _stage(number: int, fetched: Mapping[int, bool], last: int) -> Stage:
     if number in fetched:
         return Stage.OWED if fetched[number] else Stage.DONE
     return Stage.LEFT if number <= last else Stage.OPEN
+
+
+def _gone(lease: Lease, numbers: Sequence[int]) -> None:
+    """What the server has deleted for us is there no more, and its name may be used again at once."""
+    with db.transaction():
+        lease.keep()
+        for some in chunked(numbers, AT_ONCE):
+            here = (Uidl.account == lease.account) & Uidl.number.in_(some) & Uidl.gone_at.is_null()
+            Uidl.update(gone_at=db.now()).where(here).execute()
 
 
 def _begin_anew(lease: Lease) -> None:

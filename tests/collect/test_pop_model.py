@@ -135,6 +135,7 @@ class World:
             self.count += 1
             size = 60 + self.count % self.sizes
             names = sorted(name for name, of in self.free if of == size) if reuse else []
+            self.free -= {(name, size) for name in names[:1]}
             self.box.append(Letter(self.count, size, names[0] if names else f"n{self.count}"))
 
     def remove(self, count: int) -> None:
@@ -163,6 +164,7 @@ class World:
         finally:
             lease.release()
         here = self.delivered()
+        self.free |= {(letter.name, letter.size) for letter in session.deleted}
         assert not [letter for letter in session.deleted if not here[letter.number]], (
             "deleted, but not delivered"
         )
