@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from peewee import Expression
+from peewee import Expression, fn
 
 from panel import db
 from panel.collect.cursor import EARLIER, NAMED, Cursor
@@ -122,8 +122,10 @@ class Delivery:
 
     def _earlier(self) -> Expression:
         """What may come once more by another number: of an earlier numbering, or a name that has vanished."""
-        listed = Uidl.select(Uidl.number).where((Uidl.account == self._account) & Uidl.gone_at.is_null())
-        vanished = (Message.uidvalidity == NAMED) & Message.uid.not_in(listed)
+        listed = Uidl.select(Uidl.id).where(
+            (Uidl.account == self._account) & (Uidl.number == Message.uid) & Uidl.gone_at.is_null()
+        )
+        vanished = (Message.uidvalidity == NAMED) & ~fn.EXISTS(listed)
         return (Message.account == self._account) & ((Message.uidvalidity == EARLIER) | vanished)
 
     def _note(self, fresh: Sequence[Written], uidvalidity: int) -> None:

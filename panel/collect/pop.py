@@ -39,7 +39,7 @@ class PopBox:
         self._limit = limit
         self._heads = Heads(session, lease)
         self.uidvalidity = NAMED
-        here, self.uidnext = _numbered(session.listed, self._heads, lease, mark, begin)
+        here, self.uidnext = _numbered(session, self._heads, lease, mark, begin)
         listed = {one.place: one for one in session.listed}
         self._known = {one.number: listed[place] for place, one in here.items()}
         self._unnamed = {one.place for one in session.listed if not one.named}
@@ -106,18 +106,25 @@ def _cannot(what: str) -> MailError:
 
 
 def _numbered(
-    listed: Sequence[Listed], heads: Heads, lease: Lease, mark: bytes, begin: str
+    session: Pop3Session, heads: Heads, lease: Lease, mark: bytes, begin: str
 ) -> tuple[dict[int, Known], int]:
     """The messages with our numbers, by place, and the next number. Raises MailError, LeaseLost."""
+    seen = _seen(session.listed, heads)
+    if session.listed and not seen:
+        raise MailError(
+            "folder",
+            f"{session.host} says that messages are there, but names none of them and hands none out.",
+            "It is tried again by itself.",
+        )
     numbering = _Numbering(lease, mark)
-    here = numbering.number(_seen(listed, heads), heads)
+    here = numbering.number(seen, heads)
     if begin == "now":
         numbering.keep_heads(here, heads)
     return here, numbering.following
 
 
 def _seen(listed: Sequence[Listed], heads: Heads) -> list[Seen]:
-    """What is listed, each under a name that tells it apart. Raises MailError where there is none.
+    """What is listed, each under a name that tells it apart. Raises MailError.
 
     What has no name, and is not handed out either, is not there.
     """
@@ -126,7 +133,7 @@ def _seen(listed: Sequence[Listed], heads: Heads) -> list[Seen]:
     count: Counter[str] = Counter()
     seen = []
     for one in listed:
-        name = better.get(one.place, one.uidl.strip() and one.uidl)
+        name = better.get(one.place, one.uidl)
         count[name] += 1
         if name:
             again = f" {count[name]}" if count[name] > 1 else ""
@@ -150,7 +157,8 @@ class _Numbering:
     def number(self, seen: Sequence[Seen], heads: Heads) -> dict[int, Known]:
         """Each message with its number, by its place. Writes only what changed."""
         listed = {(one.name, one.size): one for one in self._known if one.gone_at is None}
-        if len(seen) == len(listed) and all((one.name, one.size) in listed for one in seen):
+        numbers = {one.number for one in listed.values()}
+        if len(seen) == len(numbers) == len(listed) and all((one.name, one.size) in listed for one in seen):
             return {one.place: listed[one.name, one.size] for one in seen}
         known = _staged(self._lease.account, self._known, self._row.last_uid)
         looked = heads.of_some(names.to_look_at(known, seen))

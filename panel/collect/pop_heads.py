@@ -7,8 +7,10 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from panel.collect.lease import Lease
+from panel.errors import MailError
 from panel.mail.pop3 import Listed, Pop3Session, received_at
 
 AT_MOST = 1000  # messages a session, besides those whose date is asked for
@@ -21,6 +23,7 @@ VOLATILE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 BLANK = re.compile(rb"\r?\n\r?\n")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +62,36 @@ class Heads:
         return self.of(list(places)[:AT_MOST])
 
     def names(self, listed: Iterable[Listed]) -> dict[int, str]:
-        """Names for messages that have none of their own: made of their header, else of all their text."""
-        some = list(listed)[:AT_MOST]
-        heads = self.of(one.place for one in some)
+        """Names for messages that have none of their own: made of their header, else of all their text.
+
+        Those are missing that the server does not hand out. Raises MailError where
+        there are too many that have no other name.
+        """
+        some = sorted(listed, key=lambda one: bool(one.uidl))
+        nameless = sum(not one.uidl for one in some)
+        heads = self.of(one.place for one in some[:AT_MOST])
         names = {place: f"head {head.digest.hex()}" for place, head in heads.items()}
-        rest = [one for one in some if one.place not in names]
-        if sum(one.size for one in rest) <= READ_AT_MOST:
-            texts = ((place, raw) for place, raw, _ in self._session.fetch(one.place for one in rest))
-            for place, raw in self._in_time(texts):
-                if raw:
-                    names[place] = f"text {hashlib.sha256(raw).hexdigest()}"
+        rest = [one for one in some[:AT_MOST] if one.place not in names]
+        much = sum(one.size for one in rest) > READ_AT_MOST
+        if nameless > AT_MOST or (much and not all(one.uidl for one in rest)):
+            raise self._too_many(nameless)
+        if not much:
+            names |= self._names_of_texts(one.place for one in rest)
         return names
+
+    def _names_of_texts(self, places: Iterable[int]) -> dict[int, str]:
+        names = {}
+        for place, raw, size in self._in_time(self._session.fetch(places)):
+            names[place] = f"text {hashlib.sha256(raw).hexdigest()}" if raw else f"large {size}"
+        return names
+
+    def _too_many(self, count: int) -> MailError:
+        return MailError(
+            "folder",
+            f"{self._session.host} does not list the mailbox by unique-ids (UIDL): {count} messages have none.",
+            "Without them nothing tells which mail was collected. Use IMAP.",
+            permanent=True,
+        )
 
     def changed(self, places: Iterable[int]) -> set[int]:
         """Those whose header is another now than it was before in this session."""
@@ -77,7 +99,7 @@ class Heads:
         now = {place: _head(text) for place, text in self._session.heads(list(before), "after") if text}
         return {place for place, head in before.items() if now.get(place) != head}
 
-    def _in_time(self, texts: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    def _in_time(self, texts: Iterator[T]) -> Iterator[T]:
         for one in texts:
             yield one
             if time.monotonic() - self._kept_at > PULSE:

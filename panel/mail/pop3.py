@@ -69,7 +69,7 @@ class Pop3Session:
     """
 
     def __init__(self, endpoint: Endpoint, secret: Secret, policy: Policy) -> None:
-        self._host = endpoint.host
+        self.host = endpoint.host
         self._limit = policy.max_message
         self._ends_at = time.monotonic() + policy.deadline
         self._way_in = WayIn(endpoint, secret, policy, self._ends_at, Pop3)
@@ -158,7 +158,7 @@ class Pop3Session:
             try:
                 answer = pop.message()
             except ServerRefused as no:  # this one alone: the caller sees that it is missing
-                if no.passing:
+                if no.passing and command.startswith(b"RETR"):
                     refused, away = no, away + 1
                 if away >= AWAY:
                     break
@@ -177,7 +177,7 @@ class Pop3Session:
         return self._pop("folder").may(b"TOP")
 
     def heads(self, places: Iterable[int], doing: str = "folder") -> Iterator[tuple[int, bytes]]:
-        """The header of each message, by its place. Those that the server does not show are left out."""
+        """The header of each message, by its place: empty where too large, missing where refused."""
         for place, text, _ in self._retrieve(b"TOP %d 0", places, doing):
             yield place, text
 
@@ -200,16 +200,16 @@ class Pop3Session:
             refused = [no for place in same if (no := _refusal(pop, b"DELE %d" % place))]
             pop.command(b"QUIT")
         except ServerRefused as no:
-            _refused_deleting(self._host, no)
+            _refused_deleting(self.host, no)
         finally:
             self.close()
         if refused and len(refused) == len(same):  # else they were removed meanwhile
-            _refused_deleting(self._host, refused[0])
+            _refused_deleting(self.host, refused[0])
 
     def _pop(self, doing: str) -> Pop3:
         pop = self._way_in.talk
         if pop is None or self._closed:
-            raise MailError(doing, f"The session with {self._host} has ended.", "Try again later.")
+            raise MailError(doing, f"The session with {self.host} has ended.", "Try again later.")
         pop.wire.step = doing
         return pop
 
@@ -255,7 +255,7 @@ def _listing(pop: Pop3) -> list[Listed]:
     for place, uidl in uidls.items():
         # Two messages may share one where they are copies (RFC 1939, 7): each still counts.
         seen[uidl] += 1
-        name = uidl if seen[uidl] == 1 else f"{uidl} {seen[uidl]}"
+        name = f"{uidl} {seen[uidl]}" if uidl and seen[uidl] > 1 else uidl
         named = bool(uidl) and shared[uidl] == 1 and not counts_places
         listed.append(Listed(place, name, int(sizes.get(place, b"0")), named))
     return listed

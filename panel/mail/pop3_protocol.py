@@ -78,8 +78,8 @@ class Pop3:
             with suppress(ServerRefused):
                 for line in self.multiline(b"CAPA"):
                     name, *rest = line[:LONGEST_STATUS].upper().split() or [b""]
-                    before = self._capabilities.get(name, b"")  # SASL may stand on two lines
-                    self._capabilities[name] = b" ".join([before, *rest]).strip()
+                    before = self._capabilities.get(name, b"")[:LONGEST_STATUS]
+                    self._capabilities[name] = b" ".join([before, *rest]).strip()  # SASL on two lines
         return self._capabilities
 
     def may(self, name: bytes) -> bool:

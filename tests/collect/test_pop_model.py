@@ -71,6 +71,7 @@ class Session:
     deleted: list[Letter] = field(default_factory=list)
     ended: bool = False
     endless: int | None = None
+    host: str = "pop.example.org"
 
     @property
     def listed(self) -> list[Listed]:
@@ -79,7 +80,7 @@ class Session:
         for place, (letter, name) in enumerate(zip(self.letters, self.names, strict=True), 1):
             count[name] += 1
             shared = self.names.count(name) > 1
-            uidl = name if count[name] == 1 else f"{name} {count[name]}"
+            uidl = f"{name} {count[name]}" if name and count[name] > 1 else name
             size = len(letter.raw) if self.sizes else 0
             listed.append(Listed(place, uidl, size, self.named and bool(name) and not shared))
         return listed

@@ -49,6 +49,9 @@ class PopMailbox:
                 continue
             if verb in (b"UIDL", b"LIST", b"STAT") and here is None:
                 here = list(self.mail)
+            if verb == b"QUIT" and verb not in self.says:
+                gone = {here[place - 1] for place in deleted} if here else set()
+                self.mail[:] = [one for one in self.mail if one not in gone]
             if (said := self.says.get(line.upper(), self.says.get(verb))) is not None:
                 talk.send(said)
             elif verb in self.refuses:
@@ -58,8 +61,6 @@ class PopMailbox:
                     self._answer(verb, [int(word) for word in rest if word.isdigit()], here or [], deleted)
                 )
             if verb == b"QUIT":
-                names = {here[place - 1] for place in deleted} if here else set()
-                self.mail[:] = [one for one in self.mail if one not in names]
                 return
 
     def _answer(self, verb: bytes, places: list[int], here: Mail, deleted: set[int]) -> bytes:
