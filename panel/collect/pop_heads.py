@@ -88,7 +88,7 @@ class Heads:
     def _too_many(self, count: int) -> MailError:
         return MailError(
             "folder",
-            f"{self._session.host} does not list the mailbox by unique-ids (UIDL): {count} messages have none.",
+            f"{self._session.host} does not list the mailbox by unique-ids (UIDL): {count} have none.",
             "Without them nothing tells which mail was collected. Use IMAP.",
             permanent=True,
         )
