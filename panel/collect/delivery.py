@@ -126,7 +126,10 @@ class Delivery:
             (Uidl.account == self._account) & (Uidl.number == Message.uid) & Uidl.gone_at.is_null()
         )
         vanished = (Message.uidvalidity == NAMED) & ~fn.EXISTS(listed)
-        return (Message.account == self._account) & ((Message.uidvalidity == EARLIER) | vanished)
+        earlier: Expression = (Message.account == self._account) & (
+            (Message.uidvalidity == EARLIER) | vanished
+        )
+        return earlier
 
     def _note(self, fresh: Sequence[Written], uidvalidity: int) -> None:
         rows = [

@@ -86,7 +86,9 @@ PIECES = st.lists(
 def test_whatever_is_in_it_and_wherever_it_is_cut(body: bytes, cuts: list[int]) -> None:
     raw = b"A: b\r\n" + body
     raw = raw if raw.endswith(b"\r\n") else raw + b"\r\n"
-    whole, pieces, at = stuffed(raw) + b"+OK next\r\n", [], 0
+    whole = stuffed(raw) + b"+OK next\r\n"
+    pieces: list[bytes] = []
+    at = 0
     while at < len(whole):
         step = cuts[len(pieces) % len(cuts)]
         pieces.append(whole[at : at + step])
