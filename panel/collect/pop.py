@@ -221,15 +221,15 @@ class _Numbering:
 
 def _stored(account: str) -> list[Known]:
     query = Uidl.select(Uidl.number, Uidl.uidl, Uidl.size, Uidl.head, Uidl.gone_at, Uidl.id)
-    rows = query.where(Uidl.account == account).order_by(Uidl.number).tuples()
-    return [Known(number, name, size, head, gone_at, row) for number, name, size, head, gone_at, row in rows]
+    rows = query.where(Uidl.account == account).order_by(Uidl.number).namedtuples()
+    return [Known(one.number, one.uidl, one.size, one.head, one.gone_at, one.id) for one in rows]
 
 
 def _staged(account: str, known: Sequence[Known], last: int) -> list[Known]:
     """The same, each with what became of it, by the cursor `last` and the rows of fetched messages."""
     query = Message.select(Message.uid, Message.owed)
-    rows = query.where(Message.account == account, Message.uidvalidity == NAMED).tuples()
-    fetched = {uid: bool(owed) for uid, owed in rows}
+    rows = query.where(Message.account == account, Message.uidvalidity == NAMED).namedtuples()
+    fetched = {one.uid: bool(one.owed) for one in rows}
     return [replace(one, stage=_stage(one.number, fetched, last)) for one in known]
 
 

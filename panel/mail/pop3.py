@@ -30,7 +30,7 @@ from panel.secret import Secret
 
 UNDER_WAY = 20  # RETR sent ahead, where the server says it can (PIPELINING)
 AWAY = 20  # messages in a row that are refused 'for now': then the server's storage is away
-MOST_MESSAGES = 250_000  # a listing of so many takes about 170 MiB
+MOST_MESSAGES = 250_000  # a listing of so many takes less than 200 MiB
 LONGEST_NAME = 1000  # RFC 1939 allows 70 characters
 LONGEST_HEAD, LONGEST_DATE = 2**18, 200  # that a date is looked for in
 NAME = re.compile(rb"[ \t]*([0-9]{1,10})(?:[ \t]+(.*))?\Z", re.DOTALL)
