@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from peewee import chunked
@@ -24,24 +25,23 @@ from panel.mail.pop3 import Listed, Pop3Session
 from panel.models import Collection, Message, Uidl
 
 AT_ONCE = 200  # rows to one statement
+SPARE = 180.0  # seconds of the session for what can as well be done in the next
 
 
 class PopBox:
     """The mailbox that `session` has open. `panel.mail.imap.ImapSession` says what each method does."""
 
-    def __init__(self, session: Pop3Session, lease: Lease, mark: bytes, limit: int, begin: str) -> None:
-        """Number what is there. `mark` stands for the endpoint; above `limit` bytes nothing is taken.
-
-        `begin` is the account's: with 'now', what was there before it is known by its header later on.
-        """
+    def __init__(self, session: Pop3Session, lease: Lease, mark: bytes, limit: int) -> None:
+        """Number what is there. `mark` stands for the endpoint; above `limit` bytes nothing is taken."""
         self._session = session
         self._lease = lease
         self._limit = limit
         self._heads = Heads(session, lease)
         self.uidvalidity = NAMED
-        here, self.uidnext = _numbered(session, self._heads, lease, mark, begin)
+        self._here, self._numbering = _numbered(session, self._heads, lease, mark)
+        self.uidnext = self._numbering.following
         listed = {one.place: one for one in session.listed}
-        self._known = {one.number: listed[place] for place, one in here.items()}
+        self._known = {one.number: listed[place] for place, one in self._here.items()}
         self._unnamed = {one.place for one in session.listed if not one.named}
 
     @property
@@ -96,6 +96,14 @@ class PopBox:
         self._session.delete([place for place in numbers if place not in moved])
         _gone(self._lease, list(numbers.values()))
 
+    def keep_heads(self) -> None:
+        """Ask for the headers of what was there before the account, some in each session.
+
+        That is for later; so it is done after all else, and no mail waits for it. Raises LeaseLost.
+        """
+        if not self._session.ended and self._session.seconds_left() > SPARE:
+            self._numbering.keep_heads(self._here, self._heads)
+
 
 def _arrived(head: Head | None) -> float:
     return float("inf") if head is None or head.received_at is None else head.received_at
@@ -106,9 +114,9 @@ def _cannot(what: str) -> MailError:
 
 
 def _numbered(
-    session: Pop3Session, heads: Heads, lease: Lease, mark: bytes, begin: str
-) -> tuple[dict[int, Known], int]:
-    """The messages with our numbers, by place, and the next number. Raises MailError, LeaseLost."""
+    session: Pop3Session, heads: Heads, lease: Lease, mark: bytes
+) -> tuple[dict[int, Known], _Numbering]:
+    """The messages with our numbers, by place. Raises MailError, LeaseLost."""
     seen = _seen(session.listed, heads)
     if session.listed and not seen:
         raise MailError(
@@ -117,10 +125,7 @@ def _numbered(
             "It is tried again by itself.",
         )
     numbering = _Numbering(lease, mark)
-    here = numbering.number(seen, heads)
-    if begin == "now":
-        numbering.keep_heads(here, heads)
-    return here, numbering.following
+    return numbering.number(seen, heads), numbering
 
 
 def _seen(listed: Sequence[Listed], heads: Heads) -> list[Seen]:
@@ -175,13 +180,15 @@ class _Numbering:
         return replace(known, name=seen.name, size=seen.size or known.size, gone_at=None)
 
     def keep_heads(self, here: Mapping[int, Known], heads: Heads) -> None:
-        """Ask for the headers of what was there before the account, some in each session."""
+        """Ask once for the headers of what was there before the account, and store what is had of them."""
         below = self.following if self._anew else self._row.begin_below
         old = {place: one for place, one in here.items() if one.head is None and one.number < below}
         some = list(old)[:AT_MOST]
-        if not some or not heads.shown:
+        if not some:
             return
-        looked = heads.of(some)
+        with suppress(MailError):
+            heads.of(some)
+        looked = heads.had(some)
         with db.transaction():
             self._lease.keep()
             for place in some:

@@ -43,18 +43,17 @@ class Heads:
         self._seen: dict[int, Head | None] = {}
         self._kept_at = time.monotonic()
 
-    @property
-    def shown(self) -> bool:
-        """Whether the server shows headers at all."""
-        return self._session.shows_heads
-
     def of(self, places: Iterable[int]) -> dict[int, Head]:
         """By place; those are missing that the server does not show."""
         places = list(places)
         missing = [place for place in places if place not in self._seen]
-        if missing and self.shown:
+        if missing and self._session.shows_heads:
             for place, text in self._in_time(self._session.heads(missing)):
                 self._seen[place] = _head(text) if text else None
+        return self.had(places)
+
+    def had(self, places: Iterable[int]) -> dict[int, Head]:
+        """Those that were had until now, without asking."""
         return {place: head for place in places if (head := self._seen.get(place))}
 
     def of_some(self, places: Iterable[int]) -> dict[int, Head]:
@@ -95,7 +94,7 @@ class Heads:
 
     def changed(self, places: Iterable[int]) -> set[int]:
         """Those whose header is another now than it was before in this session."""
-        before = {place: head for place in places if (head := self._seen.get(place))}
+        before = self.had(places)
         now = {place: _head(text) for place, text in self._session.heads(list(before), "after") if text}
         return {place for place, head in before.items() if now.get(place) != head}
 

@@ -157,9 +157,11 @@ class World:
         assert lease.take()
         try:
             Delivery(self.maildir, lease).recover()
-            box = PopBox(session, lease, b"mark", POLICY.max_message, str(self.account.begin))  # type: ignore[arg-type]
+            box = PopBox(session, lease, b"mark", POLICY.max_message)  # type: ignore[arg-type]
             cursor = open_cursor(lease, str(self.account.begin), b"mark", box.uidvalidity, box.uidnext)
             Visit(self.account, box, self.maildir, lease, POLICY).run(cursor, measure=False)
+            if self.account.begin == "now":
+                box.keep_heads()
         except MailError:
             event("a round that failed")
         finally:

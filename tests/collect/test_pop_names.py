@@ -272,6 +272,22 @@ def test_more_messages_without_a_name_than_can_be_looked_at_are_not_passed_over_
     assert one.round(*FEW[:2]) == raws(FEW[:2])
 
 
+def test_a_server_that_hangs_up_when_it_is_asked_for_a_header_stops_no_mail(
+    collected: Callable[..., Collected],
+) -> None:
+    one = collected("now")
+
+    def hang_up(line: bytes) -> None:
+        if line.startswith(b"TOP"):
+            raise EOFError
+
+    one.box.before = hang_up
+    assert one.round(*FEW) == []
+    assert one.round(*FEW, ("new", letter(50))) == [letter(50)]
+    assert one.round(*FEW, ("new", letter(50))) == []
+    assert one.post.row(one.account).problem is None
+
+
 def test_a_message_without_an_end_stops_no_other(
     collected: Callable[..., Collected], monkeypatch: pytest.MonkeyPatch
 ) -> None:
