@@ -50,7 +50,10 @@ def open_box(
     server, secret = opened.server, opened.secret
     if server.protocol == "pop3":
         with Pop3Session(server, secret, policy) as session:
-            yield PopBox(session, lease, mark, policy.max_message)
+            pop = PopBox(session, lease, mark, policy.max_message)
+            yield pop
+            if account.begin == "now":
+                pop.keep_heads()
     else:
         writable = account.on_server != "keep"
         with ImapSession(server, secret, account.folder, policy, writable=writable) as box:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from panel.collect.box import Box
 
 EARLIER = 0  # numbers of before; no server's UIDVALIDITY that we keep is zero
+NAMED = -1  # nor this: the numbers are ours, where the server knows names only (`pop`)
 UNTOLD = -2  # numbers of a server that tells no UIDVALIDITY
 PROOFS = 20  # messages of which one that is still there shows that the numbers are the same
 

@@ -14,11 +14,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from peewee import Expression, fn
+
 from panel import db
-from panel.collect.cursor import EARLIER, Cursor
+from panel.collect.cursor import EARLIER, NAMED, Cursor
 from panel.collect.lease import Lease
 from panel.mail.maildir import Maildir
-from panel.models import Message, Skipped
+from panel.models import Message, Skipped, Uidl
 
 AGAIN_SECONDS = 900  # until a message that the server did not hand out is tried again
 LARGEST = 2**63 - 1  # that the database holds; a server may say anything
@@ -106,24 +108,28 @@ class Delivery:
         self._unsettled = False
 
     def _fresh(self, batch: Sequence[Written], uidvalidity: int) -> Sequence[Written]:
-        earlier = Message.account == self._account, Message.uidvalidity == EARLIER
-        if not Message.select().where(*earlier).exists():
+        digests = [one.digest for one in batch]
+        same = self._earlier() & Message.digest.in_(digests)
+        if not digests or not Message.select().where(same).exists():
             return batch
         return [one for one in batch if not self._known(one, uidvalidity)]
 
     def _known(self, one: Written, uidvalidity: int) -> bool:
-        """Whether it was fetched under an earlier numbering; its row then takes the new number."""
-        earlier = (
-            Message.select(Message.id)
-            .where(
-                Message.account == self._account,
-                Message.digest == one.digest,
-                Message.uidvalidity == EARLIER,
-            )
-            .limit(1)
-        )
+        """Whether it was fetched by another number; its row then takes the new one."""
+        earlier = Message.select(Message.id).where(self._earlier() & (Message.digest == one.digest)).limit(1)
         same = Message.id.in_(earlier)
         return bool(Message.update(uidvalidity=uidvalidity, uid=one.uid).where(same).execute())
+
+    def _earlier(self) -> Expression:
+        """What may come once more by another number: of an earlier numbering, or a name that has vanished."""
+        listed = Uidl.select(Uidl.id).where(
+            (Uidl.account == self._account) & (Uidl.number == Message.uid) & Uidl.gone_at.is_null()
+        )
+        vanished = (Message.uidvalidity == NAMED) & ~fn.EXISTS(listed)
+        earlier: Expression = (Message.account == self._account) & (
+            (Message.uidvalidity == EARLIER) | vanished
+        )
+        return earlier
 
     def _note(self, fresh: Sequence[Written], uidvalidity: int) -> None:
         rows = [

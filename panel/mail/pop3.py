@@ -22,23 +22,35 @@ from panel.mail import step
 from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
 from panel.mail.pop3_protocol import Pop3
+from panel.mail.pop3_text import Endless
 from panel.mail.refusal import ServerRefused
 from panel.mail.step import Step
 from panel.mail.way_in import WayIn
 from panel.secret import Secret
 
 UNDER_WAY = 20  # RETR sent ahead, where the server says it can (PIPELINING)
-MOST_MESSAGES = 1_000_000
-NUMBER = re.compile(rb"([0-9]{1,10})[ \t]+(\S{1,250})(?:[ \t].*)?\Z", re.DOTALL)
+AWAY = 20  # messages in a row that are refused 'for now': then the server's storage is away
+MOST_MESSAGES = 250_000  # a listing of so many takes less than 200 MiB
+LONGEST_NAME = 1000  # RFC 1939 allows 70 characters
+LONGEST_HEAD, LONGEST_DATE = 2**18, 200  # that a date is looked for in
+NAME = re.compile(rb"[ \t]*([0-9]{1,10})(?:[ \t]+(.*))?\Z", re.DOTALL)
+SIZE = re.compile(rb"[ \t]*([0-9]{1,10})[ \t]+([0-9]{1,18})(?:[ \t].*)?\Z", re.DOTALL)
+COUNT = re.compile(rb"([0-9]{1,10})\b")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listed:
-    """One message: its `place` in this session, its unique-id, its bytes as the server counts them."""
+    """One message: its `place` in this session, its unique-id, its bytes as the server counts them.
+
+    `size` 0: the server does not say. Not `named`: the unique-id is none that
+    tells messages apart, since it is empty, or others have it too, or they count
+    the places (RFC 1939, 7 says what it must be).
+    """
 
     place: int
     uidl: str
     size: int
+    named: bool = True
 
 
 def probe(endpoint: Endpoint, secret: Secret, policy: Policy) -> Iterator[Step]:
@@ -57,12 +69,13 @@ class Pop3Session:
     """
 
     def __init__(self, endpoint: Endpoint, secret: Secret, policy: Policy) -> None:
-        self._host = endpoint.host
+        self.host = endpoint.host
         self._limit = policy.max_message
         self._ends_at = time.monotonic() + policy.deadline
         self._way_in = WayIn(endpoint, secret, policy, self._ends_at, Pop3)
         self._closed = self._deleting = False
         self.listed: list[Listed] = []
+        self.endless: int | None = None  # the place of a message whose text was larger than is read at all
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """Go the whole way once: each step when it is done, and what it found."""
@@ -113,103 +126,192 @@ class Pop3Session:
         server does not hand out are left out. Who stops in between, or is
         stopped by an error, cannot use the session any more.
         """
-        pop = self._pop("fetch")
+        return self._retrieve(b"RETR %d", places, "fetch")
+
+    def _retrieve(
+        self, command: bytes, places: Iterable[int], doing: str
+    ) -> Iterator[tuple[int, bytes, int]]:
+        pop = self._pop(doing)
         ahead = UNDER_WAY if b"PIPELINING" in pop.capabilities() else 1
         complete = False
         try:
-            yield from _retrieve(pop, places, ahead)
+            yield from self._answers(pop, command, places, ahead)
             complete = True
         finally:
             if not complete:
                 self.close()
 
+    def _answers(
+        self, pop: Pop3, command: bytes, places: Iterable[int], ahead: int
+    ) -> Iterator[tuple[int, bytes, int]]:
+        waiting: deque[int] = deque()
+        left = iter(places)
+        some, away = False, 0
+        refused: ServerRefused | None = None
+        while True:
+            while len(waiting) < ahead and (place := next(left, None)) is not None:
+                pop.wire.send(command % place + b"\r\n")
+                waiting.append(place)
+            if not waiting:
+                break
+            place = waiting.popleft()
+            try:
+                answer = pop.message()
+            except ServerRefused as no:  # this one alone: the caller sees that it is missing
+                if no.passing and command.startswith(b"RETR"):
+                    refused, away = no, away + 1
+                if away >= AWAY:
+                    break
+                continue
+            except Endless:
+                self.endless = place
+                raise pop.too_much() from None
+            some, away = True, 0
+            yield (place, *answer)
+        if refused is not None and (not some or away >= AWAY):
+            _hands_out_nothing(pop, refused)
+
+    @property
+    def shows_heads(self) -> bool:
+        """Whether `heads` is worth calling: whether the server offers TOP."""
+        return self._pop("folder").may(b"TOP")
+
+    def heads(self, places: Iterable[int], doing: str = "folder") -> Iterator[tuple[int, bytes]]:
+        """The header of each message, by its place: empty where too large, missing where refused."""
+        for place, text, _ in self._retrieve(b"TOP %d 0", places, doing):
+            yield place, text
+
     def received_at(self, place: int) -> float | None:
         """When the last server noted the message's arrival (UTC seconds); None where nothing tells."""
-        pop = self._pop("fetch")
-        try:
-            head = b"\r\n".join(pop.multiline(b"TOP %d 0" % place))
-        except ServerRefused:
-            return None
-        received = message_from_bytes(head).get("Received", "").rpartition(";")[2]
-        with suppress(ValueError, TypeError, OverflowError):
-            return parsedate_to_datetime(received).timestamp()
-        return None
+        heads = dict(self.heads([place]))
+        return received_at(heads[place]) if place in heads else None
 
     def delete(self, places: Sequence[int]) -> None:
-        """Delete messages and end the session, for only that makes the server do it."""
+        """Delete messages and end the session, for only that makes the server do it.
+
+        Only those that the server names now as it did when the session began.
+        """
         pop = self._pop("after")
+        before = {one.place: one for one in self.listed}
+        now = {one.place: one for one in _listing(pop)}
+        same = [place for place in places if place in now and now[place] == before.get(place)]
         self._deleting = True
         try:
-            for place in places:
-                with suppress(ServerRefused):  # it was removed meanwhile
-                    pop.command(b"DELE %d" % place)
+            refused = [no for place in same if (no := _refusal(pop, b"DELE %d" % place))]
             pop.command(b"QUIT")
-        except ServerRefused as refused:
-            _refused_deleting(self._host, refused)
+        except ServerRefused as no:
+            _refused_deleting(self.host, no)
         finally:
             self.close()
+        if refused and len(refused) == len(same):  # else they were removed meanwhile
+            _refused_deleting(self.host, refused[0])
 
     def _pop(self, doing: str) -> Pop3:
         pop = self._way_in.talk
         if pop is None or self._closed:
-            raise MailError(doing, f"The session with {self._host} has ended.", "Try again later.")
+            raise MailError(doing, f"The session with {self.host} has ended.", "Try again later.")
         pop.wire.step = doing
         return pop
 
 
-def _retrieve(pop: Pop3, places: Iterable[int], ahead: int) -> Iterator[tuple[int, bytes, int]]:
-    waiting: deque[int] = deque()
-    left = iter(places)
-    while True:
-        while len(waiting) < ahead and (place := next(left, None)) is not None:
-            pop.wire.send(b"RETR %d\r\n" % place)
-            waiting.append(place)
-        if not waiting:
-            return
-        place = waiting.popleft()
-        try:
-            yield (place, *pop.message())
-        except ServerRefused as refused:
-            if not refused.passing:
-                continue  # this one alone: the caller sees that it is missing
-            raise MailError(
-                "fetch",
-                f"{pop.wire.host} hands out no mail now.{refused.said}",
-                "It is tried again by itself.",
-            ) from None
+def received_at(head: bytes) -> float | None:
+    """What the topmost Received header says (UTC seconds); None where nothing can be read."""
+    if len(head) > LONGEST_HEAD:
+        return None
+    try:
+        received = str(message_from_bytes(head).get("Received", "")).rpartition(";")[2]
+        return parsedate_to_datetime(received[:LONGEST_DATE]).timestamp()
+    except Exception:  # noqa: BLE001 - whoever wrote the mail wrote this, and the parser raises many kinds
+        return None
+
+
+def _hands_out_nothing(pop: Pop3, refused: ServerRefused) -> NoReturn:
+    raise MailError(
+        pop.wire.step,
+        f"{pop.wire.host} hands out no mail now.{refused.said}",
+        "It is tried again by itself.",
+    ) from None
 
 
 def _listing(pop: Pop3) -> list[Listed]:
-    try:
-        uidls = dict(_numbered(pop, b"UIDL"))
-        sizes = dict(_numbered(pop, b"LIST"))
-    except ServerRefused as refused:
-        raise MailError(
-            pop.wire.step,
-            f"{pop.wire.host} does not list the mailbox by unique-ids (UIDL).{refused.said}",
-            "Without them nothing tells which mail was collected. Use IMAP.",
-            permanent=not refused.passing,
-        ) from None
+    """All messages that the server tells of in any way.
+
+    UIDL names them; what only LIST, or only the number in STAT, tells of has no
+    name. Raises MailError where answers cannot be read, or say that messages are
+    there and none which.
+    """
+    names = dict(_table(pop, b"UIDL", NAME))
+    sizes = dict(_table(pop, b"LIST", SIZE))
+    places = {*names, *sizes}
+    if names.keys() != sizes.keys() or not places:
+        count = _count(pop)
+        if count > len(places):
+            places |= set(range(1, count + 1))
+    uidls = {place: names.get(place, b"").decode("latin-1") for place in sorted(places)}
+    shared = Counter(uidls.values())
+    counts_places = set(uidls.values()) == {str(at) for at in range(1, len(uidls) + 1)}
     seen: Counter[str] = Counter()
     listed = []
-    for place, uidl in sorted(uidls.items()):
+    for place, uidl in uidls.items():
         # Two messages may share one where they are copies (RFC 1939, 7): each still counts.
         seen[uidl] += 1
-        size = sizes.get(place, "0")
-        name = uidl if seen[uidl] == 1 else f"{uidl} {seen[uidl]}"
-        listed.append(Listed(place, name, int(size) if size.isdecimal() else 0))
+        name = f"{uidl} {seen[uidl]}" if uidl and seen[uidl] > 1 else uidl
+        named = bool(uidl) and shared[uidl] == 1 and not counts_places
+        listed.append(Listed(place, name, int(sizes.get(place, b"0")), named))
     return listed
 
 
-def _numbered(pop: Pop3, command: bytes) -> Iterator[tuple[int, str]]:
-    """The lines `number text` of a listing. Raises ServerRefused; MailError for what is no listing."""
-    for count, line in enumerate(pop.multiline(command)):
-        match = NUMBER.match(line)
-        if match is None:
-            raise pop.nonsense()
-        if count >= MOST_MESSAGES:
-            raise pop.too_much()
-        yield int(match[1]), match[2].decode("latin-1")
+def _table(pop: Pop3, command: bytes, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The lines `number text` of a listing; a line that is none is passed over.
+
+    A command that the server does not know has no lines. Raises MailError where
+    it is refused for another reason, or none of many lines can be read.
+    """
+    lines = found = 0
+    try:
+        for line in pop.multiline(command):
+            lines += 1
+            if lines > MOST_MESSAGES:
+                raise pop.too_much()
+            match = pattern.match(line) if len(line) <= LONGEST_NAME else None
+            if match is not None and int(match[1]) > 0:
+                found += 1
+                yield int(match[1]), (match[2] or b"").rstrip()
+    except ServerRefused as refused:
+        if refused.code or refused.passing or command in pop.capabilities():
+            _refused_listing(pop, command, refused)
+    if lines and not found:
+        raise pop.nonsense()
+
+
+def _count(pop: Pop3) -> int:
+    """How many messages STAT says there are; 0 where it does not say."""
+    try:
+        match = COUNT.match(pop.command(b"STAT"))
+    except ServerRefused:
+        return 0
+    count = int(match[1]) if match else 0
+    if count > MOST_MESSAGES:
+        raise pop.too_much()
+    return count
+
+
+def _refused_listing(pop: Pop3, command: bytes, refused: ServerRefused) -> NoReturn:
+    what = "by unique-ids (UIDL)" if command == b"UIDL" else "with its sizes (LIST)"
+    raise MailError(
+        pop.wire.step,
+        f"{pop.wire.host} does not list the mailbox {what}.{refused.said}",
+        "It is tried again by itself." if refused.passing else "Use IMAP, or ask its provider.",
+        permanent=not refused.passing,
+    ) from None
+
+
+def _refusal(pop: Pop3, command: bytes) -> ServerRefused | None:
+    try:
+        pop.command(command)
+    except ServerRefused as refused:
+        return refused
+    return None
 
 
 def _refused_deleting(host: str, refused: ServerRefused) -> NoReturn:

@@ -8,17 +8,38 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from panel.errors import MailError
 from panel.mail.policy import Policy
+from panel.mail.pop3_text import read_text
 from panel.mail.refusal import ServerRefused
 from panel.mail.sasl import sasl_plain
 from panel.mail.wire import Wire
 from panel.secret import Secret
 
-CODE = re.compile(rb"[ \t]*\[([A-Za-z0-9/-]{1,40})\]")
-PASSING = ("IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM")  # RFC 2449, 3206: not the password's fault
+LONGEST_STATUS = 1000  # bytes of a status line that are looked at; RFC 2449 allows 512
+STRAY = 20  # lines that answer nothing and are passed over, where an answer is waited for
+LONGEST_COMMAND = 255  # bytes, RFC 2449, 4
+CODE = re.compile(rb"[ \t]*\[([A-Za-z0-9/_-]{1,40})[^\]]{0,200}\]")
+TRANSIENT = ("IN-USE", "LOGIN-DELAY", "SYS/TEMP")  # RFC 2449, 3206
+NOT_THE_PASSWORD = (*TRANSIENT, "SYS/PERM")
+KNOWN_CODES = (*NOT_THE_PASSWORD, "AUTH")
+# What servers without response codes say of a mailbox that cannot be opened now, and of a mechanism.
+BUSY = re.compile(
+    rb"mail(?:box|drop) (?:is )?(?:already )?locked|lock busy|in use|\bbusy\b|temporar|try later|again later"
+    rb"|unavailable|too many (?:connections|sessions)",
+    re.IGNORECASE,
+)
+MECHANISM = re.compile(
+    rb"mechanism|authentication (?:type|method)|\bcommand\b|unsupported|not (?:supported|implemented)|syntax",
+    re.IGNORECASE,
+)
+
+
+class _NotThisWay(Exception):
+    """The server does not take this way of logging in. It says nothing of the password."""
 
 
 class Pop3:
@@ -30,14 +51,14 @@ class Pop3:
         self._username = username
         self._secret = secret
         self.logged_in = False
-        self._encrypted = False
         self._capabilities: dict[bytes, bytes] | None = None
+        self._refusal = b""  # the last one, as it came
 
     # -- before and at the door ------------------------------------------------------
 
     def greeting(self) -> None:
         """Wait for the server to begin. Raises MailError when it does so in no way of POP3."""
-        line = self.wire.line()
+        line = self.wire.line()[:LONGEST_STATUS]
         if line.upper().startswith(b"+OK"):
             return
         refused = line.upper().startswith(b"-ERR")
@@ -49,15 +70,23 @@ class Pop3:
         )
 
     def capabilities(self) -> dict[bytes, bytes]:
-        """What the server can do, by names in upper case, and what stands behind each name."""
+        """What the server can do, by names in upper case, and what stands behind each name.
+
+        Nothing where it does not say: then whoever asks tries what RFC 1939 knows.
+        """
         if self._capabilities is None:
-            try:
-                lines = list(self.multiline(b"CAPA"))
-            except ServerRefused:
-                lines = []
-            pairs = (line.upper().partition(b" ") for line in lines)
-            self._capabilities = {name: rest for name, _, rest in pairs}
+            self._capabilities = {}
+            with suppress(ServerRefused):
+                for line in self.multiline(b"CAPA"):
+                    name, *rest = line[:LONGEST_STATUS].upper().split() or [b""]
+                    before = self._capabilities.get(name, b"")[:LONGEST_STATUS]
+                    self._capabilities[name] = b" ".join([before, *rest]).strip()  # SASL on two lines
         return self._capabilities
+
+    def may(self, name: bytes) -> bool:
+        """Whether it is worth trying: the server offers it, or says nothing at all of what it offers."""
+        offered = self.capabilities()
+        return not offered or name in offered
 
     def starttls(self) -> None:
         """STLS (RFC 2595), and nothing sent in the clear is read afterwards. Raises MailError."""
@@ -79,41 +108,126 @@ class Pop3:
             )
         self._capabilities = None
 
-    def login(self) -> None:
-        """SASL PLAIN in UTF-8 where offered, else USER and PASS if both are ASCII.
+    # -- logging in --------------------------------------------------------------------
 
-        Raises ServerRefused, or MailError when no way of logging in fits.
+    def login(self) -> None:
+        """Each way that is offered, until one is not refused as a way: SASL PLAIN, LOGIN, USER and PASS.
+
+        Raises ServerRefused where the server refuses username or password, and
+        MailError where no way fits, or the mailbox cannot be opened for another reason.
         """
-        if b"PLAIN" in self.capabilities().get(b"SASL", b"").split():
-            self.wire.send(b"AUTH PLAIN\r\n")
-            self._wait_for_go()
-            message = base64.b64encode(sasl_plain(self._username, self._secret))
-            self.wire.send_credentials(message + b"\r\n")
-            self._status()
-        else:
-            self._login_plainly()
+        try:
+            if not any(self._logged_in_by(way) for way in self._ways()):
+                raise self._no_way()
+        except ServerRefused as refused:
+            if refused.code in NOT_THE_PASSWORD or refused.passing:
+                raise self._not_opened(refused) from None
+            raise
         self.logged_in = True
         self._capabilities = None  # RFC 2449, 5: what was offered may differ now
 
-    def _login_plainly(self) -> None:
-        words = (self._username, self._secret.reveal())
-        if not all(word.isascii() and "\r" not in word and "\n" not in word for word in words):
-            raise MailError(
-                "login",
-                f"{self.wire.host} takes only letters of ASCII, in username and password: "
-                "it offers no SASL PLAIN.",
-                "Use IMAP, or ask its provider how mail programs log in.",
-                permanent=True,
-            )
-        self.command(b"USER " + words[0].encode())
-        self.wire.send_credentials(b"PASS " + words[1].encode() + b"\r\n")
+    def _ways(self) -> Iterator[Callable[[], None]]:
+        offered = self.capabilities().get(b"SASL", b"").split()
+        if b"PLAIN" in offered:
+            yield self._plain
+            yield self._plain_at_once
+        if b"LOGIN" in offered:
+            yield self._sasl_login
+        if self._fit_for_pass():
+            yield self._user_and_pass
+        if not self.capabilities():
+            yield self._plain
+
+    def _logged_in_by(self, way: Callable[[], None]) -> bool:
+        try:
+            way()
+        except _NotThisWay:
+            return False
+        return True
+
+    def _plain(self) -> None:
+        self._begin_sasl(b"AUTH PLAIN")
+        self._prove(base64.b64encode(sasl_plain(self._username, self._secret)))
+
+    def _plain_at_once(self) -> None:
+        """With an initial response (RFC 5034, 4), for servers that refuse it without."""
+        command = b"AUTH PLAIN " + base64.b64encode(sasl_plain(self._username, self._secret))
+        if len(command) + 2 > LONGEST_COMMAND:
+            raise _NotThisWay
+        self._prove(command)
+
+    def _sasl_login(self) -> None:
+        self._begin_sasl(b"AUTH LOGIN")
+        self.wire.send(base64.b64encode(self._username.encode()) + b"\r\n")
+        self._wait_for_go()
+        self._prove(base64.b64encode(self._secret.reveal_bytes()))
+
+    def _user_and_pass(self) -> None:
+        try:
+            self.command(b"USER " + self._username.encode())
+        except ServerRefused as refused:
+            if self._of_the_way(refused):
+                raise _NotThisWay from None
+            raise
+        self.wire.send_credentials(b"PASS " + self._secret.reveal_bytes() + b"\r\n")
         self._status()
 
+    def _begin_sasl(self, command: bytes) -> None:
+        self.wire.send(command + b"\r\n")
+        try:
+            self._wait_for_go()
+        except ServerRefused as refused:  # nothing was sent yet that could be wrong
+            if refused.code in NOT_THE_PASSWORD:
+                raise
+            raise _NotThisWay from None
+
+    def _prove(self, line: bytes) -> None:
+        self.wire.send_credentials(line + b"\r\n")
+        try:
+            self._status()
+        except ServerRefused as refused:
+            if self._of_the_way(refused):
+                raise _NotThisWay from None
+            raise
+
+    def _of_the_way(self, refused: ServerRefused) -> bool:
+        return not refused.code and MECHANISM.search(self._refusal) is not None
+
     def _wait_for_go(self) -> None:
-        line = self.wire.line()
-        if not line.startswith(b"+ ") and line != b"+":
+        line = self._answer()
+        if not line.startswith(b"+") or line[:3].upper() == b"+OK":
             self._completed(line)
             raise self.nonsense()
+
+    def _fit_for_pass(self) -> bool:
+        words = (self._username, self._secret.reveal())
+        return all(word.isascii() and not {"\r", "\n", "\0"} & set(word) for word in words)
+
+    def _no_way(self) -> MailError:
+        if not self._fit_for_pass():
+            what = "takes only letters of ASCII, in username and password: it offers no SASL PLAIN."
+        else:
+            what = "refused each way of logging in that Mailkeep knows (SASL PLAIN and LOGIN, USER and PASS)."
+        return MailError(
+            "login",
+            f"{self.wire.host} {what}",
+            "Use IMAP, or ask its provider how mail programs log in.",
+            permanent=True,
+        )
+
+    def _not_opened(self, refused: ServerRefused) -> MailError:
+        """The mailbox cannot be opened, which is not the password's fault."""
+        why = {
+            "IN-USE": "Another program has the mailbox open.",
+            "LOGIN-DELAY": "It wants more time between two logins.",
+            "SYS/PERM": "Its provider must look into this.",
+        }.get(refused.code, "It is tried again by itself.")
+        return MailError(
+            "login",
+            f"{self.wire.host} does not open the mailbox now.{refused.said}",
+            why,
+            permanent=refused.code == "SYS/PERM",
+        )
 
     # -- commands and answers ----------------------------------------------------------
 
@@ -133,24 +247,13 @@ class Pop3:
             yield line.removeprefix(b".")
 
     def message(self) -> tuple[bytes, int]:
-        """The answer to a RETR that was sent: the message, with CRLF at the end of each line, and its size.
+        """The answer to a RETR or TOP that was sent: the text byte for byte, and its size.
 
-        A message larger than the policy's is read on and thrown away, up to twice
-        that size: its size is returned, and no bytes. Raises ServerRefused, MailError.
+        A text larger than the policy's is read on and thrown away, up to twice
+        that size: its size is returned, and no bytes. Raises ServerRefused, Endless, MailError.
         """
         self._status()
-        lines: list[bytes] = []
-        size = 0
-        while (line := self.wire.line()) != b".":
-            size += len(line) + 2
-            if size > 2 * self._policy.max_message:
-                raise self.too_much()
-            if size > self._policy.max_message:
-                lines.clear()
-            else:
-                lines.append(line.removeprefix(b"."))
-        lines.append(b"")
-        return (b"\r\n".join(lines) if size <= self._policy.max_message else b""), size
+        return read_text(self.wire, self._policy.max_message, 2 * self._policy.max_message)
 
     def shown(self, text: bytes) -> str:
         """A text of the server, fit to be shown; nothing once credentials were sent."""
@@ -173,16 +276,25 @@ class Pop3:
         )
 
     def _status(self) -> bytes:
-        return self._completed(self.wire.line())
+        return self._completed(self._answer())
+
+    def _answer(self) -> bytes:
+        """The next line that answers, as far as it is looked at; what answers nothing is passed over."""
+        for _ in range(STRAY):
+            line = self.wire.line()[:LONGEST_STATUS]
+            if line.startswith((b"+", b"-")):
+                return line
+        raise self.nonsense()
 
     def _completed(self, line: bytes) -> bytes:
-        word, _, rest = line.partition(b" ")
-        if word.upper() == b"+OK":
-            return rest
-        if word.upper() != b"-ERR":
+        if line[:3].upper() == b"+OK":
+            return line[3:].strip()
+        if not line.startswith(b"-"):
             raise self.nonsense()
+        rest = line[4:] if line[:4].upper() == b"-ERR" else line[1:]
         code = CODE.match(rest)
         name = code[1].decode().upper() if code else ""
-        text = rest[code.end() :] if code else rest
-        known = name if name in (*PASSING, "AUTH") else ""  # another may be anything, a password too
-        raise ServerRefused(known, self.shown(text), passing=name in PASSING, raw=text)
+        text = self._refusal = rest[code.end() :] if code else rest
+        passing = name in TRANSIENT or (not name and BUSY.search(text) is not None)
+        known = name if name in KNOWN_CODES else ""  # another may be anything, a password too
+        raise ServerRefused(known, self.shown(text), passing=passing, raw=text)

@@ -68,6 +68,18 @@ class Wire:
                 have += self._receive_into(view[have:])
         return bytes(block)
 
+    def some(self) -> bytes:
+        """All that has arrived and was not asked for; waits until there is something."""
+        if not self.unread:
+            self._more()
+        block = bytes(memoryview(self._buffer)[self._start :])
+        self._start = len(self._buffer)
+        return block
+
+    def put_back(self, size: int) -> None:
+        """The last `size` bytes that `some` returned count as unread again."""
+        self._start -= size
+
     def rest(self, limit: int) -> bytes:
         """All that comes until the server hangs up. Raises MailError for more than `limit` bytes."""
         try:

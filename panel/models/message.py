@@ -53,12 +53,19 @@ class Skipped(BaseModel):
 
 
 class Uidl(BaseModel):
-    """A message that POP3 names by a string, and the number it goes by here: ascending as they appeared."""
+    """A message that POP3 names by a string, and the number it goes by here: ascending as they appeared.
+
+    Kept for a while after it has vanished, since servers forget and remember; so
+    one number may have several names, of which one is listed.
+    """
 
     id = AutoField()
     account = ForeignKeyField(Account, on_delete="CASCADE")
     number = BigIntegerField()
     uidl = TextField()
+    size = BigIntegerField()  # 0: the server does not say
+    head = BlobField(null=True)  # SHA-256 of the header, of what is never fetched; empty: not to be had
+    gone_at = BigIntegerField(null=True)  # since when it is not listed
 
     class Meta:
-        indexes = ((("account", "uidl"), True), (("account", "number"), True))
+        indexes = ((("account", "uidl", "size"), True), (("account", "number"), False))
