@@ -1,0 +1,70 @@
+"""A server that says it was asked too often: for how long it wants to be left alone.
+
+No RFC gives it one form. Exchange names milliseconds in a BAD, POP3 has response codes
+(RFC 2449, 3206), IMAP has LIMIT (RFC 5530); the rest is text.
+"""
+
+from __future__ import annotations
+
+import re
+
+from panel.errors import MailError
+
+LONGEST = 24 * 3600  # seconds that any server is obeyed
+UNNAMED = 300  # where a server asks for a pause and names none
+SOON = 60  # where something of it is broken for a moment
+LOOKED_AT = 400  # bytes of a line, so that no server makes reading it costly
+NEAR = 60  # characters between what is said of waiting and its number
+
+LIMITED = re.compile(
+    r"\[(?:throttled|limit|login-delay|inuse-limit|too-?many)\b|throttl|rate.?limit|bandwidth limit|command limit"
+    r"|exceeded (?:command|bandwidth|the rate|your rate|login)"
+    r"|too (?:many|frequent|fast|quick)[a-z]{0,4} (?:[a-z]{1,14} ){0,2}(?:connection|login|request|command|attempt|session)"
+)
+BROKEN = re.compile(r"\[sys/temp\]")
+CUE = re.compile(r"back.?off|login-delay|try again|retry|wait")
+NUMBER = re.compile(r"([0-9]{1,12}) ?(ms|millis|s|m|h)?(?![0-9])")
+SECONDS = {"ms": 0.001, "millis": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}
+
+
+def suggested(line: bytes) -> int | None:
+    """The whole seconds, 1 to `LONGEST`, for which a refusal asks not to be asked again.
+
+    `line` is what stands behind NO, BAD, BYE or -ERR, its response code included. None where
+    it is about something else.
+    """
+    text = line[:LOOKED_AT].decode("latin-1").casefold()
+    limited = LIMITED.search(text) is not None
+    named = _named(text, needs_unit=not limited)
+    if named is not None:
+        return min(max(named, 1), LONGEST)
+    if limited:
+        return UNNAMED
+    return SOON if BROKEN.search(text) else None
+
+
+def _named(text: str, *, needs_unit: bool) -> int | None:
+    """The seconds that stand behind the first words of waiting that have a number near them."""
+    for cue in CUE.finditer(text):
+        found = NUMBER.search(text, cue.end(), cue.end() + NEAR)
+        if found and (found[2] or not needs_unit):
+            return -int(-int(found[1]) * SECONDS[found[2] or ""] // 1)
+    return None
+
+
+def asked_to_wait(step: str, host: str, seconds: int) -> MailError:
+    """What is raised in the place of the refusal. The session ends with it: nothing more is asked."""
+    return MailError(
+        step,
+        f"{host} limits how often it is asked, and wants to be left alone for {_duration(seconds)}.",
+        "Mailkeep waits that long, then tries again. Check less often, or from fewer programs.",
+        retry_after=seconds,
+    )
+
+
+def _duration(seconds: int) -> str:
+    for size, name in ((3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            count = -(-seconds // size)
+            break
+    return f"{count} {name}{'' if count == 1 else 's'}"
