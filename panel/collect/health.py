@@ -45,12 +45,15 @@ def failed(account: Account, error: PanelError) -> None:
 
 
 def _delay(account: Account, error: PanelError, failures: int) -> int:
-    """Seconds until the next try, after so many failures before this one."""
-    if isinstance(error, MailError) and error.step == "after":
-        return account.interval  # mail does come in
+    """Seconds until the next try, after so many failures before this one: never less than the server asks."""
     refused = isinstance(error, MailError) and error.permanent
     delays = BACKOFF_REFUSED if refused else BACKOFF
-    return delays[min(failures, len(delays) - 1)]
+    delay = delays[min(failures, len(delays) - 1)]
+    if not isinstance(error, MailError):
+        return delay
+    if error.step == "after":
+        delay = account.interval  # mail does come in
+    return max(delay, error.retry_after or 0)
 
 
 def _update(account: Account, **values: object) -> None:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 
 from panel.errors import MailError, MessageTooLarge
+from panel.mail import throttling
 from panel.mail.echo import sasl_plain, without_echo
 from panel.mail.imap_words import BODY, Answer, quoted, uid_of
 from panel.mail.policy import Policy
@@ -20,6 +21,7 @@ from panel.mail.wire import Wire
 from panel.secret import Secret
 
 LITERAL = re.compile(rb"~?\{([0-9]{1,20})\+?\}\Z")
+UNTAGGED_NO = re.compile(rb"\* (?:NO|BAD|BYE)\b", re.IGNORECASE)
 STATUS = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
 CODE = re.compile(rb"\s*\[([A-Za-z0-9-]+)[^\]]*\]")
 CAPABILITIES = re.compile(rb"\bCAPABILITY ([^\]]*)", re.IGNORECASE)
@@ -46,6 +48,7 @@ class Imap:
         """Wait for the server to begin. Raises MailError when it does so in no way of IMAP."""
         line = self.wire.line()
         if not line.upper().startswith(b"* OK"):
+            self._heed(line)
             bye = STATUS.match(line) is not None
             said = f" It says: {self.shown(line[2:])}" if bye else ""
             raise MailError(
@@ -163,6 +166,7 @@ class Imap:
         while True:
             line = self.wire.line()
             if line.startswith(b"* "):
+                self._heed(line)
                 if line[:5].upper() == b"* BYE":
                     raise self._goodbye(line[5:])
                 yield self._whole(line)
@@ -231,10 +235,23 @@ class Imap:
             return
         if word.upper() not in (b"NO", b"BAD"):
             raise self.nonsense()
+        self._obey(rest)
         code = CODE.match(rest)
         name = self.shown(code[1]).upper() if code else ""
         text = self.shown(rest[code.end() :] if code else rest)
         raise ServerRefused(name, text, passing=name in PASSING)
+
+    def _heed(self, line: bytes) -> None:
+        """Obey an untagged no: it may be all that comes before the server closes."""
+        if UNTAGGED_NO.match(line):
+            self._obey(line[2:])
+
+    def _obey(self, text: bytes) -> None:
+        """Raise MailError where the server wants to be left alone: nothing more is asked, not even LOGOUT."""
+        seconds = throttling.suggested(text)
+        if seconds is not None:
+            self.logged_in = False
+            raise throttling.asked_to_wait(self.wire.step, self.wire.host, seconds)
 
     def _goodbye(self, text: bytes) -> MailError:
         said = self.shown(CODE.sub(b"", text, count=1))

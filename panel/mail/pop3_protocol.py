@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from panel.errors import MailError
+from panel.mail import throttling
 from panel.mail.echo import sasl_plain, without_echo
 from panel.mail.policy import Policy
 from panel.mail.refusal import ServerRefused
@@ -41,6 +42,8 @@ class Pop3:
         if line.upper().startswith(b"+OK"):
             return
         refused = line.upper().startswith(b"-ERR")
+        if refused:
+            self._obey(line[4:])
         said = f" It says: {self.shown(line[4:])}" if refused else ""
         raise MailError(
             self.wire.step,
@@ -179,7 +182,15 @@ class Pop3:
             return rest
         if word.upper() != b"-ERR":
             raise self.nonsense()
+        self._obey(rest)
         code = CODE.match(rest)
         name = self.shown(code[1]).upper() if code else ""
         text = self.shown(rest[code.end() :] if code else rest)
         raise ServerRefused(name, text, passing=name in PASSING)
+
+    def _obey(self, text: bytes) -> None:
+        """Raise MailError where the server wants to be left alone: nothing more is asked, not even QUIT."""
+        seconds = throttling.suggested(text)
+        if seconds is not None:
+            self.logged_in = False
+            raise throttling.asked_to_wait(self.wire.step, self.wire.host, seconds)

@@ -6,6 +6,7 @@ No RFC gives it one form. Exchange names milliseconds in a BAD, POP3 has respons
 
 from __future__ import annotations
 
+import math
 import re
 
 from panel.errors import MailError
@@ -14,17 +15,20 @@ LONGEST = 24 * 3600  # seconds that any server is obeyed
 UNNAMED = 300  # where a server asks for a pause and names none
 SOON = 60  # where something of it is broken for a moment
 LOOKED_AT = 400  # bytes of a line, so that no server makes reading it costly
+UNITS = ((3600, "hour"), (60, "minute"), (1, "second"))
 NEAR = 60  # characters between what is said of waiting and its number
 
-LIMITED = re.compile(
-    r"\[(?:throttled|limit|login-delay|inuse-limit|too-?many)\b|throttl|rate.?limit|bandwidth limit|command limit"
-    r"|exceeded (?:command|bandwidth|the rate|your rate|login)"
-    r"|too (?:many|frequent|fast|quick)[a-z]{0,4} (?:[a-z]{1,14} ){0,2}(?:connection|login|request|command|attempt|session)"
-)
-BROKEN = re.compile(r"\[sys/temp\]")
-CUE = re.compile(r"back.?off|login-delay|try again|retry|wait")
-NUMBER = re.compile(r"([0-9]{1,12}) ?(ms|millis|s|m|h)?(?![0-9])")
-SECONDS = {"ms": 0.001, "millis": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}
+LIMITED = (
+    "[throttled", "[limit", "[login-delay", "throttl", "rate limit", "rate-limit", "ratelimit",
+    "bandwidth limit", "command limit", "connection limit", "exceeded command", "number of connections",
+    "too many connection", "too many simultaneous", "too many concurrent", "too many login",
+    "too many request", "too many command", "too many session", "too many attempt", "too frequent",
+    "too quickly", "too fast",
+)  # fmt: skip
+REFUSED = ("[authenticationfailed", "[authorizationfailed", "[expired", "[auth]")  # for good, not for now
+CUE = re.compile(r"back.?off|login.delay|try again|retry|wait")
+NUMBER = re.compile(r"([0-9]{1,12}) ?(ms|milli|s\b|sec|m\b|min|h\b|hour|hr)?")
+SECONDS = {"": 1, "ms": 0.001, "milli": 0.001, "m": 60, "min": 60, "h": 3600, "hour": 3600, "hr": 3600}
 
 
 def suggested(line: bytes) -> int | None:
@@ -34,13 +38,15 @@ def suggested(line: bytes) -> int | None:
     it is about something else.
     """
     text = line[:LOOKED_AT].decode("latin-1").casefold()
-    limited = LIMITED.search(text) is not None
+    limited = any(words in text for words in LIMITED)
+    if not limited and any(code in text for code in REFUSED):
+        return None
     named = _named(text, needs_unit=not limited)
     if named is not None:
         return min(max(named, 1), LONGEST)
     if limited:
         return UNNAMED
-    return SOON if BROKEN.search(text) else None
+    return SOON if "[sys/temp" in text else None
 
 
 def _named(text: str, *, needs_unit: bool) -> int | None:
@@ -48,7 +54,7 @@ def _named(text: str, *, needs_unit: bool) -> int | None:
     for cue in CUE.finditer(text):
         found = NUMBER.search(text, cue.end(), cue.end() + NEAR)
         if found and (found[2] or not needs_unit):
-            return -int(-int(found[1]) * SECONDS[found[2] or ""] // 1)
+            return math.ceil(int(found[1]) * SECONDS.get(found[2] or "", 1))
     return None
 
 
@@ -63,8 +69,6 @@ def asked_to_wait(step: str, host: str, seconds: int) -> MailError:
 
 
 def _duration(seconds: int) -> str:
-    for size, name in ((3600, "hour"), (60, "minute"), (1, "second")):
-        if seconds >= size:
-            count = -(-seconds // size)
-            break
+    size, name = next(each for each in UNITS if seconds >= each[0])
+    count = math.ceil(seconds / size)
     return f"{count} {name}{'' if count == 1 else 's'}"
