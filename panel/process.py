@@ -18,6 +18,12 @@ def harden() -> None:
     _prctl(PR_SET_DUMPABLE, 0)
 
 
+def raise_file_limit() -> None:
+    """As many open files as may be: each mail server that is spoken to takes some."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def die_with(parent: int) -> None:
     """Have the kernel kill this process as soon as `parent`, its parent process, is gone.
 

@@ -116,6 +116,7 @@ def load_application(parent: int) -> Flask:
 
 def worker(settings: Settings, ready_fd: int) -> None:
     """The worker, until SIGTERM."""
+    process.raise_file_limit()
     jobs: Jobs = create_app(settings).extensions["mailkeep.jobs"]
     jobs.work(partial(_say_ready, ready_fd))
     # Threads whose time ran out end with the process: each of their steps may be the last.

@@ -24,6 +24,7 @@ class Box(Protocol):
 
     uidvalidity: int
     uidnext: int
+    pause: int  # seconds that the server wants between two sessions
 
     @property
     def ended(self) -> bool: ...

@@ -18,6 +18,7 @@ from panel.mail.pop3 import Listed, Pop3Session
 from panel.models import Collection, Uidl
 
 UIDVALIDITY = 1  # the numbers are ours; where they become void, the cursor begins anew
+UNLOCK_SECONDS = 10
 AT_ONCE = 200  # rows to one INSERT
 
 
@@ -30,6 +31,11 @@ class PopBox:
         self._limit = limit
         self.uidvalidity = UIDVALIDITY
         self._known, self.uidnext = _numbered(session.listed, lease, mark)
+
+    @property
+    def pause(self) -> int:
+        """What the server announces; at least until it has unlocked the mailbox for the next session."""
+        return max(self._session.login_delay, UNLOCK_SECONDS)
 
     @property
     def ended(self) -> bool:

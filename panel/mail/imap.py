@@ -45,6 +45,8 @@ class ImapSession:
     those of the moment it was opened. Every method raises MailError.
     """
 
+    pause = 0  # IMAP has no time to be kept between two sessions
+
     def __init__(
         self, endpoint: Endpoint, secret: Secret, folder: str, policy: Policy, *, writable: bool = False
     ) -> None:

@@ -102,6 +102,11 @@ class Pop3Session:
         """Whether nothing more can be asked of it."""
         return self._closed
 
+    @property
+    def login_delay(self) -> int:
+        """The seconds that the server wants between two logins; 0 where it says nothing."""
+        return self._way_in.talk.login_delay if self._way_in.talk is not None else 0
+
     def seconds_left(self) -> float:
         """Until the deadline of this session; who fetches stops before it."""
         return self._ends_at - time.monotonic()
@@ -128,7 +133,9 @@ class Pop3Session:
         pop = self._pop("fetch")
         try:
             head = b"\r\n".join(pop.multiline(b"TOP %d 0" % place))
-        except ServerRefused:
+        except ServerRefused as refused:
+            if refused.passing:
+                raise _not_now(pop, refused) from None
             return None
         received = message_from_bytes(head).get("Received", "").rpartition(";")[2]
         with suppress(ValueError, TypeError, OverflowError):
@@ -141,8 +148,11 @@ class Pop3Session:
         self._deleting = True
         try:
             for place in places:
-                with suppress(ServerRefused):  # it was removed meanwhile
+                try:
                     pop.command(b"DELE %d" % place)
+                except ServerRefused as refused:
+                    if refused.passing:  # the others would be refused as well; else it was removed meanwhile
+                        raise
             pop.command(b"QUIT")
         except ServerRefused as refused:
             _refused_deleting(self._host, refused)
@@ -172,11 +182,15 @@ def _retrieve(pop: Pop3, places: Iterable[int], ahead: int) -> Iterator[tuple[in
         except ServerRefused as refused:
             if not refused.passing:
                 continue  # this one alone: the caller sees that it is missing
-            raise MailError(
-                "fetch",
-                f"{pop.wire.host} hands out no mail now. It says: {refused.text}",
-                "It is tried again by itself.",
-            ) from None
+            raise _not_now(pop, refused) from None
+
+
+def _not_now(pop: Pop3, refused: ServerRefused) -> MailError:
+    return MailError(
+        "fetch",
+        f"{pop.wire.host} hands out no mail now. It says: {refused.text}",
+        "It is tried again by itself.",
+    )
 
 
 def _listing(pop: Pop3) -> list[Listed]:

@@ -31,6 +31,7 @@ class Pop3:
         self._username = username
         self._secret = secret
         self.logged_in = False
+        self.login_delay = 0  # seconds that the server wants between two logins (RFC 2449, 6.5)
         self._encrypted = False
         self._capabilities: dict[bytes, bytes] | None = None
 
@@ -60,6 +61,7 @@ class Pop3:
                 lines = []
             pairs = (line.upper().partition(b" ") for line in lines)
             self._capabilities = {name: rest for name, _, rest in pairs}
+            self.login_delay = _seconds(self._capabilities.get(b"LOGIN-DELAY", b""))
         return self._capabilities
 
     def starttls(self) -> None:
@@ -194,3 +196,9 @@ class Pop3:
         if seconds is not None:
             self.logged_in = False
             raise throttling.asked_to_wait(self.wire.step, self.wire.host, seconds)
+
+
+def _seconds(announced: bytes) -> int:
+    """The number that LOGIN-DELAY announces, a day at most; 0 where it is none."""
+    digits = announced.split(b" ")[0][:6]
+    return min(int(digits), throttling.LONGEST) if digits.isdigit() else 0

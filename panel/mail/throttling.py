@@ -13,7 +13,6 @@ from panel.errors import MailError
 
 LONGEST = 24 * 3600  # seconds that any server is obeyed
 UNNAMED = 300  # where a server asks for a pause and names none
-SOON = 60  # where something of it is broken for a moment
 LOOKED_AT = 400  # bytes of a line, so that no server makes reading it costly
 UNITS = ((3600, "hour"), (60, "minute"), (1, "second"))
 NEAR = 60  # characters between what is said of waiting and its number
@@ -44,9 +43,7 @@ def suggested(line: bytes) -> int | None:
     named = _named(text, needs_unit=not limited)
     if named is not None:
         return min(max(named, 1), LONGEST)
-    if limited:
-        return UNNAMED
-    return SOON if "[sys/temp" in text else None
+    return UNNAMED if limited else None
 
 
 def _named(text: str, *, needs_unit: bool) -> int | None:

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import secrets
 
-from peewee import BigIntegerField, BlobField, IntegerField
+from peewee import BlobField, IntegerField
 
 from panel.models.base import BaseModel
+from panel.models.moment import Past
 
 ID_BYTES = 16
-
-
-class Moment(BigIntegerField):
-    """UTC seconds; whatever else SQL put there reads as none. No page breaks on it."""
-
-    def python_value(self, value: object) -> int | None:
-        """The seconds, or None."""
-        return value if isinstance(value, int) and value >= 0 else None
 
 
 class Encryption(BaseModel):
@@ -38,12 +31,12 @@ class Encryption(BaseModel):
     release_id = BlobField(null=True)
     scrub_owed = BlobField(null=True)
     # For people only; nothing is decided by these.
-    key_created_at = Moment(null=True)
-    enabled_at = Moment(null=True)
-    verified_at = Moment(null=True)
-    backup_proved_at = Moment(null=True)
+    key_created_at = Past(null=True)
+    enabled_at = Past(null=True)
+    verified_at = Past(null=True)
+    backup_proved_at = Past(null=True)
     backup_tag = BlobField(null=True)  # without it the time beside it counts for nothing (`facts.backup_tag`)
-    trouble_since = Moment(null=True)
+    trouble_since = Past(null=True)
 
     @classmethod
     def begin(cls) -> None:
