@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from peewee import Case, fn
+from peewee import JOIN, Case, fn
 
 from panel import db
 from panel.collect import health, lease
@@ -32,7 +32,7 @@ def waiting() -> list[Waiting]:
     Found by index: it costs as much as there are of them, not as there are accounts.
     """
     lease.free_dead()
-    return sorted(_found(_due(), _new()), key=lambda one: (one.since, one.uuid))
+    return sorted(_found(), key=lambda one: (one.since, one.uuid))
 
 
 def accounts() -> list[str]:
@@ -43,8 +43,7 @@ def accounts() -> list[str]:
 def find(uuid: str) -> Waiting | None:
     """One account where it is due, else None. Asks for its own rows alone."""
     lease.free_dead(uuid)
-    here = Account.uuid == uuid
-    return next(iter(_found(_due().where(here), _new().where(here))), None)
+    return next(iter(_found(Account.uuid == uuid)), None)
 
 
 def is_due(uuid: str) -> bool:
@@ -64,19 +63,24 @@ def next_try(row: Collection) -> int | None:
     return at if isinstance(at, int) and 0 < at <= db.now() + longest else None
 
 
-def _found(come: Any, new: Any) -> list[Waiting]:
-    rows = cast(Iterable[tuple[str, object, object, object, object]], come.union_all(new).tuples())
+def _found(here: Any = True) -> list[Waiting]:
+    """All that are due where `here` is true: each kind is a range of an index."""
+    come = Collection.next_due_at <= db.now()
+    longest = fn.min(fn.coalesce(Collection.waits, _longest()), health.LONGEST)
+    kinds = _known(come), _known(ahead(Collection.next_due_at, longest)), _new()
+    first, *others = (kind.where(here) for kind in kinds)
+    for other in others:
+        first = first.union_all(other)
+    rows = cast(Iterable[tuple[str, object, object, object, object]], first.tuples())
     return [
         Waiting(uuid, str(host), _whole(port), _whole(since), bool(worked))
         for uuid, host, port, since, worked in rows
+        if host is not None
     ]
 
 
-def _due() -> Any:
-    """Those whose time has come, or lies further ahead than any wait of theirs."""
-    now = db.now()
-    longest = fn.min(fn.coalesce(Collection.waits, _longest()), health.LONGEST)
-    come = (Collection.next_due_at <= now) | ahead(Collection.next_due_at, longest)
+def _known(come: Any) -> Any:
+    """Those whose time has `come`: it is over, or lies further ahead than any wait of theirs."""
     worked = Collection.last_success_at.is_null(False) & Collection.problem.is_null()
     return (
         Collection.select(Account.uuid, Endpoint.host, Endpoint.port, Collection.next_due_at, worked)
@@ -91,7 +95,7 @@ def _new() -> Any:
     seen = Collection.select(Collection.account).where(Collection.account == Account.uuid)
     return (
         Account.select(Account.uuid, Endpoint.host, Endpoint.port, 0, 0)
-        .join(Endpoint, on=_incoming())
+        .join(Endpoint, JOIN.LEFT_OUTER, on=_incoming())  # after the search, not before it
         .where(Account.paused_at.is_null(), ~fn.EXISTS(seen))
     )
 
