@@ -20,6 +20,7 @@ from panel.encryption.rows import Row
 from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
 from panel.errors import DamagedKeyFile, KeyFileError, Refused
 from panel.models import Account, Encryption, Endpoint
+from panel.models.moment import is_ahead
 
 BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
 STUCK_SECONDS = 3600  # turning on and changing the key take seconds, or minutes
@@ -66,7 +67,8 @@ class Status:
 
     @property
     def _changed_long_ago(self) -> bool:
-        return self.key_changed_at is not None and db.now() - self.key_changed_at >= STUCK_SECONDS
+        at = self.key_changed_at
+        return at is not None and (db.now() - at >= STUCK_SECONDS or is_ahead(at))
 
 
 def disk(keystore: KeyStore) -> FileFacts:
@@ -103,7 +105,9 @@ def backup_tag(file: KeyFile, at: int) -> bytes:
 def _proved_at(found: Encryption | None, file: KeyFile | None) -> int | None:
     if found is None or found.backup_proved_at is None or file is None:
         return None
-    at, tag = int(found.backup_proved_at), _bytes(found.backup_tag) or b""
+    at, tag = found.backup_proved_at, _bytes(found.backup_tag) or b""
+    if not isinstance(at, int) or at < 0:
+        return None
     return at if hmac.compare_digest(tag, backup_tag(file, at)) else None
 
 

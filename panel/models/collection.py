@@ -14,7 +14,7 @@ from peewee import (
 
 from panel.models.account import Account
 from panel.models.base import BaseModel
-from panel.models.moment import Past
+from panel.models.moment import Next, Past
 
 
 class Collection(BaseModel):
@@ -33,8 +33,8 @@ class Collection(BaseModel):
     permanent = BooleanField(default=False)
     failing_since = Past(null=True)
     failures = IntegerField(default=0)
-    next_due_at = BigIntegerField(default=0, index=True)
+    next_due_at = Next(24 * 3600, default=0, index=True)
     waits = IntegerField(null=True)  # seconds from when it was set to `next_due_at`
     # Lease: whoever holds it collects; it runs out by itself after a crash.
     leased_by = CharField(max_length=64, null=True)
-    leased_until = BigIntegerField(default=0, index=True)
+    leased_until = Next(300, default=0, index=True)

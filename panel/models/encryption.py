@@ -11,7 +11,7 @@ import secrets
 from peewee import BlobField, IntegerField
 
 from panel.models.base import BaseModel
-from panel.models.moment import Past
+from panel.models.moment import At, Past
 
 ID_BYTES = 16
 
@@ -34,7 +34,7 @@ class Encryption(BaseModel):
     key_created_at = Past(null=True)
     enabled_at = Past(null=True)
     verified_at = Past(null=True)
-    backup_proved_at = Past(null=True)
+    backup_proved_at = At(null=True)
     backup_tag = BlobField(null=True)  # without it the time beside it counts for nothing (`facts.backup_tag`)
     trouble_since = Past(null=True)
 

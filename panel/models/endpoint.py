@@ -8,6 +8,7 @@ from peewee import AutoField, BigIntegerField, IntegerField, TextField
 
 from panel.crypto.record import Binding
 from panel.models.account import Account
+from panel.models.moment import At
 from panel.models.secret_row import BoundForeignKey, BoundInteger, BoundText, SecretRow
 
 LABEL = "mailkeep/mail"
@@ -67,7 +68,7 @@ class Endpoint(SecretRow):
     username = BoundText()
     auth_method = BoundText()  # plain; never 'auto'
     token_url = BoundText()
-    secret_set_at = BigIntegerField(null=True)  # when a person last entered the secret
+    secret_set_at = At(null=True)  # when a person last entered the secret
     # What the last opening found. It counts only for this `rev` and this generation of the key file.
     failed_rev = IntegerField(null=True)
     failed_generation = BigIntegerField(null=True)

@@ -6,6 +6,7 @@ from peewee import AutoField, BigIntegerField, BlobField, BooleanField, CharFiel
 
 from panel.models.account import Account
 from panel.models.base import BaseModel
+from panel.models.moment import At, Next
 
 
 class Message(BaseModel):
@@ -45,8 +46,8 @@ class Skipped(BaseModel):
     uid = BigIntegerField()
     size = BigIntegerField()
     reason = TextField()
-    at = BigIntegerField()
-    again_at = BigIntegerField(null=True)
+    at = At()
+    again_at = Next(900, null=True)
 
     class Meta:
         indexes = ((("account", "uidvalidity", "uid"), True),)
