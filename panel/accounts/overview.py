@@ -97,7 +97,7 @@ def _line(endpoint: Endpoint, no_key: bool, unreadable: set[str], skipped: int) 
         last_success_at=_seconds(progress.last_success_at) if progress else None,
         problem=progress.problem if progress else None,
         hint=progress.hint if progress else None,
-        next_try_at=due.next_try(progress) if progress else None,
+        next_try_at=due.next_try(progress, account.interval) if progress else None,
         skipped=skipped,
     )
 

@@ -11,7 +11,7 @@ from peewee import JOIN, Case, fn
 from panel import db
 from panel.collect import health, lease
 from panel.models import Account, Collection, Endpoint
-from panel.models.moment import ahead
+from panel.models.moment import ahead, is_ahead
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,13 @@ def at_once(uuid: str) -> None:
     Collection.update(next_due_at=0).where(Collection.account == uuid).execute()
 
 
-def next_try(row: Collection) -> int | None:
+def next_try(row: Collection, interval: int) -> int | None:
     """When the next round of `row` is due; None where it is due now, or where no such time is believed."""
-    at = row.next_due_at
-    longest = min(row.waits if isinstance(row.waits, int) else health.LONGEST, health.LONGEST)
-    return at if isinstance(at, int) and 0 < at <= db.now() + longest else None
+    at, longest = row.next_due_at, row.waits
+    if not isinstance(longest, int):
+        longest = interval if row.failures == 0 else health.BACKOFF_REFUSED[-1]
+    known = isinstance(at, int) and at > 0 and not is_ahead(at, min(longest, health.LONGEST))
+    return at if known else None
 
 
 def _found(here: Any = True) -> list[Waiting]:

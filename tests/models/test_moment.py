@@ -82,8 +82,10 @@ def test_each_whole_number_of_the_schema_is_a_time_under_a_rule_or_no_time() -> 
     assert all(isinstance(columns()[name], At) for name in AS_IT_STANDS)
 
 
-@pytest.mark.parametrize("name", [name for name, column in columns().items() if isinstance(column, At | Next)])
-def test_one_that_lies_ahead_is_named_by_doctor(house: House, name: str) -> None:  # noqa: F811
+@pytest.mark.parametrize(
+    "name", [name for name, column in columns().items() if isinstance(column, At | Next)]
+)
+def test_one_that_lies_ahead_is_named_by_doctor(house: House, name: str) -> None:
     column = columns()[name]
     table = column.model
     with db.database.connection_context():
@@ -105,13 +107,15 @@ def plant(house: House, table: Any, column: Any, at: int) -> None:
     vitals.beat()
     name = table._meta.table_name
     house.sql("PRAGMA foreign_keys = OFF")
-    if not house.sql(f"SELECT 1 FROM {name}"):  # noqa: S608
+    if not house.sql(f"SELECT 1 FROM {name}"):
         others = [f for f in table._meta.sorted_fields if not f.null and f.name != "id"]
-        values = {f.column_name: value_of(f) for f in others} | ({"id": 1} if "id" in table._meta.fields else {})
+        values = {f.column_name: value_of(f) for f in others} | (
+            {"id": 1} if "id" in table._meta.fields else {}
+        )
         if "role" in values:
             values["role"] = "'admin'"
-        house.sql(f"INSERT INTO {name} ({', '.join(values)}) VALUES ({', '.join(map(str, values.values()))})")  # noqa: S608
-    house.sql(f"UPDATE {name} SET {column.column_name} = {at}")  # noqa: S608
+        house.sql(f"INSERT INTO {name} ({', '.join(values)}) VALUES ({', '.join(map(str, values.values()))})")
+    house.sql(f"UPDATE {name} SET {column.column_name} = {at}")
 
 
 def value_of(field: Any) -> object:
@@ -122,7 +126,7 @@ def value_of(field: Any) -> object:
 
 
 @pytest.fixture
-def account(house: House) -> Account:  # noqa: F811
+def account(house: House) -> Account:
     with db.database.connection_context():
         endpoint = house.add()
         Collection.insert(account=endpoint.account_id, waits=60).on_conflict_ignore().execute()
@@ -138,27 +142,32 @@ def note(**values: object) -> Collection:
 @pytest.mark.parametrize("seconds", AHEAD)
 @pytest.mark.parametrize("kind", ["success", "failing", "refused", "throttled", "never ran"])
 def test_a_mailbox_that_is_due_in_a_time_that_no_wait_has_is_due(
-    house: House, account: Account, seconds: int, kind: str  # noqa: F811
+    house: House,
+    account: Account,
+    seconds: int,
+    kind: str,
 ) -> None:
     waits = {"success": 60, "failing": 3600, "refused": 6 * 3600, "throttled": DAY, "never ran": None}[kind]
     ahead = db.now() + (waits or 0) + seconds
     with db.database.connection_context():
-        row = note(next_due_at=min(ahead, 2**62), waits=waits, failures=int(kind not in ("success", "never ran")))
+        row = note(
+            next_due_at=min(ahead, 2**62), waits=waits, failures=int(kind not in ("success", "never ran"))
+        )
         assert due.accounts() == [account.uuid] and due.is_due(account.uuid)
-        assert due.next_try(row) is None
+        assert due.next_try(row, 60) is None
         row = note(next_due_at=db.now() + (waits or 60) - 5)
         assert due.accounts() == []
-        assert due.next_try(row) == row.next_due_at
+        assert due.next_try(row, 60) == row.next_due_at
 
 
-def test_a_wait_that_sql_made_longer_is_no_longer_than_a_day(house: House, account: Account) -> None:  # noqa: F811
+def test_a_wait_that_sql_made_longer_is_no_longer_than_a_day(house: House, account: Account) -> None:
     with db.database.connection_context():
         note(next_due_at=db.now() + 2 * DAY, waits=2**40)
         assert due.is_due(account.uuid)
 
 
 @pytest.mark.parametrize("seconds", AHEAD)
-def test_a_lease_longer_than_any_holds_nobody_up(house: House, account: Account, seconds: int) -> None:  # noqa: F811
+def test_a_lease_longer_than_any_holds_nobody_up(house: House, account: Account, seconds: int) -> None:
     with db.database.connection_context():
         note(leased_by="elsewhere:1:x", leased_until=min(db.now() + lease.SECONDS + seconds, 2**62))
         assert due.is_due(account.uuid)
@@ -169,7 +178,7 @@ def test_a_lease_longer_than_any_holds_nobody_up(house: House, account: Account,
 
 
 @pytest.mark.parametrize("seconds", AHEAD)
-def test_a_mailbox_last_collected_tomorrow_is_not_fine(house: House, account: Account, seconds: int) -> None:  # noqa: F811
+def test_a_mailbox_last_collected_tomorrow_is_not_fine(house: House, account: Account, seconds: int) -> None:
     with db.database.connection_context():
         vitals.beat()
         Account.update(created_at=db.now() - DAY).execute()
@@ -181,25 +190,33 @@ def test_a_mailbox_last_collected_tomorrow_is_not_fine(house: House, account: Ac
         assert " in " not in wrong["collecting"]
 
 
-def test_a_new_mailbox_made_tomorrow_is_overdue_today(house: House, account: Account) -> None:  # noqa: F811
+def test_a_new_mailbox_made_tomorrow_is_overdue_today(house: House, account: Account) -> None:
     with db.database.connection_context():
         Account.update(created_at=db.now() + 3 * DAY).execute()
         assert "collecting" in {one.check for one in run(house) if not one.ok}
 
 
-@pytest.mark.parametrize("since", [{"failing_since": 1}, {"last_success_at": 1}, {"failing_since": 1, "last_success_at": 1}])
+@pytest.mark.parametrize(
+    "since", [{"failing_since": 1}, {"last_success_at": 1}, {"failing_since": 1, "last_success_at": 1}]
+)
 def test_an_alert_does_not_wait_for_a_day_that_never_was(
-    house: House, account: Account, since: dict[str, int]  # noqa: F811
+    house: House,
+    account: Account,
+    since: dict[str, int],
 ) -> None:
     ahead = db.now() + 3 * DAY
     with db.database.connection_context():
         Account.update(created_at=1).execute()
         usual = {"failing_since": db.now() - DAY, "last_success_at": db.now() - DAY}
         note(problem="No.", failures=3, **(usual | dict.fromkeys(since, ahead)))
-        assert [one.topic for one in conditions.found(house.keystore) if one.topic == "account"] == ["account"]
+        assert [one.topic for one in conditions.found(house.keystore) if one.topic == "account"] == [
+            "account"
+        ]
 
 
-@pytest.mark.parametrize(("times", "failures", "longest"), [(0, 0, 3600), (1, 0, 3600), (3, 0, DAY), (0, 2, 3600)])
+@pytest.mark.parametrize(
+    ("times", "failures", "longest"), [(0, 0, 3600), (1, 0, 3600), (3, 0, DAY), (0, 2, 3600)]
+)
 def test_a_reminder_is_due_that_lies_further_ahead_than_any(times: int, failures: int, longest: int) -> None:
     def is_due(at: int) -> bool:
         return schedule.is_due(at, 1000, times=times, failures=failures)
@@ -207,7 +224,7 @@ def test_a_reminder_is_due_that_lies_further_ahead_than_any(times: int, failures
     assert is_due(1000) and is_due(1000 + longest + 1) and not is_due(1000 + longest)
 
 
-def test_that_a_trouble_is_over_is_told_once_whatever_the_time_of_the_last_word(house: House) -> None:  # noqa: F811
+def test_that_a_trouble_is_over_is_told_once_whatever_the_time_of_the_last_word(house: House) -> None:
     with db.database.connection_context():
         Notice.create(
             topic="worker", subject="", condition="x", says="x", mend="x", path="/", since=1, over_at=db.now(),
@@ -220,7 +237,7 @@ def test_that_a_trouble_is_over_is_told_once_whatever_the_time_of_the_last_word(
         assert not ledger.take_due(told_somewhere=True)
 
 
-def test_a_message_is_tried_again_though_its_time_is_days_ahead(house: House, account: Account) -> None:  # noqa: F811
+def test_a_message_is_tried_again_though_its_time_is_days_ahead(house: House, account: Account) -> None:
     class Box:
         def uids(self, after: int) -> list[int]:
             return []
@@ -238,7 +255,7 @@ def test_a_message_is_tried_again_though_its_time_is_days_ahead(house: House, ac
         assert found == [7]
 
 
-def test_the_newest_report_of_a_sweep_is_the_one_written_last(house: House) -> None:  # noqa: F811
+def test_the_newest_report_of_a_sweep_is_the_one_written_last(house: House) -> None:
     with db.database.connection_context():
         for number, at in enumerate((db.now() + 3 * DAY, db.now())):
             SweepReport.create(
@@ -249,7 +266,7 @@ def test_the_newest_report_of_a_sweep_is_the_one_written_last(house: House) -> N
         assert newest is not None and newest.moved == 1
 
 
-def test_what_is_told_of_the_key_has_no_time_ahead(house: House) -> None:  # noqa: F811
+def test_what_is_told_of_the_key_has_no_time_ahead(house: House) -> None:
     with db.database.connection_context():
         names = ("key_created_at", "enabled_at", "verified_at", "trouble_since")
         Encryption.update(**dict.fromkeys(names, db.now() + 3 * DAY)).execute()
@@ -257,7 +274,7 @@ def test_what_is_told_of_the_key_has_no_time_ahead(house: House) -> None:  # noq
         assert [getattr(found, name) for name in names] == [None] * 4
 
 
-def test_a_worker_last_heard_of_tomorrow_is_silent(house: House) -> None:  # noqa: F811
+def test_a_worker_last_heard_of_tomorrow_is_silent(house: House) -> None:
     with db.database.connection_context():
         vitals.beat()
         Vitals.update(beat_at=db.now() + 3 * DAY).execute()
@@ -268,19 +285,19 @@ def test_a_worker_last_heard_of_tomorrow_is_silent(house: House) -> None:  # noq
 # -- the limit of tests in an hour --------------------------------------------------------------
 
 
-def tests_at(at: int, count: int, what: str = trial.TRIED) -> None:
+def record_at(at: int, count: int, what: str = trial.TRIED) -> None:
     for _ in range(count):
         Activity.create(at=at, who="x", what=what, subject="", address="", detail="")
 
 
-def test_tests_of_tomorrow_count_as_now_and_no_longer_than_an_hour(house: House) -> None:  # noqa: F811
+def test_tests_of_tomorrow_count_as_now_and_no_longer_than_an_hour(house: House) -> None:
     with db.database.connection_context():
-        tests_at(db.now() + 3 * DAY, trial.PER_HOUR)
+        record_at(db.now() + 3 * DAY, trial.PER_HOUR)
         with pytest.raises(Throttled):
             next(trial.run([], "INBOX", house.settings, Actor("a"), "x"))
-        tests_at(db.now() - 3600, 1, "signed in")  # an hour later: something else was written since
+        record_at(db.now() - 3600, 1, "signed in")  # an hour later: something else was written since
         assert activity.recent(trial.TRIED) == 0
-        tests_at(db.now() - 3599, 2)
+        record_at(db.now() - 3599, 2)
         assert activity.recent(trial.TRIED) == 2
 
 
