@@ -59,13 +59,13 @@ def _waits(directory: Path, options: argparse.Namespace) -> list[float | None]:
             for server in hung:
                 _add(server.port)
             wanted = [_add(server.port) for server in good]
-        server = PanelServer(environ, directory / "server.log")
-        server.start()
+        running = PanelServer(environ, directory / "server.log")
+        running.start()
         began = time.monotonic()
         try:
             return _watch(wanted, began, options.seconds)
         finally:
-            server.kill()
+            running.kill()
 
 
 def _watch(wanted: list[str], began: float, seconds: float) -> list[float | None]:
@@ -73,13 +73,9 @@ def _watch(wanted: list[str], began: float, seconds: float) -> list[float | None
     while len(found) < len(wanted) and time.monotonic() - began < seconds:
         time.sleep(0.1)
         with db.database.connection_context():
-            done = (
-                Collection.select(Collection.account)
-                .where(Collection.last_success_at.is_null(False))
-                .tuples()
-            )
-            for (uuid,) in list(done):
-                found.setdefault(str(uuid), time.monotonic() - began)
+            for row in Collection.select(Collection.account).where(Collection.last_success_at.is_null(False)):
+                uuid = str(row.account_id)
+                found.setdefault(uuid, time.monotonic() - began)
     return [found.get(uuid) for uuid in wanted]
 
 

@@ -24,8 +24,9 @@ class Box(Protocol):
 
     uidvalidity: int
     uidnext: int
-    pause: int  # seconds that the server wants between two sessions
 
+    @property
+    def pause(self) -> int: ...  # seconds that the server wants between two sessions
     @property
     def ended(self) -> bool: ...
 

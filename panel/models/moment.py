@@ -49,7 +49,7 @@ class Past(At):
     def python_value(self, value: object) -> int | None:
         """The seconds, or None."""
         known = isinstance(value, int) and value >= 0 and not is_ahead(value)
-        return int(value) if known else None  # type: ignore[call-overload, no-any-return]
+        return int(value) if known else None  # type: ignore[call-overload]
 
 
 class Next(BigIntegerField):

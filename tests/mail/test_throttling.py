@@ -84,14 +84,15 @@ def _imap(*, greeting: bytes = b"", login: bytes = b"", opening: bytes = b"", fe
 
     def script(talk: Talk) -> None:
         if greeting:
-            return talk.send(greeting)
+            talk.send(greeting)
+            return
         talk.send(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] ready\r\n")
         for said, usual in (
             (login, b""), (opening, b"* 3 EXISTS\r\n* OK [UIDVALIDITY 1] .\r\n"), (fetch, b""), (b"", b""),
         ):  # fmt: skip
             tag, _ = talk.command()
             talk.send(said.replace(b"TAG", tag) + b"\r\n" if said else usual + tag + b" OK done\r\n")
-        return talk.line()
+        talk.line()
 
     return script
 
