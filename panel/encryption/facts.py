@@ -105,9 +105,7 @@ def backup_tag(file: KeyFile, at: int) -> bytes:
 def _proved_at(found: Encryption | None, file: KeyFile | None) -> int | None:
     if found is None or found.backup_proved_at is None or file is None:
         return None
-    at, tag = found.backup_proved_at, _bytes(found.backup_tag) or b""
-    if not isinstance(at, int) or at < 0:
-        return None
+    at, tag = int(found.backup_proved_at), _bytes(found.backup_tag) or b""
     return at if hmac.compare_digest(tag, backup_tag(file, at)) else None
 
 

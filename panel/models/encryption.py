@@ -16,6 +16,14 @@ from panel.models.moment import At, Past
 ID_BYTES = 16
 
 
+class Proof(At):
+    """The time of a proof: the tag beside it vouches for it, not the clock. What is no time reads as none."""
+
+    def python_value(self, value: object) -> int | None:
+        """The seconds, or None."""
+        return value if isinstance(value, int) and value >= 0 else None
+
+
 class Encryption(BaseModel):
     """Exactly one row.
 
@@ -34,7 +42,7 @@ class Encryption(BaseModel):
     key_created_at = Past(null=True)
     enabled_at = Past(null=True)
     verified_at = Past(null=True)
-    backup_proved_at = At(null=True)
+    backup_proved_at = Proof(null=True)
     backup_tag = BlobField(null=True)  # without it the time beside it counts for nothing (`facts.backup_tag`)
     trouble_since = Past(null=True)
 
