@@ -161,3 +161,29 @@ def test_an_account_that_is_gone_is_nobodys_error(post: PostOffice) -> None:
     account = post.add()
     account.delete_instance()
     assert post.collector.collect(account.uuid) is None
+
+
+@pytest.mark.parametrize("ahead", [3600, 3 * 86_400, 10 * 365 * 86_400])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_round_under_a_clock_that_was_ahead_keeps_no_mail_back(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch, ahead: int, fails: bool
+) -> None:
+    account = post.add(letter(1))
+    right = db.now
+    with monkeypatch.context() as wrong:
+        wrong.setattr(db, "now", lambda: right() + ahead)
+        if fails:
+            wrong.setattr("panel.collect.visit.Visit.run", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                post.collector.collect(account.uuid)
+        else:
+            assert post.collect(account).delivered == 1
+        assert due.accounts() == []
+    assert due.accounts() == [account.uuid]
+    post.deliver(account, letter(2))
+    outcome = post.collector.collect(account.uuid)
+    assert outcome and outcome.delivered == 1 + fails
+    row = post.row(account)
+    assert row.last_success_at is not None and row.problem is None
+    assert 0 < row.next_due_at - db.now() <= account.interval
+    assert due.accounts() == []
