@@ -73,9 +73,9 @@ def _watch(wanted: list[str], began: float, seconds: float) -> list[float | None
     while len(found) < len(wanted) and time.monotonic() - began < seconds:
         time.sleep(0.1)
         with db.database.connection_context():
-            for row in Collection.select(Collection.account).where(Collection.last_success_at.is_null(False)):
-                uuid = str(row.account_id)
-                found.setdefault(uuid, time.monotonic() - began)
+            done = Collection.last_success_at.is_null(False)
+            for account in Account.select(Account.uuid).join(Collection).where(done):
+                found.setdefault(str(account.uuid), time.monotonic() - began)
     return [found.get(uuid) for uuid in wanted]
 
 

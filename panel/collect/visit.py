@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from panel.collect import after, delivery, listing
@@ -61,7 +61,7 @@ class Visit:
         self._progress = Progress(cursor, uids, max([*uids, cursor.begin_below - 1]))
         self._deliver([], self._too_large(uids) if measure else [])
         try:
-            self._fetch_in_turn()
+            self._in_turn(self._fetch)
         except MessageTooLarge as error:
             if error.uid in self._progress.left:
                 self._deliver([], [Passed(error.uid, error.size, error.message)])
@@ -70,11 +70,13 @@ class Visit:
             self._close(self._progress.left)
         self._delivery.finish()
         if not self.more:
-            after.settle(self._session, self._account, cursor.uidvalidity, self._lease, self._turn)
+            settle = partial(after.settle, self._session, self._account, cursor.uidvalidity)
+            self._in_turn(partial(settle, self._lease, self._turn))
 
-    def _fetch_in_turn(self) -> None:
+    def _in_turn(self, work: Callable[[], None]) -> None:
+        """Do `work`; where the turn ended it in between, the next round goes on."""
         try:
-            self._fetch()
+            work()
         except MailError as error:
             if not self._turn.was_cut_short or isinstance(error, MessageTooLarge):
                 raise
