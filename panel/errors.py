@@ -200,15 +200,25 @@ class MailError(PanelError):
     (what is to become of delivered mail on its server).
 
     `permanent` is true where trying again cannot help until a person changes
-    something (a refused password, a certificate for another name).
+    something (a refused password, a certificate for another name). `retry_after`: how many
+    whole seconds the server asked to be left alone, where it did (`panel.mail.throttling`).
     """
 
     status = 502
 
-    def __init__(self, step: str, message: str, hint: str = "", *, permanent: bool = False) -> None:
+    def __init__(
+        self,
+        step: str,
+        message: str,
+        hint: str = "",
+        *,
+        permanent: bool = False,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message, hint)
         self.step = step
         self.permanent = permanent
+        self.retry_after = retry_after
 
 
 class MessageTooLarge(MailError):

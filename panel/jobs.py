@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from huey import SqliteHuey
@@ -27,20 +27,25 @@ from huey.serializer import SignedSerializer
 from panel import db, install
 from panel.collect import due
 from panel.collect.round import Collector
+from panel.collect.scheduler import Scheduler
+from panel.collect.turn import Turn
 from panel.config import Settings
 from panel.encryption import findings, switch
 from panel.encryption.old_copies import scan
 from panel.errors import DatabaseError, KeyAbsent, PanelError, RestoredCopy
 from panel.health import upkeep, vitals
+from panel.mail import addresses
 from panel.secret import Secret
 
 if TYPE_CHECKING:
     from panel.services import Services
 
-THREADS = 8  # mail servers answer slowly and cost little: several accounts at once
+THREADS = 4  # for what the queue carries; rounds have threads of their own
 TICK_SECONDS = 5.0  # between two looks at what is due
 LONGEST_POLL = 1.0  # seconds until an idle worker thread looks again
-STOP_SECONDS = 20  # given to tasks in hand when the worker is stopped
+STOP_SECONDS = 5  # given to tasks in hand when the worker is stopped: each can be resumed,
+ROUND_STOP_SECONDS = 15  # and then to rounds under way
+LOOK_UP_SECONDS = 5.0  # for the address of a mail server
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +78,7 @@ class Jobs:
             log.warning("%s could not be enqueued (%s); the worker finds it by itself.", task, error)
 
     def work(self, ready: Callable[[], None]) -> None:
-        """Be the worker until SIGTERM, which lets tasks in hand finish for STOP_SECONDS.
+        """Be the worker until SIGTERM, which lets tasks and rounds in hand finish for some seconds.
 
         `ready` is called once work has begun. Raises DatabaseError where the queue cannot be opened.
         """
@@ -84,9 +89,11 @@ class Jobs:
             graceful_signal="TERM",
             shutdown_timeout=STOP_SECONDS,
         )
+        scheduler = self._scheduler
         threading.Thread(target=self._tick_on, daemon=True).start()
         ready()
         consumer.run()
+        scheduler.stop(ROUND_STOP_SECONDS)
 
     def _tick_on(self) -> None:
         # Huey's crontab knows whole minutes only: an account due a second later would wait for two.
@@ -110,11 +117,8 @@ class Jobs:
         sweeping, looking = threading.Lock(), threading.Lock()
 
         def collect_account(uuid: str) -> None:
-            outcome = collector.collect(uuid)
-            if outcome and outcome.delivered:
-                log.info("%s: %d new messages.", outcome.address, outcome.delivered)
-            if outcome and outcome.more:
-                self.collect(uuid)
+            if one := due.find(uuid):
+                self._scheduler.add(one)
 
         def sweep() -> None:
             if not sweeping.acquire(blocking=False):
@@ -141,17 +145,12 @@ class Jobs:
             self.sweep()
             if upkeep.is_due():
                 self._enqueue("keep_up")
+            waiting: list[due.Waiting] = []
             # The sweep keeps the one in Activity, once; `panel.serve` has said the other at its start.
             with suppress(KeyAbsent, RestoredCopy):
                 collector.require_ready()
-                enqueue_due()
-
-        def enqueue_due() -> None:
-            uuids = due.accounts()
-            if huey.pending_count() > len(uuids):
-                return  # those of the last tick still wait
-            for uuid in uuids:
-                self._enqueue("collect_account", uuid)
+                waiting = due.waiting()
+            self._scheduler.offer(waiting)
 
         return {
             "collect_account": huey.task(name="collect_account")(_told(collect_account)),
@@ -160,6 +159,21 @@ class Jobs:
             "keep_up": huey.task(name="keep_up")(_told(keep_up)),
             "tick": huey.task(name="tick")(_told(tick)),
         }
+
+    @cached_property
+    def _scheduler(self) -> Scheduler:
+        """Who collects, in the worker alone: it makes it before it has other threads."""
+        collector = Collector(self._services.settings, self._services.keystore)
+
+        def collect(uuid: str, turn: Turn) -> None:
+            outcome = collector.collect(uuid, turn=turn)
+            if outcome and outcome.delivered:
+                log.info("%s: %d new messages.", outcome.address, outcome.delivered)
+
+        return Scheduler(
+            lambda uuid, turn: _told(partial(collect, turn=turn), "collect_account")(uuid),
+            address_of=partial(addresses.number_of, seconds=LOOK_UP_SECONDS),
+        )
 
     @property
     def _huey(self) -> Huey:
@@ -186,7 +200,7 @@ def _signing_key(secret: Secret | None) -> str:
     return hmac.new(secret.reveal_bytes(), b"mailkeep/queue", hashlib.sha256).hexdigest()
 
 
-def _told(task: Callable[..., None]) -> Callable[..., None]:
+def _told(task: Callable[..., None], name: str = "") -> Callable[..., None]:
     """`task` with the database open for it; an expected error becomes a line of the log."""
 
     def run(*ids: str) -> None:
@@ -194,6 +208,6 @@ def _told(task: Callable[..., None]) -> Callable[..., None]:
             with db.explained(), db.database.connection_context():
                 task(*ids)
         except PanelError as error:
-            log.warning("%s: %s", " ".join((task.__name__, *ids)), error)
+            log.warning("%s: %s", " ".join((name or task.__name__, *ids)), error)
 
     return run

@@ -19,9 +19,9 @@ def harden() -> None:
 
 
 def raise_file_limit() -> None:
-    """Let this process and its children open as many files and connections as the system allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    """As many open files as the system allows: each client and each mail server takes some."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def die_with(parent: int) -> None:

@@ -6,13 +6,25 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from panel.db import now
+from panel.models.moment import SLACK
 
 LAST = 253_402_214_400  # the last day of the year 9999
 STEPS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 
 def ago(at: int | None, today: int | None = None) -> str:
-    """`at` (Unix seconds) relative to now: 'just now', '5 minutes ago', 'in 2 hours', 'never'."""
+    """What happened `at` (Unix seconds), relative to now: 'just now', '5 minutes ago', 'never'.
+
+    What lies ahead of now by more than two clocks differ did not happen then.
+    """
+    today = now() if today is None else today
+    if at is not None and whole(at) > today:
+        return "at a time ahead of the clock" if whole(at) > today + SLACK else "just now"
+    return until(at, today)
+
+
+def until(at: int | None, today: int | None = None) -> str:
+    """The same of what is to come: 'in a moment', 'in 2 hours'; or '5 minutes ago' where that is over."""
     if at is None:
         return "never"
     seconds = (now() if today is None else today) - whole(at)

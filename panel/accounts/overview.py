@@ -10,6 +10,7 @@ from typing import cast
 from peewee import JOIN, fn
 
 from panel import db, times
+from panel.collect import due
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
 from panel.models import Account, Collection, Endpoint, Skipped
@@ -124,7 +125,7 @@ def _line(endpoint: Endpoint, no_key: bool, unreadable: set[str], skipped: int) 
         last_success_at=_seconds(progress.last_success_at) if progress else None,
         problem=progress.problem if progress else None,
         hint=progress.hint if progress else None,
-        next_try_at=progress.next_due_at or None if progress else None,
+        next_try_at=due.next_try(progress, account.interval) if progress else None,
         skipped=skipped,
     )
 

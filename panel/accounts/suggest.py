@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from panel import db
 from panel.accounts.rules import LONGEST_USERNAME
 from panel.activity import service as activity
 from panel.activity.service import Actor
@@ -19,7 +18,6 @@ from panel.mail.endpoint import Endpoint as MailServer
 from panel.mail.endpoint import normalise_host
 from panel.mail.policy import Policy
 from panel.mail.providers import PROVIDERS, WITHOUT_PASSWORDS
-from panel.models import Activity
 
 SECONDS = 6.0  # for everything
 PER_HOUR = 60  # of the whole install: each asks servers that somebody has named
@@ -107,7 +105,7 @@ def _server(found: Found, address: str, local: str) -> MailServer:
 
 
 def _count(domain: str, actor: Actor) -> None:
-    recent = Activity.select().where((Activity.what == LOOKED_UP) & (Activity.at > db.now() - 3600)).count()
+    recent = activity.recent(LOOKED_UP)
     if recent >= PER_HOUR:
         raise Throttled(f"There were {recent} look-ups within an hour.", "Wait some minutes, then try again.")
     activity.record(LOOKED_UP, domain, who=actor.who, address=actor.address)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from panel import db
 from panel.accounts import service
 from panel.activity import service as activity
 from panel.activity.service import Actor
@@ -17,7 +16,6 @@ from panel.mail import imap, pop3, smtp
 from panel.mail.endpoint import Endpoint as MailServer
 from panel.mail.policy import Policy
 from panel.mail.step import Step
-from panel.models import Activity
 from panel.secret import Secret
 
 TRIED, FAILED = "connection tested", "connection test failed"
@@ -58,7 +56,7 @@ def run(
 
     Raises Throttled before the first one after too many.
     """
-    recent = Activity.select().where((Activity.what == TRIED) & (Activity.at > db.now() - 3600)).count()
+    recent = activity.recent(TRIED)
     if recent >= PER_HOUR:
         raise Throttled(f"There were {recent} tests within an hour.", "Wait some minutes, then try again.")
     activity.record(TRIED, subject, who=actor.who, address=actor.address)

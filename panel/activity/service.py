@@ -31,6 +31,22 @@ def _in_shell() -> str:
     return f"shell ({getpass.getuser()})"
 
 
+def recent(what: str, seconds: int = 3600) -> int:
+    """How many events `what` there were in the last `seconds`.
+
+    One that lies ahead of now counts as one of now, until an event that was written after it is that
+    old: the order in which events were written does not hang on the clock.
+    """
+    since = now() - seconds
+    newest = Activity.at.desc(), Activity.id.desc()
+    before = Activity.select(Activity.id).where(Activity.at <= since).order_by(*newest).limit(1).scalar()
+    return (
+        Activity.select()
+        .where((Activity.what == what) & (Activity.at > since) & (Activity.id > (before or 0)))
+        .count()
+    )
+
+
 def record(
     what: str, subject: str = "", detail: str = "", *, who: str | None = None, address: str = ""
 ) -> None:

@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from panel import db
 from panel.collect.box import Box
 from panel.collect.lease import Lease
+from panel.collect.turn import Turn
 from panel.models import Account, Message
 
 AT_ONCE = 500  # messages
 
 
-def settle(box: Box, account: Account, uidvalidity: int, lease: Lease) -> None:
+def settle(box: Box, account: Account, uidvalidity: int, lease: Lease, turn: Turn) -> None:
     """Do what is owed in the mailbox that `box` has open. Raises MailError (step `after`), LeaseLost.
 
     Who chose to keep mail on the server since, keeps it. POP3 ends the session with
-    deleting; what is left then is done in the next round.
+    deleting; what is left then, or when `turn` gives way, is done in the next round.
     """
-    while not box.ended and (uids := _owed(account, uidvalidity)):
+    while not box.ended and not turn.give_way and (uids := _owed(account, uidvalidity)):
         now = Account.get_or_none(Account.uuid == account.uuid)  # somebody may have changed it meanwhile
         if now is None or now.paused_at is not None:
             return

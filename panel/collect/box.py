@@ -26,6 +26,8 @@ class Box(Protocol):
     uidnext: int
 
     @property
+    def pause(self) -> int: ...  # seconds that the server wants between two sessions
+    @property
     def ended(self) -> bool: ...
 
     def uids(self, after: int) -> list[int]: ...

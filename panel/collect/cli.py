@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import click
@@ -15,15 +15,19 @@ from flask.cli import with_appcontext
 
 from panel import db, identity
 from panel.collect import due
+from panel.collect.due import Waiting
 from panel.collect.round import Collector, Outcome
+from panel.collect.scheduler import Limits, Scheduler
+from panel.collect.turn import Turn
 from panel.errors import KeyAbsent, NotFound, PanelError, Refused, RestoredCopy
+from panel.mail import addresses
 from panel.models import Account
 from panel.services import current
 from panel.shell import PanelCommand, reader_is_gone, say
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8  # accounts; mail servers answer slowly and cost little
+LOOK_UP_SECONDS = 5.0  # for the address of a mail server
 PAUSE = 5.0  # seconds between two looks at what is due
 
 
@@ -39,21 +43,25 @@ def collect(once: bool, address: str | None) -> None:
     collector = Collector(services.settings, services.keystore)
     identity.require_ours(services.settings.data_dir)
     chosen = _find(address) if address else None
+    rounds = _Rounds(collector, once=once)
     try:
-        fine = _turn(collector, [chosen] if chosen else due.accounts(), anyway=chosen is not None)
+        if chosen:
+            rounds.begin([Waiting(chosen)], anyway=True)
+        else:
+            rounds.begin(due.waiting())
         if once:
-            sys.exit(0 if fine else 1)
-        _go_on(collector, chosen)
+            sys.exit(0 if rounds.ended_well() else 1)
+        _go_on(rounds, chosen)
     except KeyboardInterrupt:
         say("Stopped. What was under way goes on at the next start.")
         os._exit(0)  # rounds may be killed at any moment; to wait for a slow server would take minutes
 
 
-def _go_on(collector: Collector, chosen: str | None) -> None:
+def _go_on(rounds: _Rounds, chosen: str | None) -> None:
     say("Collecting until Ctrl-C.")
     while not reader_is_gone():
         time.sleep(PAUSE)
-        _turn(collector, [uuid for uuid in due.accounts() if chosen in (None, uuid)], anyway=False)
+        rounds.begin([one for one in due.waiting() if chosen in (None, one.uuid)])
 
 
 def _find(address: str) -> str:
@@ -65,18 +73,40 @@ def _find(address: str) -> str:
     return str(account.uuid)
 
 
-def _turn(collector: Collector, uuids: Sequence[str], *, anyway: bool) -> bool:
-    """One round of each, several at once. Whether all went well."""
-    try:
-        collector.require_ready()
-    except (KeyAbsent, RestoredCopy) as error:
-        say(f"Collecting is paused. {error}", err=True)
-        return False
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return all(list(pool.map(partial(_one, collector, anyway), uuids)))
+class _Rounds:
+    """Rounds side by side; with `once` they may take their time, because each has one turn only."""
+
+    def __init__(self, collector: Collector, *, once: bool) -> None:
+        self._collector = collector
+        self._all_well = True
+        self._anyway = False
+        limits = Limits(turn=math.inf) if once else Limits()
+        self._scheduler = Scheduler(
+            self._collect, limits, partial(addresses.number_of, seconds=LOOK_UP_SECONDS)
+        )
+
+    def begin(self, waiting: Sequence[Waiting], *, anyway: bool = False) -> None:
+        """One round of each. `anyway`: whether it is due or not."""
+        try:
+            self._collector.require_ready()
+        except (KeyAbsent, RestoredCopy) as error:
+            say(f"Collecting is paused. {error}", err=True)
+            self._all_well = False
+            return
+        self._anyway = anyway
+        self._scheduler.offer(waiting)
+
+    def ended_well(self) -> bool:
+        """Wait until all have ended. Whether all went well."""
+        self._scheduler.finish()
+        return self._all_well
+
+    def _collect(self, uuid: str, turn: Turn) -> None:
+        if not _one(self._collector, self._anyway, uuid, turn):
+            self._all_well = False
 
 
-def _one(collector: Collector, anyway: bool, uuid: str) -> bool:
+def _one(collector: Collector, anyway: bool, uuid: str, turn: Turn) -> bool:
     name = uuid  # until its address could be read
     with db.database.connection_context():
         try:
@@ -85,7 +115,7 @@ def _one(collector: Collector, anyway: bool, uuid: str) -> bool:
                 if found is None:
                     return True  # removed meanwhile
                 name = str(found)
-                outcome = collector.collect(uuid, anyway=anyway)
+                outcome = collector.collect(uuid, anyway=anyway, turn=turn)
         except PanelError as error:
             say(f"{name}: {error}", err=True)
             return False

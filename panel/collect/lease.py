@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from typing import cast
+from typing import Any, cast
 
 from panel import db
 from panel.models import Collection
+from panel.models.moment import ahead
 
 SECONDS = 300  # longer than any time between two renewals of a living round
 
@@ -21,9 +22,21 @@ class LeaseLost(Exception):
     """Another collector has taken the account over. Nothing more may be written for it."""
 
 
-def free_dead() -> None:
-    """Free what processes of this machine hold that are alive no more: killed, or ended by a restart."""
-    for row in Collection.select().where(Collection.leased_until > db.now()):
+def is_free() -> Any:
+    """The condition that nobody living holds it: a lease ahead of its own length is none."""
+    until = Collection.leased_until
+    return Collection.leased_by.is_null() | (until <= db.now()) | ahead(until, SECONDS)
+
+
+def free_dead(account: str | None = None) -> None:
+    """Free what processes of this machine hold that are alive no more: killed, or ended by a restart.
+
+    Of all accounts, or of one.
+    """
+    held = Collection.leased_until > db.now()
+    if account is not None:
+        held &= Collection.account == account
+    for row in Collection.select(Collection.leased_by).where(held):
         host, _, rest = str(row.leased_by).partition(":")
         if host == _host() and not _alive(rest.partition(":")[0]):
             same = Collection.leased_by == row.leased_by
@@ -54,10 +67,8 @@ class Lease:
 
     def take(self) -> bool:
         """Take it where it is free or has run out; False where somebody living holds it."""
-        free_dead()
-        now = db.now()
-        free = Collection.leased_by.is_null() | (Collection.leased_until <= now)
-        return self._update(free, leased_by=self.holder, leased_until=now + SECONDS)
+        free_dead(self.account)
+        return self._update(is_free(), leased_by=self.holder, leased_until=db.now() + SECONDS)
 
     def keep(self) -> None:
         """Hold it for another `SECONDS`. Inside the transaction of a commit it guards that commit.
@@ -68,9 +79,10 @@ class Lease:
         if not self._update(mine, leased_until=db.now() + SECONDS):
             raise LeaseLost(self.account)
 
-    def release(self) -> None:
-        """Give it back, if it is still ours."""
-        self._update(Collection.leased_by == self.holder, leased_by=None, leased_until=0)
+    def release(self, **noted: object) -> bool:
+        """Give it back, if it is still ours, and write `noted` into the row with it. Whether it was."""
+        mine = Collection.leased_by == self.holder
+        return self._update(mine, leased_by=None, leased_until=0, **noted)
 
     def _update(self, condition: object, **values: object) -> bool:
         here = Collection.account == self.account

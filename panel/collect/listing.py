@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from panel import db
 from panel.collect.box import Box
 from panel.collect.cursor import Cursor
+from panel.collect.delivery import AGAIN_SECONDS
 from panel.models import Account, Message, Skipped
+from panel.models.moment import SLACK, ahead
 
 
 def wanted(session: Box, account: Account, cursor: Cursor) -> list[int]:
@@ -35,14 +37,14 @@ def _due_again(session: Box, account: Account, cursor: Cursor) -> set[int]:
     query = Skipped.select(Skipped.uid).where(
         Skipped.account == account,
         Skipped.uidvalidity == cursor.uidvalidity,
-        Skipped.again_at <= db.now(),
+        (Skipped.again_at <= db.now()) | ahead(Skipped.again_at, AGAIN_SECONDS),
     )
     again = {row.uid for row in query}
     return again & set(session.sizes(again)) if again else again
 
 
 def _begin_with(session: Box, account: Account) -> set[int]:
-    since = set(session.arrived_since(account.created_at))
+    since = set(session.arrived_since(min(account.created_at, db.now() + SLACK)))
     return since | set(session.unseen()) if account.begin == "unread" else since
 
 

@@ -26,6 +26,7 @@ from panel.models import Collection, Message, Uidl
 
 AT_ONCE = 200  # rows to one statement
 SPARE = 180.0  # seconds of the session for what can as well be done in the next
+UNLOCK_SECONDS = 10
 
 
 class PopBox:
@@ -43,6 +44,11 @@ class PopBox:
         listed = {one.place: one for one in session.listed}
         self._known = {one.number: listed[place] for place, one in self._here.items()}
         self._unnamed = {one.place for one in session.listed if not one.named}
+
+    @property
+    def pause(self) -> int:
+        """What the server announces; at least until it has unlocked the mailbox for the next session."""
+        return max(self._session.login_delay, UNLOCK_SECONDS)
 
     @property
     def ended(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid as uuids
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from peewee import IntegrityError
@@ -15,12 +15,13 @@ from panel.collect.box import open_box
 from panel.collect.cursor import endpoint_mark, open_cursor
 from panel.collect.delivery import Delivery
 from panel.collect.lease import Lease, LeaseLost
+from panel.collect.turn import Turn
 from panel.collect.visit import Visit
 from panel.config import Settings
 from panel.encryption import credential, facts, state
 from panel.encryption.credential import Credential
 from panel.encryption.keystore import KeyStore
-from panel.errors import KeyAbsent, MessageTooLarge, PanelError, PasswordNeeded, SpoolError
+from panel.errors import KeyAbsent, MailError, MessageTooLarge, PanelError, PasswordNeeded, SpoolError
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
 from panel.models import Account, Collection, Endpoint
@@ -32,12 +33,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a round brought. `more`: it did not reach the end, and the next one is due at once."""
+    """What a round brought. `more`: it did not reach the end, and the next one is due at once.
+
+    `pause`: the seconds that its server wants between two sessions.
+    """
 
     address: str
     delivered: int
     passed: int
     more: bool
+    pause: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,10 @@ class Collector:
         identity.require_ours(self.settings.data_dir)
         state.require_readable(facts.disk(self.keystore), facts.row(), facts.any_sealed())
 
-    def collect(self, uuid: str, *, anyway: bool = False) -> Outcome | None:
+    def collect(self, uuid: str, *, anyway: bool = False, turn: Turn | None = None) -> Outcome | None:
         """One round of one account. None where it is not due, unless `anyway`, or somebody is at it.
+
+        `turn`: it gives way to others where that asks for it, and says there how it went.
 
         Raises RestoredCopy or KeyAbsent, and nothing is noted: it is not the account's fault.
         Raises any other PanelError after having noted it as the account's problem.
@@ -66,60 +73,67 @@ class Collector:
         account = Account.get_or_none(Account.uuid == uuid)
         if account is None or account.paused_at is not None:
             return None
-        try:
-            Collection.insert(account=account).on_conflict_ignore().execute()
-        except IntegrityError:
-            return None  # removed meanwhile
-        lease = Lease(uuid)
-        if not (anyway or due.is_due(uuid)) or not lease.take():
+        if not (anyway or due.is_due(uuid)):
             return None
+        lease = Lease(uuid)
+        if not lease.take():  # it is held, or never was
+            try:
+                Collection.insert(account=account).on_conflict_ignore().execute()
+            except IntegrityError:
+                return None  # removed meanwhile
+            if not lease.take():
+                return None
         try:
-            return self._noted(account, lease)
+            return self._noted(account, lease, turn or Turn())
         except LeaseLost:
             log.warning("%s: another collector has taken over.", account.address)
             return None
         finally:
             lease.release()
 
-    def _noted(self, account: Account, lease: Lease) -> Outcome:
+    def _noted(self, account: Account, lease: Lease, turn: Turn) -> Outcome:
         started, revision = db.now(), _revision(account)
         try:
             with db.explained():
-                outcome = self._round(account, lease)
+                outcome = self._round(account, lease, turn)
         except (KeyAbsent, LeaseLost):
             raise
         except Exception as error:
+            if isinstance(error, MailError) and not error.permanent and error.step != "after":
+                turn.result = "failed"
             if _revision(account) == revision:  # else it says nothing of the account as it is now
                 health.failed(account, error if isinstance(error, PanelError) else PanelError(*UNKNOWN))
             raise
-        with db.transaction():
-            health.succeeded(account, started, outcome.more)
-            lease.release()
+        turn.result = "worked"
+        if not lease.release(**health.success(account, started, more=outcome.more, pause=outcome.pause)):
+            raise LeaseLost(account.uuid)
         return outcome
 
-    def _round(self, account: Account, lease: Lease) -> Outcome:
+    def _round(self, account: Account, lease: Lease, turn: Turn) -> Outcome:
         maildir = self._maildir(account)
         Delivery(maildir, lease).recover()
         endpoint = Endpoint.get_or_none(Endpoint.account == account, Endpoint.direction == "in")
         if endpoint is None:
             raise PasswordNeeded("The account names no server to collect from.", "Open it and enter one.")
         opened = credential.open_for(endpoint, self.keystore)
-        visit = partial(self._visit, account, opened, maildir, lease)
+        visit = partial(self._visit, account, opened, maildir, lease, turn)
         try:
             return visit(measure=False)
         except MessageTooLarge:
             return visit(measure=True)
 
     def _visit(
-        self, account: Account, opened: Credential, maildir: Maildir, lease: Lease, *, measure: bool
-    ) -> Outcome:
-        policy = Policy.of(self.settings)
+        self, account: Account, opened: Credential, maildir: Maildir, lease: Lease, turn: Turn,
+        *, measure: bool,
+    ) -> Outcome:  # fmt: skip
+        policy = replace(Policy.of(self.settings), interrupt=turn.interrupt)
         mark = endpoint_mark(opened.server, account.folder)
         with open_box(opened, account, policy, lease, mark) as box:
             cursor = open_cursor(lease, account.begin, mark, box)
-            visit = Visit(account, box, maildir, lease, policy)
+            turn.opened = True
+            visit = Visit(account, box, maildir, lease, policy, turn)
             visit.run(cursor, measure)
-        return Outcome(account.address, visit.delivered, visit.passed, visit.more)
+        return Outcome(account.address, visit.delivered, visit.passed, visit.more, box.pause)
 
     def _maildir(self, account: Account) -> Maildir:
         try:

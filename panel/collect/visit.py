@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from panel.collect import after, delivery, listing
@@ -13,6 +13,7 @@ from panel.collect.delivery import Delivery, Passed, Written
 from panel.collect.lease import Lease
 from panel.collect.listing import Progress
 from panel.collect.stream import Messages, Stream
+from panel.collect.turn import Turn
 from panel.errors import MailError, MessageTooLarge
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
@@ -29,14 +30,18 @@ class Visit:
     """Counts what it has delivered and passed over; `more`: it ended before all was fetched."""
 
     def __init__(
-        self, account: Account, session: Box, maildir: Maildir, lease: Lease, policy: Policy
+        self, account: Account, session: Box, maildir: Maildir, lease: Lease, policy: Policy, turn: Turn
     ) -> None:
-        """Visit the mailbox of `account` that `session` has open, delivering into `maildir` under `lease`."""
+        """Visit the mailbox of `account` that `session` has open, delivering into `maildir` under `lease`.
+
+        It ends early, after a batch, where `turn` is to give way.
+        """
         self._account = account
         self._session = session
         self._maildir = maildir
         self._lease = lease
         self._limit = policy.max_message
+        self._turn = turn
         self._delivery = Delivery(maildir, lease, owes=account.on_server != "keep")
         self.delivered = self.passed = 0
         self.more = False
@@ -56,7 +61,7 @@ class Visit:
         self._progress = Progress(cursor, uids, max([*uids, cursor.begin_below - 1]))
         self._deliver([], self._too_large(uids) if measure else [])
         try:
-            self._fetch()
+            self._in_turn(self._fetch)
         except MessageTooLarge as error:
             if error.uid in self._progress.left:
                 self._deliver([], [Passed(error.uid, error.size, error.message)])
@@ -65,7 +70,17 @@ class Visit:
             self._close(self._progress.left)
         self._delivery.finish()
         if not self.more:
-            after.settle(self._session, self._account, cursor.uidvalidity, self._lease)
+            settle = partial(after.settle, self._session, self._account, cursor.uidvalidity)
+            self._in_turn(partial(settle, self._lease, self._turn))
+
+    def _in_turn(self, work: Callable[[], None]) -> None:
+        """Do `work`; where the turn ended it in between, the next round goes on."""
+        try:
+            work()
+        except MailError as error:
+            if not self._turn.was_cut_short or isinstance(error, MessageTooLarge):
+                raise
+            self.more = True
 
     def _fetch(self) -> None:
         if not self._progress.left:
@@ -79,10 +94,10 @@ class Visit:
                     self._lease.keep()
 
     def _in_time(self, messages: Messages) -> Messages:
-        """`messages` until the session's time is nearly over."""
+        """`messages` until the session's time is nearly over, or others are to have their turn."""
         for message in messages:
             yield message
-            if self._session.seconds_left() < RESERVE:
+            if self._session.seconds_left() < RESERVE or self._turn.give_way:
                 self.more = True
                 return
 
@@ -92,6 +107,7 @@ class Visit:
             return  # most rounds find nothing, and then write nothing
         self._cursor = cursor
         self.delivered += self._delivery.deliver(batch, passed, cursor)
+        self._turn.delivered = self._turn.delivered or bool(batch)
         self.passed += len(passed)
 
     def _too_large(self, uids: Sequence[int]) -> list[Passed]:

@@ -20,6 +20,7 @@ from panel.encryption.rows import Row
 from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
 from panel.errors import DamagedKeyFile, KeyFileError, Refused
 from panel.models import Account, Encryption, Endpoint, schema
+from panel.models.moment import is_ahead
 
 BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
 STUCK_SECONDS = 3600  # turning on and changing the key take seconds, or minutes
@@ -67,7 +68,8 @@ class Status:
 
     @property
     def _changed_long_ago(self) -> bool:
-        return self.key_changed_at is not None and db.now() - self.key_changed_at >= STUCK_SECONDS
+        at = self.key_changed_at
+        return at is not None and (db.now() - at >= STUCK_SECONDS or is_ahead(at))
 
 
 def disk(keystore: KeyStore) -> FileFacts:

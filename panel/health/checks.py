@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
-from panel import db, identity
+from panel import identity
 from panel.accounts import overview
+from panel.collect import lease
 from panel.config import Settings
 from panel.encryption import facts
 from panel.encryption.keystore import KeyStore
@@ -40,7 +41,7 @@ CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
 
 def look(settings: Settings, keystore: KeyStore, *, deep: bool = False) -> Install:
     """What the checks look at, as it is now."""
-    leased = Collection.select(Collection.account).where(Collection.leased_until > db.now()).tuples()
+    leased = Collection.select(Collection.account).where(~lease.is_free()).tuples()
     return Install(
         settings=settings,
         keystore=keystore,

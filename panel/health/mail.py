@@ -14,6 +14,7 @@ from panel.encryption.files import typed
 from panel.health import spool as counting
 from panel.health.check import Check, Install, Link
 from panel.health.spool import Count
+from panel.models.moment import is_ahead
 from panel.times import ago
 
 SILENT_SECONDS = 90  # the worker's beat comes every five
@@ -202,7 +203,8 @@ def _is_left(count: Count) -> bool:
 
 def _is_overdue(install: Install, line: Line) -> bool:
     """Whether a round should have ended well by now; not while one is under way."""
-    since = line.last_success_at or install.added_at.get(line.uuid, 0)
+    added = install.added_at.get(line.uuid, 0)
+    since = line.last_success_at or (0 if is_ahead(added) else added)
     return line.uuid not in install.busy and db.now() > since + line.interval + LATE_SECONDS
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from panel import db
 from panel.encryption.files import typed
 from panel.health.check import Check, Install
-from panel.models import Activity, Session
+from panel.models import TABLES, Session
+from panel.models.moment import SLACK, furthest
 from panel.times import ago, exact
 
 LEAST_DISK = 200 * 2**20  # bytes free: a sweep rewrites the database, mail needs room
 LEAST_FILES = 10_000  # that the disk can still hold: each message is one
 FILES_LOOKED_AT = 200  # of the data directory itself, not of the mail below it
-CLOCK_SECONDS = 120  # that the clock may be behind what was written
+CLOCK_SECONDS = SLACK  # that the clock may be behind what was written
 DAY = 24 * 3600
 
 
@@ -117,11 +118,16 @@ def clock(install: Install) -> Iterator[Check]:
     between two beats of the worker (`vitals.beat`).
     """
     now, zone = db.now(), install.settings.timezone
-    newest = max(_newest(), install.vitals.beat_at or 0)
+    newest, column = furthest(TABLES)
+    if newest - now <= CLOCK_SECONDS:
+        newest, column = _newest(), "session.seen_at"
     jumped_at, jumped_by = install.vitals.jumped_at, install.vitals.jumped_by
     mend = "Set the clock right and keep it so: timedatectl set-ntp true."
     if newest - now > CLOCK_SECONDS:
-        says = f"The clock shows {exact(now, zone)}, but something was written at {exact(newest, zone)}."
+        says = (
+            f"The clock shows {exact(now, zone)}, but something was written at {exact(newest, zone)} "
+            f"({column}). Mailkeep goes on as if no such time was stored."
+        )
         hint = " If it is right, it was wrong then, and this ends when that moment is reached."
         yield Check("clock", False, says, mend + hint)
     elif jumped_at is not None and abs(now - jumped_at) < DAY:
@@ -133,12 +139,9 @@ def clock(install: Install) -> Iterator[Check]:
 
 
 def _newest() -> int:
-    """The newest moment in Activity and among sessions."""
-    newest = 0
-    for column in (Activity.at, Session.seen_at):
-        row = column.model.select(column).order_by(column.desc()).limit(1).tuples().first()
-        newest = max(newest, row[0] if row else 0)
-    return newest
+    """The newest moment among sessions."""
+    row = Session.select(Session.seen_at).order_by(Session.seen_at.desc()).limit(1).tuples().first()
+    return int(row[0]) if row else 0
 
 
 def proxy(install: Install) -> Iterator[Check]:

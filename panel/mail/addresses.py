@@ -57,6 +57,18 @@ def resolve(endpoint: Endpoint, policy: Policy, seconds: float) -> list[Address]
     return addresses
 
 
+def number_of(host: str, port: int, seconds: float) -> str | None:
+    """One address of `host`, the same each time while it has the same ones. None where there is none in time.
+
+    To tell servers apart, never to connect to.
+    """
+    try:
+        found = _look_up(Endpoint("", host, port, "", ""), seconds)
+    except MailError:
+        return None
+    return min(str(one.ip) for one in found)
+
+
 def _look_up(endpoint: Endpoint, seconds: float) -> list[Address]:
     """getaddrinfo knows no time limit, so it runs beside us and is left behind when it takes too long."""
     answers: queue.Queue[list[Address] | OSError] = queue.Queue()

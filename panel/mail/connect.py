@@ -26,7 +26,7 @@ def dial(host: str, addresses: Iterable[Address], policy: Policy, ends_at: float
     error: OSError = OSError("no address")
     for address in addresses:
         seconds = min(policy.connect_timeout, ends_at - time.monotonic())
-        if seconds <= 0:
+        if seconds <= 0 or policy.interrupt.ended:
             error = TimeoutError()
             break
         try:
@@ -90,6 +90,8 @@ def encrypt(wire: Wire, policy: Policy) -> str:
     except ssl.SSLCertVerificationError as error:
         raise _unverified(wire.host, error) from None
     except ssl.SSLError as error:
+        if policy.interrupt.ended:
+            raise wire.failure(error) from None
         raise _no_tls(wire.host, error) from None
     except OSError as error:
         raise wire.failure(error) from None

@@ -57,6 +57,8 @@ class ImapSession:
     answers to it cannot be read: silence is never taken for 'nothing there'.
     """
 
+    pause = 0  # IMAP has no time to be kept between two sessions
+
     def __init__(
         self, endpoint: Endpoint, secret: Secret, folder: str, policy: Policy, *, writable: bool = False
     ) -> None:

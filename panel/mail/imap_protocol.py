@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from panel.errors import MailError, MessageTooLarge
-from panel.mail import imap_login
+from panel.mail import imap_login, throttling
 from panel.mail.imap_words import Answer, announces_body, code_of, fetched, status_of, uid_of
 from panel.mail.policy import Policy
 from panel.mail.refusal import BY_ITSELF, ServerRefused
@@ -64,6 +64,7 @@ class Imap:
             line = self.wire.line()
         status = status_of(line)
         if status is None or status[0] != b"OK":
+            self._heed(*(status or (b"", b"")))
             said = f" It says: {self.wire.words(b' '.join(status))}" if status else ""
             raise MailError(
                 self.wire.step,
@@ -216,6 +217,7 @@ class Imap:
                 self._note_capabilities(line[1:].lstrip()[10:])
             return answer
         self._count_answer(len(line))
+        self._heed(*status)
         if status[0] == b"BYE":
             self._bye = self._goodbye(status[1])
             if self.logged_in:
@@ -275,6 +277,7 @@ class Imap:
             return
         if word.upper() not in (b"NO", b"BAD"):
             raise self.nonsense()
+        self._heed(b"NO", self.completed)
         name, _, text = code_of(self.completed)
         code = _known(name)
         refused = ServerRefused(
@@ -282,6 +285,16 @@ class Imap:
         )
         refused.passing = code in PASSING or (not code and refused.sounds_busy())
         raise refused
+
+    def _heed(self, word: bytes, text: bytes) -> None:
+        """Raise MailError where a no asks to be left alone: nothing more is asked then, not even LOGOUT.
+
+        An untagged one too: it may be all that comes before the server closes.
+        """
+        seconds = throttling.suggested(text) if word in (b"NO", b"BAD", b"BYE") else None
+        if seconds is not None:
+            self.logged_in = False
+            raise throttling.asked_to_wait(self.wire.step, self.wire.host, seconds)
 
     def _goodbye(self, text: bytes) -> HungUp:
         name, _, words = code_of(text)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -20,6 +23,36 @@ class MailSettings(Protocol):
     def mail_deny_networks(self) -> tuple[Network, ...]: ...
     @property
     def mail_ca_file(self) -> Path | None: ...
+
+
+class Interrupt:
+    """Lets another thread end a session before its deadline: whatever it waits for on the network ends."""
+
+    def __init__(self) -> None:
+        """Nothing is ended yet."""
+        self.ended = False
+        self._connection: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    def watch(self, connection: socket.socket) -> None:
+        """This is the session's connection from now on."""
+        with self._lock:
+            self._connection = connection
+            if self.ended:
+                self._shut_down(connection)
+
+    def end(self) -> None:
+        """End the session, connected or not. It sees that as a server that did not answer in time."""
+        with self._lock:
+            self.ended = True
+            if self._connection is not None:
+                self._shut_down(self._connection)
+
+    def _shut_down(self, connection: socket.socket) -> None:
+        with suppress(OSError):  # closed meanwhile
+            socket.socket.shutdown(
+                connection, socket.SHUT_RDWR
+            )  # SSLSocket's own would pull TLS from under a read
 
 
 @dataclass(frozen=True)
@@ -40,6 +73,7 @@ class Policy:
     connect_timeout: float = 10.0
     patience: float = 60.0
     deadline: float = 900.0
+    interrupt: Interrupt = field(default_factory=Interrupt, compare=False)
 
     @classmethod
     def of(cls, settings: MailSettings) -> Self:

@@ -115,6 +115,11 @@ class Pop3Session:
         """Whether nothing more can be asked of it."""
         return self._closed
 
+    @property
+    def login_delay(self) -> int:
+        """The seconds that the server wants between two logins; 0 where it says nothing."""
+        return self._way_in.talk.login_delay if self._way_in.talk is not None else 0
+
     def seconds_left(self) -> float:
         """Until the deadline of this session; who fetches stops before it."""
         return self._ends_at - time.monotonic()
@@ -197,13 +202,18 @@ class Pop3Session:
         same = [place for place in places if place in now and now[place] == before.get(place)]
         self._deleting = True
         try:
-            refused = [no for place in same if (no := _refusal(pop, b"DELE %d" % place))]
+            refused = []
+            for place in same:
+                if no := _refusal(pop, b"DELE %d" % place):
+                    refused.append(no)
+                    if no.passing:
+                        break  # the others would be refused as well
             pop.command(b"QUIT")
         except ServerRefused as no:
             _refused_deleting(self.host, no)
         finally:
             self.close()
-        if refused and len(refused) == len(same):  # else they were removed meanwhile
+        if refused and (refused[-1].passing or len(refused) == len(same)):  # else they were removed meanwhile
             _refused_deleting(self.host, refused[0])
 
     def _pop(self, doing: str) -> Pop3:

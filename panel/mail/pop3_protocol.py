@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from panel.errors import MailError
+from panel.mail import throttling
 from panel.mail.policy import Policy
 from panel.mail.pop3_text import read_text
 from panel.mail.refusal import ServerRefused
@@ -51,6 +52,7 @@ class Pop3:
         self._username = username
         self._secret = secret
         self.logged_in = False
+        self.login_delay = 0  # seconds that the server wants between two logins (RFC 2449, 6.5)
         self._capabilities: dict[bytes, bytes] | None = None
         self._refusal = b""  # the last one, as it came
 
@@ -62,6 +64,8 @@ class Pop3:
         if line.upper().startswith(b"+OK"):
             return
         refused = line.upper().startswith(b"-ERR")
+        if refused:
+            self._obey(line[4:])
         said = f" It says: {self.shown(line[4:])}" if refused else ""
         raise MailError(
             self.wire.step,
@@ -81,6 +85,7 @@ class Pop3:
                     name, *rest = line[:LONGEST_STATUS].upper().split() or [b""]
                     before = self._capabilities.get(name, b"")[:LONGEST_STATUS]
                     self._capabilities[name] = b" ".join([before, *rest]).strip()  # SASL on two lines
+            self.login_delay = _seconds(self._capabilities.get(b"LOGIN-DELAY", b""))
         return self._capabilities
 
     def may(self, name: bytes) -> bool:
@@ -219,7 +224,6 @@ class Pop3:
         """The mailbox cannot be opened, which is not the password's fault."""
         why = {
             "IN-USE": "Another program has the mailbox open.",
-            "LOGIN-DELAY": "It wants more time between two logins.",
             "SYS/PERM": "Its provider must look into this.",
         }.get(refused.code, "It is tried again by itself.")
         return MailError(
@@ -292,9 +296,23 @@ class Pop3:
         if not line.startswith(b"-"):
             raise self.nonsense()
         rest = line[4:] if line[:4].upper() == b"-ERR" else line[1:]
+        self._obey(rest)
         code = CODE.match(rest)
         name = code[1].decode().upper() if code else ""
         text = self._refusal = rest[code.end() :] if code else rest
         passing = name in TRANSIENT or (not name and BUSY.search(text) is not None)
         known = name if name in KNOWN_CODES else ""  # another may be anything, a password too
         raise ServerRefused(known, self.shown(text), passing=passing, raw=text)
+
+    def _obey(self, text: bytes) -> None:
+        """Raise MailError where the server wants to be left alone: nothing more is asked, not even QUIT."""
+        seconds = throttling.suggested(text)
+        if seconds is not None:
+            self.logged_in = False
+            raise throttling.asked_to_wait(self.wire.step, self.wire.host, seconds)
+
+
+def _seconds(announced: bytes) -> int:
+    """The number that LOGIN-DELAY announces, a day at most; 0 where it is none."""
+    digits = announced.split(b" ")[0][:6]
+    return min(int(digits), throttling.LONGEST) if digits.isdigit() else 0

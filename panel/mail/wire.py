@@ -40,6 +40,7 @@ class Wire:
         self._start = 0  # of what is unread in the buffer
         self._received = 0
         self._timed_at = float("-inf")
+        policy.interrupt.watch(connection)
 
     # -- reading -------------------------------------------------------------------
 
@@ -111,7 +112,7 @@ class Wire:
         except (OSError, ValueError) as error:
             raise self.failure(error) from None
         if count == 0:
-            raise self.hung_up()
+            raise self._too_late() if self._policy.interrupt.ended else self.hung_up()
         self._received += count
         if self._received > self._policy.max_session:
             raise self._lies(f"more than {self._policy.max_session >> 20} MiB in one session")
@@ -144,8 +145,10 @@ class Wire:
         """
         self._timed_at = float("-inf")
         self._set_timeout()
-        wrapped = context.wrap_socket(self._socket, server_hostname=self.host)
+        wrapped = context.wrap_socket(self._socket, server_hostname=self.host, do_handshake_on_connect=False)
         self._socket = wrapped
+        self._policy.interrupt.watch(wrapped)
+        wrapped.do_handshake()
         return wrapped.version() or "TLS"
 
     def close(self) -> None:
@@ -161,7 +164,7 @@ class Wire:
         """At most until the deadline. Setting it costs a system call, so not before every read."""
         now = time.monotonic()
         left = self._ends_at - now
-        if left <= 0:
+        if left <= 0 or self._policy.interrupt.ended:
             raise self._too_late()
         if now - self._timed_at > FRESH:
             self._socket.settimeout(min(left, self._policy.patience))
@@ -171,7 +174,7 @@ class Wire:
 
     def failure(self, error: Exception) -> MailError:
         """What went wrong on the socket, in words."""
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) or self._policy.interrupt.ended:
             return self._too_late()
         if isinstance(error, ssl.SSLError):
             return MailError(self.step, f"The encrypted connection to {self.host} broke.", "Try again later.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 
-from peewee import BigIntegerField, CharField, IntegerField
+from peewee import CharField, IntegerField
 
 from panel.models.base import BaseModel
+from panel.models.moment import At
 
 BEGINS = ("now", "unread", "all")
 ON_SERVER = ("keep", "seen", "move", "delete")  # what becomes of a delivered message on its server
@@ -25,7 +26,7 @@ class Account(BaseModel):
     folder = CharField(max_length=255, default="INBOX")
     begin = CharField(max_length=8, default="now")
     interval = IntegerField(default=60)  # seconds between two rounds
-    paused_at = BigIntegerField(null=True)
+    paused_at = At(null=True)
     on_server = CharField(max_length=8, default="keep")
     move_to = CharField(max_length=255, default="")  # the folder, where on_server is 'move'
-    created_at = BigIntegerField()
+    created_at = At()

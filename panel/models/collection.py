@@ -14,6 +14,7 @@ from peewee import (
 
 from panel.models.account import Account
 from panel.models.base import BaseModel
+from panel.models.moment import Next, Past
 
 
 class Collection(BaseModel):
@@ -26,13 +27,14 @@ class Collection(BaseModel):
     begin_below = BigIntegerField(default=0)  # UIDs below it were there before us: 'Begin with' decides
     endpoint_mark = BlobField(null=True)  # digest of host, port, username, folder the cursor belongs to
     # Health: what the last real round did.
-    last_success_at = BigIntegerField(null=True)
+    last_success_at = Past(null=True)
     problem = TextField(null=True)
     hint = TextField(null=True)
     permanent = BooleanField(default=False)
-    failing_since = BigIntegerField(null=True)
+    failing_since = Past(null=True)
     failures = IntegerField(default=0)
-    next_due_at = BigIntegerField(default=0)
+    next_due_at = Next(24 * 3600, default=0, index=True)
+    waits = IntegerField(null=True)  # seconds from when it was set to `next_due_at`
     # Lease: whoever holds it collects; it runs out by itself after a crash.
     leased_by = CharField(max_length=64, null=True)
-    leased_until = BigIntegerField(default=0)
+    leased_until = Next(300, default=0, index=True)

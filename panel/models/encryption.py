@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import secrets
 
-from peewee import BigIntegerField, BlobField, IntegerField
+from peewee import BlobField, IntegerField
 
 from panel.models.base import BaseModel
+from panel.models.moment import At, Past
 
 ID_BYTES = 16
 
 
-class Moment(BigIntegerField):
-    """UTC seconds; whatever else SQL put there reads as none. No page breaks on it."""
+class Proof(At):
+    """The time of a proof: the tag beside it vouches for it, not the clock. What is no time reads as none."""
 
     def python_value(self, value: object) -> int | None:
         """The seconds, or None."""
@@ -38,12 +39,12 @@ class Encryption(BaseModel):
     release_id = BlobField(null=True)
     scrub_owed = BlobField(null=True)
     # For people only; nothing is decided by these.
-    key_created_at = Moment(null=True)
-    enabled_at = Moment(null=True)
-    verified_at = Moment(null=True)
-    backup_proved_at = Moment(null=True)
+    key_created_at = Past(null=True)
+    enabled_at = Past(null=True)
+    verified_at = Past(null=True)
+    backup_proved_at = Proof(null=True)
     backup_tag = BlobField(null=True)  # without it the time beside it counts for nothing (`facts.backup_tag`)
-    trouble_since = Moment(null=True)
+    trouble_since = Past(null=True)
 
     @classmethod
     def begin(cls) -> None:

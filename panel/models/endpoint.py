@@ -10,6 +10,7 @@ from peewee import AutoField, BigIntegerField, DoesNotExist, IntegerField, TextF
 
 from panel.crypto.record import Binding
 from panel.models.account import Account
+from panel.models.moment import At
 from panel.models.secret_row import BoundForeignKey, BoundInteger, BoundText, SecretRow
 
 PASSWORD = "password"  # noqa: S105 - a kind of secret
@@ -99,7 +100,7 @@ class Endpoint(SecretRow):
     token_url = BoundText()
     address = BoundText()  # of the mailbox; its account's must equal it
     kind = BoundText()  # of secret
-    secret_set_at = BigIntegerField(null=True)  # when a person last entered the secret
+    secret_set_at = At(null=True)  # when a person last entered the secret
     # What the last opening found. It counts only for this `rev` and this generation of the key file.
     failed_rev = IntegerField(null=True)
     failed_generation = BigIntegerField(null=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BigIntegerField, BlobField, ForeignKeyField, IntegerField, TextField
+from peewee import AutoField, BlobField, ForeignKeyField, IntegerField, TextField
 
 from panel.models.account import Account
 from panel.models.base import BaseModel
+from panel.models.moment import At
 from panel.models.secret_row import as_bytes
 
 
@@ -35,4 +36,4 @@ class ForgottenSecret(BaseModel):
     address = TextField()
     kind = TextField()
     sealed = RecordField()
-    forgotten_at = BigIntegerField()
+    forgotten_at = At()

@@ -6,6 +6,7 @@ from peewee import AutoField, BigIntegerField, BlobField, BooleanField, CharFiel
 
 from panel.models.account import Account
 from panel.models.base import BaseModel
+from panel.models.moment import At, Next
 
 
 class Message(BaseModel):
@@ -45,8 +46,8 @@ class Skipped(BaseModel):
     uid = BigIntegerField()
     size = BigIntegerField()
     reason = TextField()
-    at = BigIntegerField()
-    again_at = BigIntegerField(null=True)
+    at = At()
+    again_at = Next(900, null=True)
 
     class Meta:
         indexes = ((("account", "uidvalidity", "uid"), True),)
@@ -65,7 +66,7 @@ class Uidl(BaseModel):
     uidl = TextField()
     size = BigIntegerField()  # 0: the server does not say
     head = BlobField(null=True)  # SHA-256 of the header, of what is never fetched; empty: not to be had
-    gone_at = BigIntegerField(null=True)  # since when it is not listed
+    gone_at = At(null=True)  # since when it is not listed
 
     class Meta:
         indexes = ((("account", "uidl", "size"), True), (("account", "number"), False))

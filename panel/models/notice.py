@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BigIntegerField, CharField, IntegerField, TextField
+from peewee import AutoField, CharField, IntegerField, TextField
 
 from panel.models.base import BaseModel
+from panel.models.moment import At, Next
 
 
 class Notice(BaseModel):
@@ -20,15 +21,15 @@ class Notice(BaseModel):
     says = TextField()
     mend = TextField()
     path = CharField(max_length=200)  # of the page that mends it, below the panel's root
-    since = BigIntegerField()
-    well_since = BigIntegerField(null=True)  # it has not been seen from then on; over only after a while
-    over_at = BigIntegerField(null=True, index=True)
+    since = At()
+    well_since = At(null=True)  # it has not been seen from then on; over only after a while
+    over_at = At(null=True, index=True)
     # Telling. `next_at`: when the next word is due. Who takes it on moves it, so that nobody else does.
-    told_at = BigIntegerField(null=True)
+    told_at = At(null=True)
     told_times = IntegerField(default=0)
-    well_told_at = BigIntegerField(null=True)
+    well_told_at = At(null=True)
     failures = IntegerField(default=0)  # tries in a row that no channel took
-    next_at = BigIntegerField()
+    next_at = Next(24 * 3600)
 
     class Meta:
         indexes = ((("topic", "subject"), False),)
@@ -41,9 +42,9 @@ class NoticeChannels(BaseModel):
     recipients = TextField(default="")  # addresses, one a line
     through = CharField(max_length=36, default="")  # uuid of the account to try first, else empty
     webhook = TextField(default="")
-    mail_worked_at = BigIntegerField(null=True)
-    mail_failed_at = BigIntegerField(null=True)
+    mail_worked_at = At(null=True)
+    mail_failed_at = At(null=True)
     mail_problem = TextField(null=True)
-    webhook_worked_at = BigIntegerField(null=True)
-    webhook_failed_at = BigIntegerField(null=True)
+    webhook_worked_at = At(null=True)
+    webhook_failed_at = At(null=True)
     webhook_problem = TextField(null=True)

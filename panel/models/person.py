@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BigIntegerField, CharField, Check, TextField
+from peewee import AutoField, CharField, Check, TextField
 
 from panel.models.base import BaseModel
+from panel.models.moment import At
 
 ROLES = ("admin", "agent", "user")  # from much to little
 
@@ -17,5 +18,5 @@ class Person(BaseModel):
     name = CharField(max_length=200)
     role = CharField(max_length=8, constraints=[Check("role IN ('admin', 'agent', 'user')")])
     login_hash = TextField()
-    created_at = BigIntegerField()
-    disabled_at = BigIntegerField(null=True)
+    created_at = At()
+    disabled_at = At(null=True)

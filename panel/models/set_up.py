@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import BigIntegerField, BlobField, IntegerField
+from peewee import BlobField, IntegerField
 
 from panel.models.base import BaseModel
+from panel.models.moment import At
 
 
 class SetUp(BaseModel):
@@ -15,7 +16,7 @@ class SetUp(BaseModel):
 
     id = IntegerField(primary_key=True)
     token_hash = BlobField(null=True)
-    closed_at = BigIntegerField(null=True)
+    closed_at = At(null=True)
     admin_id = IntegerField(null=True)  # whom the later steps belong to
-    encryption_later_at = BigIntegerField(null=True)  # when that one put these off
-    mailbox_later_at = BigIntegerField(null=True)
+    encryption_later_at = At(null=True)  # when that one put these off
+    mailbox_later_at = At(null=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BigIntegerField, IntegerField, TextField
+from peewee import AutoField, IntegerField, TextField
 
 from panel.models.base import BaseModel
+from panel.models.moment import At
 
 
 class SweepReport(BaseModel):
@@ -12,8 +13,8 @@ class SweepReport(BaseModel):
 
     id = AutoField()
     kind = TextField()  # a Kind of panel.encryption.findings
-    begun_at = BigIntegerField()
-    finished_at = BigIntegerField(null=True)
+    begun_at = At()
+    finished_at = At(null=True)
     moved = IntegerField(default=0)  # records written by the sweep
     opened = IntegerField(null=True)  # records opened one by one after it
     result = TextField(null=True)  # JSON: names of files and addresses, never a value

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import BigIntegerField, BlobField, IntegerField
+from peewee import BlobField, IntegerField
 
 from panel.models.base import BaseModel
+from panel.models.moment import At
 
 ID_BYTES = 16
 
@@ -14,4 +15,4 @@ class ThisCopy(BaseModel):
 
     id = IntegerField(primary_key=True)
     copy_id = BlobField(null=True)  # the same as in the data directory's file; none in a backup
-    backup_made_at = BigIntegerField(null=True)  # in a backup alone, until it is confirmed
+    backup_made_at = At(null=True)  # in a backup alone, until it is confirmed

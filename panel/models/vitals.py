@@ -5,6 +5,7 @@ from __future__ import annotations
 from peewee import BigIntegerField, CharField, IntegerField, TextField
 
 from panel.models.base import BaseModel
+from panel.models.moment import At
 
 
 class Vitals(BaseModel):
@@ -12,17 +13,17 @@ class Vitals(BaseModel):
 
     id = IntegerField(primary_key=True)
     # The worker's last beat: the wall clock, and seconds since which boot, which no clock setting moves.
-    beat_at = BigIntegerField(null=True)
+    beat_at = At(null=True)
     boot = CharField(max_length=64, null=True)
     boot_seconds = BigIntegerField(null=True)
     # The last time that the wall clock was moved between two beats, and by how many seconds.
-    jumped_at = BigIntegerField(null=True)
+    jumped_at = At(null=True)
     jumped_by = BigIntegerField(null=True)
     # The last request that carried headers of a proxy while none is trusted: which, and from where.
-    forwarded_at = BigIntegerField(null=True)
+    forwarded_at = At(null=True)
     forwarded = TextField(null=True)
     # When the worker last counted the spool, and last removed old activity.
-    kept_at = BigIntegerField(null=True)
-    pruned_at = BigIntegerField(null=True)
+    kept_at = At(null=True)
+    pruned_at = At(null=True)
     # When a web process last looked whether somebody must be told of trouble.
-    noticed_at = BigIntegerField(null=True)
+    noticed_at = At(null=True)

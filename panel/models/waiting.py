@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from peewee import BigIntegerField, ForeignKeyField, IntegerField
+from peewee import ForeignKeyField, IntegerField
 
 from panel.models.account import Account
 from panel.models.base import BaseModel
+from panel.models.moment import At
 
 
 class Waiting(BaseModel):
@@ -15,5 +16,5 @@ class Waiting(BaseModel):
 
     account = ForeignKeyField(Account, primary_key=True, on_delete="CASCADE")
     unread = IntegerField()
-    oldest_at = BigIntegerField(null=True)
-    counted_at = BigIntegerField()
+    oldest_at = At(null=True)
+    counted_at = At()

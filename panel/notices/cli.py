@@ -15,7 +15,7 @@ from panel.notices.service import Picture
 from panel.sending import outbox
 from panel.services import current
 from panel.shell import PanelGroup, json_option, print_json, print_lines, say
-from panel.times import ago, exact
+from panel.times import ago, exact, until
 
 notices = PanelGroup("notices", help="Who is told of trouble, and of what.")
 
@@ -97,10 +97,10 @@ def _whom(picture: Picture) -> list[str]:
 
 def _told(entry: Entry, picture: Picture) -> str:
     if entry.failures:
-        return f"Nobody could be told; next try {ago(entry.next_at)}."
+        return f"Nobody could be told; next try {until(entry.next_at)}."
     if entry.told_at is None:
         return "Told soon." if picture.channels.any else "Nobody is told."
-    return f"Told {entry.told_times} times, last {ago(entry.told_at)}; again {ago(entry.next_at)}."
+    return f"Told {entry.told_times} times, last {ago(entry.told_at)}; again {until(entry.next_at)}."
 
 
 def _plain(picture: Picture) -> dict[str, Any]:

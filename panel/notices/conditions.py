@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from panel import db
 from panel.encryption import facts
@@ -16,6 +17,7 @@ from panel.encryption.keystore import KeyStore
 from panel.encryption.state import State
 from panel.health import mail, vitals
 from panel.models import Account, Collection
+from panel.models.moment import ahead, is_ahead
 from panel.times import ago
 
 FAILING_SECONDS = 3600
@@ -110,14 +112,18 @@ def _accounts() -> Iterator[Condition]:
         Collection.select(Collection, Account)
         .join(Account)
         .where(Collection.problem.is_null(False) & Account.paused_at.is_null())
-        .where(Collection.last_success_at.is_null() | (Collection.last_success_at <= before))
-        .where(Collection.failing_since.is_null() | (Collection.failing_since <= before))
+        .where(_long_ago(Collection.last_success_at, before), _long_ago(Collection.failing_since, before))
         .order_by(Account.address)
     )
     for row in failing:
         since = row.failing_since or row.last_success_at or row.account.created_at
-        if since <= before:
+        if since <= before or is_ahead(since):
             yield _account(row.account, row, since)
+
+
+def _long_ago(column: Any, before: int) -> Any:
+    """Whether it was `before`, or nobody knows when."""
+    return column.is_null() | (column <= before) | ahead(column)
 
 
 def _account(account: Account, row: Collection, since: int) -> Condition:
@@ -140,7 +146,7 @@ def _backup(key: Status) -> Iterator[Condition]:
     since = key.key_changed_at  # not the row's time, which SQL could set far ahead
     if not key.backup_due or since is None:
         return
-    if db.now() - since >= UNPROVED_SECONDS:
+    if db.now() - since >= UNPROVED_SECONDS or is_ahead(since):
         yield Condition(
             "backup",
             "",

@@ -15,6 +15,7 @@ from peewee import ModelSelect
 
 from panel import db
 from panel.models import Notice
+from panel.models.moment import ahead, is_ahead
 from panel.notices import schedule
 from panel.notices.conditions import Condition
 
@@ -80,8 +81,8 @@ def take_due(*, told_somewhere: bool) -> Due:
         return Due()
     with db.transaction():
         open_ = list(_open())
-        troubles = [row for row in open_ if row.well_since is None and schedule.is_due(row.next_at, now)]
-        over = [row for row in _over_untold(now) if schedule.is_due(row.next_at, now)]
+        troubles = [row for row in open_ if row.well_since is None and _is_due(row, now)]
+        over = [row for row in _over_untold(now) if _is_due(row, now)]
         for row in (*troubles, *over):
             Notice.update(next_at=now + schedule.LEASE).where(Notice.id == row.id).execute()
         others = [row for row in open_ if row.well_since is None and row not in troubles]
@@ -125,9 +126,14 @@ def _open() -> ModelSelect[Notice]:
 
 def _over_untold(now: int) -> ModelSelect[Notice]:
     """What is over and was told as trouble, but not yet as over."""
-    untold = Notice.well_told_at.is_null() | (Notice.well_told_at < Notice.told_at)
+    later = (Notice.told_at > Notice.well_told_at) & ~ahead(Notice.told_at)
+    untold = Notice.well_told_at.is_null() | later
     told = Notice.told_at.is_null(False) & untold
     return Notice.select().where((Notice.over_at > now - TOO_LATE) & told).order_by(Notice.id)
+
+
+def _is_due(row: Notice, now: int) -> bool:
+    return schedule.is_due(row.next_at, now, times=row.told_times, failures=row.failures)
 
 
 def _begin(condition: Condition, now: int) -> Notice:
@@ -148,7 +154,8 @@ def _came_back(condition: Condition, now: int) -> Notice | None:
     row: Notice | None = query.order_by(Notice.over_at.desc()).first()
     if row is None:
         return None
-    next_at = row.told_at + schedule.reminder(row.told_times) if row.told_at else now
+    told = row.told_at and not is_ahead(row.told_at)
+    next_at = row.told_at + schedule.reminder(row.told_times) if told else now
     _update(row, over_at=None, well_since=None, failures=0, next_at=next_at)
     return row
 

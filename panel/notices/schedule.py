@@ -20,6 +20,10 @@ def again(failures: int) -> int:
     return AGAIN[min(failures, len(AGAIN)) - 1]
 
 
-def is_due(next_at: int, now: int) -> bool:
-    """Whether `next_at` has come; or lies where only a wrong clock can have put it."""
-    return not now < next_at <= now + DAY
+def is_due(next_at: int, now: int, *, times: int, failures: int) -> bool:
+    """Whether `next_at` has come, or lies where only a wrong clock can have put it.
+
+    That is further ahead than it is set at most after so many words, and so many tries that failed.
+    """
+    longest = max(LEASE, reminder(max(times, 1)), again(failures) if failures else 0)
+    return not now < next_at <= now + longest

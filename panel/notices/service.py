@@ -19,7 +19,7 @@ from panel.encryption.keystore import KeyStore
 from panel.errors import BadInput, Refused, Throttled
 from panel.health import mail, vitals
 from panel.mail.step import Step
-from panel.models import Activity, NoticeChannels
+from panel.models import NoticeChannels
 from panel.notices import channels, ledger, webhook, words
 from panel.notices.channels import Channels
 from panel.notices.ledger import Entry
@@ -153,7 +153,7 @@ def _told(now: Channels) -> str:
 
 
 def _record_test(how: str, actor: Actor) -> None:
-    recent = Activity.select().where((Activity.what == TESTED) & (Activity.at > db.now() - 3600)).count()
+    recent = activity.recent(TESTED)
     if recent >= TESTS_PER_HOUR:
         raise Throttled(f"There were {recent} tests within an hour.", "Wait some minutes, then try again.")
     activity.record(TESTED, "", how, who=actor.who, address=actor.address)

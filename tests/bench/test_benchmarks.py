@@ -23,7 +23,7 @@ def run(results: Path, *arguments: str) -> tuple[str, Any]:
 
 def test_each_benchmark_has_its_question() -> None:
     found = benchmarks()
-    assert {"collect", "record", "sweep"} <= set(found)
+    assert {"collect", "fair", "record", "sweep"} <= set(found)
     assert all(question.endswith("?") for question in found.values())
 
 
@@ -41,3 +41,9 @@ def test_the_record_is_measured(tmp_path: Path) -> None:
     assert {"Mailkeep seal", "Mailkeep open", "AESGCM seal", "Fernet open"} <= set(found["records_us"])
     assert set(found["saves_us"]) == {"clear", "encrypted"}
     assert "durable save" in told
+
+
+def test_what_waits_beside_servers_that_hang_is_measured(tmp_path: Path) -> None:
+    told, found = run(tmp_path / "fair.json", "fair", "--hung", "2", "--good", "1", "--accounts", "3")
+    assert len(found["waits"]) == 1 and found["waits"][0] is not None
+    assert "served within" in told and len(found["due_ms"]) == 4

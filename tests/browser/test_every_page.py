@@ -41,7 +41,8 @@ def trouble_with(account: Account) -> None:
         "problem": "The server says no.",
         "hint": "Ask it nicely.",
         "failures": 1,
-        "next_due_at": 2**40,
+        "next_due_at": db.now() + 40_000,
+        "waits": 86_400,
     }
     Collection.insert(account=account, **problem).on_conflict(
         conflict_target=[Collection.account], update=problem
@@ -225,7 +226,8 @@ def good(house: House) -> None:
             "problem": None,
             "hint": None,
             "failures": 0,
-            "next_due_at": 2**40,
+            "next_due_at": db.now() + 40_000,
+            "waits": 86_400,
         }
         Collection.insert(account=account, **fine).on_conflict(
             conflict_target=[Collection.account], update=fine

@@ -38,7 +38,7 @@ def house(panel_server: PanelServer, environ: Environ) -> House:
     house = House(settings, KeyStore.of(settings))
     with db.database.connection_context():
         account = house.add().account
-        working = {"last_success_at": db.now(), "next_due_at": 2**40}
+        working = {"last_success_at": db.now(), "next_due_at": db.now() + 40_000, "waits": 86_400}
         Collection.insert(account=account, **working).on_conflict(
             conflict_target=[Collection.account], update=working
         ).execute()

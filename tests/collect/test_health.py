@@ -7,6 +7,7 @@ import pytest
 from panel import db
 from panel.collect import due
 from panel.errors import MailError, SpoolError
+from panel.mail.throttling import asked_to_wait
 from panel.models import Account, Collection
 from panel.secret import Secret
 from tests.collect.conftest import PASSWORD, PostOffice, letter
@@ -58,6 +59,22 @@ def test_a_refused_password_is_tried_less_often(post: PostOffice) -> None:
     assert round(wait_of(post, account) / MINUTE) == 15
     assert post.row(account).permanent
     assert "refused the username or the password" in (post.row(account).problem or "")
+
+
+@pytest.mark.parametrize(("asked", "waits"), [(7200, 7200), (86400, 86400), (5, 60)])
+def test_a_server_that_wants_to_be_left_alone_is(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch, asked: int, waits: int
+) -> None:
+    account = post.add(letter(1))
+    throttled = asked_to_wait("fetch", "imap.example.com", asked)
+
+    def refuse(*_: object) -> None:
+        raise throttled
+
+    monkeypatch.setattr("panel.collect.visit.Visit.run", refuse)
+    assert waits - 2 <= wait_of(post, account) <= waits
+    assert due.accounts() == []
+    assert "left alone" in (post.row(account).problem or "")
 
 
 def test_a_success_clears_the_problem_and_the_first_failure_keeps_its_time(post: PostOffice) -> None:
@@ -144,3 +161,29 @@ def test_an_account_that_is_gone_is_nobodys_error(post: PostOffice) -> None:
     account = post.add()
     account.delete_instance()
     assert post.collector.collect(account.uuid) is None
+
+
+@pytest.mark.parametrize("ahead", [3600, 3 * 86_400, 10 * 365 * 86_400])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_round_under_a_clock_that_was_ahead_keeps_no_mail_back(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch, ahead: int, fails: bool
+) -> None:
+    account = post.add(letter(1))
+    right = db.now
+    with monkeypatch.context() as wrong:
+        wrong.setattr(db, "now", lambda: right() + ahead)
+        if fails:
+            wrong.setattr("panel.collect.visit.Visit.run", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                post.collector.collect(account.uuid)
+        else:
+            assert post.collect(account).delivered == 1
+        assert due.accounts() == []
+    assert due.accounts() == [account.uuid]
+    post.deliver(account, letter(2))
+    outcome = post.collector.collect(account.uuid)
+    assert outcome and outcome.delivered == 1 + fails
+    row = post.row(account)
+    assert row.last_success_at is not None and row.problem is None
+    assert 0 < row.next_due_at - db.now() <= account.interval
+    assert due.accounts() == []

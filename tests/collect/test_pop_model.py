@@ -23,6 +23,7 @@ from panel.collect.cursor import open_cursor
 from panel.collect.delivery import Delivery
 from panel.collect.lease import Lease
 from panel.collect.pop import PopBox
+from panel.collect.turn import Turn
 from panel.collect.visit import Visit
 from panel.errors import MailError
 from panel.mail.maildir import Maildir
@@ -159,7 +160,7 @@ class World:
             Delivery(self.maildir, lease).recover()
             box = PopBox(session, lease, b"mark", POLICY.max_message)  # type: ignore[arg-type]
             cursor = open_cursor(lease, str(self.account.begin), b"mark", box)
-            Visit(self.account, box, self.maildir, lease, POLICY).run(cursor, measure=False)
+            Visit(self.account, box, self.maildir, lease, POLICY, Turn()).run(cursor, measure=False)
             if self.account.begin == "now":
                 box.keep_heads()
         except MailError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import threading
 import time
 from collections.abc import Callable
 
@@ -58,6 +59,39 @@ def test_a_dripping_handshake_ends_at_the_deadline(trusting: Trusting) -> None:
         error = failure(at(server), trusting(server, deadline=1.0))
     assert error.step == "tls"
     assert time.monotonic() - begun < 2
+
+
+def never_answers(talk: Talk) -> None:
+    talk.line()
+
+
+def half_a_handshake(talk: Talk) -> None:
+    talk.send(b"\x16\x03\x03\x40\x00")
+    while True:
+        talk.line()  # a line end may stand anywhere in what the client sends
+
+
+def half_a_message(talk: Talk) -> None:
+    hostile.examine_then(lambda talk, _: talk.send(b"* 1 FETCH (UID 1 BODY[] {1000}\r\nhalf"))(talk)
+    talk.line()
+
+
+@pytest.mark.parametrize(
+    ("script", "tls"), [(never_answers, True), (half_a_handshake, False), (half_a_message, True)]
+)
+def test_another_thread_can_end_a_session_wherever_it_waits(
+    certificates: Authority, trusting: Trusting, script: Script, tls: bool
+) -> None:
+    with ScriptedServer(script, certificates.good() if tls else None) as server:
+        policy = trusting(server, deadline=60.0)
+        ender = threading.Timer(0.5, policy.interrupt.end)
+        ender.start()
+        begun = time.monotonic()
+        with pytest.raises(MailError, match="did not answer in time"):
+            fetched(server, policy, 1)
+        assert time.monotonic() - begun < 20
+        with pytest.raises(MailError, match="did not answer in time"):  # nor does it begin again
+            fetched(server, policy, 1)
 
 
 def test_a_dripping_message_ends_at_the_deadline(certificates: Authority, trusting: Trusting) -> None:

@@ -98,7 +98,7 @@ def test_messages_that_only_stat_tells_of_are_asked_for(opened: Open) -> None:
     [
         (b"-ERR [IN-USE] locked", False, "does not open the mailbox now"),
         (b"-ERR [in-use] locked", False, "does not open the mailbox now"),
-        (b"-ERR [LOGIN-DELAY 60] wait", False, "does not open the mailbox now"),
+        (b"-ERR [LOGIN-DELAY 60] wait", False, "wants to be left alone for 1 minute"),
         (b"-ERR [SYS/TEMP] later", False, "does not open the mailbox now"),
         (b"-ERR\t[SYS/PERM] broken", True, "does not open the mailbox now"),
         (b"-ERR maildrop already locked", False, "does not open the mailbox now"),

@@ -115,7 +115,7 @@ def add_sending(smtp: SmtpServer, account: Account, password: str) -> Endpoint:
 def fail(account: Account, problem: str, since: int, **over: Any) -> None:
     values: dict[str, Any] = {
         "problem": problem, "hint": "Enter it again.", "last_success_at": since, "failing_since": since,
-        "failures": 9, "next_due_at": 2**40, **over,
+        "failures": 9, "next_due_at": db.now() + 40_000, "waits": 86_400, **over,
     }  # fmt: skip
     Collection.insert(account=account, **values).on_conflict(
         conflict_target=[Collection.account], update=values

@@ -6,18 +6,25 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from panel.times import ago, exact, machine
+from panel.times import ago, exact, machine, until
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
         (0, "just now"), (59, "just now"), (60, "1 minute ago"), (119, "1 minute ago"), (120, "2 minutes ago"),
-        (3600, "1 hour ago"), (86400 * 3, "3 days ago"), (-1, "in a moment"), (-300, "in 5 minutes"),
+        (3600, "1 hour ago"), (86400 * 3, "3 days ago"), (-30, "just now"), (-300, "at a time ahead of the clock"), (-86400 * 3, "at a time ahead of the clock"),
     ],
 )  # fmt: skip
 def test_how_long_ago(seconds: int, words: str) -> None:
     assert ago(1_000_000, today=1_000_000 + seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(30, "in a moment"), (300, "in 5 minutes"), (-60, "1 minute ago")]
+)
+def test_how_long_until(seconds: int, words: str) -> None:
+    assert until(1_000_000 + seconds, today=1_000_000) == words
 
 
 def test_never() -> None:
