@@ -65,10 +65,11 @@ def furthest(tables: Iterable[type[Model]]) -> tuple[int, str]:
     """The time that lies furthest ahead of what it may, and its column; or 0 and an empty text."""
     found = 0, ""
     for table in tables:
-        for column in table._meta.sorted_fields:
-            if isinstance(column, At | Next):
-                longest = column.longest if isinstance(column, Next) else 0
-                at = table.select(fn.max(column).coerce(False)).scalar()
-                if is_ahead(at, longest):
-                    found = max(found, (at, f"{table._meta.table_name}.{column.name}"))
+        times = [column for column in table._meta.sorted_fields if isinstance(column, At | Next)]
+        if not times:
+            continue
+        latest: Any = table.select(*(fn.max(column).coerce(False) for column in times)).tuples().get()
+        for column, at in zip(times, latest, strict=True):
+            if is_ahead(at, column.longest if isinstance(column, Next) else 0):
+                found = max(found, (at, f"{table._meta.table_name}.{column.name}"))
     return found

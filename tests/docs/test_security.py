@@ -21,7 +21,9 @@ def test_each_test_that_the_page_names_exists(named: str) -> None:
 
 
 def test_each_row_names_a_test() -> None:
-    rows = [line for line in (ROOT / "docs/security.md").read_text("utf-8").splitlines() if line.startswith("| ")]
+    rows = [
+        line for line in (ROOT / "docs/security.md").read_text("utf-8").splitlines() if line.startswith("| ")
+    ]
     rows = [row for row in rows if not row.startswith(("| threat", "| ---"))]
     assert len(rows) > 40
     assert all("`tests/" in row.rsplit("|", 2)[1] for row in rows)
