@@ -89,9 +89,10 @@ def find(token: str) -> Visitor | None:
         return None
     if seen_at <= now - SEEN_SECONDS:
         Session.update(seen_at=now).where(Session.id == session_id).execute()
+    confirmed_at = confirmed_at if isinstance(confirmed_at, int) else None
     return Visitor(
         *person, max(role, person_role, key=ROLES.index), person_role,
-        session_id, confirmed_at if isinstance(confirmed_at, int) else None, bool(renewal_due), form_token, token_hash,
+        session_id, confirmed_at, bool(renewal_due), form_token, token_hash,
     )  # fmt: skip
 
 
