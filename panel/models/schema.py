@@ -58,9 +58,10 @@ def check(database: Any) -> None:
 
 Entry = tuple[str, str, str, str | None]  # type, name, table, SQL
 LONGEST_SQL = 10_000  # characters; ours are far shorter, so a longer one differs
+# NOT INDEXED: a row of the schema may declare an index on the schema itself, with whatever content.
 ENTRIES = " UNION ALL ".join(
-    f"SELECT type, name, tbl_name, substr(sql, 1, {LONGEST_SQL}) FROM {table}"  # noqa: S608
-    for table in ("sqlite_master", "sqlite_temp_master")
+    f"SELECT type, name, tbl_name, substr(sql, 1, {LONGEST_SQL}) FROM {table} NOT INDEXED"  # noqa: S608
+    for table in ("main.sqlite_master", "temp.sqlite_temp_master")
 )
 
 
@@ -98,7 +99,7 @@ def _entries(database: Any) -> frozenset[Entry]:
 
 
 def _differences(found: frozenset[Entry], wanted: frozenset[Entry]) -> tuple[str, ...]:
-    ours = {str(name).lower() for entry in wanted for name in entry[1:3]}
+    ours = {str(name).lower() for entry in wanted for name in entry[1:3]} | {"sqlite_master", "sqlite_schema"}
     odd = [entry for entry in found - wanted if _concerns(entry, ours)]
     named = {(entry[0], entry[1]) for entry in odd}
     missing = [entry for entry in wanted - found if (entry[0], entry[1]) not in named]
@@ -106,13 +107,19 @@ def _differences(found: frozenset[Entry], wanted: frozenset[Entry]) -> tuple[str
 
 
 def _concerns(entry: Entry, ours: set[str]) -> bool:
-    """Whether it stands on a table of ours, or may: what counts for a trigger is its SQL, not `tbl_name`."""
+    """Whether it stands on a table of ours, or may: what counts for a trigger is its SQL, not `tbl_name`.
+
+    A reference from a table of others keeps rows of ours from being removed, sessions among them.
+    """
+    if not all(isinstance(part, str | None) for part in entry):
+        return True  # SQLite reads a blob as text too
     kind, name, table, sql = (str(part or "").lower() for part in entry)
     if {name, table} & ours or kind not in ("table", "index", "trigger", "view"):
         return True
-    if kind in ("table", "view"):
+    words = set(WORDS.findall(sql))
+    if kind == "view" or (kind == "table" and "references" not in words):
         return False
-    return len(sql) >= LONGEST_SQL or not ours.isdisjoint(WORDS.findall(sql))
+    return len(sql) >= LONGEST_SQL or not ours.isdisjoint(words)
 
 
 def _named(entry: Entry) -> str:

@@ -58,11 +58,27 @@ PLANTED: dict[str, tuple[str, ...]] = {
     "an index more": ("CREATE UNIQUE INDEX more ON endpoint (host)",),
     "an index less": ("DROP INDEX endpoint_account_id",),
     "a column more": ("ALTER TABLE endpoint ADD COLUMN more TEXT",),
+    "an index on the schema, without the trigger in it": (
+        "CREATE TABLE kept AS SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name > ''", TRIGGER,
+        "CREATE INDEX hiding ON kept (type, name, tbl_name, sql)", "PRAGMA writable_schema = 1",
+        "UPDATE sqlite_master SET name = 'x', tbl_name = 'sqlite_master',"
+        " sql = 'CREATE INDEX x ON sqlite_master (type, name, tbl_name, sql)' WHERE name = 'hiding'",
+    ),
+    "a blob as definition, on a table of others": (
+        "CREATE TABLE other (id)", "PRAGMA writable_schema = 1",
+        INTO_SCHEMA.format("trigger", "planted", "other", QUOTED.replace("ON account", "ON other").replace(
+            "UPDATE endpoint", "UPDATE\nendpoint")).replace(", 0, ", ", 0, CAST(").replace("END')", "END' AS BLOB))"),
+    ),
+    "a reference that keeps sessions from ending": (
+        "CREATE TABLE other (token_hash BLOB REFERENCES session (token_hash))",
+        "INSERT INTO other SELECT token_hash FROM session",
+    ),
 }  # fmt: skip
 HARMLESS = (
     "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)",
     "CREATE INDEX litestream_index ON _litestream_seq (seq)",
     "CREATE VIEW report AS SELECT count(*) FROM account",
+    "CREATE TABLE theirs (id INTEGER PRIMARY KEY, seq REFERENCES _litestream_seq (id))",
     "ANALYZE",
 )
 
