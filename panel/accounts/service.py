@@ -143,20 +143,25 @@ def store(
     where = where or server_of(endpoint)
     changed = [name for name, value in vars(where).items() if getattr(endpoint, name) != value]
     place = place_of(account, str(endpoint.direction), where)
-    if changed and password is not None:
-        server_log.append(_data_dir(), place, actor.name)
+    new_server = bool(changed)
     if password is not None:
         rules.require_password(password)
         endpoint.password = password
         endpoint.secret_set_at = db.now()
         changed.append("password")
     endpoint.save(place=place)
+    if new_server:  # after it: what was refused is not noted
+        server_log.append(_data_dir(), place, actor.name)
     return f"New: {', '.join(changed)}." if changed else ""
 
 
 def last_change(endpoint: Endpoint) -> server_log.Change | None:
-    """Who set this server, and when; None where nothing is known of it."""
-    return server_log.last(_data_dir(), str(endpoint.account_id), str(endpoint.direction))
+    """Who set this server, and when; None where nothing is known of it.
+
+    Where it `differs`, an older database or a record of an earlier server was put back.
+    """
+    found = server_log.last(_data_dir(), str(endpoint.account_id), str(endpoint.direction))
+    return found and replace(found, differs=found.server != server_log.described(endpoint.place))
 
 
 def _data_dir() -> Path:
