@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from peewee import BigIntegerField, CharField, IntegerField
-
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, BigIntegerField, CharField, IntegerField
 
 BEGINS = ("now", "unread", "all")
 ON_SERVER = ("keep", "seen", "move", "delete")  # what becomes of a delivered message on its server

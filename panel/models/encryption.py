@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import secrets
 
-from peewee import BigIntegerField, BlobField, IntegerField
+from peewee import BlobField
 
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, BigIntegerField, IntegerField
 
 ID_BYTES = 16
 

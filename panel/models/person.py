@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BigIntegerField, CharField, Check, TextField
+from peewee import AutoField, Check
 
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, BigIntegerField, CharField, TextField
 
 ROLES = ("admin", "agent", "user")  # from much to little
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from peewee import BigIntegerField, BlobField, IntegerField
+from peewee import BlobField
 
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, BigIntegerField, IntegerField
 
 
 class SetUp(BaseModel):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import BigIntegerField, ForeignKeyField, IntegerField
+from peewee import ForeignKeyField
 
 from panel.models.account import Account
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, BigIntegerField, IntegerField
 
 
 class Waiting(BaseModel):

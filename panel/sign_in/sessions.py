@@ -84,9 +84,14 @@ def find(token: str) -> Visitor | None:
         Session.update(seen_at=now).where(Session.id == row.id).execute()
     person = row.person
     return Visitor(
-        person.id, person.email, person.name, max(row.role, person.role, key=ROLES.index), person.role,
+        person.id, person.email, person.name, max(row.role, person.role, key=_rank), person.role,
         row.id, row.confirmed_at, row.renewal_due, row.form_token, bytes(row.token_hash),
     )  # fmt: skip
+
+
+def _rank(role: str) -> int:
+    """The higher, the less it may do; nothing at all where it is none of ours."""
+    return ROLES.index(role) if role in ROLES else len(ROLES)
 
 
 def is_current(token: str) -> bool:
