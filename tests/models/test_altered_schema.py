@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -220,3 +222,21 @@ def test_doctor_and_backup_check_name_the_object(house: House, endpoint: Endpoin
     done = running.flask(environ, "backup", "check", str(target))
     assert done.returncode == 1
     assert "trigger planted on account" in done.stdout
+
+
+def test_another_peewee_words_the_schema_as_the_one_that_made_it_did() -> None:
+    """Where this fails, every install that is upgraded would be refused: freeze the SQL in the migrations."""
+    made = sorted(map(str, schema.expected("0011_session_tokens")))
+    digest = hashlib.sha256("\n".join(made).encode()).hexdigest()
+    assert digest[:16] == "02f8b1684861df5e"
+
+
+def test_what_a_dump_was_restored_into_is_not_altered(house: House, endpoint: Endpoint) -> None:
+    plant(house, *HARMLESS)
+    done = subprocess.run(
+        ["sqlite3", str(house.data / "panel.db"), ".dump"], capture_output=True, text=True, check=True
+    )
+    with closing(sqlite3.connect(":memory:")) as other:
+        other.executescript(done.stdout)
+        found = other.execute(schema.ENTRIES).fetchall()
+    assert schema.altered_in(found, ["0011_session_tokens"]) == ()
