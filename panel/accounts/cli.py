@@ -291,7 +291,7 @@ def _require_vouched(endpoint: Endpoint, given: dict[str, Any]) -> None:
 @yes_option
 def remove(account: str, yes: bool) -> None:
     """Forget an account and its password. Delivered mail stays."""
-    found, _ = service.find(account)
+    found = service.find_account(account)
     ask(f"Forget {found.address} and its password?", yes)
     service.remove(found.uuid, Actor())
     click.echo(

@@ -195,7 +195,7 @@ def resume(uuid: str, actor: Actor) -> None:
 def remove(uuid: str, actor: Actor) -> None:
     """Forget an account and its password. Mail on the server and delivered mail stay where they are."""
     with db.transaction():
-        account, _ = find(uuid)
+        account = find_account(uuid)
         Account.delete().where(Account.uuid == account.uuid).execute()
         activity.record("account removed", account.address, who=actor.who, address=actor.address)
 
@@ -209,8 +209,26 @@ def find(name: str) -> tuple[Account, Endpoint]:
         .first()
     )
     if endpoint is None:
-        raise NotFound(f"There is no mail account “{name[:80]}”.", "See the list of accounts.")
+        raise _unknown(name)
     return endpoint.account, endpoint
+
+
+def find_account(name: str) -> Account:
+    """The account of that uuid or address, also one whose server is gone. Raises NotFound."""
+    found: Account | None = Account.get_or_none((Account.uuid == name) | (Account.address == name))
+    if found is None:
+        raise _unknown(name)
+    return found
+
+
+def without_server() -> list[Account]:
+    """Accounts that nothing is collected for, since SQL removed their server: no list shows them."""
+    served = Endpoint.select(Endpoint.account).where(Endpoint.direction == "in")
+    return list(Account.select().where(Account.uuid.not_in(served)).order_by(Account.address))
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"There is no mail account “{name[:80]}”.", "See the list of accounts.")
 
 
 def sending_of(uuid: str) -> Endpoint | None:
