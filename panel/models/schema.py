@@ -31,6 +31,7 @@ def upgrade(database: Any) -> list[str]:
     """
     with explained():
         refuse_newer(database)
+        _refuse_forgotten(database)
         applied: list[str] = _runner(database).up()
         with database.atomic():
             SetUp.insert(id=1).on_conflict_ignore().execute()
@@ -43,6 +44,7 @@ def check(database: Any) -> None:
     """Raise NoInstall, or DatabaseError where the schema is not that of this code."""
     with explained():
         refuse_newer(database)
+        _refuse_forgotten(database)
         pending = [m.name for m in _runner(database).status() if not m.applied]
     if len(pending) == len(_runner(database).migrations()):
         raise NoInstall(
@@ -134,4 +136,14 @@ def refuse_newer(database: Any) -> None:
         raise DatabaseError(
             f"The database was written by a newer Mailkeep ({unknown[-1]} is not known here).",
             "Run that version or a newer one, or restore a database backup from before the upgrade.",
+        )
+
+
+def _refuse_forgotten(database: Any) -> None:
+    """Raise DatabaseError where the schema is whole and its list of migrations is not: none is made twice."""
+    missing = [m.name for m in _runner(database).status() if not m.applied]
+    if missing and not altered(database):
+        raise DatabaseError(
+            f"The database's list of migrations was changed outside Mailkeep: {missing[0]} is missing in it.",
+            "Restore the database from a backup.",
         )
