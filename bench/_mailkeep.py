@@ -42,9 +42,9 @@ class Mailkeep:
                 )
                 cursor.execute(
                     "INSERT INTO endpoint (clear, rev, account_id, direction, protocol, host, port, security,"
-                    " username, auth_method, token_url)"
-                    " VALUES (?, 1, ?, 'in', 'imap', 'imap.example.org', 993, 'tls', ?, 'plain', '')",
-                    (secret, key, name),
+                    " username, auth_method, token_url, address)"
+                    " VALUES (?, 1, ?, 'in', 'imap', 'imap.example.org', 993, 'tls', ?, 'plain', '', ?)",
+                    (secret, key, name, name),
                 )
 
     def open(self) -> None:

@@ -116,6 +116,7 @@ def _add(port: int) -> str:
     endpoint = Endpoint(
         account=account, direction="in", protocol="imap", host="127.0.0.1", port=port, security="none",
         username="somebody", auth_method="plain", token_url="",
+        address=account.address, kind="password",
     )  # fmt: skip
     endpoint.password = Secret("correct horse battery staple")
     endpoint.save()

@@ -91,6 +91,11 @@ def explained() -> Iterator[None]:
         if isinstance(error, peewee.IntegrityError):
             raise
         raise explain(error) from error
+    except UnicodeDecodeError as error:  # in a table that Peewee reads itself
+        raise DatabaseError(
+            "The database holds a value that is no text where one belongs: somebody edited it.",
+            "Restore the database from a backup.",
+        ) from error
 
 
 def explain(error: peewee.DatabaseError) -> DatabaseError:

@@ -11,6 +11,7 @@ import click
 from panel import identity
 from panel.accounts import importing, overview, rules, service, trial
 from panel.accounts.overview import Health, Line
+from panel.accounts.server_log import Change
 from panel.accounts.service import Seen
 from panel.activity.service import Actor
 from panel.encryption import credential
@@ -209,15 +210,33 @@ def set_password(
     _require_vouched(endpoint, {})
     _require_expected("host", where.host, expect_host and normalise_host(expect_host))
     _require_expected("username", where.username, expect_username)
+    change = service.last_change(endpoint)
     if password is None:
         say(f"{found.address}: {_where(where)}")
-        if change := service.last_change(endpoint):
-            say(f"This server was set {ago(change.at)} by {change.who}.")
+        if change:
+            say(_set_by(change))
         if not sys.stdin.isatty():
             raise click.UsageError("Missing option '--password-file'.")
         password = ask_hidden(f"Password of {found.address}")
+    elif expect_host is None:
+        _require_latest(change, "Name the server that you mean: --expect-host.")
     service.set_password(found.uuid, password, seen, Actor())
     say(f"The new password of {found.address} was stored, for {_where(where)}.")
+
+
+def _set_by(change: Change) -> str:
+    if not change.differs:
+        return f"This server was set {ago(change.at)} by {change.who}."
+    return (
+        f"The server that is stored now is not the one that {change.who} set {ago(change.at)}:"
+        f" {change.server}. An older database was restored, or somebody edited this one."
+    )
+
+
+def _require_latest(change: Change | None, hint: str) -> None:
+    """Raise Refused where a password nobody watches would go to another server than was set last."""
+    if change is not None and change.differs:
+        raise Refused(f"{_set_by(change)} Nothing was changed.", hint)
 
 
 def _where(server: MailServer | Line) -> str:
@@ -258,6 +277,8 @@ def edit(
     given = {name: value for name, value in given.items() if value is not None}
     if given:
         _require_vouched(endpoint, given)
+    if password is not None and len(given) < len(SERVER_OPTIONS):
+        _require_latest(service.last_change(endpoint), "Give the whole server together with the password.")
     where = _changed(service.server_of(endpoint), given)
     if where is not None and password is None:
         raise PasswordNeeded(
@@ -290,7 +311,7 @@ def _require_vouched(endpoint: Endpoint, given: dict[str, Any]) -> None:
 @yes_option
 def remove(account: str, yes: bool) -> None:
     """Forget an account and its password. Delivered mail stays."""
-    found, _ = service.find(account)
+    found = service.find_account(account)
     ask(f"Forget {found.address} and its password?", yes)
     service.remove(found.uuid, Actor())
     say(f"{found.address} was removed. Delivered mail stays in {current().settings.mail_spool / found.uuid}.")

@@ -261,7 +261,7 @@ def resume(uuid: str) -> Any:
 @blueprint.get("/<uuid>/remove")
 def ask_remove(uuid: str) -> Any:
     """Ask before an account goes."""
-    account, _ = service.find(uuid)
+    account = service.find_account(uuid)
     return page("accounts/remove.html", account=account, spool=current().settings.mail_spool / account.uuid)
 
 
@@ -269,7 +269,7 @@ def ask_remove(uuid: str) -> Any:
 @fresh_password_required
 def remove(uuid: str) -> Any:
     """Forget the account and its password."""
-    account, _ = service.find(uuid)
+    account = service.find_account(uuid)
     service.remove(uuid, actor())
     flash(f"{account.address} was removed. Mail that was delivered stays.", "good")
     return go(url_for(".show"))

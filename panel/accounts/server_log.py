@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from panel import db
 from panel.encryption import files
+from panel.errors import Refused
 from panel.models.endpoint import Place
 
 FILE = "server-changes.log"
-LONGEST_LINE = 4096  # bytes
+LONGEST_LINE = 16_384  # bytes: JSON takes up to twelve for a character, of username, address and name
+UUID = re.compile(r"[0-9a-f-]{36}")
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,16 @@ class Change:
     at: int
     who: str
     server: str
+    differs: bool = False  # from the server that is stored now
 
 
 def append(data_dir: Path, place: Place, who: str) -> None:
     """Note that `who` sets the server of `place`. Raises Refused where the file takes nothing."""
-    server = f"{place.protocol} {place.host}:{place.port} {place.security} as {place.username}"
+    if not UUID.fullmatch(place.account):
+        raise Refused(
+            "The account's id is not one that Mailkeep gave; nothing was stored.", "Remove the account."
+        )
+    server = described(place)
     what = json.dumps({"at": db.now(), "who": who[:254], "server": server, "mailbox": place.address})
     line = f"{place.account} {place.direction} {what}\n"
     path = data_dir / FILE
@@ -41,6 +49,11 @@ def append(data_dir: Path, place: Place, who: str) -> None:
             os.write(fd, line.encode())
         finally:
             os.close(fd)
+
+
+def described(place: Place) -> str:
+    """The server of `place` as a line tells it."""
+    return f"{place.protocol} {place.host}:{place.port} {place.security} as {place.username}"
 
 
 def last(data_dir: Path, account: str, direction: str) -> Change | None:

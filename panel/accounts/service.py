@@ -143,20 +143,25 @@ def store(
     where = where or server_of(endpoint)
     changed = [name for name, value in vars(where).items() if getattr(endpoint, name) != value]
     place = place_of(account, str(endpoint.direction), where)
-    if changed and password is not None:
-        server_log.append(_data_dir(), place, actor.name)
+    new_server = bool(changed)
     if password is not None:
         rules.require_password(password)
         endpoint.password = password
         endpoint.secret_set_at = db.now()
         changed.append("password")
     endpoint.save(place=place)
+    if new_server:  # after it: what was refused is not noted
+        server_log.append(_data_dir(), place, actor.name)
     return f"New: {', '.join(changed)}." if changed else ""
 
 
 def last_change(endpoint: Endpoint) -> server_log.Change | None:
-    """Who set this server, and when; None where nothing is known of it."""
-    return server_log.last(_data_dir(), str(endpoint.account_id), str(endpoint.direction))
+    """Who set this server, and when; None where nothing is known of it.
+
+    Where it `differs`, an older database or a record of an earlier server was put back.
+    """
+    found = server_log.last(_data_dir(), str(endpoint.account_id), str(endpoint.direction))
+    return found and replace(found, differs=found.server != server_log.described(endpoint.place))
 
 
 def _data_dir() -> Path:
@@ -193,7 +198,7 @@ def resume(uuid: str, actor: Actor) -> None:
 def remove(uuid: str, actor: Actor) -> None:
     """Forget an account and its password. Mail on the server and delivered mail stay where they are."""
     with db.transaction():
-        account, _ = find(uuid)
+        account = find_account(uuid)
         Account.delete().where(Account.uuid == account.uuid).execute()
         activity.record("account removed", account.address, who=actor.who, address=actor.address)
 
@@ -207,10 +212,28 @@ def find(name: str) -> tuple[Account, Endpoint]:
         .first()
     )
     if endpoint is None:
-        raise NotFound(
-            f"There is no mail account “{name[:80]}”.", "It may have been removed. See the list of accounts."
-        )
+        raise _unknown(name)
     return endpoint.account, endpoint
+
+
+def find_account(name: str) -> Account:
+    """The account of that uuid or address, also one whose server is gone. Raises NotFound."""
+    found: Account | None = Account.get_or_none((Account.uuid == name) | (Account.address == name))
+    if found is None:
+        raise _unknown(name)
+    return found
+
+
+def without_server() -> list[Account]:
+    """Accounts that nothing is collected for, since SQL removed their server: no list shows them."""
+    served = Endpoint.select(Endpoint.account).where(Endpoint.direction == "in")
+    return list(Account.select().where(Account.uuid.not_in(served)).order_by(Account.address))
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(
+        f"There is no mail account “{name[:80]}”.", "It may have been removed. See the list of accounts."
+    )
 
 
 def sending_of(uuid: str) -> Endpoint | None:

@@ -18,7 +18,7 @@ from panel.encryption.keystore import KeyStore
 from panel.encryption.rows import Row
 from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
 from panel.errors import DamagedKeyFile, KeyFileError, Refused
-from panel.models import Account, Encryption, Endpoint, schema
+from panel.models import Account, Encryption, Endpoint, SweepReport, schema
 from panel.models.moment import is_ahead
 
 BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
@@ -101,8 +101,14 @@ def _row() -> tuple[RowFacts, Encryption | None]:
         _bytes(found.active_key_id),
         _bytes(found.release_id),
         _bytes(found.scrub_owed),
+        turning_on=found.scrub_owed is not None and _turning_on(),
         altered=altered,
     ), found
+
+
+def _turning_on() -> bool:
+    going_on = SweepReport.select(SweepReport.kind).where(SweepReport.finished_at.is_null())
+    return bool(going_on.order_by(SweepReport.id.desc()).limit(1).scalar() == "enable")
 
 
 def backup_tag(file: KeyFile, at: int) -> bytes:

@@ -61,6 +61,7 @@ class RowFacts:
     release_id: bytes | None = None
     scrub_owed: bytes | None = None
     damaged: bool = False
+    turning_on: bool = False  # its report says that this has not ended yet; nothing is permitted by that
     altered: tuple[str, ...] = ()  # what of the schema is not as the migrations make it (models.schema)
 
 
@@ -104,9 +105,8 @@ def derive(disk: FileFacts, row: RowFacts, records: RecordFacts) -> State:
         return State.KEY_WRONG
     if file.release_id is not None:
         return State.DISABLING
-    # A scrub may be owed since turning on or since a change of keys. Only words differ, so the number of
-    # keys is enough to go by.
-    rotated = len(file.keys) > 1
+    # A scrub may be owed since turning on or since a change of keys. Only words differ.
+    rotated = len(file.keys) > 1 and not row.turning_on
     others = any(key_id != file.goal.id for key_id in records.sealed_by_key if file.find(key_id))
     if row.active_key_id is None or records.clear or (row.scrub_owed is not None and not rotated):
         return State.ENABLING

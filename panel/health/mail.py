@@ -10,6 +10,7 @@ from pathlib import Path
 
 from panel import db
 from panel.accounts.overview import Health, Line
+from panel.accounts.service import without_server
 from panel.encryption.files import typed
 from panel.health import spool as counting
 from panel.health.check import Check, Install, Link
@@ -121,6 +122,12 @@ def _health(install: Install, line: Line) -> Health:
 
 def accounts(install: Install) -> Iterator[Check]:
     """Each account that fails, and why."""
+    for account in without_server():
+        says = (
+            f"{account.address} has no mail server in the database any more, so nothing is collected for it."
+        )
+        link = Link(f"/accounts/{account.uuid}/remove", f"Remove {account.address}")
+        yield Check("accounts", False, says, "Remove it, then add it again.", link)
     for line in install.lines:
         if line.problem and not line.paused:
             link = Link(f"/accounts/{line.uuid}", f"Open {line.address}")

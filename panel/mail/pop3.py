@@ -33,8 +33,8 @@ AWAY = 20  # messages in a row that are refused 'for now': then the server's sto
 MOST_MESSAGES = 250_000  # a listing of so many takes less than 200 MiB
 LONGEST_NAME = 1000  # RFC 1939 allows 70 characters
 LONGEST_HEAD, LONGEST_DATE = 2**18, 200  # that a date is looked for in
-NAME = re.compile(rb"[ \t]*([0-9]{1,10})(?:[ \t]+(.*))?\Z", re.DOTALL)
-SIZE = re.compile(rb"[ \t]*([0-9]{1,10})[ \t]+([0-9]{1,18})(?:[ \t].*)?\Z", re.DOTALL)
+NAME = re.compile(rb"\A[ \t]*([0-9]{1,10})(?:[ \t]+(.*))?\Z", re.DOTALL)
+SIZE = re.compile(rb"\A[ \t]*([0-9]{1,10})[ \t]+([0-9]{1,18})(?:[ \t].*)?\Z", re.DOTALL)
 COUNT = re.compile(rb"([0-9]{1,10})\b")
 
 

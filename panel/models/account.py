@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from peewee import CharField, IntegerField
-
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, CharField, IntegerField
 from panel.models.moment import At
 
 BEGINS = ("now", "unread", "all")

@@ -2,9 +2,55 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import peewee
 from peewee import Model
 
 from panel.db import database
+
+
+class _Text:
+    """Text, whatever SQL put there: what is no UTF-8 must not break the page that lists it."""
+
+    def python_value(self, value: object) -> str | None:
+        """The text; a blob as far as it is one."""
+        if value is None or isinstance(value, str):
+            return value
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+class _Whole:
+    """A whole number, whatever SQL put there: what is none reads as not set."""
+
+    null: bool
+
+    def python_value(self, value: Any) -> int | None:
+        """The number; None, or 0 where there must be one, for what is none."""
+        try:
+            return None if value is None else int(value)
+        except (ValueError, TypeError, OverflowError):
+            return None if self.null else 0
+
+
+if TYPE_CHECKING:  # the stubs know the types of Peewee's own classes only
+    from peewee import BigIntegerField as BigIntegerField
+    from peewee import CharField as CharField
+    from peewee import IntegerField as IntegerField
+    from peewee import TextField as TextField
+else:
+
+    class CharField(_Text, peewee.CharField):
+        """Text of a bounded length."""
+
+    class TextField(_Text, peewee.TextField):
+        """Text."""
+
+    class IntegerField(_Whole, peewee.IntegerField):
+        """A whole number."""
+
+    class BigIntegerField(_Whole, peewee.BigIntegerField):
+        """A whole number, seconds for the most part."""
 
 
 class BaseModel(Model):

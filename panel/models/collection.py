@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import (
-    BigIntegerField,
-    BlobField,
-    BooleanField,
-    CharField,
-    ForeignKeyField,
-    IntegerField,
-    TextField,
-)
+from peewee import BlobField, BooleanField, ForeignKeyField
 
 from panel.models.account import Account
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, BigIntegerField, CharField, IntegerField, TextField
 from panel.models.moment import Next, Past
 
 

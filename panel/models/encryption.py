@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import secrets
 
-from peewee import BlobField, IntegerField
+from peewee import BlobField
 
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, IntegerField
 from panel.models.moment import At, Past
 
 ID_BYTES = 16

@@ -6,10 +6,11 @@ import hashlib
 from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
-from peewee import AutoField, BigIntegerField, DoesNotExist, IntegerField, TextField
+from peewee import AutoField, DoesNotExist
 
 from panel.crypto.record import Binding
 from panel.models.account import Account
+from panel.models.base import BigIntegerField, IntegerField, TextField
 from panel.models.moment import At
 from panel.models.secret_row import BoundForeignKey, BoundInteger, BoundText, SecretRow
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BlobField, ForeignKeyField, IntegerField, TextField
+from peewee import AutoField, BlobField, ForeignKeyField
 
 from panel.models.account import Account
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, IntegerField, TextField
 from panel.models.moment import At
 from panel.models.secret_row import as_bytes
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BigIntegerField, BlobField, BooleanField, CharField, ForeignKeyField, TextField
+from peewee import AutoField, BlobField, BooleanField, ForeignKeyField
 
 from panel.models.account import Account
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, BigIntegerField, CharField, TextField
 from panel.models.moment import At, Next
 
 

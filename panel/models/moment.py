@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from peewee import BigIntegerField, Model, fn
+from peewee import Model, fn
 
 from panel import db
+from panel.models.base import BigIntegerField
 
 SLACK = 60  # seconds that the clocks of two machines may be apart, or one clock be set back by
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, CharField, IntegerField, TextField
+from peewee import AutoField
 
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, CharField, IntegerField, TextField
 from panel.models.moment import At, Next
 
 

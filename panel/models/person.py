@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, CharField, Check, TextField
+from peewee import AutoField, Check
 
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, CharField, TextField
 from panel.models.moment import At
 
 ROLES = ("admin", "agent", "user")  # from much to little

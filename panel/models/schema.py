@@ -31,6 +31,7 @@ def upgrade(database: Any) -> list[str]:
     """
     with explained():
         refuse_newer(database)
+        _refuse_forgotten(database)
         applied: list[str] = _runner(database).up()
         with database.atomic():
             SetUp.insert(id=1).on_conflict_ignore().execute()
@@ -43,6 +44,7 @@ def check(database: Any) -> None:
     """Raise NoInstall, or DatabaseError where the schema is not that of this code."""
     with explained():
         refuse_newer(database)
+        _refuse_forgotten(database)
         pending = [m.name for m in _runner(database).status() if not m.applied]
     if len(pending) == len(_runner(database).migrations()):
         raise NoInstall(
@@ -58,9 +60,10 @@ def check(database: Any) -> None:
 
 Entry = tuple[str, str, str, str | None]  # type, name, table, SQL
 LONGEST_SQL = 10_000  # characters; ours are far shorter, so a longer one differs
+# NOT INDEXED: a row of the schema may declare an index on the schema itself, with whatever content.
 ENTRIES = " UNION ALL ".join(
-    f"SELECT type, name, tbl_name, substr(sql, 1, {LONGEST_SQL}) FROM {table}"  # noqa: S608
-    for table in ("sqlite_master", "sqlite_temp_master")
+    f"SELECT type, name, tbl_name, substr(sql, 1, {LONGEST_SQL}) FROM {table} NOT INDEXED"  # noqa: S608
+    for table in ("main.sqlite_master", "temp.sqlite_temp_master")
 )
 
 
@@ -98,7 +101,7 @@ def _entries(database: Any) -> frozenset[Entry]:
 
 
 def _differences(found: frozenset[Entry], wanted: frozenset[Entry]) -> tuple[str, ...]:
-    ours = {str(name).lower() for entry in wanted for name in entry[1:3]}
+    ours = {str(name).lower() for entry in wanted for name in entry[1:3]} | {"sqlite_master", "sqlite_schema"}
     odd = [entry for entry in found - wanted if _concerns(entry, ours)]
     named = {(entry[0], entry[1]) for entry in odd}
     missing = [entry for entry in wanted - found if (entry[0], entry[1]) not in named]
@@ -106,13 +109,19 @@ def _differences(found: frozenset[Entry], wanted: frozenset[Entry]) -> tuple[str
 
 
 def _concerns(entry: Entry, ours: set[str]) -> bool:
-    """Whether it stands on a table of ours, or may: what counts for a trigger is its SQL, not `tbl_name`."""
+    """Whether it stands on a table of ours, or may: what counts for a trigger is its SQL, not `tbl_name`.
+
+    A reference from a table of others keeps rows of ours from being removed, sessions among them.
+    """
+    if not all(isinstance(part, str | None) for part in entry):
+        return True  # SQLite reads a blob as text too
     kind, name, table, sql = (str(part or "").lower() for part in entry)
     if {name, table} & ours or kind not in ("table", "index", "trigger", "view"):
         return True
-    if kind in ("table", "view"):
+    words = set(WORDS.findall(sql))
+    if kind == "view" or (kind == "table" and "references" not in words):
         return False
-    return len(sql) >= LONGEST_SQL or not ours.isdisjoint(WORDS.findall(sql))
+    return len(sql) >= LONGEST_SQL or not ours.isdisjoint(words)
 
 
 def _named(entry: Entry) -> str:
@@ -127,4 +136,14 @@ def refuse_newer(database: Any) -> None:
         raise DatabaseError(
             f"The database was written by a newer Mailkeep ({unknown[-1]} is not known here).",
             "Run that version or a newer one, or restore a database backup from before the upgrade.",
+        )
+
+
+def _refuse_forgotten(database: Any) -> None:
+    """Raise DatabaseError where the schema is whole and its list of migrations is not: none is made twice."""
+    missing = [m.name for m in _runner(database).status() if not m.applied]
+    if missing and not altered(database):
+        raise DatabaseError(
+            f"The database's list of migrations was changed outside Mailkeep: {missing[0]} is missing in it.",
+            "Restore the database from a backup.",
         )

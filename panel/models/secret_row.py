@@ -33,6 +33,7 @@ from panel.models.base import BaseModel
 from panel.secret import Secret
 
 SECRET_COLUMNS = ("clear", "sealed", "rev")
+LAST_REV = 2**31
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,9 @@ class BoundText(_BoundField, TextField):
 
 
 class BoundInteger(_BoundField, IntegerField):
-    """An integer, read leniently as BoundText is."""
+    """An integer, read and compared leniently as BoundText is read."""
 
-    def python_value(self, value: Any) -> Any:
+    def adapt(self, value: Any) -> Any:
         return value
 
 
@@ -282,12 +283,13 @@ class SecretRow(BaseModel):
             raise PasswordNeeded(
                 "The server settings can change only together with the password.", "Enter the password again."
             )
-        columns = self._columns(bound, others, rev=rev + 1)
+        following = rev + 1 if isinstance(rev, int) and 0 < rev < LAST_REV else 1  # SQL put another there
+        columns = self._columns(bound, others, rev=following)
         key = type(self)._meta.primary_key
         where = (key == self._pk) & (type(self).rev == rev)
         if ModelUpdate(type(self), columns).where(where).execute() != 1:
             raise _edited()
-        self._written(self._pk, bound, rev + 1)
+        self._written(self._pk, bound, following)
         return 1
 
     def _fresh(self, key: Any) -> dict[str, Any] | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BigIntegerField, BlobField, BooleanField, CharField, Check, ForeignKeyField
+from peewee import AutoField, BlobField, BooleanField, Check, ForeignKeyField
 
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, BigIntegerField, CharField
 from panel.models.person import Person
 
 

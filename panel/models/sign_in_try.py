@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BigIntegerField, CharField
+from peewee import AutoField
 
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, BigIntegerField, CharField
 
 
 class SignInTry(BaseModel):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, IntegerField, TextField
+from peewee import AutoField
 
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, IntegerField, TextField
 from panel.models.moment import At
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from peewee import BlobField, IntegerField
+from peewee import BlobField
 
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, IntegerField
 from panel.models.moment import At
 
 ID_BYTES = 16

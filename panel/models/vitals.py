@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from peewee import BigIntegerField, CharField, IntegerField, TextField
-
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, BigIntegerField, CharField, IntegerField, TextField
 from panel.models.moment import At
 
 

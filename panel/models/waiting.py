@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import ForeignKeyField, IntegerField
+from peewee import ForeignKeyField
 
 from panel.models.account import Account
-from panel.models.base import BaseModel
+from panel.models.base import BaseModel, IntegerField
 from panel.models.moment import At
 
 

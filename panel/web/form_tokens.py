@@ -63,10 +63,14 @@ def from_elsewhere() -> bool:
 
     Browsers send Origin with every form (Fetch, 3.2); programs may leave it out.
     """
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+    if _other_site():
         return True
     origin = request.headers.get("Origin")
     return origin is not None and origin.partition("://")[2] != request.host
+
+
+def _other_site() -> bool:
+    return request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")
 
 
 class FormTokens(CSRFProtect):
@@ -81,7 +85,13 @@ class FormTokens(CSRFProtect):
         app.after_request(_finish)
 
     def protect(self, apply_exemptions: bool = False) -> None:
-        """Raise CSRFError, or have the form shown again, unless the request carries its session's token."""
+        """Raise CSRFError, or have the form shown again, unless the request carries its session's token.
+
+        A good token does not help a page of another site: who writes the database can give two sessions
+        the same one, and would have a form come back with his own server in it.
+        """
+        if request.method in current_app.config["WTF_CSRF_METHODS"] and _other_site():
+            raise CSRFError
         try:
             super().protect(apply_exemptions)
         except CSRFError:

@@ -91,7 +91,7 @@ def test_what_was_typed_stays_when_the_form_is_refused(admin: Browser) -> None:
     assert value_of("password", response) in (None, "")
 
 
-@pytest.mark.parametrize("number", ["", "abc", "1e3", "9" * 5000, "\u00b2"])
+@pytest.mark.parametrize("number", ["", "abc", "1e3", "9" * 4000, "\u00b2"])
 @pytest.mark.parametrize("name", ["port", "interval", "rev"])
 def test_what_is_no_number_is_422_in_every_number_field(admin: Browser, name: str, number: str) -> None:
     add(admin)

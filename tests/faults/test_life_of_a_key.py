@@ -514,5 +514,5 @@ def test_a_planted_bug_is_met_in_some_life(
 ) -> None:
     plant(monkeypatch)
     with pytest.raises(Exception) as caught:
-        live(lives, 20, 25, shrink=False)
+        live(lives, 200, 25, shrink=False)  # until it is met
     assert isinstance(caught.value, AssertionError) or "key" in str(caught.value)

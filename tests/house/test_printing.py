@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -131,7 +132,7 @@ def test_nothing_but_the_shells_own_functions_prints() -> None:
 
 def flask(environ: Environ, command: str) -> subprocess.CompletedProcess[str]:
     """`flask COMMAND` in bash, with its pipes and redirections; PIPESTATUS is its exit status."""
-    line = f"{sys.executable} -m flask {command}"
+    line = f"{shlex.quote(sys.executable)} -m flask {command}"
     return subprocess.run(
         ["bash", "-c", f'{line}; exit "${{PIPESTATUS[0]}}"'], cwd=ROOT, capture_output=True, text=True, errors="replace",
         env=running.process_environ(environ) | {"PYTHONUNBUFFERED": ""}, timeout=60,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -58,11 +60,27 @@ PLANTED: dict[str, tuple[str, ...]] = {
     "an index more": ("CREATE UNIQUE INDEX more ON endpoint (host)",),
     "an index less": ("DROP INDEX endpoint_account_id",),
     "a column more": ("ALTER TABLE endpoint ADD COLUMN more TEXT",),
+    "an index on the schema, without the trigger in it": (
+        "CREATE TABLE kept AS SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name > ''", TRIGGER,
+        "CREATE INDEX hiding ON kept (type, name, tbl_name, sql)", "PRAGMA writable_schema = 1",
+        "UPDATE sqlite_master SET name = 'x', tbl_name = 'sqlite_master',"
+        " sql = 'CREATE INDEX x ON sqlite_master (type, name, tbl_name, sql)' WHERE name = 'hiding'",
+    ),
+    "a blob as definition, on a table of others": (
+        "CREATE TABLE other (id)", "PRAGMA writable_schema = 1",
+        INTO_SCHEMA.format("trigger", "planted", "other", QUOTED.replace("ON account", "ON other").replace(
+            "UPDATE endpoint", "UPDATE\nendpoint")).replace(", 0, ", ", 0, CAST(").replace("END')", "END' AS BLOB))"),
+    ),
+    "a reference that keeps sessions from ending": (
+        "CREATE TABLE other (token_hash BLOB REFERENCES session (token_hash))",
+        "INSERT INTO other SELECT token_hash FROM session",
+    ),
 }  # fmt: skip
 HARMLESS = (
     "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)",
     "CREATE INDEX litestream_index ON _litestream_seq (seq)",
     "CREATE VIEW report AS SELECT count(*) FROM account",
+    "CREATE TABLE theirs (id INTEGER PRIMARY KEY, seq REFERENCES _litestream_seq (id))",
     "ANALYZE",
 )
 
@@ -204,3 +222,22 @@ def test_doctor_and_backup_check_name_the_object(house: House, endpoint: Endpoin
     done = running.flask(environ, "backup", "check", str(target))
     assert done.returncode == 1
     assert "trigger planted on account" in done.stdout
+
+
+def test_another_peewee_words_the_schema_as_the_one_that_made_it_did() -> None:
+    """Where this fails, every install that is upgraded would be refused: freeze the SQL in the migrations."""
+    made = sorted(map(str, schema.expected("0011_session_tokens")))
+    digest = hashlib.sha256("\n".join(made).encode()).hexdigest()
+    assert digest[:16] == "02f8b1684861df5e"
+
+
+def test_what_a_dump_was_restored_into_is_not_altered(house: House, endpoint: Endpoint) -> None:
+    plant(house, *HARMLESS)
+    done = subprocess.run(
+        ["sqlite3", str(house.data / "panel.db"), ".dump"], capture_output=True, text=True, check=True
+    )
+    with closing(sqlite3.connect(":memory:")) as other:
+        other.executescript(done.stdout)
+        found = other.execute(schema.ENTRIES).fetchall()
+    applied = [name for (name,) in house.sql("SELECT name FROM schema_migration")]
+    assert schema.altered_in(found, applied) == ()

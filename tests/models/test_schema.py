@@ -79,3 +79,19 @@ def _prepared_elsewhere(settings: Settings) -> str:
         check=True,
     )
     return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", ["0001_first", "0010_bound_address", "0011_session_tokens", "%"])
+def test_a_migration_struck_from_the_list_is_named_and_none_is_made_twice(house: House, name: str) -> None:
+    before = house.sql("SELECT * FROM encryption")
+    house.sql("DELETE FROM schema_migration WHERE name LIKE ?", name)
+    for step in (schema.check, schema.upgrade):
+        with pytest.raises(DatabaseError, match=r"list of migrations was changed outside"):
+            step(db.database.obj)
+    assert house.sql("SELECT * FROM encryption") == before
+
+
+def test_a_list_of_migrations_that_is_no_text_is_told_in_words(house: House) -> None:
+    house.sql("INSERT INTO schema_migration (name, applied) VALUES (x'ff', x'ff')")
+    with pytest.raises(DatabaseError, match="somebody edited it"):
+        schema.check(db.database.obj)

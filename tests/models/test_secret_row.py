@@ -262,3 +262,13 @@ def test_a_password_too_long_for_a_record_is_refused_before_anything_is_written(
     with pytest.raises(BadInput, match="longer than"):
         house.add("x" * 16_383)
     assert not Endpoint.select().exists()
+
+
+@pytest.mark.parametrize("rev", ["abc", b"\xff", 2**63 - 1, -1, 1.5])
+def test_a_revision_that_sql_put_there_keeps_no_password_from_being_stored(house: House, rev: object) -> None:
+    endpoint = house.add("first")
+    house.sql("UPDATE endpoint SET rev = ?", rev)
+    row = Endpoint.get_by_id(endpoint.id)
+    row.password = Secret("second")
+    row.save(place=row.place)
+    assert (house.opened(endpoint), house.row(endpoint)[2]) == ("second", 1)

@@ -1,0 +1,51 @@
+"""Promises to whoever looks at the panel after SQL put odd values into a row: pages and doctor go on."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from panel import db
+from panel.activity import service as activity
+from panel.config import Settings
+from panel.health import checks
+from panel.models import Collection
+from tests.encryption.conftest import House
+from tests.sign_in.browser import Browser, add_person
+
+COLUMNS = {
+    "account": ("address", "folder", "begin", "interval", "on_server", "move_to", "created_at", "paused_at"),
+    "endpoint": ("host", "port", "username", "failed_rev", "failure", "address", "kind", "secret_set_at"),
+    "collection": ("problem", "hint", "leased_by", "leased_until", "next_due_at", "last_success_at", "failures"),
+    "activity": ("at", "who", "what", "subject", "address", "detail"),
+    "person": ("name", "created_at"),
+    "person ": ("role",),
+    "session": ("address", "agent", "confirmed_at"),
+    "session ": ("role",),
+}  # fmt: skip
+PAGES = ("/", "/status", "/accounts", "/activity", "/people", "/profile")
+ODD = ("x'ff'", "'abc'", "-1.5", "9e999", "9223372036854775807")
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_a_value_of_another_type_breaks_no_page_and_no_check(
+    app: Flask, settings: Settings, table: str
+) -> None:
+    app.testing = False  # an error is a page
+    add_person()
+    browser = Browser(app)
+    browser.sign_in()
+    house = House(settings, app.extensions["mailkeep"].keystore)
+    with db.database.connection_context():
+        house.enable()
+        uuid = house.add("first").account_id
+        Collection.insert(account=uuid, problem="It fails.").execute()
+        activity.record("account added", "x")
+    columns = ", ".join(COLUMNS[table])
+    for value in ODD:
+        with db.database.connection_context():
+            house.sql("PRAGMA ignore_check_constraints = 1")
+            house.sql(f"UPDATE {table} SET ({columns}) = ({', '.join([value] * len(COLUMNS[table]))})")
+            assert checks.run(checks.look(settings, house.keystore, deep=False))
+        for page in (*PAGES, f"/accounts/{uuid}"):
+            assert browser.client.get(page).status_code < 500, (value, page)
