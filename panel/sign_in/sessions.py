@@ -26,8 +26,8 @@ TOKEN_BYTES = 32
 # CAST: whatever SQL put there.
 FIND = (
     "SELECT s.created_at BETWEEN ? AND ? AND s.seen_at BETWEEN ? AND ?, s.id, s.seen_at,"
-    " CAST(s.role AS TEXT), CAST(p.role AS TEXT), s.confirmed_at, s.renewal_due, CAST(s.form_token AS TEXT), p.id,"
-    " CAST(p.email AS TEXT), CAST(p.name AS TEXT)"
+    " CAST(s.role AS TEXT), CAST(p.role AS TEXT), s.confirmed_at, s.renewal_due,"
+    " CAST(s.form_token AS TEXT), p.id, CAST(p.email AS TEXT), CAST(p.name AS TEXT)"
     " FROM session s JOIN person p ON p.id = s.person_id WHERE s.token_hash = ? AND p.disabled_at IS NULL"
 )
 
