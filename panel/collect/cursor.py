@@ -81,7 +81,7 @@ def _begun(box: Box, uidvalidity: int, *, new_only: bool) -> Cursor:
     Where the server's UIDNEXT is no higher than a number that it lists, and a message
     that came this very moment is one reason, dates decide what was there before.
     """
-    above = max(box.uids(0), default=0) + 1
+    above = box.highest() + 1
     clear = box.uidnext == 0 or box.uidnext >= above
     return Cursor(uidvalidity, above - 1 if new_only and clear else 0, above)
 

@@ -55,6 +55,10 @@ class PopBox:
         """Deleting ends the session."""
         return self._session.ended
 
+    def highest(self) -> int:
+        """The highest number; 0 in an empty mailbox."""
+        return max(self._known, default=0)
+
     def uids(self, after: int) -> list[int]:
         return sorted(number for number in self._known if number > after)
 

@@ -70,6 +70,7 @@ class ImapSession:
         self._closed = False
         self._refused = False
         self._bad = 0  # commands in a row that were not understood
+        self._all: list[int] | None = None  # all UIDs, where they were listed for `highest`
         self.uidvalidity = self.uidnext = 0
         self.exists: int | None = None
 
@@ -117,10 +118,18 @@ class ImapSession:
 
     # -- what is in the folder -----------------------------------------------------
 
+    def highest(self) -> int:
+        """The highest UID; 0 in an empty folder. What was listed for it serves the next `uids` too."""
+        self._all = self.uids(0)
+        return max(self._all, default=0)
+
     def uids(self, after: int) -> list[int]:
         """The UIDs above `after`, ascending."""
-        none_due = 0 < self.uidnext <= after + 1
-        found = self._listed(b"%d:*" % (after + 1), b"(UID)", none_due=none_due)
+        found: Iterable[int] | None
+        found, self._all = self._all, None
+        if found is None:
+            none_due = 0 < self.uidnext <= after + 1
+            found = self._listed(b"%d:*" % (after + 1), b"(UID)", none_due=none_due)
         return sorted(uid for uid in found if uid > after)  # n:* names the last one even if it is below n
 
     def unseen(self) -> list[int]:

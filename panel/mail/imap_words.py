@@ -28,6 +28,7 @@ WORD = re.compile(rb'[()]|"(?:[^"\\]|\\.)*"?|[^ \t()"]+', re.DOTALL)
 ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 FETCH = re.compile(rb"\*[ \t]+[0-9]+[ \t]+FETCH(?=[ \t(]|\Z)", re.IGNORECASE)
 EXISTS = re.compile(rb"\*[ \t]+([0-9]+)[ \t]+EXISTS\b", re.IGNORECASE)
+ONLY_UID = re.compile(rb"[ \t]*\([ \t]*UID[ \t]+([0-9]+)[ \t]*\)\Z", re.IGNORECASE)  # of a listing: thousands
 SEARCH = re.compile(rb"\*[ \t]+(E?)SEARCH(?=[ \t(]|\Z)", re.IGNORECASE)
 LIST = re.compile(
     rb'\*[ \t]+X?LIST[ \t]*\(([^)]*)\)[ \t]*(?:NIL|"(?:[^"\\]|\\.)*")', re.IGNORECASE | re.DOTALL
@@ -94,6 +95,8 @@ def fetched(answer: Answer) -> Items | None:
     match = FETCH.match(answer[0])
     if match is None:
         return None
+    if only := ONLY_UID.match(answer[0], match.end()):
+        return {b"UID": [(False, only[1])]}
     items: Items = {}
     name, depth = b"", 0
     for is_string, word in words([answer[0][match.end() :], *answer[1:]]):
