@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import json
 import os
+import re
 import socket
 import statistics
 import subprocess
@@ -19,9 +21,11 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlencode
 
 from tests.running import environ_for, process_environ
 
+SECRET = "correct horse battery staple"
 SLOW_BODY = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nx"
 SLOW_HEADERS = b"GET /login HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\n"
 WHOLE = b"GET /static/panel.css HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -56,6 +60,11 @@ def main(arguments: list[str]) -> None:
         with Served(chosen.root, Path(directory) / "speed") as port:
             for path in ("/healthz", "/login"):
                 _speed(port, path, chosen.seconds)
+        served = Served(chosen.root, Path(directory) / "signed-in")
+        with served as port:
+            cookie = served.sign_in(port)
+            for path in ("/", "/accounts", "/people"):
+                _speed(port, path, chosen.seconds, cookie=cookie)
 
 
 class Served:
@@ -78,6 +87,39 @@ class Served:
         while _get(port, "/healthz", 1.0) is None:
             time.sleep(0.1)
         return port
+
+    def sign_in(self, port: int) -> str:
+        """Make an administrator and 25 mailboxes in the shell, sign in, and return the session's cookie."""
+        boxes = "".join(
+            json.dumps(
+                {"address": f"{n}@example.org", "host": "127.0.0.1", "security": "none", "password": SECRET}
+            )
+            + "\n"
+            for n in range(25)
+        )
+        for arguments, said in (
+            (
+                ["setup", "--admin-email", "ada@example.org", "--admin-name", "Ada", "--password-file", "-"],
+                SECRET,
+            ),
+            (["accounts", "import", "-"], boxes),
+        ):
+            subprocess.run(
+                [self._root / ".venv/bin/python", "-m", "flask", *arguments],
+                cwd=self._root, env=process_environ(self._environ), input=said, text=True, check=True,
+                stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("GET", "/login")
+        answer = connection.getresponse()
+        [token] = re.findall(r'name="csrf_token" value="([^"]+)"', answer.read().decode())[:1]
+        form = urlencode({"email": "ada@example.org", "password": SECRET, "csrf_token": token})
+        cookie = str(answer.headers["Set-Cookie"]).partition(";")[0]
+        kind = "application/x-www-form-urlencoded"
+        connection.request("POST", "/login", form, {"Cookie": cookie, "Content-Type": kind})
+        answer = connection.getresponse()
+        assert answer.status == 303, answer.read()
+        return "; ".join(each.partition(";")[0] for each in answer.headers.get_all("Set-Cookie") or ())
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
@@ -115,7 +157,7 @@ def _ask(port: int, seconds: float) -> list[float | None]:
     return times
 
 
-def _speed(port: int, path: str, seconds: float, clients: int = 16) -> None:
+def _speed(port: int, path: str, seconds: float, clients: int = 16, cookie: str = "") -> None:
     """Requests a second of clients that keep their connections, and the 99th percentile."""
     times: list[float] = []
 
@@ -123,8 +165,10 @@ def _speed(port: int, path: str, seconds: float, clients: int = 16) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         while time.monotonic() < ends:
             began = time.perf_counter()
-            connection.request("GET", path)
-            connection.getresponse().read()
+            connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200, answer.status
             times.append(time.perf_counter() - began)
 
     ends = time.monotonic() + seconds
