@@ -126,7 +126,11 @@ def _stored(endpoint: Endpoint, account: Account) -> dict[str, Any]:
         "on_server": account.on_server,
         "move_to": account.move_to,
     }
-    values |= {"account": account.uuid, "rev": endpoint.rev, "seen": endpoint.place.digest}
+    values |= {
+        "account": account.uuid,
+        "rev": endpoint.rev if isinstance(endpoint.rev, int) else None,
+        "seen": endpoint.place.digest,
+    }
     if credential.vouches(endpoint, current().keystore):
         names = ("protocol", "host", "port", "security", "username")
         values |= {name: getattr(endpoint, name) for name in names}

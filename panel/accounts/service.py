@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from panel import db
 from panel.accounts import rules, server_log
@@ -208,7 +209,7 @@ def find(name: str) -> tuple[Account, Endpoint]:
     endpoint = (
         Endpoint.select(Endpoint, Account)
         .join(Account)
-        .where((Endpoint.direction == "in") & ((Account.uuid == name) | (Account.address == name)))
+        .where((Endpoint.direction == "in") & _is_named(name))
         .first()
     )
     if endpoint is None:
@@ -218,10 +219,15 @@ def find(name: str) -> tuple[Account, Endpoint]:
 
 def find_account(name: str) -> Account:
     """The account of that uuid or address, also one whose server is gone. Raises NotFound."""
-    found: Account | None = Account.get_or_none((Account.uuid == name) | (Account.address == name))
+    found: Account | None = Account.get_or_none(_is_named(name))
     if found is None:
         raise _unknown(name)
     return found
+
+
+def _is_named(name: str) -> Any:
+    """By address alone where it can be one: SQL may have given an account another one's address as its id."""
+    return Account.address == name if "@" in name else Account.uuid == name
 
 
 def without_server() -> list[Account]:

@@ -17,6 +17,7 @@ from panel.times import ago, exact
 LEAST_DISK = 200 * 2**20  # bytes free: a sweep rewrites the database, mail needs room
 LEAST_FILES = 10_000  # that the disk can still hold: each message is one
 FILES_LOOKED_AT = 200  # of the data directory itself, not of the mail below it
+NAMED = 5  # of what was changed in the schema
 CLOCK_SECONDS = SLACK  # that the clock may be behind what was written
 DAY = 24 * 3600
 
@@ -28,7 +29,13 @@ def database(install: Install) -> Iterator[Check]:
         yield Check("database", True, "The database answers.")
         return
     (says,) = db.database.execute_sql("PRAGMA quick_check").fetchone()
-    if says == "ok":
+    if says == "ok" and install.key.altered:
+        named = ", ".join(install.key.altered[:NAMED])
+        mend = "Remove what was planted: see docs/encryption.md, 'A changed schema'."
+        yield Check(
+            "database", False, f"The database is intact, but not of this version's schema: {named}.", mend
+        )
+    elif says == "ok":
         yield Check("database", True, "The database is intact and of this version's schema.")
     else:
         mend = "Stop Mailkeep and restore it from a backup."

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from panel.errors import MailError
 from panel.mail.policy import Policy
 
-TRIAL_SECONDS, TRIAL_PATIENCE = 45.0, 15.0  # somebody looks at the page meanwhile
+# Somebody looks at the page meanwhile, and a thread of the web server is held, which is taken to stand still
+# where none of its threads answers for half a minute (`panel.children`).
+TRIAL_SECONDS, TRIAL_PATIENCE = 25.0, 15.0
 
 
 @dataclass(frozen=True)

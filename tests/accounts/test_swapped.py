@@ -149,3 +149,12 @@ def test_on_a_terminal_the_server_is_shown_before_the_password_is_asked_for(hous
     assert b"typed on a terminal" not in said
     with db.database.connection_context():
         assert house.opened(endpoint) == "typed on a terminal"
+
+
+def test_an_account_whose_id_is_another_one_s_address_is_not_taken_for_it(two: House) -> None:
+    two.sql("PRAGMA foreign_keys = 0")
+    two.sql("UPDATE account SET uuid = '0@example.org' WHERE address = '1@example.org'")
+    two.sql("UPDATE endpoint SET account_id = '0@example.org' WHERE address = '1@example.org'")
+    two.sql("PRAGMA foreign_keys = 1")
+    assert service.find("0@example.org")[1].host == "imap.zero.example"
+    assert service.find_account("0@example.org").address == "0@example.org"

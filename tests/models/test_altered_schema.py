@@ -216,7 +216,8 @@ def test_doctor_and_backup_check_name_the_object(house: House, endpoint: Endpoin
     plant(house, TRIGGER)
     done = running.flask(environ, "doctor", "--json")
     found = [each for each in json.loads(done.stdout) if "planted" in each.get("says", "")]
-    assert done.returncode == 1 and found
+    assert done.returncode == 1 and {each["check"] for each in found} >= {"database", "encryption"}
+    assert not any(each["ok"] for each in found)
     target = house.data.parent / "copy.db"
     plant(house, f"VACUUM INTO '{target}'")
     done = running.flask(environ, "backup", "check", str(target))
