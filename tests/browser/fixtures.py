@@ -113,6 +113,7 @@ class _Photographer:
 
 def check_axe(page: Page, photograph: Callable[[Page, str], None]) -> None:
     """Fail with every finding of axe in `page` as it stands, in light and dark, wide and narrow."""
+    page.wait_for_load_state()  # what is looked for may be there before its style sheet
     found: list[str] = []
     before = page.viewport_size
     for scheme in ("light", "dark"):
