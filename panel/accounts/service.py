@@ -20,7 +20,7 @@ from panel.encryption import credential
 from panel.encryption.credential import Credential
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PasswordNeeded
 from panel.mail.endpoint import Endpoint as MailServer
-from panel.models import Account, Collection, Endpoint
+from panel.models import Account, Endpoint
 from panel.models.endpoint import Place
 from panel.secret import Secret
 
@@ -259,12 +259,6 @@ def same_server(endpoint: Endpoint, where: MailServer) -> bool:
     return server_of(endpoint) == replace(
         where, auth_method=endpoint.auth_method, token_url=endpoint.token_url
     )
-
-
-def collection_of(uuid: str) -> Collection | None:
-    """How far collecting has come; None before the first round."""
-    found: Collection | None = Collection.get_or_none(Collection.account == uuid)
-    return found
 
 
 def _require_free(address: str) -> None:
