@@ -7,12 +7,12 @@ from pathlib import Path
 
 from bench._programs import passwords
 from panel import create_app, db, install
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
-from panel.encryption import rotation, sweep, switch
-from panel.encryption.facts import look
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
+from panel.vault import rotation, sweep, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.snapshot import look
+from panel.vault.state import State
 
 ACTOR = Actor("bench")
 
@@ -55,7 +55,7 @@ class Mailkeep:
     def begin(self, phase: str) -> None:
         """The key file; before a rotation every record is opened once."""
         if phase == "enable":
-            switch.enable(self.keystore, ACTOR)
+            turn_on.enable(self.keystore, ACTOR)
         else:
             rotation.rotate(self.keystore, ACTOR)
 
@@ -74,7 +74,7 @@ class Mailkeep:
 
     def finish(self) -> None:
         """Retire the old key and remove old values from the database's files."""
-        switch.resume(self.keystore)
+        turn_on.resume(self.keystore)
         if look(self.keystore).state is not State.ON:
             raise SystemExit(f"The state is {look(self.keystore).state}.")
 

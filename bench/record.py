@@ -24,14 +24,14 @@ from cryptography.fernet import Fernet, MultiFernet
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from panel import create_app, db, install
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import ROOT, Settings
 from panel.crypto import record
 from panel.crypto.keyfile import Key
-from panel.encryption import switch
-from panel.encryption.keystore import KeyStore
 from panel.models import Account, Endpoint
 from panel.secret import Secret
+from panel.vault import turn_on
+from panel.vault.keystore import KeyStore
 
 RESULTS = ROOT / "bench/results/record.json"
 SECRET = "correct horse battery st"
@@ -152,8 +152,8 @@ def _home(directory: Path, name: str) -> Settings:
         endpoint.save()
         if name == "encrypted":
             keystore = KeyStore.of(settings)
-            switch.enable(keystore, Actor("bench"))
-            switch.resume(keystore)
+            turn_on.enable(keystore, Actor("bench"))
+            turn_on.resume(keystore)
     return settings
 
 

@@ -11,19 +11,17 @@ from panel.accounts import cli as accounts_cli
 from panel.accounts import routes as accounts
 from panel.activity import cli as activity_cli
 from panel.activity import routes as activity
+from panel.alerts import cli as alerts_cli
+from panel.alerts import routes as alerts
 from panel.backup import cli as backup_cli
 from panel.backup import routes as backup
 from panel.collect import cli as collect_cli
 from panel.config import ROOT, Settings
 from panel.encryption import cli as encryption_cli
-from panel.encryption import hook
 from panel.encryption import routes as encryption
-from panel.encryption.keystore import KeyStore
 from panel.health import cli as health_cli
 from panel.health import routes as health
 from panel.jobs import Jobs
-from panel.notices import cli as notices_cli
-from panel.notices import routes as notices
 from panel.people import cli as people_cli
 from panel.people import routes as people
 from panel.sending import cli as sending_cli
@@ -33,6 +31,8 @@ from panel.setup import cli as setup_cli
 from panel.setup import routes as setup
 from panel.sign_in import login
 from panel.sign_in import routes as sign_in
+from panel.vault import sealer
+from panel.vault.keystore import KeyStore
 from panel.web import access, connection, errors, headers, navigation, text, times
 from panel.web.form_tokens import FormTokens
 
@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     database = db.connect(settings.database_url)
     db.database.initialize(database)
     keystore = KeyStore.of(settings)
-    hook.connect(database, keystore)
+    sealer.connect(database, keystore)
 
     app = Flask("panel", root_path=str(ROOT), static_folder="static", template_folder="templates")
     secret_key = install.read_secret_key(settings)
@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(accounts.blueprint)
     app.register_blueprint(sending.blueprint)
     app.register_blueprint(encryption.blueprint)
-    app.register_blueprint(notices.blueprint)
+    app.register_blueprint(alerts.blueprint)
     app.register_blueprint(backup.blueprint)
     app.register_blueprint(people.blueprint)
     app.register_blueprint(activity.blueprint)
@@ -81,7 +81,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.cli.add_command(accounts_cli.accounts)
     app.cli.add_command(sending_cli.sending)
     app.cli.add_command(encryption_cli.encryption)
-    app.cli.add_command(notices_cli.notices)
+    app.cli.add_command(alerts_cli.alerts)
     app.cli.add_command(backup_cli.backup)
     app.cli.add_command(activity_cli.activity)
     app.cli.add_command(health_cli.doctor)

@@ -136,7 +136,9 @@ def _from_env_file(environ: Mapping[str, str]) -> dict[str, str]:
             "Correct PANEL_ENV_FILE, or make the file readable for the user that runs Mailkeep.",
         ) from None
     except BadInput as error:
-        raise SettingsError(f"The settings file {path} cannot be used. {error.message}", error.hint) from None
+        raise SettingsError(
+            f"The settings file {path} cannot be used. {error.message}", error.remedy
+        ) from None
     return dict(_env_line(path, number, line) for number, line in _lines(text))
 
 
@@ -182,7 +184,7 @@ def _read_file_setting(name: str, values: Mapping[str, str]) -> str:
         ) from None
     except BadInput as error:
         raise SettingsError(
-            f"The file that {name}_FILE names, {path}, cannot be used. {error.message}", error.hint
+            f"The file that {name}_FILE names, {path}, cannot be used. {error.message}", error.remedy
         ) from None
 
 

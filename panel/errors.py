@@ -16,13 +16,13 @@ class PanelError(Exception):
     status = 500
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        return f"{self.message} {self.remedy}".strip()
 
 
 # -- the install ---------------------------------------------------------------
@@ -106,8 +106,8 @@ class BadInput(PanelError):
     status = 422
     exit_code = 3
 
-    def __init__(self, message: str, hint: str = "", field: str | None = None) -> None:
-        super().__init__(message, hint)
+    def __init__(self, message: str, remedy: str = "", field: str | None = None) -> None:
+        super().__init__(message, remedy)
         self.field = field
 
 
@@ -210,12 +210,12 @@ class MailError(PanelError):
         self,
         step: str,
         message: str,
-        hint: str = "",
+        remedy: str = "",
         *,
         permanent: bool = False,
         retry_after: int | None = None,
     ) -> None:
-        super().__init__(message, hint)
+        super().__init__(message, remedy)
         self.step = step
         self.permanent = permanent
         self.retry_after = retry_after

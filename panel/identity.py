@@ -24,7 +24,7 @@ ROW = 1
 class Restored:
     """Why this is taken for a restored copy, in a sentence; when the backup was made (UTC seconds)."""
 
-    says: str
+    message: str
     made_at: int | None = None
 
 
@@ -48,7 +48,7 @@ def require_ours(data_dir: Path) -> None:
     copy = restored(data_dir)
     if copy is not None:
         raise RestoredCopy(
-            f"{copy.says} Until somebody says that the other install is switched off, no mail is collected.",
+            f"{copy.message} No mail is collected until the other install is confirmed to be off.",
             "Is it? Then type: flask backup confirm",
         )
 

@@ -30,12 +30,12 @@ from panel.collect.round import Collector
 from panel.collect.scheduler import Scheduler
 from panel.collect.turn import Turn
 from panel.config import Settings
-from panel.encryption import findings, switch
-from panel.encryption.old_copies import scan
+from panel.encryption.leftovers import scan
 from panel.errors import DatabaseError, KeyAbsent, PanelError, RestoredCopy
-from panel.health import upkeep, vitals
+from panel.health import heartbeat, maintenance
 from panel.mail import addresses
 from panel.secret import Secret
+from panel.vault import reports, turn_on
 
 if TYPE_CHECKING:
     from panel.services import Services
@@ -97,7 +97,7 @@ class Jobs:
 
     def _tick_on(self) -> None:
         # Huey's crontab knows whole minutes only: an account due a second later would wait for two.
-        beat = _told(vitals.beat)
+        beat = _told(heartbeat.beat)
         while True:
             try:
                 beat()  # of this very loop: while it stands still, the worker is not heard of
@@ -124,8 +124,8 @@ class Jobs:
             if not sweeping.acquire(blocking=False):
                 return  # one at a time: a long one must not take the threads of collecting
             try:
-                switch.resume(collector.keystore)
-                if findings.owed() is not None:
+                turn_on.resume(collector.keystore)
+                if reports.pending() is not None:
                     self._enqueue("look")
             finally:
                 sweeping.release()
@@ -138,12 +138,12 @@ class Jobs:
             finally:
                 looking.release()
 
-        def keep_up() -> None:
-            upkeep.run(self._services.settings)
+        def run_maintenance() -> None:
+            maintenance.run(self._services.settings)
 
         def tick() -> None:
             self.sweep()
-            if upkeep.is_due():
+            if maintenance.is_due():
                 self._enqueue("keep_up")
             waiting: list[due.Waiting] = []
             # The sweep keeps the one in Activity, once; `panel.serve` has said the other at its start.
@@ -156,7 +156,7 @@ class Jobs:
             "collect_account": huey.task(name="collect_account")(_told(collect_account)),
             "sweep": huey.task(name="sweep")(_told(sweep)),
             "look": huey.task(name="look")(_told(look)),
-            "keep_up": huey.task(name="keep_up")(_told(keep_up)),
+            "keep_up": huey.task(name="keep_up")(_told(run_maintenance)),
             "tick": huey.task(name="tick")(_told(tick)),
         }
 

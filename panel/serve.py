@@ -21,15 +21,15 @@ from functools import partial
 from flask import Flask
 
 from panel import create_app, db, identity, install, logs, process
+from panel.alerts.watch import Watch
 from panel.children import SIGNALS, Child, run
 from panel.config import Settings
-from panel.encryption import switch
 from panel.errors import ServeError, SettingsError
 from panel.http_server import Server
 from panel.jobs import Jobs
-from panel.notices.watch import Watch
 from panel.setup import service as setup
 from panel.shell import exit_on_error
+from panel.vault import turn_on
 from panel.web.headers import LARGEST_REQUEST
 
 WEB_PROCESSES = 2
@@ -73,10 +73,10 @@ def serve(settings: Settings) -> bool:
         app.extensions["mailkeep.jobs"].prepare()
         with db.explained(), db.database.connection_context():
             copy = identity.restored(settings.data_dir)
-            switch.start(app.extensions["mailkeep"].keystore)
+            turn_on.start(app.extensions["mailkeep"].keystore)
             invitation = setup.open_url(settings)
         if copy is not None:
-            log.warning("%s Collecting is paused until somebody confirms: flask backup confirm", copy.says)
+            log.warning("%s Collecting is paused until somebody confirms: flask backup confirm", copy.message)
         webs = [Child("web", IS_IT_THERE, (listening.fileno(),)) for _ in range(WEB_PROCESSES)]
         return run([*webs, Child("worker")], partial(_tell, settings, invitation))
 

@@ -10,7 +10,7 @@ from flask import current_app
 from panel.config import Settings
 
 if TYPE_CHECKING:
-    from panel.encryption.keystore import KeyStore
+    from panel.vault.keystore import KeyStore
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def spoil(place: Path, trouble: str) -> None:
     os.close(filler)
 
 
-def mend(place: Path) -> None:
+def remedy(place: Path) -> None:
     """Have it take writes again."""
     subprocess.run(["mount", "-o", "remount,rw", place], check=True)
     (place / "filler").unlink(missing_ok=True)

@@ -195,14 +195,14 @@ for path in sorted(pathlib.Path(sys.argv[1]).rglob('*')):
 """
 
 
-def shapes_of(marker: str) -> set[bytes]:
+def shapes_of(authorization_file: str) -> set[bytes]:
     """What to look for: the longest run of plain letters in `marker`, which no escaping changes.
 
     And that run inside base64, at each of the three places where it may begin.
     """
-    core = max(re.findall(r"[0-9A-Za-z-]+", marker), key=len).encode()
+    core = max(re.findall(r"[0-9A-Za-z-]+", authorization_file), key=len).encode()
     if len(core) < 8:  # too short a one is found everywhere
-        core = marker.encode()
+        core = authorization_file.encode()
     shapes = {core}
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + core)
@@ -210,7 +210,7 @@ def shapes_of(marker: str) -> set[bytes]:
     return shapes
 
 
-def find_marker(directory: Path, marker: str) -> list[str]:
+def find_marker(directory: Path, authorization_file: str) -> list[str]:
     """The files below `directory` that hold `marker`, plain, escaped in any way, or inside base64.
 
     Read by another process: closing a database file that this process has open
@@ -218,7 +218,7 @@ def find_marker(directory: Path, marker: str) -> list[str]:
     """
     done = subprocess.run(
         [sys.executable, "-c", SEARCH, str(directory), str(ROOT)],
-        input=marker.encode(),
+        input=authorization_file.encode(),
         capture_output=True,
         check=True,
     )

@@ -9,15 +9,13 @@ from typing import Any, BinaryIO
 import click
 
 from panel import identity
-from panel.accounts import importing, overview, rules, service, trial
+from panel.accounts import importing, overview, probe, rules, service
 from panel.accounts.overview import Health, Line
 from panel.accounts.server_log import Change
 from panel.accounts.service import Seen
-from panel.activity.service import Actor
-from panel.encryption import credential
+from panel.audit import Actor
 from panel.errors import PasswordNeeded, Refused
-from panel.mail.endpoint import Endpoint as MailServer
-from panel.mail.endpoint import normalise_host
+from panel.mail.server import MailServer, normalise_host
 from panel.models import Endpoint
 from panel.secret import Secret
 from panel.services import current
@@ -32,6 +30,7 @@ from panel.shell import (
     yes_option,
 )  # fmt: skip
 from panel.times import ago
+from panel.vault import credential
 
 accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
 
@@ -167,9 +166,9 @@ def _state(line: Line) -> str:
 def test(context: click.Context, account: str) -> None:
     """Try the stored server and password out. Exit status 1 where that fails."""
     found, endpoint = service.find(account)
-    opened = trial.credential_for(service.server_of(endpoint), None, found.uuid, current().keystore)
-    for step in trial.run([opened], found.folder, current().settings, Actor(), found.address):
-        say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
+    opened = probe.credential_for(service.server_of(endpoint), None, found.uuid, current().keystore)
+    for step in probe.run([opened], found.folder, current().settings, Actor(), found.address):
+        say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.message} {step.remedy}".rstrip())
         if not step.ok:
             context.exit(1)
 
@@ -233,10 +232,10 @@ def _set_by(change: Change) -> str:
     )
 
 
-def _require_latest(change: Change | None, hint: str) -> None:
+def _require_latest(change: Change | None, remedy: str) -> None:
     """Raise Refused where a password nobody watches would go to another server than was set last."""
     if change is not None and change.differs:
-        raise Refused(f"{_set_by(change)} Nothing was changed.", hint)
+        raise Refused(f"{_set_by(change)} Nothing was changed.", remedy)
 
 
 def _where(server: MailServer | Line) -> str:
@@ -298,7 +297,7 @@ def _changed(stored: MailServer, given: dict[str, Any]) -> MailServer | None:
 
 def _require_vouched(endpoint: Endpoint, given: dict[str, Any]) -> None:
     """Raise PasswordNeeded where a part of the server would be taken from a row that may be forged."""
-    if len(given) < 5 and not credential.vouches(endpoint, current().keystore):
+    if len(given) < 5 and not credential.is_authentic(endpoint, current().keystore):
         raise PasswordNeeded(
             "The stored password does not open, so the stored server may have been changed.",
             "Give the whole server together with the password: --protocol, --host, --port, --security, "

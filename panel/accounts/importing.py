@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 from panel import db, text_file
 from panel.accounts import rules, service
 from panel.accounts.rules import Mailbox
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
-from panel.encryption.credential import Credential
 from panel.errors import BadInput
-from panel.mail.endpoint import Endpoint as MailServer
+from panel.mail.server import MailServer
 from panel.secret import Secret
+from panel.vault.credential import Credential
 
 SERVER: dict[str, type] = {"host": str, "port": int, "security": str, "username": str, "password": str}
 ACCOUNT: dict[str, type] = {
@@ -65,7 +65,7 @@ def store(wanted: Iterable[Wanted], actor: Actor) -> list[str]:
 
 
 def _hint(error: BadInput) -> str:
-    return f"{error.hint} No account was added.".strip()
+    return f"{error.remedy} No account was added.".strip()
 
 
 def _lines(source: BinaryIO) -> Iterator[bytes]:
@@ -95,8 +95,8 @@ def _checked(value: dict[str, Any], known: dict[str, type], needed: tuple[str, .
     for name, found in value.items():
         if name not in known:
             nearest = get_close_matches(name[:40], known, 1)
-            hint = f"Did you mean “{nearest[0]}”?" if nearest else f"Known are: {', '.join(known)}."
-            raise BadInput(f"“{name[:40]}” is not known.", hint)
+            remedy = f"Did you mean “{nearest[0]}”?" if nearest else f"Known are: {', '.join(known)}."
+            raise BadInput(f"“{name[:40]}” is not known.", remedy)
         if not isinstance(found, known[name]) or isinstance(found, bool):
             raise BadInput(f"“{name}” is not {_kind(known[name])}.", "Correct it.")
     for name in needed:

@@ -11,9 +11,9 @@ from peewee import JOIN, fn
 
 from panel import db, times
 from panel.collect import due
-from panel.encryption import facts
-from panel.encryption.keystore import KeyStore
 from panel.models import Account, Collection, Endpoint, Skipped
+from panel.vault import snapshot
+from panel.vault.keystore import KeyStore
 
 OVERDUE = 3  # intervals without a successful round,
 ROUND_SECONDS = 900  # and so long a round may take
@@ -51,7 +51,7 @@ class Line:
     waits_for_key: bool  # unreadable only because the key is away
     last_success_at: int | None
     problem: str | None
-    hint: str | None
+    remedy: str | None
     next_try_at: int | None
     skipped: int
 
@@ -80,7 +80,7 @@ class Line:
 
 def lines(keystore: KeyStore) -> list[Line]:
     """All accounts, by address."""
-    status = facts.look(keystore)
+    status = snapshot.look(keystore)
     unreadable = {failure.account for failure in status.failures if failure.direction == "in"}
     query = (
         Endpoint.select(Endpoint, Account, Collection)
@@ -124,7 +124,7 @@ def _line(endpoint: Endpoint, no_key: bool, unreadable: set[str], skipped: int) 
         waits_for_key=no_key and endpoint.sealed is not None,
         last_success_at=_seconds(progress.last_success_at) if progress else None,
         problem=progress.problem if progress else None,
-        hint=progress.hint if progress else None,
+        remedy=progress.remedy if progress else None,
         next_try_at=due.next_try(progress, account.interval) if progress else None,
         skipped=skipped,
     )

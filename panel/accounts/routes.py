@@ -18,20 +18,20 @@ from flask import (
 )  # fmt: skip
 from wtforms import HiddenField
 
-from panel.accounts import overview, rules, service, trial
+from panel.accounts import overview, probe, rules, service
 from panel.accounts import suggest as suggestions
 from panel.accounts.forms import EditForm, MailboxForm, NewForm, ServerForm
 from panel.accounts.service import Seen
-from panel.encryption import credential
-from panel.encryption.credential import Credential
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError, PasswordNeeded
-from panel.mail.endpoint import Endpoint as MailServer
-from panel.mail.step import Step
+from panel.mail.server import MailServer
+from panel.mail.steps import Step
 from panel.models import Account, Endpoint, Skipped
 from panel.secret import Secret
 from panel.services import current
-from panel.sign_in.login import actor, require_again
-from panel.web.access import allow, fresh_password_required, is_fresh
+from panel.sign_in.login import actor, require_reauth
+from panel.vault import credential
+from panel.vault.credential import Credential
+from panel.web.access import allow, reauth_required, recently_authenticated
 from panel.web.form_tokens import keeps_typed, out_of_date, refused
 from panel.web.htmx import go, is_htmx, page
 
@@ -68,7 +68,7 @@ def add() -> Any:
     if not form.validate_on_submit():
         return _again(form)
     try:
-        require_again(form.own_password.data)
+        require_reauth(form.own_password.data)
         box, password = _mailbox(form), _password(form) or Secret("")
         uuid = service.add(box, _server(form), password, form.begin.data, actor(), _sending(form, password))
     except PanelError as error:
@@ -79,7 +79,9 @@ def add() -> Any:
 
 
 def _new_page(form: ServerForm, status: int = 200, problem: PanelError | None = None) -> Response:
-    return page("accounts/new.html", status=status, form=form, problem=problem, ask_own=not is_fresh())
+    return page(
+        "accounts/new.html", status=status, form=form, problem=problem, ask_own=not recently_authenticated()
+    )
 
 
 @blueprint.get("/<uuid>")
@@ -98,7 +100,7 @@ def change(uuid: str) -> Any:
     if not form.validate_on_submit():
         return _again(form)
     try:
-        require_again(form.own_password.data)
+        require_reauth(form.own_password.data)
         box = _mailbox(form)
         seen = Seen(form.rev.data, form.seen.data or None)
         service.edit(uuid, box, _server(form), _password(form), seen, actor())
@@ -131,7 +133,7 @@ def _stored(endpoint: Endpoint, account: Account) -> dict[str, Any]:
         "rev": endpoint.rev if isinstance(endpoint.rev, int) else None,
         "seen": endpoint.place.digest,
     }
-    if credential.vouches(endpoint, current().keystore):
+    if credential.is_authentic(endpoint, current().keystore):
         names = ("protocol", "host", "port", "security", "username")
         values |= {name: getattr(endpoint, name) for name in names}
     else:
@@ -162,11 +164,11 @@ def _edit_page(
         problem=problem,
         stale=stale,
         line=line,
-        forged=not credential.vouches(service.find(uuid)[1], current().keystore),
+        forged=not credential.is_authentic(service.find(uuid)[1], current().keystore),
         skipped=list(skipped),
         sending=service.sending_of(uuid),
         last_change=service.last_change(service.find(uuid)[1]),
-        ask_own=not is_fresh(),
+        ask_own=not recently_authenticated(),
     )
 
 
@@ -228,11 +230,11 @@ def suggest() -> Any:
             raise out_of_date()
         found = suggestions.suggest(rules.address_of(form.address.data or ""), current().settings, actor())
     except PanelError as error:
-        found = suggestions.Suggestion(f"{error.message} {error.hint}")
+        found = suggestions.Suggestion(f"{error.message} {error.remedy}")
     _fill(form, found)
     return page(
         "accounts/new.html", fragment="accounts/_suggested.html", form=form, suggestion=found,
-        ask_own=not is_fresh(), problem=None,
+        ask_own=not recently_authenticated(), problem=None,
     )  # fmt: skip
 
 
@@ -270,7 +272,7 @@ def ask_remove(uuid: str) -> Any:
 
 
 @blueprint.post("/<uuid>/remove")
-@fresh_password_required
+@reauth_required
 def remove(uuid: str) -> Any:
     """Forget the account and its password."""
     account = service.find_account(uuid)
@@ -291,16 +293,16 @@ def test() -> Any:
     if not form.validate_on_submit():
         return _no_test(form)
     try:
-        require_again(form.own_password.data)
+        require_reauth(form.own_password.data)
         rules.address_of(form.address.data)
-        found = [trial.credential_for(_server(form), _password(form), uuid, current().keystore)]
+        found = [probe.credential_for(_server(form), _password(form), uuid, current().keystore)]
         if isinstance(form, NewForm) and (sending := _sending(form, found[0].secret)):
             found.append(sending)
-        steps = trial.run(found, form.folder.data or "INBOX", current().settings, actor(), form.address.data)
+        steps = probe.run(found, form.folder.data or "INBOX", current().settings, actor(), form.address.data)
     except PanelError as error:
         return _no_test(form, error)
     if is_htmx():
-        return Response(stream_with_context(_events(steps, trial.plan(found))), mimetype="text/event-stream")
+        return Response(stream_with_context(_events(steps, probe.plan(found))), mimetype="text/event-stream")
     return Response(stream_template("accounts/test.html", steps=steps, form=form), mimetype="text/html")
 
 
@@ -311,8 +313,8 @@ def _no_test(form: ServerForm, error: PanelError | None = None) -> Response:
     if error is None:
         first = next(iter(form.errors.values()))[0]
         error = out_of_date() if refused() else BadInput(first, "Then test again.")
-    ask_own = not is_fresh() and "own_password" not in request.form
-    return page("accounts/_no_test.html", status=error.status, message=error.message, hint=error.hint,
+    ask_own = not recently_authenticated() and "own_password" not in request.form
+    return page("accounts/_no_test.html", status=error.status, message=error.message, remedy=error.remedy,
                 form=form, ask_own=ask_own)  # fmt: skip
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panel import db
-from panel.encryption import files
 from panel.errors import Refused
 from panel.models.endpoint import Place
+from panel.vault import files
 
 FILE = "server-changes.log"
 LONGEST_LINE = 16_384  # bytes: JSON takes up to twelve for a character, of username, address and name

@@ -10,19 +10,18 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from panel import db
+from panel import audit, db
 from panel.accounts import rules, server_log
 from panel.accounts.rules import Mailbox
-from panel.activity import service as activity
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.collect import due
-from panel.encryption import credential
-from panel.encryption.credential import Credential
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PasswordNeeded
-from panel.mail.endpoint import Endpoint as MailServer
+from panel.mail.server import MailServer
 from panel.models import Account, Endpoint
 from panel.models.endpoint import Place
 from panel.secret import Secret
+from panel.vault import credential
+from panel.vault.credential import Credential
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def add(
         insert_endpoint(account, "in", where, password, actor)
         if sending is not None:
             insert_endpoint(account, "out", sending.server, sending.secret, actor)
-        activity.record("account added", box.address, who=actor.who, address=actor.address)
+        audit.record("account added", box.address, who=actor.who, address=actor.address)
     return account.uuid
 
 
@@ -108,7 +107,7 @@ def edit(
             setattr(account, name, value)
         account.save()
         changed = store(account, endpoint, where, password, actor) if where or password else ""
-        activity.record("account changed", box.address, changed, who=actor.who, address=actor.address)
+        audit.record("account changed", box.address, changed, who=actor.who, address=actor.address)
         due.at_once(account.uuid)
 
 
@@ -130,7 +129,7 @@ def store(
     `where` is a server that was typed whole; with None the stored one stays, but
     no new password is stored for one that its record does not vouch for.
     """
-    if not credential.vouches(endpoint, db.database.obj.sealer.keystore):
+    if not credential.is_authentic(endpoint, db.database.obj.sealer.keystore):
         if where is None:
             raise PasswordNeeded(
                 "The stored password does not open, so the stored server may have been changed.",
@@ -183,7 +182,7 @@ def pause(uuid: str, actor: Actor) -> None:
         account, _ = find(uuid)
         here = (Account.uuid == account.uuid) & Account.paused_at.is_null()
         if Account.update(paused_at=db.now()).where(here).execute():
-            activity.record("account paused", account.address, who=actor.who, address=actor.address)
+            audit.record("account paused", account.address, who=actor.who, address=actor.address)
 
 
 def resume(uuid: str, actor: Actor) -> None:
@@ -192,7 +191,7 @@ def resume(uuid: str, actor: Actor) -> None:
         account, _ = find(uuid)
         here = (Account.uuid == account.uuid) & Account.paused_at.is_null(False)
         if Account.update(paused_at=None).where(here).execute():
-            activity.record("account resumed", account.address, who=actor.who, address=actor.address)
+            audit.record("account resumed", account.address, who=actor.who, address=actor.address)
         due.at_once(account.uuid)
 
 
@@ -201,7 +200,7 @@ def remove(uuid: str, actor: Actor) -> None:
     with db.transaction():
         account = find_account(uuid)
         Account.delete().where(Account.uuid == account.uuid).execute()
-        activity.record("account removed", account.address, who=actor.who, address=actor.address)
+        audit.record("account removed", account.address, who=actor.who, address=actor.address)
 
 
 def find(name: str) -> tuple[Account, Endpoint]:

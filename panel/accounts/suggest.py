@@ -7,17 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from panel import audit
 from panel.accounts.rules import LONGEST_USERNAME
-from panel.activity import service as activity
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
 from panel.errors import BadInput, Throttled
 from panel.mail import autoconfig
 from panel.mail.autoconfig import Found
-from panel.mail.endpoint import Endpoint as MailServer
-from panel.mail.endpoint import normalise_host
 from panel.mail.policy import Policy
 from panel.mail.providers import PROVIDERS, WITHOUT_PASSWORDS
+from panel.mail.server import MailServer, normalise_host
 
 SECONDS = 6.0  # for everything
 PER_HOUR = 60  # of the whole install: each asks servers that somebody has named
@@ -29,7 +28,7 @@ PLACEHOLDER = re.compile(r"%EMAIL(?:ADDRESS|LOCALPART|DOMAIN)%")
 class Suggestion:
     """What to fill in, and where it is from. Without `incoming`, `says` is all there is to tell."""
 
-    says: str
+    message: str
     incoming: MailServer | None = None
     outgoing: MailServer | None = None
 
@@ -63,8 +62,8 @@ def _asked(domain: str, address: str, local: str, settings: Settings) -> Suggest
         return _chosen(found, address, local, f"This is what {domain} publishes over HTTPS.", settings)
     found = autoconfig.announced(domain, ends_at)
     if found:
-        says = f"This is what the DNS says of {domain}; nothing vouches for it. Is it a server you know?"
-        return _chosen(found, address, local, says, settings)
+        message = f"This is what the DNS says of {domain}; nothing vouches for it. Is it a server you know?"
+        return _chosen(found, address, local, message, settings)
     return _nothing(domain)
 
 
@@ -72,7 +71,7 @@ def _nothing(domain: str) -> Suggestion:
     return Suggestion(f"Nothing is known of {domain[:80]}. The provider's help pages name its servers.")
 
 
-def _chosen(found: Sequence[Found], address: str, local: str, says: str, settings: Settings) -> Suggestion:
+def _chosen(found: Sequence[Found], address: str, local: str, message: str, settings: Settings) -> Suggestion:
     """The first that this install may reach: IMAP before POP3, TLS before STARTTLS."""
     allowed = [one for one in found if one.port in settings.mail_ports]
     order = {"imap": 0, "pop3": 1}
@@ -86,9 +85,9 @@ def _chosen(found: Sequence[Found], address: str, local: str, says: str, setting
     if not incoming:
         return _nothing(address.rpartition("@")[2])
     if len(allowed) < len(found):
-        says = f"{says.strip()} Some are left out: PANEL_MAIL_PORTS does not allow their ports."
+        message = f"{message.strip()} Some are left out: PANEL_MAIL_PORTS does not allow their ports."
     return Suggestion(
-        says.strip(),
+        message.strip(),
         _server(incoming[0], address, local),
         _server(outgoing[0], address, local) if outgoing else None,
     )
@@ -105,7 +104,7 @@ def _server(found: Found, address: str, local: str) -> MailServer:
 
 
 def _count(domain: str, actor: Actor) -> None:
-    recent = activity.recent(LOOKED_UP)
+    recent = audit.recent(LOOKED_UP)
     if recent >= PER_HOUR:
         raise Throttled(f"There were {recent} look-ups within an hour.", "Wait some minutes, then try again.")
-    activity.record(LOOKED_UP, domain, who=actor.who, address=actor.address)
+    audit.record(LOOKED_UP, domain, who=actor.who, address=actor.address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from panel import db
-from panel.activity.service import record
+from panel.audit import record
 from panel.models.activity import Activity
 
 DAY = 24 * 3600

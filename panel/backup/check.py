@@ -18,10 +18,10 @@ from panel.backup.content import FoundKey
 from panel.backup.database import FoundDatabase
 from panel.config import ROOT, Settings
 from panel.crypto.keyfile import fingerprint
-from panel.encryption import facts
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.errors import BadInput, PanelError
+from panel.vault import snapshot
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 
 NAMED = 5  # of each kind, in sentences; the lists have them all
 
@@ -121,10 +121,10 @@ def _looked(settings: Settings, path: Path) -> Report:
 
 
 def _here(keystore: KeyStore) -> _Here:
-    file = facts.disk(keystore).file
+    file = snapshot.disk(keystore).file
     keys = frozenset(fingerprint(key.id) for key in file.keys) if file else frozenset()
-    encrypts = facts.look(keystore).state is not State.OFF
-    return _Here(facts.row().instance_id.hex(), keys, encrypts)
+    encrypts = snapshot.look(keystore).state is not State.OFF
+    return _Here(snapshot.row().instance_id.hex(), keys, encrypts)
 
 
 # -- what is wrong -------------------------------------------------------------------

@@ -7,16 +7,17 @@ from pathlib import Path
 import click
 
 from panel import identity, times
-from panel.activity.service import Actor
-from panel.backup import check, restored, snapshot
+from panel.audit import Actor
+from panel.backup import check, restored
 from panel.backup.check import Report, passwords
 from panel.backup.content import FoundKey
+from panel.backup.create import create as create_backup
 from panel.backup.database import FoundDatabase
-from panel.encryption import facts
-from panel.encryption.state import State
 from panel.errors import Refused
 from panel.services import current
 from panel.shell import PanelGroup, ask, json_option, print_json, say, yes_option
+from panel.vault import snapshot
+from panel.vault.state import State
 
 backup = PanelGroup("backup", help="Backups of the database; the key is copied apart from them.")
 
@@ -29,7 +30,7 @@ def create(dest: Path, json_: bool) -> None:
 
     Everything may run meanwhile. DEST is a new file whose name ends in .db, or a directory.
     """
-    made = snapshot.create(current().settings, dest, Actor())
+    made = create_backup(current().settings, dest, Actor())
     warning = _clear_warning(made.clear)
     if json_:
         print_json(
@@ -55,7 +56,7 @@ def _clear_warning(clear: int) -> str:
     if not clear:
         return ""
     says = f"{passwords(clear)} in clear in this backup: whoever gets it reads them."
-    if facts.look(current().keystore).state is State.OFF:
+    if snapshot.look(current().keystore).state is State.OFF:
         return f"{says} Encryption is off: turn it on, then make another."
     return f"{says} Finish first (flask encryption resume), make another, and remove this one."
 
@@ -129,6 +130,6 @@ def confirm(yes: bool) -> None:
     copy = identity.restored(current().settings.data_dir)
     if copy is None:
         raise Refused("This is the install that collects already.", "There is nothing to confirm.")
-    ask(f"{copy.says} Is the other install switched off?", yes)
+    ask(f"{copy.message} Is the other install switched off?", yes)
     restored.confirm(current().settings.data_dir, Actor())
     say("Mail is collected here from now on.")

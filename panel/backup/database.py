@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.encryption import judged
-from panel.encryption.old_copies import needles
+from panel.encryption.leftovers import patterns
 from panel.models import schema
 from panel.secret import Secret
+from panel.vault import foreign
 
 OURS = {"account", "encryption", "endpoint"}
 MARKED = "SELECT backup_made_at FROM this_copy WHERE id = 1"
@@ -89,7 +89,7 @@ def _facts(
         under = fingerprint(record[2:10])
         keys[under] = keys.get(under, 0) + 1
         belongs = row["account_address"] in (None, row.get("address"))
-        secret = judged.opened(row, record, instance, key) if key and instance and belongs else None
+        secret = foreign.opened(row, record, instance, key) if key and instance and belongs else None
         if secret is not None:
             secrets.append(secret)
     return FoundDatabase(
@@ -104,7 +104,7 @@ def _facts(
         keys=tuple(sorted(keys.items())),
         opened=len(secrets),
         live=live,
-    ), [secret for secret in secrets if needles.says_something(secret, names)]
+    ), [secret for secret in secrets if patterns.says_something(secret, names)]
 
 
 def _rows(found: sqlite3.Connection) -> Iterator[dict[str, Any]]:
@@ -128,7 +128,7 @@ def _with_left_over(found: FoundDatabase, path: Path, secrets: list[Secret]) -> 
 
 
 def _holds(data: mmap.mmap, secret: Secret) -> bool:
-    return any(data.find(form) >= 0 for form in needles.of(secret))
+    return any(data.find(form) >= 0 for form in patterns.of(secret))
 
 
 def bytes_of(value: object) -> bytes:

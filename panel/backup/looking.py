@@ -26,8 +26,8 @@ from panel.backup import archives, content, database
 from panel.backup.content import Blob, FoundKey
 from panel.backup.database import FoundDatabase
 from panel.crypto.keyfile import KeyFile
-from panel.encryption.keystore import KeyStore
 from panel.errors import KeyFileError
+from panel.vault.keystore import KeyStore
 
 MOST_MEMORY = 3 << 30  # bytes of address space: a bomb ends this process and nothing else
 MOST_FILES = 2_000_000

@@ -12,7 +12,7 @@ from panel.backup import restored
 from panel.errors import PanelError
 from panel.services import current
 from panel.sign_in.login import actor
-from panel.web.access import allow, fresh_password_required
+from panel.web.access import allow, reauth_required
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("backup", __name__, url_prefix="/server/restored")
@@ -37,7 +37,7 @@ def show() -> Any:
 
 
 @blueprint.post("/confirm")
-@fresh_password_required
+@reauth_required
 def confirm() -> Any:
     """The other install is switched off: collect here from now on."""
     try:

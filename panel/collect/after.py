@@ -33,12 +33,12 @@ def settle(box: Box, account: Account, uidvalidity: int, lease: Lease, turn: Tur
         with db.transaction():
             lease.keep()
             here = (Message.account == account) & (Message.uidvalidity == uidvalidity)
-            Message.update(owed=False).where(here & Message.uid.in_(uids)).execute()
+            Message.update(pending=False).where(here & Message.uid.in_(uids)).execute()
 
 
 def _owed(account: Account, uidvalidity: int) -> list[int]:
     here = (Message.account == account) & (Message.uidvalidity == uidvalidity)
-    query = Message.select(Message.uid).where(here & Message.owed & ~Message.ready)
+    query = Message.select(Message.uid).where(here & Message.pending & ~Message.ready)
     return [row.uid for row in query.order_by(Message.uid).limit(AT_ONCE)]
 
 

@@ -8,11 +8,11 @@ from typing import Protocol
 
 from panel.collect.lease import Lease
 from panel.collect.pop import PopBox
-from panel.encryption.credential import Credential
 from panel.mail.imap import ImapSession
 from panel.mail.policy import Policy
 from panel.mail.pop3 import Pop3Session
 from panel.models import Account
+from panel.vault.credential import Credential
 
 
 class Box(Protocol):

@@ -46,7 +46,7 @@ def collect(once: bool, address: str | None) -> None:
     rounds = _Rounds(collector, once=once)
     try:
         if chosen:
-            rounds.begin([Waiting(chosen)], anyway=True)
+            rounds.begin([Waiting(chosen)], force=True)
         else:
             rounds.begin(due.waiting())
         if once:
@@ -85,7 +85,7 @@ class _Rounds:
             self._collect, limits, partial(addresses.number_of, seconds=LOOK_UP_SECONDS)
         )
 
-    def begin(self, waiting: Sequence[Waiting], *, anyway: bool = False) -> None:
+    def begin(self, waiting: Sequence[Waiting], *, force: bool = False) -> None:
         """One round of each. `anyway`: whether it is due or not."""
         try:
             self._collector.require_ready()
@@ -93,7 +93,7 @@ class _Rounds:
             say(f"Collecting is paused. {error}", err=True)
             self._all_well = False
             return
-        self._anyway = anyway
+        self._anyway = force
         self._scheduler.offer(waiting)
 
     def ended_well(self) -> bool:
@@ -106,7 +106,7 @@ class _Rounds:
             self._all_well = False
 
 
-def _one(collector: Collector, anyway: bool, uuid: str, turn: Turn) -> bool:
+def _one(collector: Collector, force: bool, uuid: str, turn: Turn) -> bool:
     name = uuid  # until its address could be read
     with db.database.connection_context():
         try:
@@ -115,7 +115,7 @@ def _one(collector: Collector, anyway: bool, uuid: str, turn: Turn) -> bool:
                 if found is None:
                     return True  # removed meanwhile
                 name = str(found)
-                outcome = collector.collect(uuid, anyway=anyway, turn=turn)
+                outcome = collector.collect(uuid, force=force, turn=turn)
         except PanelError as error:
             say(f"{name}: {error}", err=True)
             return False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from panel import db
 from panel.collect.lease import Lease
-from panel.mail.endpoint import Endpoint as MailServer
+from panel.mail.server import MailServer
 from panel.models import Collection, Message, Skipped
 
 if TYPE_CHECKING:

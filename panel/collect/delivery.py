@@ -140,7 +140,7 @@ class Delivery:
                 "name": one.name,
                 "digest": one.digest,
                 "ready": True,
-                "owed": self._owes,
+                "pending": self._owes,
             }
             for one in fresh
         ]

@@ -26,7 +26,7 @@ def success(account: Account, started: int, *, more: bool, pause: int) -> dict[s
     return {
         "last_success_at": now,
         "problem": None,
-        "hint": None,
+        "remedy": None,
         "permanent": False,
         "failing_since": None,
         "failures": 0,
@@ -45,7 +45,7 @@ def failed(account: Account, error: PanelError) -> None:
     _update(
         account,
         problem=error.message,
-        hint=error.hint,
+        remedy=error.remedy,
         permanent=refused or isinstance(error, CannotOpen | PasswordNeeded),
         failing_since=before.failing_since or now,
         failures=before.failures + 1,

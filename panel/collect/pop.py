@@ -244,9 +244,9 @@ def _stored(account: str) -> list[Known]:
 
 def _staged(account: str, known: Sequence[Known], last: int) -> list[Known]:
     """The same, each with what became of it, by the cursor `last` and the rows of fetched messages."""
-    query = Message.select(Message.uid, Message.owed)
+    query = Message.select(Message.uid, Message.pending)
     rows = query.where(Message.account == account, Message.uidvalidity == NAMED).namedtuples()
-    fetched = {one.uid: bool(one.owed) for one in rows}
+    fetched = {one.uid: bool(one.pending) for one in rows}
     return [replace(one, stage=_stage(one.number, fetched, last)) for one in known]
 
 

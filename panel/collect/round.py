@@ -18,13 +18,13 @@ from panel.collect.lease import Lease, LeaseLost
 from panel.collect.turn import Turn
 from panel.collect.visit import Visit
 from panel.config import Settings
-from panel.encryption import credential, facts, state
-from panel.encryption.credential import Credential
-from panel.encryption.keystore import KeyStore
 from panel.errors import KeyAbsent, MailError, MessageTooLarge, PanelError, PasswordNeeded, SpoolError
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
 from panel.models import Account, Collection, Endpoint
+from panel.vault import credential, snapshot, state
+from panel.vault.credential import Credential
+from panel.vault.keystore import KeyStore
 
 UNKNOWN = ("Collecting met an error that Mailkeep does not know.", "The server's log tells more of it.")
 
@@ -59,9 +59,9 @@ class Collector:
         KeyAbsent where no password can be read at all.
         """
         identity.require_ours(self.settings.data_dir)
-        state.require_readable(facts.disk(self.keystore), facts.row(), facts.any_sealed())
+        state.require_readable(snapshot.disk(self.keystore), snapshot.row(), snapshot.any_sealed())
 
-    def collect(self, uuid: str, *, anyway: bool = False, turn: Turn | None = None) -> Outcome | None:
+    def collect(self, uuid: str, *, force: bool = False, turn: Turn | None = None) -> Outcome | None:
         """One round of one account. None where it is not due, unless `anyway`, or somebody is at it.
 
         `turn`: it gives way to others where that asks for it, and says there how it went.
@@ -73,7 +73,7 @@ class Collector:
         account = Account.get_or_none(Account.uuid == uuid)
         if account is None or account.paused_at is not None:
             return None
-        if not (anyway or due.is_due(uuid)):
+        if not (force or due.is_due(uuid)):
             return None
         lease = Lease(uuid)
         if not lease.take():  # it is held, or never was

@@ -249,13 +249,13 @@ class Scheduler:
                 this.doubtful = False
             if not self._is_waited_for(this):
                 continue
-            patience = self._patience(this)
-            if turn.seconds <= patience:
+            idle_timeout = self._patience(this)
+            if turn.seconds <= idle_timeout:
                 continue
             if turn.delivered and not turn.give_way:
                 turn.give_way, turn.asked_at = True, time.monotonic()
                 self._gave_way.add(uuid)
-            elif not turn.delivered or time.monotonic() - turn.asked_at > patience:
+            elif not turn.delivered or time.monotonic() - turn.asked_at > idle_timeout:
                 self._end(uuid, turn)
 
     def _is_waited_for(self, this: _Round) -> bool:

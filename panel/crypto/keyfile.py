@@ -6,7 +6,7 @@ Layout, version 1, integers big-endian (`docs/encryption.md` has it as a table):
     ‖ count × (state u8, kind u8, 6 zero bytes, key id 8, key 32) ‖ SHA-256 of all before
 
 The magic catches text-mode damage as PNG's does, the sum catches truncation.
-Reading and writing the file on the disk is `panel.encryption.keystore`.
+Reading and writing the file on the disk is `panel.vault.keystore`.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class KeyFile:
     instance_id: bytes
     keys: tuple[Key, ...]
     generation: int = 1
-    release_id: bytes | None = None  # set: `releasing`, secrets are being written back to clear
+    decrypt_id: bytes | None = None  # set: `releasing`, secrets are being written back to clear
 
     @classmethod
     def generate(cls, instance_id: bytes) -> KeyFile:
@@ -112,7 +112,7 @@ class KeyFile:
         return tuple(key for key in self.keys if key.state == "usable")
 
     @property
-    def goal(self) -> Key:
+    def primary(self) -> Key:
         """The key that every record shall be under: the last usable one."""
         return self.usable[-1]
 
@@ -124,13 +124,13 @@ class KeyFile:
     def _by_id(self) -> dict[bytes, Key]:
         return {key.id: key for key in self.keys}
 
-    def with_goal(self, key: Key) -> KeyFile:
+    def with_primary(self, key: Key) -> KeyFile:
         """The same keys and `key` as the last usable one: the goal of every record from now on."""
         return replace(self, keys=(*self.keys, key), generation=self.generation + 1)
 
-    def settled(self) -> KeyFile:
+    def retire_others(self) -> KeyFile:
         """The same keys with the goal as the only usable one; the others are retired, in place."""
-        keys = tuple(key if key == self.goal else replace(key, state="retired") for key in self.keys)
+        keys = tuple(key if key == self.primary else replace(key, state="retired") for key in self.keys)
         return replace(self, keys=keys, generation=self.generation + 1)
 
     def with_retired(self, others: Iterable[Key]) -> KeyFile:
@@ -144,23 +144,23 @@ class KeyFile:
         keys = tuple(key for key in self.keys if key.id not in gone)
         return replace(self, keys=keys, generation=self.generation + 1)
 
-    def releasing(self, release_id: bytes) -> KeyFile:
+    def with_decrypting_flag(self, decrypt_id: bytes) -> KeyFile:
         """The same keys, flagged: a sweep may write secrets in clear for this release id."""
-        return replace(self, release_id=release_id, generation=self.generation + 1)
+        return replace(self, decrypt_id=decrypt_id, generation=self.generation + 1)
 
-    def kept(self) -> KeyFile:
+    def without_decrypting_flag(self) -> KeyFile:
         """The same keys without the flag."""
-        return replace(self, release_id=None, generation=self.generation + 1)
+        return replace(self, decrypt_id=None, generation=self.generation + 1)
 
     def to_bytes(self) -> bytes:
         """The file as it is written."""
-        flags = RELEASING if self.release_id else 0
+        flags = RELEASING if self.decrypt_id else 0
         body = HEADER.pack(
             MAGIC,
             VERSION,
             flags,
             len(self.keys),
-            self.release_id or NO_RELEASE,
+            self.decrypt_id or NO_RELEASE,
             self.instance_id,
             self.generation,
         )
@@ -177,19 +177,19 @@ class KeyFile:
         body, checksum = data[:-SUM_BYTES], data[-SUM_BYTES:]
         if not hmac.compare_digest(hashlib.sha256(body).digest(), checksum):
             raise NotAKeyFile("its checksum does not match: it is damaged or cut short")
-        _, version, flags, count, release_id, instance_id, generation = HEADER.unpack_from(body)
+        _, version, flags, count, decrypt_id, instance_id, generation = HEADER.unpack_from(body)
         if version != VERSION:
             raise NotAKeyFile(f"it is of version {version}; this Mailkeep reads version {VERSION}")
         if len(body) != HEADER.size + count * ENTRY.size:
             raise NotAKeyFile("its length does not fit the number of its keys")
-        if flags & ~RELEASING or bool(flags) != (release_id != NO_RELEASE):
+        if flags & ~RELEASING or bool(flags) != (decrypt_id != NO_RELEASE):
             raise NotAKeyFile("its flags are not of version 1")
         keys = tuple(_entry(ENTRY.unpack_from(body, HEADER.size + i * ENTRY.size)) for i in range(count))
         if len({key.id for key in keys}) != count:
             raise NotAKeyFile("it holds the same key twice")
         if not any(key.state == "usable" for key in keys):
             raise NotAKeyFile("it holds no usable key")
-        return cls(instance_id, keys, generation, release_id if flags else None)
+        return cls(instance_id, keys, generation, decrypt_id if flags else None)
 
 
 def _entry(fields: tuple[int, int, bytes, bytes, bytes]) -> Key:

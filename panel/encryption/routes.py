@@ -8,15 +8,15 @@ from typing import Any
 from flask import Blueprint, current_app, flash, request, session, url_for
 from flask_login import current_user
 
-from panel.encryption import facts, findings, proof, release, rotation, switch
-from panel.encryption.files import typed
 from panel.encryption.forms import EnableForm, ProofForm
-from panel.encryption.old_copies import changed, scan
-from panel.encryption.state import State
+from panel.encryption.leftovers import changed, scan
 from panel.errors import PanelError, Refused
 from panel.services import current
-from panel.sign_in.login import actor, require_again
-from panel.web.access import allow, fresh_password_required, is_fresh
+from panel.sign_in.login import actor, require_reauth
+from panel.vault import backup_proof, reports, rotation, snapshot, turn_off, turn_on
+from panel.vault.files import typed
+from panel.vault.state import State
+from panel.web.access import allow, reauth_required, recently_authenticated
 from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
 
@@ -31,7 +31,7 @@ def key_trouble() -> dict[str, Any]:
     nobody has proved the key's backup."""
     if getattr(current_user, "role", "") not in ("admin", "agent"):
         return {"key_trouble": None, "encryption_off": False, "backup_due": False}
-    now = facts.look(current().keystore)
+    now = snapshot.look(current().keystore)
     trouble = now.state.no_key or now.state is State.INCONSISTENT
     admin = current_user.role == "admin"
     return {
@@ -45,12 +45,12 @@ def _render(status: int = 200, **context: Any) -> Any:
     """The page in the state of this moment; one fragment replaces itself while work is going on."""
     keystore = current().keystore
     admin = current_user.role == "admin"
-    now = facts.look(keystore)
+    now = snapshot.look(keystore)
     context.setdefault("enable_form", EnableForm(formdata=None))
     context.setdefault("proof_form", ProofForm(formdata=None))
     if admin and now.state in (State.ON, State.ROTATING, State.INCONSISTENT):
-        context.setdefault("challenge", release.challenge(keystore))
-        session.setdefault(NONCE, proof.nonce())
+        context.setdefault("challenge", turn_off.challenge(keystore))
+        session.setdefault(NONCE, backup_proof.nonce())
     settings = current().settings
     return page(
         "encryption/page.html",
@@ -59,10 +59,10 @@ def _render(status: int = 200, **context: Any) -> Any:
         now=now,
         admin=admin,
         nonce=session.get(NONCE),
-        ask_own=admin and not is_fresh(),
+        ask_own=admin and not recently_authenticated(),
         preview=rotation.preview(now),
-        found=findings.last(),
-        looking=findings.owed() is not None,
+        found=reports.last(),
+        looking=reports.pending() is not None,
         boxes=changed.since(now.enabled_at) if admin else changed.Checklist(),
         keystore=keystore if admin else None,
         typed=typed,
@@ -86,20 +86,20 @@ def enable() -> Any:
     if not form.validate_on_submit():
         return _render(422, enable_form=form)
     try:
-        require_again(form.own_password.data)
+        require_reauth(form.own_password.data)
     except PanelError as error:
         form.own_password.errors = [str(error)]
         return _render(error.status, enable_form=form)
 
     def step() -> None:
-        if not switch.enable(current().keystore, actor()):
+        if not turn_on.enable(current().keystore, actor()):
             flash("Encryption was turned on already: nothing more was changed.", "good")
 
     return _act(step)
 
 
 @blueprint.post("/rotate")
-@fresh_password_required
+@reauth_required
 def rotate() -> Any:
     """Make a new key and begin to move every password to it. Takes the fingerprint that was shown."""
     shown = request.form.get("replaces", "")
@@ -112,39 +112,39 @@ def rotate() -> Any:
 
 
 @blueprint.post("/disable")
-@fresh_password_required
+@reauth_required
 def disable() -> Any:
     """Begin to write the passwords back in clear, once the marker file proves access to the server."""
-    return _act(lambda: release.disable(current().keystore, actor()))
+    return _act(lambda: turn_off.disable(current().keystore, actor()))
 
 
 @blueprint.post("/cancel")
-@fresh_password_required
+@reauth_required
 def cancel() -> Any:
     """Stop turning off, and seal again."""
-    return _act(lambda: release.cancel(current().keystore, actor()))
+    return _act(lambda: turn_off.cancel(current().keystore, actor()))
 
 
 @blueprint.post("/resume")
-@fresh_password_required
+@reauth_required
 def resume() -> Any:
     """Have the worker go on with what is under way."""
     return _act(lambda: None)  # waking the worker is all there is to it
 
 
 @blueprint.post("/verify")
-@fresh_password_required
+@reauth_required
 def verify() -> Any:
     """Open every stored password once and tell which do not open."""
 
     def step() -> None:
-        verdict = switch.verify(current().keystore)
+        verdict = turn_on.verify(current().keystore)
         if not verdict.failures:
             count = verdict.opened
             flash(f"All {count} passwords opened." if count else "No password is stored yet.", "good")
-        if verdict.unvouched:
+        if verdict.unattested:
             flash(
-                f"Passwords found in clear, not entered here: {len(verdict.unvouched)}. Activity names them."
+                f"Passwords found in clear, not entered here: {len(verdict.unattested)}. Activity names them."
                 " Enter server and password of each of them again.",
                 "warn",
             )
@@ -153,7 +153,7 @@ def verify() -> Any:
 
 
 @blueprint.post("/scan")
-@fresh_password_required
+@reauth_required
 def scan_again() -> Any:
     """Have the worker look for old copies once more."""
     return _act(lambda: scan.again(current().keystore))
@@ -161,7 +161,7 @@ def scan_again() -> Any:
 
 @blueprint.post("/backup")
 @keeps_typed
-@fresh_password_required
+@reauth_required
 def backup() -> Any:
     """Take the answer that proves the backup of the key file."""
     form = ProofForm()
@@ -172,7 +172,7 @@ def backup() -> Any:
         return _render(422, refused=Refused("This page was open for too long.", "Run the command shown now."))
 
     def step() -> None:
-        proof.prove(current().keystore, given, form.answer.data or "", actor())
+        backup_proof.prove(current().keystore, given, form.answer.data or "", actor())
         session.pop(NONCE, None)
         flash("The copy is the same as today's key file. Keep it apart from the database's backups.", "good")
 

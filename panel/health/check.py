@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from panel.accounts.overview import Line
 from panel.config import Settings
-from panel.encryption.facts import Status
-from panel.encryption.keystore import KeyStore
 from panel.identity import Restored
-from panel.models import Vitals
+from panel.models import Heartbeat
+from panel.vault.keystore import KeyStore
+from panel.vault.snapshot import Status
 
 NOTHING_TO_CHECK = ("Off", "Paused", "No mailbox", "No password")
 
@@ -33,8 +33,8 @@ class Check:
 
     check: str
     ok: bool
-    says: str
-    mend: str = ""
+    message: str
+    remedy: str = ""
     link: Link | None = None
     told: str = ""
     instead: str = ""
@@ -61,5 +61,5 @@ class Install:
     lines: list[Line]
     added_at: dict[str, int]  # when each account was
     busy: set[str]  # accounts that somebody collects at this moment
-    vitals: Vitals
+    heartbeat: Heartbeat
     deep: bool

@@ -13,12 +13,12 @@ from panel import identity
 from panel.accounts import overview
 from panel.collect import lease
 from panel.config import Settings
-from panel.encryption import facts
-from panel.encryption.keystore import KeyStore
 from panel.errors import PanelError
-from panel.health import key, mail, server, telling, vitals
+from panel.health import heartbeat, key, mail, server, telling
 from panel.health.check import Check, Install
 from panel.models import Account, Collection
+from panel.vault import snapshot
+from panel.vault.keystore import KeyStore
 
 # In the order in which somebody would look.
 CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
@@ -35,7 +35,7 @@ CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
     "disk": server.disk,
     "clock": server.clock,
     "proxy": server.proxy,
-    "notices": telling.notices,
+    "alerts": telling.alerts,
 }
 
 
@@ -45,12 +45,12 @@ def look(settings: Settings, keystore: KeyStore, *, deep: bool = False) -> Insta
     return Install(
         settings=settings,
         keystore=keystore,
-        key=facts.look(keystore),
+        key=snapshot.look(keystore),
         copy=identity.restored(settings.data_dir),
         lines=overview.lines(keystore),
         added_at={row.uuid: row.created_at for row in Account.select(Account.uuid, Account.created_at)},
         busy={uuid for (uuid,) in cast(Iterable[tuple[str]], leased)},
-        vitals=vitals.read(),
+        heartbeat=heartbeat.read(),
         deep=deep,
     )
 
@@ -72,7 +72,7 @@ def _tried(name: str, check: Callable[[Install], Iterator[Check]], install: Inst
     try:
         return list(check(install))
     except PanelError as error:
-        return [Check(name, False, error.message, error.hint or "The server's log has the details.")]
+        return [Check(name, False, error.message, error.remedy or "The server's log has the details.")]
     except OSError as error:
-        says = f"This could not be looked at: {error.filename}: {(error.strerror or 'failed').lower()}."
-        return [Check(name, False, says, "Correct the owner and the permissions there.")]
+        message = f"This could not be looked at: {error.filename}: {(error.strerror or 'failed').lower()}."
+        return [Check(name, False, message, "Correct the owner and the permissions there.")]

@@ -21,11 +21,11 @@ def doctor(context: click.Context, json_: bool) -> None:
         print_json([_plain(check) for check in found])
     for check in [] if json_ else found:
         mark = "NOT OK" if not check.ok else check.instead.lower() or "ok "
-        say(f"{mark}  {check.check}: {check.says} {check.mend}".rstrip())
+        say(f"{mark}  {check.check}: {check.message} {check.remedy}".rstrip())
     if not all(check.ok for check in found):
         context.exit(1)
 
 
 def _plain(check: Check) -> dict[str, object]:
-    says = f"{check.instead}: {check.says}" if check.instead else check.says
-    return {"check": check.check, "ok": check.ok, "says": says, "mend": check.mend}
+    message = f"{check.instead}: {check.message}" if check.instead else check.message
+    return {"check": check.check, "ok": check.ok, "message": message, "remedy": check.remedy}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import peewee
 
-from panel.health import vitals
+from panel.health import heartbeat
 
 HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host")
 AGAIN_SECONDS = 3600  # between two notes of one process
@@ -34,6 +34,6 @@ class Watch:
             return
         self._next = time.monotonic() + AGAIN_SECONDS
         try:
-            vitals.note_forwarded(found, peer)
+            heartbeat.note_forwarded(found, peer)
         except peewee.DatabaseError as error:
             log.warning("It could not be noted that a proxy is in front: %s.", type(error).__name__)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from panel.encryption import findings, sweep
-from panel.encryption.state import Failure, State
 from panel.health.check import Check, Install, Link
 from panel.times import ago
+from panel.vault import reports, sweep
+from panel.vault.state import Failure, State
 
 PAGE = Link("/server/encryption", "Open Encryption")
 NAMED = 5  # accounts; the page has them all
@@ -17,15 +17,15 @@ def encryption(install: Install) -> Iterator[Check]:
     """Whether passwords are protected and the key is there. What staff are told, /status says itself."""
     now = install.key
     if now.state.no_key:
-        yield Check("encryption", False, f"{now.reason} Collecting is paused.", now.mend, PAGE)
+        yield Check("encryption", False, f"{now.reason} Collecting is paused.", now.remedy, PAGE)
     elif now.state is State.OFF:
-        says = f"Encryption is off. Stored in clear: {now.clear} of {now.total} passwords."
+        message = f"Encryption is off. Stored in clear: {now.clear} of {now.total} passwords."
         yield Check(
-            "encryption", False, says, "Turn it on, on its page or with flask encryption enable.", PAGE
+            "encryption", False, message, "Turn it on, on its page or with flask encryption enable.", PAGE
         )
     elif now.state.working:
-        says = f"Work is under way ({now.state}): {now.sealed} of {now.total} passwords are sealed."
-        yield Check("encryption", True, says, link=PAGE, instead="Being changed")
+        message = f"Work is under way ({now.state}): {now.sealed} of {now.total} passwords are sealed."
+        yield Check("encryption", True, message, link=PAGE, instead="Being changed")
     elif not now.total:
         yield Check("encryption", True, "It is on. No password is stored yet.")
     else:
@@ -34,7 +34,7 @@ def encryption(install: Install) -> Iterator[Check]:
 
 def records(install: Install) -> Iterator[Check]:
     """Whether every stored password opens: what is known of it, or with `deep` each of them tried."""
-    report = findings.last()
+    report = reports.last()
     tried_at = max(install.key.verified_at or 0, report.finished_at if report else 0)
     if install.key.state.no_key:
         return  # nothing can be opened, and that is said already
@@ -45,8 +45,8 @@ def records(install: Install) -> Iterator[Check]:
         yield from _unvouched(verdict)
     if failures:
         told = "Some mailbox passwords must be entered again by an administrator."
-        mend = "Enter the password of each of these accounts again."
-        yield Check("records", False, f"Some passwords do not open: {_named(failures)}.", mend, PAGE, told)
+        remedy = "Enter the password of each of these accounts again."
+        yield Check("records", False, f"Some passwords do not open: {_named(failures)}.", remedy, PAGE, told)
     elif not install.key.total:
         yield Check("records", True, "No password is stored yet.", instead="No password")
     elif install.deep:
@@ -54,19 +54,19 @@ def records(install: Install) -> Iterator[Check]:
     elif not install.key.sealed:
         yield Check("records", True, "Passwords are stored in clear: nothing has to open.", instead="Off")
     elif not tried_at:
-        says = "None is known not to open, but not all were tried yet."
-        yield Check("records", True, says, link=PAGE, instead="Not known yet")
+        message = "None is known not to open, but not all were tried yet."
+        yield Check("records", True, message, link=PAGE, instead="Not known yet")
     else:
-        says = f"None is known not to open. All were last tried {ago(tried_at)}."
-        yield Check("records", True, says)
+        message = f"None is known not to open. All were last tried {ago(tried_at)}."
+        yield Check("records", True, message)
 
 
 def _unvouched(verdict: sweep.Verdict) -> Iterator[Check]:
     """Passwords that appeared in clear: their servers may be an attacker's."""
-    if verdict.unvouched:
-        says = f"Some passwords were found in clear, not entered here: {_named(verdict.unvouched)}."
-        mend = "Their servers may have been changed too. Enter server and password of each of them again."
-        yield Check("found in clear", False, says, mend, Link("/activity", "Open Activity"))
+    if verdict.unattested:
+        message = f"Some passwords were found in clear, not entered here: {_named(verdict.unattested)}."
+        remedy = "Their servers may have been changed too. Enter server and password of each of them again."
+        yield Check("found in clear", False, message, remedy, Link("/activity", "Open Activity"))
 
 
 def _named(failures: tuple[Failure, ...]) -> str:
@@ -78,9 +78,9 @@ def backup(install: Install) -> Iterator[Check]:
     """Whether somebody has proved that a copy of today's key file exists."""
     proved = install.key.backup_proved_at
     if install.key.backup_due:
-        mend = "Prove it on the Encryption page, with the command shown there."
+        remedy = "Prove it on the Encryption page, with the command shown there."
         yield Check(
-            "key backup", False, "Nobody has proved that a good copy of the key file exists.", mend, PAGE
+            "key backup", False, "Nobody has proved that a good copy of the key file exists.", remedy, PAGE
         )
     elif proved is not None and install.key.state in (State.ON, State.INCONSISTENT):
         yield Check("key backup", True, f"A copy was proved {ago(proved)}.")

@@ -11,12 +11,12 @@ from pathlib import Path
 from panel import db
 from panel.accounts.overview import Health, Line
 from panel.accounts.service import without_server
-from panel.encryption.files import typed
 from panel.health import spool as counting
 from panel.health.check import Check, Install, Link
 from panel.health.spool import Count
 from panel.models.moment import is_ahead
 from panel.times import ago
+from panel.vault.files import typed
 
 SILENT_SECONDS = 90  # the worker's beat comes every five
 LATE_SECONDS = 3600  # since the last round of an account that is not known to fail
@@ -39,21 +39,21 @@ def restored_copy(install: Install) -> Iterator[Check]:
     if install.copy is None:
         yield Check("restored copy", True, "This is the install that collects, not a copy of it.")
         return
-    says = f"{install.copy.says} No mail is collected, so that two installs never collect one mailbox."
-    mend = "Is the other install switched off? Then say so, or type: flask backup confirm"
+    message = f"{install.copy.message} No mail is collected, so that two installs never collect one mailbox."
+    remedy = "Is the other install switched off? Then say so, or type: flask backup confirm"
     told = "No mail is collected: this server was restored from a copy, and an administrator must confirm it."
-    yield Check("restored copy", False, says, mend, RESTORED, told)
+    yield Check("restored copy", False, message, remedy, RESTORED, told)
 
 
 def worker(install: Install) -> Iterator[Check]:
     """Whether the process that collects mail is alive, mailboxes or none."""
-    beat = install.vitals.beat_at
+    beat = install.heartbeat.beat_at
     if beat is not None and abs(db.now() - beat) <= SILENT_SECONDS:
         yield Check("worker", True, "The worker runs.")
         return
-    says = f"The worker was last heard of {ago(beat)}." if beat else "The worker was never heard of."
+    message = f"The worker was last heard of {ago(beat)}." if beat else "The worker was never heard of."
     told = "The program that collects mail does not run."
-    yield Check("worker", False, says, "Is script/server running? Its log tells more.", told=told)
+    yield Check("worker", False, message, "Is script/server running? Its log tells more.", told=told)
 
 
 def collecting(install: Install) -> Iterator[Check]:
@@ -68,18 +68,18 @@ def collecting(install: Install) -> Iterator[Check]:
     if install.copy is not None:
         return  # that is said already
     if install.key.state.no_key:
-        mend = "Put the key right first; collecting goes on by itself then."
-        yield Check("collecting", False, "No mail is collected while the key is not in order.", mend)
+        remedy = "Put the key right first; collecting goes on by itself then."
+        yield Check("collecting", False, "No mail is collected while the key is not in order.", remedy)
         return
     newest = max(line.last_success_at or 0 for line in running) or None
     overdue = [line for line in running if _is_overdue(install, line)]
     late = [line.address for line in overdue if not line.problem]  # where there is one, that says it
     if late or len(overdue) == len(running):
         named = f" Overdue without a known reason: {_few(late)}." if late else ""
-        says = f"The last successful collection of any mailbox was {ago(newest)}.{named}"
+        message = f"The last successful collection of any mailbox was {ago(newest)}.{named}"
         told = f"Mail is overdue from {_few(late)}." if late else ""
         yield Check(
-            "collecting", False, says, "Is script/server running? Its log tells more.", ACCOUNTS, told
+            "collecting", False, message, "Is script/server running? Its log tells more.", ACCOUNTS, told
         )
     else:
         yield _collected(install)
@@ -92,19 +92,19 @@ def _collected(install: Install) -> Check:
     others = not_collected(found)
     but = f" {', '.join(others)}." if others else ""
     if not good and not found[Health.NEW]:
-        says = f"No mailbox is collected: {', '.join(others)}."
+        message = f"No mailbox is collected: {', '.join(others)}."
         if not found[Health.OVERDUE]:  # the others are findings of their own
-            return Check("collecting", True, says, link=ACCOUNTS, instead="Failing")
+            return Check("collecting", True, message, link=ACCOUNTS, instead="Failing")
         return Check(
-            "collecting", False, says, "Is script/server running?", ACCOUNTS, "No mailbox is collected."
+            "collecting", False, message, "Is script/server running?", ACCOUNTS, "No mailbox is collected."
         )
     if not good:
-        says = f"No mailbox has been collected yet: {', '.join(others)}."
-        return Check("collecting", True, says, instead="Not known yet")
+        message = f"No mailbox has been collected yet: {', '.join(others)}."
+        return Check("collecting", True, message, instead="Not known yet")
     count = f"{len(good)} of {len(lines)} mailboxes {'is' if len(good) == 1 else 'are'} collected"
-    says = f"{count}, the longest ago {ago(min(good))}.{but}"
+    message = f"{count}, the longest ago {ago(min(good))}.{but}"
     whole = len(good) + found[Health.PAUSED] == len(lines)
-    return Check("collecting", True, says, instead="" if whole else "In part")
+    return Check("collecting", True, message, instead="" if whole else "In part")
 
 
 def not_collected(found: Mapping[Health, int]) -> list[str]:
@@ -123,17 +123,17 @@ def _health(install: Install, line: Line) -> Health:
 def accounts(install: Install) -> Iterator[Check]:
     """Each account that fails, and why."""
     for account in without_server():
-        says = (
+        message = (
             f"{account.address} has no mail server in the database any more, so nothing is collected for it."
         )
         link = Link(f"/accounts/{account.uuid}/remove", f"Remove {account.address}")
-        yield Check("accounts", False, says, "Remove it, then add it again.", link)
+        yield Check("accounts", False, message, "Remove it, then add it again.", link)
     for line in install.lines:
         if line.problem and not line.paused:
             link = Link(f"/accounts/{line.uuid}", f"Open {line.address}")
-            mend = line.hint or "See the account's page."
+            remedy = line.remedy or "See the account's page."
             yield Check(
-                f"account {line.address}", False, line.problem, mend, link, told=_plainly(install, line)
+                f"account {line.address}", False, line.problem, remedy, link, told=_plainly(install, line)
             )
 
 
@@ -162,25 +162,25 @@ def _way_in(install: Install) -> Iterator[Check]:
     if group is None:
         return
     if spool.is_relative_to(install.settings.data_dir):
-        says = f"The mail spool lies in the data directory, where the group {group} cannot get in."
-        yield Check("mail spool", False, says, "Set PANEL_MAIL_SPOOL to a directory outside of it.")
+        message = f"The mail spool lies in the data directory, where the group {group} cannot get in."
+        yield Check("mail spool", False, message, "Set PANEL_MAIL_SPOOL to a directory outside of it.")
         return
     try:
         gid = grp.getgrnam(group).gr_gid
     except KeyError:
-        says = f"There is no Unix group {group} on this machine."
-        yield Check("mail spool", False, says, "Make it (groupadd), or change PANEL_MAIL_GROUP.")
+        message = f"There is no Unix group {group} on this machine."
+        yield Check("mail spool", False, message, "Make it (groupadd), or change PANEL_MAIL_GROUP.")
         return
     if spool.exists() and not _lets_in(spool, gid, 0o5):
-        says = f"The group {group} cannot get into the mail spool {spool}."
-        mend = f"Type: chgrp {shlex.quote(group)} {typed(spool)} && chmod 2750 {typed(spool)}"
-        yield Check("mail spool", False, says, mend)
+        message = f"The group {group} cannot get into the mail spool {spool}."
+        remedy = f"Type: chgrp {shlex.quote(group)} {typed(spool)} && chmod 2750 {typed(spool)}"
+        yield Check("mail spool", False, message, remedy)
     shut = next(
         (parent for parent in spool.parents if parent.exists() and not _lets_in(parent, gid, 0o1)), None
     )
     if shut is not None:
-        says = f"The group {group} cannot get to the mail spool: {shut} is closed to it."
-        yield Check("mail spool", False, says, f"Type: chmod o+x {typed(shut)}, or move PANEL_MAIL_SPOOL.")
+        message = f"The group {group} cannot get to the mail spool: {shut} is closed to it."
+        yield Check("mail spool", False, message, f"Type: chmod o+x {typed(shut)}, or move PANEL_MAIL_SPOOL.")
 
 
 def _lets_in(directory: Path, gid: int, bits: int) -> bool:

@@ -15,10 +15,10 @@ from prometheus_client.registry import Collector
 
 from panel import db
 from panel.config import Settings
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.health import checks, spool
 from panel.health.check import Install
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 
 PROXIES_SEND = frozenset(
     {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"}
@@ -85,7 +85,9 @@ def _mail(install: Install) -> Iterator[Metric]:
     yield _gauge("accounts_failing", "Those whose last round failed, and are not paused.", failing)
     newest = max((line.last_success_at or 0 for line in running), default=0) or None
     yield from _age("last_success_age_seconds", "Since any mailbox was last collected successfully.", newest)
-    yield from _age("worker_beat_age_seconds", "Since the worker was last heard of.", install.vitals.beat_at)
+    yield from _age(
+        "worker_beat_age_seconds", "Since the worker was last heard of.", install.heartbeat.beat_at
+    )
     unread = sum(count.unread for count in spool.noted())
     yield _gauge("spool_unread_messages", "Delivered and not taken away, as the worker counted last.", unread)
 

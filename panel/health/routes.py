@@ -82,7 +82,7 @@ def metrics() -> Response:
     """Numbers for Prometheus, where switched on, for programs on this machine; for all others, 404."""
     services = current()
     if services.settings.metrics:
-        from panel.health import metrics as numbers  # its library is an extra, which only this needs
+        from panel.health import metrics as numbers
 
         if numbers.asked_on_this_machine(request.remote_addr or "", request.host, request.headers.keys()):
             found = numbers.text(services.settings, services.keystore)

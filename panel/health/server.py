@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from panel import db
-from panel.encryption.files import typed
 from panel.health.check import Check, Install
 from panel.models import TABLES, Session
 from panel.models.moment import SLACK, furthest
 from panel.times import ago, exact
+from panel.vault.files import typed
 
 LEAST_DISK = 200 * 2**20  # bytes free: a sweep rewrites the database, mail needs room
 LEAST_FILES = 10_000  # that the disk can still hold: each message is one
@@ -28,18 +28,18 @@ def database(install: Install) -> Iterator[Check]:
         db.database.execute_sql("SELECT 1").fetchone()
         yield Check("database", True, "The database answers.")
         return
-    (says,) = db.database.execute_sql("PRAGMA quick_check").fetchone()
-    if says == "ok" and install.key.altered:
+    (message,) = db.database.execute_sql("PRAGMA quick_check").fetchone()
+    if message == "ok" and install.key.altered:
         named = ", ".join(install.key.altered[:NAMED])
-        mend = "Remove what was planted: see docs/encryption.md, 'A changed schema'."
+        remedy = "Remove what was planted: see docs/encryption.md, 'A changed schema'."
         yield Check(
-            "database", False, f"The database is intact, but not of this version's schema: {named}.", mend
+            "database", False, f"The database is intact, but not of this version's schema: {named}.", remedy
         )
-    elif says == "ok":
+    elif message == "ok":
         yield Check("database", True, "The database is intact and of this version's schema.")
     else:
-        mend = "Stop Mailkeep and restore it from a backup."
-        yield Check("database", False, f"The database is damaged: {says}.", mend)
+        remedy = "Stop Mailkeep and restore it from a backup."
+        yield Check("database", False, f"The database is damaged: {message}.", remedy)
 
 
 def files(install: Install) -> Iterator[Check]:
@@ -52,12 +52,12 @@ def files(install: Install) -> Iterator[Check]:
     wrong = [path for path in _private_files(data_dir) if _is_open_to_others(path, data_dir)]
     if wrong:
         names = ", ".join(path.name for path in wrong[:5])
-        says = f"Other users can read or own what should be private: {names}."
+        message = f"Other users can read or own what should be private: {names}."
         owner, where = install.keystore.owner, typed(data_dir)
-        yield Check("file modes", False, says, f"Type: chown -R {owner} {where} && chmod -R go= {where}")
+        yield Check("file modes", False, message, f"Type: chown -R {owner} {where} && chmod -R go= {where}")
     elif spool.is_dir() and spool.stat().st_mode & (0o007 if group else 0o077):
-        says = f"Other users can get at the collected mail in {spool}."
-        yield Check("file modes", False, says, f"Type: chmod {'o=' if group else 'go='} {typed(spool)}")
+        message = f"Other users can get at the collected mail in {spool}."
+        yield Check("file modes", False, message, f"Type: chmod {'o=' if group else 'go='} {typed(spool)}")
     else:
         yield Check("file modes", True, f"{_looked_at(data_dir, spool)} are private.")
 
@@ -94,12 +94,12 @@ def disk(install: Install) -> Iterator[Check]:
     for names, place in _disks(install).values():
         found = os.statvfs(place)
         free, files = found.f_bavail * found.f_frsize, found.f_favail if found.f_files else LEAST_FILES
-        says = f"{free / 2**30:.1f} GiB are free on the disk of {names}."
+        message = f"{free / 2**30:.1f} GiB are free on the disk of {names}."
         if files < LEAST_FILES:
-            says = f"The disk of {names} can hold only {files} more files."
+            message = f"The disk of {names} can hold only {files} more files."
         ok = free >= LEAST_DISK and files >= LEAST_FILES
         told = "" if ok else "The server's disk is nearly full."
-        yield Check("disk", ok, says, "" if ok else f"Make room there: {place}", told=told)
+        yield Check("disk", ok, message, "" if ok else f"Make room there: {place}", told=told)
 
 
 def _disks(install: Install) -> dict[int, tuple[str, Path]]:
@@ -128,19 +128,19 @@ def clock(install: Install) -> Iterator[Check]:
     newest, column = furthest(TABLES)
     if newest - now <= CLOCK_SECONDS:
         newest, column = _newest(), "session.seen_at"
-    jumped_at, jumped_by = install.vitals.jumped_at, install.vitals.jumped_by
-    mend = "Set the clock right and keep it so: timedatectl set-ntp true."
+    jumped_at, jumped_by = install.heartbeat.jumped_at, install.heartbeat.jumped_by
+    remedy = "Set the clock right and keep it so: timedatectl set-ntp true."
     if newest - now > CLOCK_SECONDS:
-        says = (
+        message = (
             f"The clock shows {exact(now, zone)}, but something was written at {exact(newest, zone)} "
             f"({column}). Mailkeep goes on as if no such time was stored."
         )
-        hint = " If it is right, it was wrong then, and this ends when that moment is reached."
-        yield Check("clock", False, says, mend + hint)
+        remedy = " If it is right, it was wrong then, and this ends when that moment is reached."
+        yield Check("clock", False, message, remedy + remedy)
     elif jumped_at is not None and abs(now - jumped_at) < DAY:
         way = "forward" if (jumped_by or 0) > 0 else "back"
-        says = f"The clock was moved {way} by {abs(jumped_by or 0)} seconds {ago(jumped_at)}."
-        yield Check("clock", False, says, mend + " This ends after a day without another jump.")
+        message = f"The clock was moved {way} by {abs(jumped_by or 0)} seconds {ago(jumped_at)}."
+        yield Check("clock", False, message, remedy + " This ends after a day without another jump.")
     else:
         yield Check("clock", True, f"The clock shows {exact(now, zone)}; nothing contradicts it.")
 
@@ -153,17 +153,17 @@ def _newest() -> int:
 
 def proxy(install: Install) -> Iterator[Check]:
     """Whether requests came through a proxy that nobody told us of: all seem to come from it then."""
-    trusted, at = install.settings.trusted_proxies, install.vitals.forwarded_at
+    trusted, at = install.settings.trusted_proxies, install.heartbeat.forwarded_at
     if trusted:
         proxies = "1 proxy is" if trusted == 1 else f"{trusted} proxies are"
         yield Check("proxy", True, f"{proxies} trusted to say where requests come from.")
     elif at is not None and abs(db.now() - at) < DAY:
-        says = (
+        message = (
             "Requests carry the headers of a proxy, but none is trusted: "
-            f"{install.vitals.forwarded}, {ago(at)}. "
+            f"{install.heartbeat.forwarded}, {ago(at)}. "
             "People are known by the proxy's address, and HTTPS is not seen."
         )
-        mend = "Set PANEL_TRUSTED_PROXIES to the number of proxies in front (most often 1), and PANEL_URL."
-        yield Check("proxy", False, says, mend)
+        remedy = "Set PANEL_TRUSTED_PROXIES to the number of proxies in front (most often 1), and PANEL_URL."
+        yield Check("proxy", False, message, remedy)
     else:
         yield Check("proxy", True, "No request of the last 24 hours carried the headers of a proxy.")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from panel.accounts.overview import Health
 from panel.config import Settings
-from panel.encryption import facts
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.health import checks
 from panel.health.check import Check, Install
+from panel.vault import snapshot
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Summary:
 
     mail: Verdict
     passwords: Verdict
-    key: facts.Status
+    key: snapshot.Status
     accounts: int
     paused: int
     last_success_at: int | None
@@ -87,7 +87,7 @@ def _mail(install: Install, wrong: set[str]) -> Verdict:
     return Verdict("good", "Coming in")
 
 
-def _passwords(key: facts.Status) -> Verdict:
+def _passwords(key: snapshot.Status) -> Verdict:
     if key.state.no_key or key.failures:
         return Verdict("bad", "Need attention")
     if key.state is State.ON:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from panel.errors import BadInput
-from panel.mail.endpoint import normalise_host
+from panel.mail.server import normalise_host
 
 LONGEST = 320  # characters: 64 before the @, 255 behind it (RFC 5321, 4.5.3.1)
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from panel.errors import MailError
-from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Network, Policy
+from panel.mail.server import MailServer
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -37,7 +37,7 @@ class Address:
         return ipaddress.ip_address(self.sockaddr[0].partition("%")[0])
 
 
-def resolve(endpoint: Endpoint, policy: Policy, seconds: float) -> list[Address]:
+def resolve(endpoint: MailServer, policy: Policy, seconds: float) -> list[Address]:
     """Every address of the endpoint's host, in the resolver's order, at least one.
 
     Raises MailError: the port is not on the list (step `connect`), the name is
@@ -63,13 +63,13 @@ def number_of(host: str, port: int, seconds: float) -> str | None:
     To tell servers apart, never to connect to.
     """
     try:
-        found = _look_up(Endpoint("", host, port, "", ""), seconds)
+        found = _look_up(MailServer("", host, port, "", ""), seconds)
     except MailError:
         return None
     return min(str(one.ip) for one in found)
 
 
-def _look_up(endpoint: Endpoint, seconds: float) -> list[Address]:
+def _look_up(endpoint: MailServer, seconds: float) -> list[Address]:
     """getaddrinfo knows no time limit, so it runs beside us and is left behind when it takes too long."""
     answers: queue.Queue[list[Address] | OSError] = queue.Queue()
 
@@ -109,7 +109,7 @@ def _unknown_name(host: str, error: OSError) -> MailError:
     )
 
 
-def _check(ip: IPAddress, endpoint: Endpoint, policy: Policy) -> None:
+def _check(ip: IPAddress, endpoint: MailServer, policy: Policy) -> None:
     denied = next((network for network in policy.deny if _inside(ip, network)), None)
     if denied is not None:
         raise MailError(

@@ -21,8 +21,8 @@ from xml.etree import ElementTree
 
 from panel.errors import BadInput, MailError
 from panel.mail import addresses, connect
-from panel.mail.endpoint import Endpoint, normalise_host
 from panel.mail.policy import Policy
+from panel.mail.server import MailServer, normalise_host
 from panel.mail.wire import Wire
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def published(
         deny=(*policy.deny, *inside),
         max_session=LONGEST,
         max_line=8 * 2**10,
-        patience=3.0,
+        idle_timeout=3.0,
         connect_timeout=2.0,
     )
     for place in PLACES:
@@ -110,7 +110,7 @@ def _fetch(url: str, policy: Policy, ends_at: float) -> bytes:
 def _get(
     host: str, port: int, path: str, policy: Policy, ends_at: float
 ) -> tuple[int, dict[bytes, bytes], bytes]:
-    where = Endpoint("https", host, port, "tls", "")
+    where = MailServer("https", host, port, "tls", "")
     found = addresses.resolve(where, policy, min(2.0, ends_at - time.monotonic()))
     wire = connect.dial(host, found, policy, ends_at)
     try:

@@ -101,18 +101,21 @@ def _unverified(host: str, error: ssl.SSLCertVerificationError) -> MailError:
     code = error.verify_code
     if code in (OTHER_NAME, OTHER_ADDRESS):
         what = "belongs to a server of another name."
-        hint = "Type the name that the certificate was made for; ask the provider for it."
+        remedy = "Type the name that the certificate was made for; ask the provider for it."
     elif code == EXPIRED:
-        what, hint = "has expired.", "Whoever runs that server must renew it; check this machine's clock too."
+        what, remedy = (
+            "has expired.",
+            "Whoever runs that server must renew it; check this machine's clock too.",
+        )
     elif code == NOT_YET_VALID:
-        what, hint = "is not valid yet.", "Check the clock of this machine."
+        what, remedy = "is not valid yet.", "Check the clock of this machine."
     elif code == SELF_SIGNED:
-        what, hint = "is signed by nobody but itself.", TRUST
+        what, remedy = "is signed by nobody but itself.", TRUST
     elif code in (SELF_SIGNED_IN_CHAIN, UNKNOWN_ISSUER, UNVERIFIABLE):
-        what, hint = "is signed by a CA that this machine does not know.", TRUST
+        what, remedy = "is signed by a CA that this machine does not know.", TRUST
     else:
-        what, hint = f"cannot be verified: {error.verify_message}.", TRUST
-    return MailError("tls", f"The certificate of {host} {what}", hint, permanent=True)
+        what, remedy = f"cannot be verified: {error.verify_message}.", TRUST
+    return MailError("tls", f"The certificate of {host} {what}", remedy, permanent=True)
 
 
 def _no_tls(host: str, error: ssl.SSLError) -> MailError:

@@ -10,8 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from panel.errors import MailError
-from panel.mail import imap_changes, imap_folders, step
-from panel.mail.endpoint import Endpoint
+from panel.mail import imap_changes, imap_folders, steps
 from panel.mail.imap_protocol import Imap
 from panel.mail.imap_words import (
     Items,
@@ -24,10 +23,11 @@ from panel.mail.imap_words import (
     uid_of,
     uid_sets,
 )
+from panel.mail.login_sequence import LoginSequence
 from panel.mail.policy import Policy
 from panel.mail.refusal import BY_ITSELF, ServerRefused, failure, recognised
-from panel.mail.step import Step
-from panel.mail.way_in import WayIn
+from panel.mail.server import MailServer
+from panel.mail.steps import Step
 from panel.mail.wire import HungUp
 from panel.secret import Secret
 
@@ -39,13 +39,13 @@ MOST_MESSAGES = 1_000_000  # where the folder does not tell how many it holds
 BAD_IN_A_ROW = 3  # commands that the server did not understand, one after the other
 
 
-def probe(endpoint: Endpoint, secret: Secret, folder: str, policy: Policy) -> Iterator[Step]:
+def probe(endpoint: MailServer, secret: Secret, folder: str, policy: Policy) -> Iterator[Step]:
     """Try out an endpoint: each step as soon as it is done, ending with the first that fails.
 
     Raises nothing that a server, a network or a typing error can cause.
     """
-    session = ImapSession(endpoint, secret, folder, step.hasty(policy))
-    return step.timed(session.steps(), session.close)
+    session = ImapSession(endpoint, secret, folder, steps.interactive(policy))
+    return steps.timed(session.steps(), session.close)
 
 
 class ImapSession:
@@ -60,13 +60,13 @@ class ImapSession:
     pause = 0  # IMAP has no time to be kept between two sessions
 
     def __init__(
-        self, endpoint: Endpoint, secret: Secret, folder: str, policy: Policy, *, writable: bool = False
+        self, endpoint: MailServer, secret: Secret, folder: str, policy: Policy, *, writable: bool = False
     ) -> None:
         self._host = endpoint.host
         self._folder = folder
         self._writable = writable
         self._ends_at = time.monotonic() + policy.deadline
-        self._way_in = WayIn(endpoint, secret, policy, self._ends_at, Imap)
+        self._way_in = LoginSequence(endpoint, secret, policy, self._ends_at, Imap)
         self._closed = False
         self._refused = False
         self._bad = 0  # commands in a row that were not understood
@@ -254,7 +254,7 @@ class ImapSession:
                 found |= uids or set()
                 self._require_possible(len(found))
         except ServerRefused as refused:
-            if self.exists == 0 and not refused.passing:
+            if self.exists == 0 and not refused.transient:
                 return set()
             raise self._no_mail(refused) from None
         except ValueError:
@@ -281,7 +281,7 @@ class ImapSession:
                     yield items
         except ServerRefused as refused:
             self._bad = 0 if refused.understood else self._bad + 1
-            waits = refused.passing or recognised(refused) is not None
+            waits = refused.transient or recognised(refused) is not None
             if lenient and not waits and self._bad < BAD_IN_A_ROW:
                 self._refused = True  # one of them cannot be had, or is gone (EXPUNGEISSUED, RFC 5530)
                 return

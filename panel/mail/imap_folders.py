@@ -116,8 +116,8 @@ def describe(imap: Imap, folder: str) -> str:
         told = named(imap, folder, lambda word: _status(imap.command(b"STATUS " + word + command)))
     except ServerRefused as refused:
         names = _names(imap)
-        hint = f"Choose one of these: {_listed(names)}." if names else "Check the name of the folder."
-        raise _refused(imap, folder, refused, hint) from None
+        remedy = f"Choose one of these: {_listed(names)}." if names else "Check the name of the folder."
+        raise _refused(imap, folder, refused, remedy) from None
     messages = told.get(b"MESSAGES")
     if messages is None:
         messages = open_folder(imap, folder).exists
@@ -145,7 +145,7 @@ def named(imap: Imap, folder: str, run: Callable[[bytes], T]) -> T:
 
 def _other_word(imap: Imap, folder: str, refused: ServerRefused) -> bytes | None:
     """What to call the folder instead, or once more; None where that cannot help."""
-    if refused.passing:
+    if refused.transient:
         return None
     if imap.identify():
         return folder_word(folder)
@@ -158,13 +158,13 @@ def _other_word(imap: Imap, folder: str, refused: ServerRefused) -> bytes | None
     return None if raw is None or quoted(raw) == folder_word(folder) else quoted(raw)
 
 
-def _refused(imap: Imap, folder: str, refused: ServerRefused, hint: str) -> MailError:
+def _refused(imap: Imap, folder: str, refused: ServerRefused, remedy: str) -> MailError:
     host = imap.wire.host
-    if recognised(refused) or refused.passing:
+    if recognised(refused) or refused.transient:
         message = f"{host} cannot open the folder “{folder}” now."
         return failure(refused, host, "folder", message, BY_ITSELF, permanent=False)
     if refused.code in MISSING or _is_missing(imap, folder):
-        return failure(refused, host, "folder", f"There is no folder “{folder}” in this mailbox.", hint)
+        return failure(refused, host, "folder", f"There is no folder “{folder}” in this mailbox.", remedy)
     if refused.code in NOT_LET_IN:
         message = f"{host} does not let this user open the folder “{folder}”."
         return failure(refused, host, "folder", message, "Check the username and the folder.")

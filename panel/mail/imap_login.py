@@ -108,7 +108,7 @@ def _is_the_mechanism(refused: ServerRefused, was_sent: bool) -> bool:
     Before the password was sent nothing else can have been. Afterwards BAD is about
     the command, and NO about the password, unless code or words say otherwise.
     """
-    if refused.passing:
+    if refused.transient:
         return False
     if not was_sent or refused.code == "CANNOT":
         return True

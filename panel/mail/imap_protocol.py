@@ -185,7 +185,7 @@ class Imap:
         except HungUp:
             raise self._bye or self.wire.hung_up() from None
 
-    def nonsense(self) -> MailError:
+    def protocol_violation(self) -> MailError:
         """The server does not speak IMAP."""
         return MailError(
             self.wire.step,
@@ -237,7 +237,7 @@ class Imap:
         self._count_answer(len(line))
         self._odd += 1
         if self._odd > MOST_ODD:
-            raise self.nonsense()
+            raise self.protocol_violation()
 
     def _whole(self, line: bytes) -> Answer:
         """The answer that begins with `line`, with the literals it announces."""
@@ -276,14 +276,14 @@ class Imap:
             self._note_code(self.completed)
             return
         if word.upper() not in (b"NO", b"BAD"):
-            raise self.nonsense()
+            raise self.protocol_violation()
         self._heed(b"NO", self.completed)
         name, _, text = code_of(self.completed)
         code = _known(name)
         refused = ServerRefused(
             code, self.wire.words(text), understood=word.upper() == b"NO", raw=self.completed
         )
-        refused.passing = code in PASSING or (not code and refused.sounds_busy())
+        refused.transient = code in PASSING or (not code and refused.sounds_busy())
         raise refused
 
     def _heed(self, word: bytes, text: bytes) -> None:

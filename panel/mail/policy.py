@@ -71,7 +71,7 @@ class Policy:
     max_answer: int = 64 * MIB  # of one command, without the messages in it
     max_session: int = 16 * GIB
     connect_timeout: float = 10.0
-    patience: float = 60.0
+    idle_timeout: float = 60.0
     deadline: float = 900.0
     interrupt: Interrupt = field(default_factory=Interrupt, compare=False)
 

@@ -18,14 +18,14 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from panel.errors import MailError
-from panel.mail import step
-from panel.mail.endpoint import Endpoint
+from panel.mail import steps
+from panel.mail.login_sequence import LoginSequence
 from panel.mail.policy import Policy
 from panel.mail.pop3_protocol import Pop3
 from panel.mail.pop3_text import Endless
 from panel.mail.refusal import ServerRefused
-from panel.mail.step import Step
-from panel.mail.way_in import WayIn
+from panel.mail.server import MailServer
+from panel.mail.steps import Step
 from panel.secret import Secret
 
 UNDER_WAY = 20  # RETR sent ahead, where the server says it can (PIPELINING)
@@ -53,13 +53,13 @@ class Listed:
     named: bool = True
 
 
-def probe(endpoint: Endpoint, secret: Secret, policy: Policy) -> Iterator[Step]:
+def probe(endpoint: MailServer, secret: Secret, policy: Policy) -> Iterator[Step]:
     """Try out an endpoint: each step as soon as it is done, ending with the first that fails.
 
     Raises nothing that a server, a network or a typing error can cause.
     """
-    session = Pop3Session(endpoint, secret, step.hasty(policy))
-    return step.timed(session.steps(), session.close)
+    session = Pop3Session(endpoint, secret, steps.interactive(policy))
+    return steps.timed(session.steps(), session.close)
 
 
 class Pop3Session:
@@ -68,11 +68,11 @@ class Pop3Session:
     `listed` is what it held when it was opened.
     """
 
-    def __init__(self, endpoint: Endpoint, secret: Secret, policy: Policy) -> None:
+    def __init__(self, endpoint: MailServer, secret: Secret, policy: Policy) -> None:
         self.host = endpoint.host
         self._limit = policy.max_message
         self._ends_at = time.monotonic() + policy.deadline
-        self._way_in = WayIn(endpoint, secret, policy, self._ends_at, Pop3)
+        self._way_in = LoginSequence(endpoint, secret, policy, self._ends_at, Pop3)
         self._closed = self._deleting = False
         self.listed: list[Listed] = []
         self.endless: int | None = None  # the place of a message whose text was larger than is read at all
@@ -163,7 +163,7 @@ class Pop3Session:
             try:
                 answer = pop.message()
             except ServerRefused as no:  # this one alone: the caller sees that it is missing
-                if no.passing and command.startswith(b"RETR"):
+                if no.transient and command.startswith(b"RETR"):
                     refused, away = no, away + 1
                 if away >= AWAY:
                     break
@@ -206,14 +206,16 @@ class Pop3Session:
             for place in same:
                 if no := _refusal(pop, b"DELE %d" % place):
                     refused.append(no)
-                    if no.passing:
+                    if no.transient:
                         break  # the others would be refused as well
             pop.command(b"QUIT")
         except ServerRefused as no:
             _refused_deleting(self.host, no)
         finally:
             self.close()
-        if refused and (refused[-1].passing or len(refused) == len(same)):  # else they were removed meanwhile
+        if refused and (
+            refused[-1].transient or len(refused) == len(same)
+        ):  # else they were removed meanwhile
             _refused_deleting(self.host, refused[0])
 
     def _pop(self, doing: str) -> Pop3:
@@ -288,10 +290,10 @@ def _table(pop: Pop3, command: bytes, pattern: re.Pattern[bytes]) -> Iterator[tu
                 found += 1
                 yield int(match[1]), (match[2] or b"").rstrip()
     except ServerRefused as refused:
-        if refused.code or refused.passing or command in pop.capabilities():
+        if refused.code or refused.transient or command in pop.capabilities():
             _refused_listing(pop, command, refused)
     if lines and not found:
-        raise pop.nonsense()
+        raise pop.protocol_violation()
 
 
 def _count(pop: Pop3) -> int:
@@ -311,8 +313,8 @@ def _refused_listing(pop: Pop3, command: bytes, refused: ServerRefused) -> NoRet
     raise MailError(
         pop.wire.step,
         f"{pop.wire.host} does not list the mailbox {what}.{refused.said}",
-        "It is tried again by itself." if refused.passing else "Use IMAP, or ask its provider.",
-        permanent=not refused.passing,
+        "It is tried again by itself." if refused.transient else "Use IMAP, or ask its provider.",
+        permanent=not refused.transient,
     ) from None
 
 

@@ -125,7 +125,7 @@ class Pop3:
             if not any(self._logged_in_by(way) for way in self._ways()):
                 raise self._no_way()
         except ServerRefused as refused:
-            if refused.code in NOT_THE_PASSWORD or refused.passing:
+            if refused.code in NOT_THE_PASSWORD or refused.transient:
                 raise self._not_opened(refused) from None
             raise
         self.logged_in = True
@@ -202,7 +202,7 @@ class Pop3:
         line = self._answer()
         if not line.startswith(b"+") or line[:3].upper() == b"+OK":
             self._completed(line)
-            raise self.nonsense()
+            raise self.protocol_violation()
 
     def _fit_for_pass(self) -> bool:
         words = (self._username, self._secret.reveal())
@@ -263,7 +263,7 @@ class Pop3:
         """A text of the server, fit to be shown; nothing once credentials were sent."""
         return self.wire.words(text)
 
-    def nonsense(self) -> MailError:
+    def protocol_violation(self) -> MailError:
         """The server does not speak POP3."""
         return MailError(
             self.wire.step,
@@ -288,21 +288,21 @@ class Pop3:
             line = self.wire.line()[:LONGEST_STATUS]
             if line.startswith((b"+", b"-")):
                 return line
-        raise self.nonsense()
+        raise self.protocol_violation()
 
     def _completed(self, line: bytes) -> bytes:
         if line[:3].upper() == b"+OK":
             return line[3:].strip()
         if not line.startswith(b"-"):
-            raise self.nonsense()
+            raise self.protocol_violation()
         rest = line[4:] if line[:4].upper() == b"-ERR" else line[1:]
         self._obey(rest)
         code = CODE.match(rest)
         name = code[1].decode().upper() if code else ""
         text = self._refusal = rest[code.end() :] if code else rest
-        passing = name in TRANSIENT or (not name and BUSY.search(text) is not None)
+        transient = name in TRANSIENT or (not name and BUSY.search(text) is not None)
         known = name if name in KNOWN_CODES else ""  # another may be anything, a password too
-        raise ServerRefused(known, self.shown(text), passing=passing, raw=text)
+        raise ServerRefused(known, self.shown(text), transient=transient, raw=text)
 
     def _obey(self, text: bytes) -> None:
         """Raise MailError where the server wants to be left alone: nothing more is asked, not even QUIT."""

@@ -26,12 +26,12 @@ class ServerRefused(Exception):
     """
 
     def __init__(
-        self, code: str, text: str, *, passing: bool = False, understood: bool = True, raw: bytes = b""
+        self, code: str, text: str, *, transient: bool = False, understood: bool = True, raw: bytes = b""
     ) -> None:
         super().__init__(code)
         self.code = code
         self.text = text
-        self.passing = passing
+        self.transient = transient
         self.understood = understood
         self.raw = raw[:LONGEST_READ].lower()
 
@@ -53,7 +53,7 @@ class Known:
 
     phrases: tuple[bytes, ...]
     message: str
-    hint: str
+    remedy: str
     permanent: bool = True
 
 
@@ -112,7 +112,7 @@ def recognised(refused: ServerRefused) -> Known | None:
 
 
 def failure(
-    refused: ServerRefused, host: str, step: str, message: str, hint: str, *, permanent: bool | None = None
+    refused: ServerRefused, host: str, step: str, message: str, remedy: str, *, permanent: bool | None = None
 ) -> MailError:
     """The refusal as an error for people: the one place where this is done.
 
@@ -120,33 +120,33 @@ def failure(
     unless the code says otherwise, or where `permanent` is false.
     """
     if known := recognised(refused):
-        return MailError(step, known.message.format(host=host), known.hint, permanent=known.permanent)
-    lasting = not refused.passing and permanent is not False
-    return MailError(step, message + refused.said, hint, permanent=lasting)
+        return MailError(step, known.message.format(host=host), known.remedy, permanent=known.permanent)
+    lasting = not refused.transient and permanent is not False
+    return MailError(step, message + refused.said, remedy, permanent=lasting)
 
 
 def login_failure(refused: ServerRefused, host: str) -> MailError:
     """The refusal to log in as an error for people: not every one is about the password."""
     message = f"{host} refused the username or the password."
-    hint = "Type both again. Some providers want a password made for mail programs only."
-    if refused.passing:
-        message, hint = f"{host} does not log anybody in now.", BY_ITSELF
+    remedy = "Type both again. Some providers want a password made for mail programs only."
+    if refused.transient:
+        message, remedy = f"{host} does not log anybody in now.", BY_ITSELF
     elif refused.code == "AUTHORIZATIONFAILED":
         message = f"{host} does not let this user open the mailbox."
-        hint = "Check the username; it may need access to the mailbox at its provider."
+        remedy = "Check the username; it may need access to the mailbox at its provider."
     elif refused.code == "EXPIRED":
         message = f"{host} says that the password has expired."
-        hint = "Change it at the provider, then enter the new one here."
+        remedy = "Change it at the provider, then enter the new one here."
     elif refused.code == "PRIVACYREQUIRED":
-        message, hint = f"{host} takes no password without encryption.", "Choose TLS or STARTTLS."
-    return failure(refused, host, "login", message, hint)
+        message, remedy = f"{host} takes no password without encryption.", "Choose TLS or STARTTLS."
+    return failure(refused, host, "login", message, remedy)
 
 
 def refused_mechanisms(refused: ServerRefused, host: str, tried: list[str]) -> MailError:
     """No way of logging in that the server offers was accepted: it never judged the password."""
     message = f"{host} refused each way of logging in that it offers ({', '.join(tried)}), not the password."
-    hint = "Ask its provider how mail programs log in with a password."
-    return failure(refused, host, "login", message, hint)
+    remedy = "Ask its provider how mail programs log in with a password."
+    return failure(refused, host, "login", message, remedy)
 
 
 def shown(text: bytes) -> str:

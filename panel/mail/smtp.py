@@ -12,28 +12,28 @@ from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate, make_msgid
 
 from panel.errors import BadInput, MailError
-from panel.mail import step
+from panel.mail import steps
 from panel.mail.address import to_wire
-from panel.mail.endpoint import Endpoint
+from panel.mail.login_sequence import LoginSequence
 from panel.mail.policy import Policy
 from panel.mail.refusal import ServerRefused, failure
+from panel.mail.server import MailServer
 from panel.mail.smtp_protocol import Smtp
-from panel.mail.step import Step
-from panel.mail.way_in import WayIn
+from panel.mail.steps import Step
 from panel.secret import Secret
 
 
-def probe(endpoint: Endpoint, secret: Secret, policy: Policy) -> Iterator[Step]:
+def probe(endpoint: MailServer, secret: Secret, policy: Policy) -> Iterator[Step]:
     """Try out an endpoint up to logging in: each step as soon as it is done, up to the first that fails.
 
     Raises nothing that a server, a network or a typing error can cause.
     """
-    session = _Session(endpoint, secret, step.hasty(policy))
-    return step.timed(session.steps(), session.close)
+    session = _Session(endpoint, secret, steps.interactive(policy))
+    return steps.timed(session.steps(), session.close)
 
 
 def send(
-    endpoint: Endpoint,
+    endpoint: MailServer,
     secret: Secret,
     policy: Policy,
     message: EmailMessage,
@@ -45,7 +45,7 @@ def send(
     Raises MailError; then nobody has it, or the connection broke at the very end. What
     the server does after it took the message is no error.
     """
-    session = _Session(endpoint, secret, step.hasty(policy))
+    session = _Session(endpoint, secret, steps.interactive(policy))
     try:
         for _ in session.steps():
             pass
@@ -68,8 +68,8 @@ def trial_message(address: str) -> EmailMessage:
 
 
 class _Session:
-    def __init__(self, endpoint: Endpoint, secret: Secret, policy: Policy) -> None:
-        self._way_in = WayIn(endpoint, secret, policy, time.monotonic() + policy.deadline, Smtp)
+    def __init__(self, endpoint: MailServer, secret: Secret, policy: Policy) -> None:
+        self._way_in = LoginSequence(endpoint, secret, policy, time.monotonic() + policy.deadline, Smtp)
 
     def steps(self) -> Iterator[tuple[str, str]]:
         return self._way_in.steps()
@@ -87,8 +87,8 @@ class _Session:
             smtp.wire.send(data)
             smtp.command(b".")
         except ServerRefused as refused:
-            host, hint = smtp.wire.host, "See whether this account may send as its address."
-            raise failure(refused, host, "send", f"{host} did not take the message.", hint) from None
+            host, remedy = smtp.wire.host, "See whether this account may send as its address."
+            raise failure(refused, host, "send", f"{host} did not take the message.", remedy) from None
         except BadInput as error:
             raise MailError("send", error.message, "Correct it.", permanent=True) from None
 

@@ -91,7 +91,7 @@ class Smtp:
             except ServerRefused as refusal:
                 was_sent = self.wire.credentials_sent > before
                 about_it = refusal.code[:3] not in MECHANISM or recognised(refusal) is not None
-                if refusal.passing or (was_sent and about_it):
+                if refusal.transient or (was_sent and about_it):
                     raise
                 refused = refusal
         if refused is not None:
@@ -161,4 +161,4 @@ class Smtp:
         enhanced = ENHANCED.match(lines[0])
         codes = b" ".join([code, enhanced[0]] if enhanced else [code])
         text = b" ".join([code, *lines])
-        return ServerRefused(codes.decode(), self.wire.words(text), passing=code.startswith(b"4"), raw=text)
+        return ServerRefused(codes.decode(), self.wire.words(text), transient=code.startswith(b"4"), raw=text)

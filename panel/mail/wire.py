@@ -167,7 +167,7 @@ class Wire:
         if left <= 0 or self._policy.interrupt.ended:
             raise self._too_late()
         if now - self._timed_at > FRESH:
-            self._socket.settimeout(min(left, self._policy.patience))
+            self._socket.settimeout(min(left, self._policy.idle_timeout))
             self._timed_at = now
 
     # -- words -----------------------------------------------------------------------

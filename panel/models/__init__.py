@@ -2,20 +2,20 @@
 
 from panel.models.account import Account
 from panel.models.activity import Activity
+from panel.models.alert import Alert, AlertChannels
 from panel.models.base import BaseModel
 from panel.models.collection import Collection
 from panel.models.encryption import Encryption
 from panel.models.endpoint import Endpoint
 from panel.models.forgotten_secret import ForgottenSecret
+from panel.models.heartbeat import Heartbeat
 from panel.models.message import Message, Skipped, Uidl
-from panel.models.notice import Notice, NoticeChannels
 from panel.models.person import Person
 from panel.models.session import Session
 from panel.models.set_up import SetUp
 from panel.models.sign_in_try import SignInTry
 from panel.models.sweep_report import SweepReport
 from panel.models.this_copy import ThisCopy
-from panel.models.vitals import Vitals
 from panel.models.waiting import Waiting
 
 TABLES: tuple[type[BaseModel], ...] = (
@@ -31,12 +31,12 @@ TABLES: tuple[type[BaseModel], ...] = (
     Skipped,
     Uidl,
     Activity,
-    Vitals,
+    Heartbeat,
     Waiting,
     ForgottenSecret,
     SweepReport,
-    Notice,
-    NoticeChannels,
+    Alert,
+    AlertChannels,
     ThisCopy,
 )
 
@@ -44,14 +44,15 @@ __all__ = [
     "TABLES",
     "Account",
     "Activity",
+    "Alert",
+    "AlertChannels",
     "BaseModel",
     "Collection",
     "Encryption",
     "Endpoint",
     "ForgottenSecret",
+    "Heartbeat",
     "Message",
-    "Notice",
-    "NoticeChannels",
     "Person",
     "Session",
     "SetUp",
@@ -60,6 +61,5 @@ __all__ = [
     "SweepReport",
     "ThisCopy",
     "Uidl",
-    "Vitals",
     "Waiting",
 ]

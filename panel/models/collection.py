@@ -21,7 +21,7 @@ class Collection(BaseModel):
     # Health: what the last real round did.
     last_success_at = Past(null=True)
     problem = TextField(null=True)
-    hint = TextField(null=True)
+    remedy = TextField(null=True)
     permanent = BooleanField(default=False)
     failing_since = Past(null=True)
     failures = IntegerField(default=0)

@@ -36,8 +36,8 @@ class Encryption(BaseModel):
     id = IntegerField(primary_key=True)
     instance_id = BlobField()
     active_key_id = BlobField(null=True)
-    release_id = BlobField(null=True)
-    scrub_owed = BlobField(null=True)
+    decrypt_id = BlobField(null=True, column_name="release_id")
+    scrub_pending = BlobField(null=True, column_name="scrub_owed")
     # For people only; nothing is decided by these.
     key_created_at = Past(null=True)
     enabled_at = Past(null=True)

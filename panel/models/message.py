@@ -12,7 +12,7 @@ from panel.models.moment import At, Next
 class Message(BaseModel):
     """One fetched message.
 
-    `ready`: its file is safe on disk in tmp/ and may be moved to new/. `owed`: it
+    `ready`: its file is safe on disk in tmp/ and may be moved to new/. `pending`: it
     is delivered, and what the account wants done with it on the server is not done.
     """
 
@@ -23,14 +23,14 @@ class Message(BaseModel):
     name = CharField(max_length=120)  # the file's name in the Maildir
     digest = BlobField()  # SHA-256 of the message as the server sent it
     ready = BooleanField(default=True)
-    owed = BooleanField(default=False)
+    pending = BooleanField(default=False)
 
     class Meta:
         indexes = (
             (("account", "uidvalidity", "uid"), True),
             (("account", "digest"), False),
             (("account", "ready"), False),
-            (("account", "owed"), False),
+            (("account", "pending"), False),
         )
 
 

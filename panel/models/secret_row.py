@@ -59,20 +59,20 @@ class Saved:
 
 @dataclass(frozen=True)
 class StoredRecord:
-    """A sealed record as read. Opening it is `panel.encryption.credential`'s work alone."""
+    """A sealed record as read. Opening it is `panel.vault.credential`'s work alone."""
 
     record: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class StoredClear:
-    """An unsealed secret as read, whatever SQL put there. `panel.encryption.credential` checks it."""
+    """An unsealed secret as read, whatever SQL put there. `panel.vault.credential` checks it."""
 
     text: str = field(repr=False)
 
 
 class Sealer(Protocol):
-    """What a database must have connected before a secret can be stored (`panel.encryption.hook`)."""
+    """What a database must have connected before a secret can be stored (`panel.vault.sealer`)."""
 
     def storing(self) -> AbstractContextManager[None]:
         """The transaction to store in, under the lock of the state row."""

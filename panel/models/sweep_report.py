@@ -12,7 +12,7 @@ class SweepReport(BaseModel):
     """One row per sweep, begun with it. Without `finished_at` the search is still owed."""
 
     id = AutoField()
-    kind = TextField()  # a Kind of panel.encryption.findings
+    kind = TextField()  # a Kind of panel.vault.reports
     begun_at = At()
     finished_at = At(null=True)
     moved = IntegerField(default=0)  # records written by the sweep

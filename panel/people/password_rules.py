@@ -50,8 +50,8 @@ def check(password: Secret, email: str, name: str) -> None:
         )
 
 
-def _refused(message: str, hint: str) -> BadInput:
-    return BadInput(message, hint, field="password")
+def _refused(message: str, remedy: str) -> BadInput:
+    return BadInput(message, remedy, field="password")
 
 
 def _names(text: str, email: str, name: str) -> bool:

@@ -13,7 +13,7 @@ from panel.people import service
 from panel.people.forms import NewForm, PasswordForm, RoleForm
 from panel.people.service import Someone
 from panel.secret import Secret
-from panel.web.access import allow, fresh_password_required
+from panel.web.access import allow, reauth_required
 from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
 
@@ -39,7 +39,7 @@ def show() -> Any:
 
 
 @blueprint.get("/new")
-@fresh_password_required
+@reauth_required
 def new() -> Any:
     """An empty form."""
     return page("people/new.html", form=NewForm(formdata=None))
@@ -47,7 +47,7 @@ def new() -> Any:
 
 @blueprint.post("/new")
 @keeps_typed
-@fresh_password_required
+@reauth_required
 def add() -> Any:
     """Add a person."""
     form = NewForm()
@@ -76,7 +76,7 @@ def _edit_page(someone: Someone, status: int = 200, **context: Any) -> Response:
 
 @blueprint.post("/<int:person_id>/role")
 @keeps_typed
-@fresh_password_required
+@reauth_required
 def role(person_id: int) -> Any:
     """Give another role."""
     form = RoleForm()
@@ -87,14 +87,14 @@ def role(person_id: int) -> Any:
 
 
 @blueprint.post("/<int:person_id>/disable")
-@fresh_password_required
+@reauth_required
 def disable(person_id: int) -> Any:
     """Keep somebody out."""
     return _act(person_id, lambda email: service.disable(email, **_by()), "cannot sign in any more")
 
 
 @blueprint.post("/<int:person_id>/enable")
-@fresh_password_required
+@reauth_required
 def enable(person_id: int) -> Any:
     """Let somebody in again."""
     return _act(person_id, lambda email: service.enable(email, **_by()), "can sign in again")
@@ -102,7 +102,7 @@ def enable(person_id: int) -> Any:
 
 @blueprint.post("/<int:person_id>/password")
 @keeps_typed
-@fresh_password_required
+@reauth_required
 def password(person_id: int) -> Any:
     """Give another login password."""
     form = PasswordForm()

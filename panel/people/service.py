@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from peewee import IntegrityError
 
 from panel import db
-from panel.activity.service import record
+from panel.audit import record
 from panel.crypto import login_hash
 from panel.errors import BadInput, NotFound, Refused
 from panel.models.person import ROLES, Person

@@ -7,7 +7,7 @@ import click
 from panel.accounts import rules
 from panel.accounts import service as accounts
 from panel.accounts.service import Seen
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.secret import Secret
 from panel.sending import service
 from panel.services import current
@@ -46,7 +46,7 @@ def test(context: click.Context, account: str) -> None:
     found, _ = accounts.find(account)
     services = current()
     for step in service.send_test(found.uuid, services.settings, services.keystore, Actor()):
-        say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.says} {step.mend}".rstrip())
+        say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.message} {step.remedy}".rstrip())
         if not step.ok:
             context.exit(1)
 

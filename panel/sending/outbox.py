@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from email.message import EmailMessage
 
 from panel.config import Settings
-from panel.encryption import credential
-from panel.encryption.credential import Credential
-from panel.encryption.keystore import KeyStore
 from panel.errors import KeyAbsent, MailError, PanelError
 from panel.mail import smtp
 from panel.mail.policy import Policy
-from panel.mail.step import Step
+from panel.mail.steps import Step
 from panel.models import Account, Endpoint
+from panel.vault import credential
+from panel.vault.credential import Credential
+from panel.vault.keystore import KeyStore
 
 MOST_SECONDS = 120.0  # for all accounts together
 NO_KEY = Step(
@@ -75,12 +75,12 @@ def _through(
     except KeyAbsent:
         raise
     except PanelError as error:
-        says = f"{account.address}: {error.message}"
-        return Step("send", False, time.monotonic() - begun, says, error.hint)
-    says = f"{opened.server.host} took it from {account.address}."
+        message = f"{account.address}: {error.message}"
+        return Step("send", False, time.monotonic() - begun, message, error.remedy)
+    message = f"{opened.server.host} took it from {account.address}."
     if refused:
-        says += f" It refused {', '.join(refused)}."
-    return Step("send", True, time.monotonic() - begun, says, REFUSED if refused else "")
+        message += f" It refused {', '.join(refused)}."
+    return Step("send", True, time.monotonic() - begun, message, REFUSED if refused else "")
 
 
 def _hand_over(

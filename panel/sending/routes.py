@@ -9,16 +9,16 @@ from flask import Blueprint, Response, flash, stream_template, url_for
 from panel.accounts import rules
 from panel.accounts import service as accounts
 from panel.accounts.service import Seen
-from panel.encryption import credential
 from panel.errors import EditedMeanwhile, PanelError, PasswordNeeded
-from panel.mail.endpoint import Endpoint as MailServer
+from panel.mail.server import MailServer
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from panel.sending import service
 from panel.sending.forms import SendingForm
 from panel.services import current
-from panel.sign_in.login import actor, require_again
-from panel.web.access import allow, fresh_password_required, is_fresh
+from panel.sign_in.login import actor, require_reauth
+from panel.vault import credential
+from panel.web.access import allow, reauth_required, recently_authenticated
 from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
 
@@ -45,7 +45,7 @@ def _stored(endpoint: Endpoint | None) -> dict[str, Any]:
 
 
 def _is_forged(endpoint: Endpoint | None) -> bool:
-    return endpoint is not None and not credential.vouches(endpoint, current().keystore)
+    return endpoint is not None and not credential.is_authentic(endpoint, current().keystore)
 
 
 def _page(
@@ -58,7 +58,7 @@ def _page(
     return page(
         "sending/edit.html", status=status, account=account, endpoint=endpoint, form=form, problem=problem,
         forged=_is_forged(endpoint), last_change=accounts.last_change(endpoint) if endpoint else None,
-        ask_own=not is_fresh(), stale=isinstance(problem, EditedMeanwhile),
+        ask_own=not recently_authenticated(), stale=isinstance(problem, EditedMeanwhile),
     )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def store(uuid: str) -> Any:
     if not form.validate_on_submit():
         return _again(account, form)
     try:
-        require_again(form.own_password.data)
+        require_reauth(form.own_password.data)
         seen = Seen(form.rev.data, form.seen.data or None)
         service.store(account.uuid, _server(form, account), _password(form), seen, actor())
     except PanelError as error:
@@ -100,7 +100,7 @@ def _password(form: SendingForm) -> Secret | None:
 
 
 @blueprint.post("/remove")
-@fresh_password_required
+@reauth_required
 def remove(uuid: str) -> Any:
     """Forget the server to send through and its password."""
     account, _ = accounts.find(uuid)
@@ -110,7 +110,7 @@ def remove(uuid: str) -> Any:
 
 
 @blueprint.post("/test")
-@fresh_password_required
+@reauth_required
 def test(uuid: str) -> Any:
     """Log in to the stored server and send a message to the account's own address: a page that grows."""
     account, _ = accounts.find(uuid)

@@ -9,23 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from panel import db
-from panel.accounts import rules, trial
+from panel import audit, db
+from panel.accounts import probe, rules
 from panel.accounts import service as accounts
 from panel.accounts.service import Seen
-from panel.activity import service as activity
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
-from panel.encryption import credential
-from panel.encryption.credential import Credential
-from panel.encryption.keystore import KeyStore
 from panel.errors import BadInput, MailError, NotFound, PasswordNeeded
 from panel.mail import smtp
-from panel.mail.endpoint import Endpoint as MailServer
 from panel.mail.policy import Policy
-from panel.mail.step import Step
+from panel.mail.server import MailServer
+from panel.mail.steps import Step
 from panel.models import Account, Endpoint
 from panel.secret import Secret
+from panel.vault import credential
+from panel.vault.credential import Credential
+from panel.vault.keystore import KeyStore
 
 
 def find(uuid: str) -> Endpoint:
@@ -52,7 +51,7 @@ def store(uuid: str, where: MailServer, password: Secret | None, seen: Seen, act
             changed = _insert(account, where, password, actor)
         else:
             changed = accounts.store(account, endpoint, where, password, actor)
-        activity.record("sending changed", account.address, changed, who=actor.who, address=actor.address)
+        audit.record("sending changed", account.address, changed, who=actor.who, address=actor.address)
 
 
 def _insert(account: Account, where: MailServer, password: Secret | None, actor: Actor) -> str:
@@ -69,7 +68,7 @@ def remove(uuid: str, actor: Actor) -> None:
         account, _ = accounts.find(uuid)
         find(account.uuid)
         Endpoint.delete().where(Endpoint.account == account.uuid, Endpoint.direction == "out").execute()
-        activity.record("sending removed", account.address, who=actor.who, address=actor.address)
+        audit.record("sending removed", account.address, who=actor.who, address=actor.address)
 
 
 def send_test(uuid: str, settings: Settings, keystore: KeyStore, actor: Actor) -> Iterator[Step]:
@@ -79,7 +78,7 @@ def send_test(uuid: str, settings: Settings, keystore: KeyStore, actor: Actor) -
     """
     account, _ = accounts.find(uuid)
     opened = credential.open_for(find(account.uuid), keystore)
-    steps = trial.run([opened], "", settings, actor, account.address)
+    steps = probe.run([opened], "", settings, actor, account.address)
     return _and_send(steps, opened, Policy.of(settings), account.address)
 
 
@@ -92,7 +91,7 @@ def _and_send(steps: Iterator[Step], opened: Credential, policy: Policy, address
     try:
         smtp.send(opened.server, opened.secret, policy, smtp.trial_message(address), address, [address])
     except (MailError, BadInput) as error:
-        yield Step("send", False, time.monotonic() - begun, error.message, error.hint)
+        yield Step("send", False, time.monotonic() - begun, error.message, error.remedy)
     else:
-        says = f"{opened.server.host} took a message to {address}. See whether it arrives."
-        yield Step("send", True, time.monotonic() - begun, says)
+        message = f"{opened.server.host} took a message to {address}. See whether it arrives."
+        yield Step("send", True, time.monotonic() - begun, message)

@@ -7,10 +7,10 @@ import stat
 from collections.abc import Iterator
 
 from panel.config import Settings
-from panel.encryption.files import typed
-from panel.encryption.keystore import KeyStore
 from panel.health import checks
 from panel.health.check import Check, Install
+from panel.vault.files import typed
+from panel.vault.keystore import KeyStore
 
 BEFORE = ("database", "file modes", "disk", "clock", "proxy")
 

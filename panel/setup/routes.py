@@ -12,7 +12,6 @@ from flask import Blueprint, flash, request, session, url_for
 from flask_login import current_user
 
 from panel.accounts import overview
-from panel.encryption import facts
 from panel.errors import AlreadySetUp, BadInput, NotFound, PanelError
 from panel.people.password_rules import LONGEST, SHORTEST
 from panel.secret import Secret
@@ -21,6 +20,7 @@ from panel.setup import checks, service
 from panel.setup.forms import AdminForm
 from panel.setup.service import Step
 from panel.sign_in import login, sessions
+from panel.vault import snapshot
 from panel.web.access import ANYBODY, allow
 from panel.web.form_tokens import keeps_typed
 from panel.web.headers import plain_http_exposed
@@ -153,7 +153,7 @@ def summary() -> Any:
     step = _own_step()
     if step is not Step.SUMMARY:
         return go(url_for(PAGES[step]))
-    now = facts.look(current().keystore)
+    now = snapshot.look(current().keystore)
     return page("setup/summary.html", now=now, lines=overview.lines(current().keystore))
 
 

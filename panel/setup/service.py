@@ -14,17 +14,17 @@ from enum import IntEnum
 from pathlib import Path
 
 from panel import db, durable
-from panel.activity.service import record
+from panel.audit import record
 from panel.config import Settings
-from panel.encryption import facts
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.errors import AlreadySetUp
 from panel.models import Account
 from panel.models.set_up import SetUp
 from panel.people import service as people
 from panel.people.service import Someone
 from panel.secret import Secret
+from panel.vault import snapshot
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 
 TOKEN_FILE = "setup-token"  # noqa: S105 - a file's name
 TOKEN_BYTES = 32
@@ -111,7 +111,7 @@ def step_of(person_id: int, keystore: KeyStore) -> Step | None:
     row = _row()
     if row.closed_at is not None or row.admin_id is None or row.admin_id != person_id:
         return None
-    if row.encryption_later_at is None and facts.look(keystore).state is State.OFF:
+    if row.encryption_later_at is None and snapshot.look(keystore).state is State.OFF:
         return Step.ENCRYPTION
     if row.mailbox_later_at is None and not Account.select().exists():
         return Step.MAILBOX

@@ -6,7 +6,7 @@ from flask import Flask, Request, Response, current_app, g, request, session
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, current_user
 
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.errors import BadInput
 from panel.models.person import Person
 from panel.secret import Secret
@@ -14,7 +14,7 @@ from panel.sign_in import service, sessions
 from panel.sign_in.devices import DeviceCookie
 from panel.sign_in.sessions import Visitor
 from panel.web import form_tokens
-from panel.web.access import is_fresh
+from panel.web.access import recently_authenticated
 from panel.web.connection import WITHOUT
 
 TOKEN = "token"  # noqa: S105 - the name of the cookie's entry
@@ -89,12 +89,12 @@ def stop() -> None:
     session.clear()
 
 
-def require_again(typed: str | None) -> None:
+def require_reauth(typed: str | None) -> None:
     """In a form that asks for the own password itself: check it. Nothing to do while it is fresh.
 
     Raises BadInput (field `own_password`) where it is missing or wrong, Throttled after too many.
     """
-    if is_fresh():
+    if recently_authenticated():
         return
     if not typed:
         raise BadInput(
@@ -105,7 +105,7 @@ def require_again(typed: str | None) -> None:
     try:
         replace(service.confirm(current_user, Secret(typed), address()))
     except BadInput as error:
-        raise BadInput(error.message, error.hint, field="own_password") from None
+        raise BadInput(error.message, error.remedy, field="own_password") from None
 
 
 def actor() -> Actor:

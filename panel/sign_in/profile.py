@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from panel import db
-from panel.activity.service import record
+from panel.audit import record
 from panel.crypto import login_hash
 from panel.errors import BadInput
 from panel.models.person import Person
@@ -60,7 +60,7 @@ def change_password(visitor: Visitor, old: Secret, new: Secret, address: str) ->
     try:
         service.prove(visitor, old, address)
     except BadInput as error:
-        raise BadInput(error.message, error.hint, field="old") from None
+        raise BadInput(error.message, error.remedy, field="old") from None
     password_rules.check(new, visitor.email, visitor.name)
     hashed = login_hash.hash_password(new)
     with db.transaction():

@@ -11,7 +11,7 @@ from panel.errors import NotAllowed, PanelError
 from panel.people.service import an_admin_exists
 from panel.secret import Secret
 from panel.sign_in import login as door
-from panel.sign_in import profile, service, way_back
+from panel.sign_in import profile, safe_redirect, service
 from panel.sign_in.forms import ConfirmForm, LoginForm, NameForm, OwnPasswordForm
 from panel.web import held
 from panel.web.access import ANYBODY, ReauthNeeded, SignInNeeded, allow, here
@@ -111,11 +111,11 @@ def _kept() -> str | None:
     """What this form, which asks for a password, has been given to keep; only for a page of this panel."""
     text = request.form.get(held.FIELD)
     typed = held.read(text)
-    return text if typed and way_back.safe(typed.path) else None
+    return text if typed and safe_redirect.safe(typed.path) else None
 
 
 def _next() -> str | None:
-    return way_back.safe(request.values.get("next"))
+    return safe_redirect.safe(request.values.get("next"))
 
 
 def _back() -> Any:

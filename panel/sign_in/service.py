@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from panel import db
-from panel.activity.service import record
+from panel.audit import record
 from panel.crypto import login_hash
 from panel.errors import BadInput
 from panel.models.person import Person

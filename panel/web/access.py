@@ -64,12 +64,12 @@ def _check(app: Flask) -> Any:
     return None
 
 
-def is_fresh() -> bool:
+def recently_authenticated() -> bool:
     """Whether the person's own password was typed within the last five minutes; never in the future."""
     return 0 <= db.now() - (current_user.confirmed_at or 0) <= FRESH_SECONDS
 
 
-def fresh_password_required(view: Callable[P, Any]) -> Callable[P, Any]:
+def reauth_required(view: Callable[P, Any]) -> Callable[P, Any]:
     """Ask for the person's own password again, on a page of its own, unless `is_fresh`.
 
     For buttons, and for forms that `panel.web.held` keeps meanwhile; others ask in themselves:
@@ -78,7 +78,7 @@ def fresh_password_required(view: Callable[P, Any]) -> Callable[P, Any]:
 
     @wraps(view)
     def checked(*args: P.args, **kwargs: P.kwargs) -> Any:
-        if not is_fresh() and not refused():
+        if not recently_authenticated() and not refused():
             raise ReauthNeeded
         return view(*args, **kwargs)
 

@@ -40,7 +40,7 @@ def init_app(app: Flask) -> None:
 def _panel_error(error: PanelError) -> Response:
     if error.status >= 500:
         logger.error("%s", error)
-    return _render(error.status, error.message, error.hint)
+    return _render(error.status, error.message, error.remedy)
 
 
 def _csrf_error(error: CSRFError) -> Response:
@@ -68,8 +68,8 @@ def _csrf_error(error: CSRFError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
-    message, hint = HTTP.get(code, ("The request could not be answered.", "Go back to the start page."))
-    return _render(code, message, hint)
+    message, remedy = HTTP.get(code, ("The request could not be answered.", "Go back to the start page."))
+    return _render(code, message, remedy)
 
 
 def _unexpected(_error: Exception) -> Response:
@@ -81,14 +81,14 @@ def _unexpected(_error: Exception) -> Response:
     )
 
 
-def _render(status: int, message: str, hint: str, link: tuple[str, str] | None = None) -> Response:
+def _render(status: int, message: str, remedy: str, link: tuple[str, str] | None = None) -> Response:
     if request_ctx.url_adapter is None:  # the Host is no name, so no link of a page can be made
-        return Response(f"{message} {hint}\n", status, mimetype="text/plain")
+        return Response(f"{message} {remedy}\n", status, mimetype="text/plain")
     try:
         return page(
-            "errors/error.html", fragment="errors/_error.html", status=status, message=message, hint=hint,
+            "errors/error.html", fragment="errors/_error.html", status=status, message=message, remedy=remedy,
             link=link,
         )  # fmt: skip
     except (peewee.DatabaseError, DatabaseError):  # what stands around the error asks the database too
         alone = current_app.jinja_env.get_template("errors/alone.html")
-        return Response(alone.render(message=message, hint=hint, link=link), status)
+        return Response(alone.render(message=message, remedy=remedy, link=link), status)

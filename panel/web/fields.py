@@ -26,24 +26,24 @@ def stripped(text: str | None) -> str:
 class NumberField(IntegerField):
     """A whole number, asked for in the panel's own words."""
 
-    def __init__(self, label: str, says: str, **more: Any) -> None:
-        """`says` is what stands there when it is empty or no number."""
+    def __init__(self, label: str, message: str, **more: Any) -> None:
+        """`message` is what stands there when it is empty or no number."""
         super().__init__(label, **more)
-        self.says = says
+        self.message = message
 
     def process_formdata(self, valuelist: Sequence[str]) -> None:
         """Take what was typed. Raises ValueError with our own sentence."""
         if any(len(typed) > LONGEST_NUMBER for typed in valuelist):
-            raise ValueError(self.says)
+            raise ValueError(self.message)
         try:
             super().process_formdata(valuelist)
         except ValueError:
-            raise ValueError(self.says) from None
+            raise ValueError(self.message) from None
 
     def pre_validate(self, form: Any) -> None:
         """Refuse a field that was not sent at all and has no default."""
         if self.data is None:
-            raise StopValidation(self.says)
+            raise StopValidation(self.message)
 
 
 class ServerFields(Form):

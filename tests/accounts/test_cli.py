@@ -12,8 +12,8 @@ from flask import Flask
 
 from panel import create_app, db, identity
 from panel.config import Settings
-from panel.encryption.keystore import KeyStore
 from panel.models import Collection
+from panel.vault.keystore import KeyStore
 from tests import installs
 from tests.accounts.conftest import stored
 from tests.encryption.conftest import House
@@ -70,7 +70,7 @@ def test_no_password_is_taken_from_the_command_line(cli: Cli, house: House) -> N
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         (("--protocol", "nntp"), "nntp"),
         (("--host", "imaps://x"), "not the name of a server"),
@@ -81,10 +81,12 @@ def test_no_password_is_taken_from_the_command_line(cli: Cli, house: House) -> N
     ],
 )
 def test_the_same_checks_as_the_form_exit_3_and_nothing_is_stored(
-    cli: Cli, house: House, more: tuple[str, str], says: str
+    cli: Cli, house: House, more: tuple[str, str], message: str
 ) -> None:
     done = add(cli, "support@example.org", "hunter2", *more)
-    assert (done.returncode, says in done.stderr, "Traceback" in done.stderr) == (3, True, False), done.stderr
+    assert (done.returncode, message in done.stderr, "Traceback" in done.stderr) == (3, True, False), (
+        done.stderr
+    )
     assert json.loads(cli("accounts", "list", "--json").stdout) == []
 
 
@@ -148,7 +150,7 @@ def test_test_logs_in_and_exits_1_where_that_fails(cli: Cli, house: House, dovec
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (("--interval", "0"), "30 to 86400"),
         (("--folder", ""), "The folder is empty."),
@@ -156,11 +158,11 @@ def test_test_logs_in_and_exits_1_where_that_fails(cli: Cli, house: House, dovec
     ],
 )
 def test_an_empty_or_zero_option_is_a_value_and_not_left_out(
-    cli: Cli, house: House, change: tuple[str, str], says: str
+    cli: Cli, house: House, change: tuple[str, str], message: str
 ) -> None:
     add(cli)
     done = cli("accounts", "edit", "support@example.org", *change)
-    assert (done.returncode, says in done.stderr) == (3, True), done.stderr
+    assert (done.returncode, message in done.stderr) == (3, True), done.stderr
     assert stored().account.interval == 60
 
 
@@ -238,7 +240,7 @@ def test_a_password_is_on_no_stream_whatever_happens(cli: Cli, house: House) -> 
 def test_a_password_file_that_is_no_text_or_holds_nul_is_wrong_usage(
     cli: Cli, house: House, tmp_path: Path
 ) -> None:
-    for content, says in (
+    for content, message in (
         (b"ab\xff", "not UTF-8"),
         (b"\xed\xa0\xbd", "not UTF-8"),
         (b"a\0b", "NUL character"),
@@ -246,7 +248,7 @@ def test_a_password_file_that_is_no_text_or_holds_nul_is_wrong_usage(
         file = tmp_path / "password"
         file.write_bytes(content)
         done = cli("accounts", "add", *SERVER, "--password-file", str(file), "support@example.org")
-        assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
 
 
 def test_an_empty_password_is_refused_by_the_shell_as_by_the_form(cli: Cli, house: House) -> None:

@@ -14,9 +14,9 @@ from flask import Flask
 from panel import db
 from panel.accounts import importing
 from panel.accounts.importing import LONGEST_LINE
-from panel.encryption import credential
 from panel.errors import BadInput
 from panel.models import Account, Endpoint
+from panel.vault import credential
 from tests.encryption.conftest import House
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -63,7 +63,7 @@ def test_all_lines_become_accounts_with_their_passwords_exactly(
 
 
 @pytest.mark.parametrize(
-    ("bad", "says"),
+    ("bad", "message"),
     [
         ("{", "Line 2: It is no JSON."),
         ("[1]", "Line 2: It is no JSON object."),
@@ -83,9 +83,9 @@ def test_all_lines_become_accounts_with_their_passwords_exactly(
         (json.dumps({**ONE, "address": "x@example.org", "host": "a b"}), "cannot be the name of a server"),
     ],
 )
-def test_one_bad_line_adds_nothing_and_is_named(app: Flask, cli: Cli, bad: str, says: str) -> None:
+def test_one_bad_line_adds_nothing_and_is_named(app: Flask, cli: Cli, bad: str, message: str) -> None:
     done = cli("accounts", "import", "-", stdin=lines(ONE) + bad + "\n" + lines(THREE))
-    assert done.returncode == 3 and says in done.stderr, done.stderr
+    assert done.returncode == 3 and message in done.stderr, done.stderr
     assert str(ONE["password"]) not in done.stderr and "Traceback" not in done.stderr
     with db.database.connection_context():
         assert not Account.select().exists()

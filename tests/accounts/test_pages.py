@@ -7,11 +7,10 @@ import re
 import pytest
 from flask import Flask
 
-from panel import db
-from panel.accounts import trial
-from panel.activity import service as activity
-from panel.encryption import switch
+from panel import audit, db
+from panel.accounts import probe
 from panel.models import Account, Activity, Collection, Endpoint, Session, Skipped
+from panel.vault import turn_on
 from tests.accounts.conftest import form, stored
 from tests.encryption.conftest import House
 from tests.running import shapes_of
@@ -54,7 +53,7 @@ def test_a_password_comes_through_the_form_exactly_as_typed(
 
 
 @pytest.mark.parametrize(
-    ("over", "says"),
+    ("over", "message"),
     [
         ({"password": ""}, "Type the mailbox&#39;s password."),
         ({"password": "a\0b"}, "NUL"),
@@ -78,11 +77,11 @@ def test_a_password_comes_through_the_form_exactly_as_typed(
     ],
 )
 def test_bad_input_is_422_says_what_to_do_keeps_what_was_typed_and_stores_nothing(
-    admin: Browser, over: dict[str, str], says: str
+    admin: Browser, over: dict[str, str], message: str
 ) -> None:
     response = admin.post(NEW, **form(**over))
     assert response.status_code == 422
-    assert says in response.text
+    assert message in response.text
     assert "There is a problem" in response.text
     assert 'value="60"' in response.text or "interval" in over
     assert "hunter2hunter2" not in response.text
@@ -209,7 +208,7 @@ def test_the_list_shows_the_last_success_and_what_is_wrong(admin: Browser) -> No
     with db.database.connection_context():
         account = stored().account
         Collection.create(
-            account=account, last_success_at=db.now() - 7200, problem="The server says no.", hint="Ask it nicely.",
+            account=account, last_success_at=db.now() - 7200, problem="The server says no.", remedy="Ask it nicely.",
             next_due_at=db.now() + 330, failing_since=db.now(), failures=1,
         )  # fmt: skip
         Skipped.create(
@@ -235,7 +234,7 @@ def test_a_record_that_does_not_open_leaves_its_server_to_be_typed_afresh(
     with db.database.connection_context():
         house.enable()
         house.sql("UPDATE endpoint SET host = 'evil.example.org'")
-        switch.verify(house.keystore)
+        turn_on.verify(house.keystore)
     page = admin.get(edit_url()).text
     assert "possibly changed" in page
     assert re.search(r'<input[^>]*id="host"[^>]*value=""', page)
@@ -272,11 +271,16 @@ def test_a_test_shows_its_steps_before_anything_is_saved(
 
 
 def test_htmx_gets_each_step_as_an_event_of_its_own(admin: Browser, dovecot: DovecotServer) -> None:
-    marker = "MARKER-of-the-live-test"
-    dovecot.add_user("events@example.org", marker)
+    authorization_file = "MARKER-of-the-live-test"
+    dovecot.add_user("events@example.org", authorization_file)
     token = re.search(r'name="csrf_token" value="([^"]+)"', admin.get(NEW).text)
     assert token is not None
-    typed = form(address="events@example.org", host="localhost", port=str(dovecot.tls_port), password=marker)
+    typed = form(
+        address="events@example.org",
+        host="localhost",
+        port=str(dovecot.tls_port),
+        password=authorization_file,
+    )
     response = admin.client.post(
         "/accounts/test", data=typed | {"csrf_token": token[1]}, headers={"HX-Request": "true"}
     )
@@ -284,7 +288,7 @@ def test_htmx_gets_each_step_as_an_event_of_its_own(admin: Browser, dovecot: Dov
     events = [event for event in response.text.split("\n\n") if event]
     assert [len(steps(event)) for event in events] == [0, 1, 2, 3, 4, 5, 5]
     assert all(line.startswith("data: ") for event in events for line in event.splitlines())
-    assert not [shape for shape in shapes_of(marker) if shape in response.data]
+    assert not [shape for shape in shapes_of(authorization_file) if shape in response.data]
 
 
 def test_the_stored_password_is_tested_on_the_stored_server_only(
@@ -306,10 +310,10 @@ def test_the_stored_password_is_tested_on_the_stored_server_only(
 
 
 def test_tests_are_limited_per_hour(admin: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "PER_HOUR", 2)
+    monkeypatch.setattr(probe, "PER_HOUR", 2)
     with db.database.connection_context():
         for _ in range(2):
-            activity.record(trial.TRIED, "x@example.org")
+            audit.record(probe.TRIED, "x@example.org")
     response = admin.post("/accounts/test", on=NEW, **form())
     assert (response.status_code, "2 tests within an hour" in response.text) == (429, True)
 

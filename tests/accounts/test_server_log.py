@@ -13,12 +13,12 @@ from panel import db
 from panel.accounts import server_log, service
 from panel.accounts.rules import Mailbox
 from panel.accounts.service import Seen
-from panel.activity.service import Actor
-from panel.encryption import credential
+from panel.audit import Actor
 from panel.errors import BadInput, PasswordNeeded, Refused
 from panel.models import Activity, Endpoint, Person
 from panel.models.endpoint import Place
 from panel.secret import Secret
+from panel.vault import credential
 from tests.accounts.conftest import form, stored
 from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser
@@ -122,7 +122,7 @@ def test_an_earlier_record_put_back_is_told_from_the_server_that_was_set_last(
     assert cli("accounts", "set-password", *arguments).returncode == 0
     with db.database.connection_context():
         house.sql("UPDATE endpoint SET host = ?, sealed = ?, rev = ?", *kept)
-        assert credential.vouches(Endpoint.get(), house.keystore)
+        assert credential.is_authentic(Endpoint.get(), house.keystore)
     page = admin.get(f"/accounts/{row.account.uuid}").text
     assert "is not the one that" in page
     assert "imap imap.example.org:993" in page

@@ -28,9 +28,9 @@ def test_it_is_named_and_can_be_removed(
     with db.database.connection_context():
         house.sql(statement)
         uuid = Account.get().uuid
-    says = "support@example.org has no mail server in the database"
-    assert says in cli("doctor").stdout
-    assert says in admin.get("/").text
+    message = "support@example.org has no mail server in the database"
+    assert message in cli("doctor").stdout
+    assert message in admin.get("/").text
     assert admin.post(f"/accounts/{uuid}/remove").status_code == 303
     assert admin.post("/accounts/new", **form()).status_code == 303
     with db.database.connection_context():

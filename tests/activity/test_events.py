@@ -10,10 +10,10 @@ import pytest
 from flask import Flask
 
 from panel import db
-from panel.activity.service import Actor, record
+from panel.audit import Actor, record
 from panel.config import Settings
-from panel.encryption import proof, release, switch
 from panel.models import Activity
+from panel.vault import backup_proof, turn_off, turn_on
 from tests.encryption.conftest import House
 from tests.sign_in.browser import PASSWORD, WRONG, Browser, add_person
 
@@ -82,21 +82,21 @@ def test_every_step_with_the_key(house: House) -> None:
     actor = Actor(ADMIN, FROM)
     with db.database.connection_context():
         house.add(MAILBOX)
-        switch.enable(house.keystore, actor)
-        switch.resume(house.keystore)
-        nonce = proof.nonce()
-        proof.prove(house.keystore, nonce, proof_of(house, nonce).split()[0], actor)
+        turn_on.enable(house.keystore, actor)
+        turn_on.resume(house.keystore)
+        nonce = backup_proof.nonce()
+        backup_proof.prove(house.keystore, nonce, proof_of(house, nonce).split()[0], actor)
         held = house.key_file.read_bytes()
         house.key_file.unlink()
-        switch.settle(house.keystore)
+        turn_on.settle(house.keystore)
         house.key_file.write_bytes(held)
         house.key_file.chmod(0o600)
-        switch.settle(house.keystore)
-        release.disable(house.keystore, actor, in_shell=True)
-        release.cancel(house.keystore, actor)
-        switch.resume(house.keystore)
-        release.disable(house.keystore, actor, in_shell=True)
-        switch.resume(house.keystore)
+        turn_on.settle(house.keystore)
+        turn_off.disable(house.keystore, actor, in_shell=True)
+        turn_off.cancel(house.keystore, actor)
+        turn_on.resume(house.keystore)
+        turn_off.disable(house.keystore, actor, in_shell=True)
+        turn_on.resume(house.keystore)
     found = [(what, who, address) for what, _, who, address in events()]
     for what in ("key file created", "key backup proved", "encryption being turned off",
                  "turning encryption off cancelled"):  # fmt: skip

@@ -13,7 +13,7 @@ from flask import Flask
 
 from panel import db
 from panel.activity import log
-from panel.activity.service import record
+from panel.audit import record
 from tests.sign_in.browser import Browser, add_person
 
 

@@ -11,7 +11,7 @@ from flask import Flask
 from panel import db
 from panel.activity import retention
 from panel.config import Settings
-from panel.health import upkeep, vitals
+from panel.health import heartbeat, maintenance
 from panel.models import Activity
 from tests.sign_in.browser import later
 
@@ -63,27 +63,27 @@ def test_many_go_in_batches_each_with_its_event(monkeypatch: pytest.MonkeyPatch)
 def test_the_worker_removes_once_a_day_what_the_setting_says(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vitals.beat()
+    heartbeat.beat()
     happened(31, 20)
-    upkeep.run(replace(settings, activity_days=30))
+    maintenance.run(replace(settings, activity_days=30))
     assert left() == ["20"]
-    later(monkeypatch, upkeep.COUNT_SECONDS + 1)
+    later(monkeypatch, maintenance.COUNT_SECONDS + 1)
     happened(31)
-    upkeep.run(replace(settings, activity_days=30))
+    maintenance.run(replace(settings, activity_days=30))
     assert left() == ["20", "31"]
-    later(monkeypatch, upkeep.DAY)
-    upkeep.run(replace(settings, activity_days=30))
+    later(monkeypatch, maintenance.DAY)
+    maintenance.run(replace(settings, activity_days=30))
     assert left() == ["20"]
 
 
 def test_a_clock_that_jumped_years_ahead_empties_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vitals.beat()
+    heartbeat.beat()
     happened(5)
     later(monkeypatch, 3000 * DAY)
-    vitals.beat()
-    upkeep.run(settings)
+    heartbeat.beat()
+    maintenance.run(settings)
     assert left() == ["5"]
 
 
@@ -92,7 +92,7 @@ def test_a_clock_that_was_ahead_does_not_stop_it_for_years(
 ) -> None:
     with monkeypatch.context() as ahead:
         later(ahead, 3000 * DAY)
-        assert vitals.claim("pruned_at", DAY)
-    assert vitals.is_due("pruned_at", DAY)
-    assert vitals.claim("pruned_at", DAY)
-    assert not vitals.claim("pruned_at", DAY)
+        assert heartbeat.claim("pruned_at", DAY)
+    assert heartbeat.is_due("pruned_at", DAY)
+    assert heartbeat.claim("pruned_at", DAY)
+    assert not heartbeat.claim("pruned_at", DAY)

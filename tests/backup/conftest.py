@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from panel.activity.service import Actor
-from panel.backup import check, snapshot
+from panel.audit import Actor
+from panel.backup import check, create
 from panel.backup.check import Report
-from panel.backup.snapshot import Snapshot
+from panel.backup.create import Snapshot
 from tests.encryption.conftest import House, house
 
 __all__ = ["House", "house", "judge", "make"]
 
 
 def make(house: House, dest: Path) -> Snapshot:
-    return snapshot.create(house.settings, dest, Actor("admin@example.org"))
+    return create.create(house.settings, dest, Actor("admin@example.org"))
 
 
 def judge(house: House, path: Path) -> Report:

@@ -21,11 +21,11 @@ from pathlib import Path
 import pytest
 
 from panel import db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.backup.check import Report
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.encryption import release, sweep, switch
 from panel.errors import BadInput
+from panel.vault import sweep, turn_off, turn_on
 from tests.backup.conftest import House, judge, make
 from tests.encryption.conftest import in_process
 from tests.running import PanelServer, wait_until
@@ -75,7 +75,7 @@ def test_a_good_backup_says_whose_it_is_how_many_passwords_and_under_which_key(
     (found,) = report.databases
     assert (report.problems, report.warnings) == ((), ())
     assert (found.accounts, found.sealed, found.clear, found.opened) == (3, 3, (), 3)
-    assert found.keys == ((fingerprint(key_of(on).goal.id), 3),)
+    assert found.keys == ((fingerprint(key_of(on).primary.id), 3),)
     assert found.made_at == made.made_at
     assert found.instance == key_of(on).instance_id.hex()
 
@@ -93,7 +93,7 @@ def test_key_and_database_in_one_archive_is_a_problem_and_the_database_alone_is_
     bad = judge(on, packed(kind, tmp_path / "bad", renamed, made.path))
     assert "Key and database lie together" in bad.problems[0]
     assert "holiday.jpg" in bad.problems[0]
-    assert bad.keys[0].fingerprints == (fingerprint(key_of(on).goal.id),)
+    assert bad.keys[0].fingerprints == (fingerprint(key_of(on).primary.id),)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
@@ -137,8 +137,8 @@ def test_a_retired_copy_counts_as_a_key(on: House, tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
     make(on, place)
-    release.disable(on.keystore, Actor(), in_shell=True)
-    switch.resume(on.keystore)
+    turn_off.disable(on.keystore, Actor(), in_shell=True)
+    turn_on.resume(on.keystore)
     (copy,) = on.data.glob("encryption-key.retired-*.bin")
     shutil.copy(copy, place)
     assert "lie together" in judge(on, place).problems[0]
@@ -186,7 +186,7 @@ def test_an_online_copy_that_holds_old_passwords_in_free_pages_is_found_out(
     house.sql("PRAGMA secure_delete = off")
     for number in range(50):
         house.add(f"a password of some length {number}")
-    switch.enable(house.keystore, Actor())
+    turn_on.enable(house.keystore, Actor())
     sweep.run(house.keystore)  # without the scrub
     source, target = sqlite3.connect(house.data / "panel.db"), sqlite3.connect(tmp_path / "copy.db")
     source.backup(target)

@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 
 from panel import db, durable
-from panel.activity.service import Actor
-from panel.backup import snapshot
-from panel.encryption import switch
+from panel.audit import Actor
+from panel.backup import create
 from panel.errors import Refused
 from panel.models import Activity, Person, Session, SignInTry
+from panel.vault import turn_on
 from tests.backup.conftest import House, judge, make
 from tests.encryption.conftest import in_process
 from tests.running import find_marker
 
-MARKER = "marker-Xq7vT2mkEw-password"
+AUTHORIZATION_FILE = "marker-Xq7vT2mkEw-password"
 
 SAVING = """
 import itertools, sys
@@ -39,7 +39,7 @@ ROTATING = """
 print("begun", flush=True)
 while True:
     rotation.rotate(keystore, actor)
-    switch.resume(keystore)
+    turn_on.resume(keystore)
 """
 
 
@@ -82,15 +82,15 @@ def test_right_after_turning_on_there_is_no_password_no_key_and_no_secret_key_in
     house: House, tmp_path: Path
 ) -> None:
     for number in range(100):
-        house.add(f"{MARKER} {number}")
-    switch.enable(house.keystore, Actor())
+        house.add(f"{AUTHORIZATION_FILE} {number}")
+    turn_on.enable(house.keystore, Actor())
     while house.sql("SELECT 1 FROM endpoint WHERE clear IS NOT NULL"):
-        switch.resume(house.keystore)
+        turn_on.resume(house.keystore)
     dest = tmp_path / "backups"
     dest.mkdir()
     made = make(house, dest)
     assert (made.sealed, made.clear) == (100, 0)
-    assert find_marker(dest, MARKER) == []
+    assert find_marker(dest, AUTHORIZATION_FILE) == []
     content = made.path.read_bytes()
     assert all(key.material not in content for key in house.keystore.read().keys)  # type: ignore[union-attr]
     assert (house.data / "secret-key").read_bytes().strip() not in content
@@ -98,13 +98,13 @@ def test_right_after_turning_on_there_is_no_password_no_key_and_no_secret_key_in
 
 def test_old_values_in_free_pages_of_the_original_do_not_come_along(house: House, tmp_path: Path) -> None:
     house.sql("PRAGMA secure_delete = off")
-    house.add(MARKER)
+    house.add(AUTHORIZATION_FILE)
     house.sql("UPDATE endpoint SET clear = NULL, sealed = randomblob(100)")
-    assert find_marker(house.data, MARKER)
+    assert find_marker(house.data, AUTHORIZATION_FILE)
     dest = tmp_path / "backups"
     dest.mkdir()
     make(house, dest / "one.db")
-    assert find_marker(dest, MARKER) == []
+    assert find_marker(dest, AUTHORIZATION_FILE) == []
 
 
 def test_who_is_signed_in_and_who_tried_is_left_out_without_a_trace(house: House, tmp_path: Path) -> None:
@@ -181,16 +181,16 @@ def test_it_is_refused_beside_a_key_file_that_lies_elsewhere(house: House, tmp_p
     keys = tmp_path / "keys"
     keys.mkdir()
     with pytest.raises(Refused, match="key file lies in"):
-        snapshot.create(replace(house.settings, key_file=keys / "key.bin"), keys, Actor())
+        create.create(replace(house.settings, key_file=keys / "key.bin"), keys, Actor())
 
 
 FULL = """
 import resource
 from pathlib import Path
-from panel.backup import snapshot
+from panel.backup import create
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:
-    snapshot.create(s, Path(sys.argv[2]), actor)
+    create.create(s, Path(sys.argv[2]), actor)
 except Exception as error:
     print(type(error).__name__, error)
 """
@@ -210,7 +210,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(house: House, tmp_path: Path, r
 def test_a_real_disk_that_takes_no_backup_is_named_with_the_reason_and_left_as_it_was(
     house: House, small_disk: Path, cli: Callable[..., subprocess.CompletedProcess[str]], trouble: str
 ) -> None:
-    house.add(MARKER)
+    house.add(AUTHORIZATION_FILE)
     house.enable()
     if trouble == "full":
         (small_disk / "filler").write_bytes(bytes(16384))
@@ -329,14 +329,14 @@ def test_the_empty_file_that_a_kill_leaves_without_hard_links_is_judged_to_be_no
 KILLED = """
 import os, signal
 from pathlib import Path
-from panel.backup import snapshot
-real = getattr(snapshot, sys.argv[3])
+from panel.backup import create
+real = getattr(create, sys.argv[3])
 def dies(*arguments):
     if sys.argv[4] == "after":
         real(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(snapshot, sys.argv[3], dies)
-snapshot.create(s, Path(sys.argv[2]), actor)
+setattr(create, sys.argv[3], dies)
+create.create(s, Path(sys.argv[2]), actor)
 """
 
 

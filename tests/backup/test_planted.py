@@ -15,14 +15,14 @@ from flask import Flask
 
 from panel import create_app, db, install
 from panel.accounts import service
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
-from panel.encryption import licence, release, sweep, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.errors import PasswordNeeded
 from panel.models import Activity, Endpoint
 from panel.secret import Secret
+from panel.vault import attestation, sweep, turn_off, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.backup.conftest import House, judge, make
 from tests.encryption.conftest import settings_in
 from tests.sign_in.browser import Browser, add_person
@@ -84,7 +84,7 @@ def restored(backup: Path, settings: Settings) -> House:
     house = House(settings, KeyStore.of(settings))
     create_app(settings)
     with db.database.connection_context():
-        switch.start(house.keystore)
+        turn_on.start(house.keystore)
     return house
 
 
@@ -110,7 +110,7 @@ def test_the_form_is_not_filled_in_and_says_why(restored: House, app: Flask) -> 
     assert admin.sign_in().status_code == 303
     require_empty(admin)
     with db.database.connection_context():
-        switch.resume(restored.keystore)
+        turn_on.resume(restored.keystore)
     require_empty(admin)
 
 
@@ -163,17 +163,17 @@ def test_a_data_directory_restored_with_the_licence_of_its_time_gains_nothing(
 ) -> None:
     endpoint = house.add("the honest one")
     if left == "of turning on":
-        switch.enable(house.keystore, Actor())
+        turn_on.enable(house.keystore, Actor())
     else:
         house.enable()
-        release.disable(house.keystore, Actor(), in_shell=True)
+        turn_off.disable(house.keystore, Actor(), in_shell=True)
         sweep.run(house.keystore)
-        release.cancel(house.keystore, Actor())
-    assert licence.is_there(house.keystore)
+        turn_off.cancel(house.keystore, Actor())
+    assert attestation.is_there(house.keystore)
     house.sql(PLANT)
     with pytest.raises(PasswordNeeded, match="may have been changed"):
         service.set_password(str(endpoint.account_id), Secret("THE-NEW-PASSWORD"), service.ANYTHING, Actor())
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     with pytest.raises(PasswordNeeded, match="may have been changed"):
         service.set_password(str(endpoint.account_id), Secret("THE-NEW-PASSWORD"), service.ANYTHING, Actor())
     assert Activity.select().where(Activity.what == "password found in clear").count() == 1

@@ -12,16 +12,16 @@ import pytest
 from flask import Flask
 
 from panel import create_app, db, identity, install
-from panel.activity.service import Actor
-from panel.backup import restored, snapshot
+from panel.audit import Actor
+from panel.backup import create, restored
 from panel.collect.round import Collector
 from panel.config import Settings
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.errors import Refused, RestoredCopy
 from panel.health import checks
 from panel.jobs import Jobs
 from panel.models import Activity, ThisCopy
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.collect.conftest import PostOffice, letter, post  # noqa: F401
 from tests.encryption.conftest import House, house, in_process, settings_in  # noqa: F401
 from tests.running import PanelServer, environ_for, flask, wait_until
@@ -88,7 +88,7 @@ def test_killed_between_file_and_row_the_next_start_asks_nothing(closed: House) 
 
 def test_a_backup_asks_wherever_it_is_restored_also_in_its_old_place(closed: House, tmp_path: Path) -> None:
     with db.database.connection_context():
-        made = snapshot.create(closed.settings, tmp_path / "one.db", Actor())
+        made = create.create(closed.settings, tmp_path / "one.db", Actor())
     found = starts(carried(made.path, tmp_path / "new"))
     assert found is not None
     assert found.made_at == made.made_at
@@ -139,7 +139,7 @@ def test_the_collector_and_the_worker_touch_no_mailbox(house: House) -> None:
     account = house.add().account
     ask(house)
     collector = Collector(house.settings, house.keystore)
-    for step in (collector.require_ready, lambda: collector.collect(account.uuid, anyway=True)):
+    for step in (collector.require_ready, lambda: collector.collect(account.uuid, force=True)):
         with pytest.raises(RestoredCopy, match="flask backup confirm"):
             step()
     house.enable()
@@ -233,7 +233,7 @@ def test_from_two_backups_a_new_machine_collects_once_it_is_told_and_never_besid
     account = post.add(letter(1))
     post.encrypt()
     post.collect(account)
-    made = snapshot.create(post.settings, tmp_path / "one.db", Actor())
+    made = create.create(post.settings, tmp_path / "one.db", Actor())
     key = tmp_path / "key.bin"
     shutil.copy(post.settings.key_file, key)
     post.deliver(account, letter(2))

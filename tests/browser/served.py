@@ -18,7 +18,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from panel import create_app, db
 from panel.config import Settings
-from panel.encryption.keystore import KeyStore
+from panel.vault.keystore import KeyStore
 from tests import installs
 from tests.encryption.conftest import House
 from tests.running import environ_for

@@ -14,16 +14,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from panel import create_app, db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.encryption import keys, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.models import Endpoint
+from panel.vault import retired_keys, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.browser.fixtures import Photograph
 from tests.browser.served import served
-from tests.disks import disk, mend, spoil
+from tests.disks import disk, remedy, spoil
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer, wait_until
 from tests.sign_in.browser import PASSWORD, add_person
@@ -117,7 +117,7 @@ def test_whatever_happens_to_the_key_file_the_page_says_what_is_paused_and_what_
     with db.database.connection_context():
         house.enable()
     good = house.key_file.read_bytes()
-    expected = fingerprint(KeyFile.from_bytes(good).goal.id)
+    expected = fingerprint(KeyFile.from_bytes(good).primary.id)
     for name, day in DAYS.items():
         day.happens(house.key_file)
         admin.goto(f"{panel_server.url}/server/encryption")
@@ -142,7 +142,7 @@ def test_a_key_that_goes_missing_while_a_sweep_runs_stops_it_and_it_goes_on_when
 ) -> None:
     with db.database.connection_context():
         house.sql("UPDATE endpoint SET clear = char(97, 0, 98) WHERE id = 1")  # keeps it from ending
-        switch.enable(house.keystore, Actor())
+        turn_on.enable(house.keystore, Actor())
         wait_until(
             lambda: house.sql("SELECT sealed FROM endpoint WHERE id = 2") != [(None,)],
             20,
@@ -187,13 +187,18 @@ def test_a_database_that_needs_a_dropped_key_and_a_key_file_that_is_too_old_name
         records = house.sql("SELECT sealed, id FROM endpoint")
         (active,) = house.sql("SELECT active_key_id FROM encryption")[0]
         house.rotate()
-        keys.prune(house.keystore, Actor())
+        retired_keys.prune(house.keystore, Actor())
     new_file = house.key_file.read_bytes()
     put_back(house, old_file)
     admin.goto(f"{panel_server.url}/server/encryption")
     main = admin.locator("main")
     expect(main.get_by_role("heading", name=WRONG)).to_be_visible()
-    for words in (PAUSED, fingerprint(KeyFile.from_bytes(new_file).goal.id), fingerprint(active), "key add"):
+    for words in (
+        PAUSED,
+        fingerprint(KeyFile.from_bytes(new_file).primary.id),
+        fingerprint(active),
+        "key add",
+    ):
         expect(main).to_contain_text(words)
     photograph(admin, "newer database, older key file")
     put_back(house, new_file)
@@ -230,7 +235,7 @@ def test_a_data_directory_that_takes_no_writes_is_named_on_every_page_and_all_go
             expect(page.locator("main")).to_contain_text(says)
             expect(page.locator("main")).to_contain_text(mended_by)
         photograph(page, f"data directory on a {trouble}")
-        mend(place)
+        remedy(place)
         page.goto(f"{site.url}/server/encryption")
         expect(page.locator("main")).to_contain_text("2 of 2")
 

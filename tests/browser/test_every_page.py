@@ -10,14 +10,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from panel import create_app, db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import findings, release, rotation, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.old_copies import scan
-from panel.health import spool, vitals
+from panel.encryption.leftovers import scan
+from panel.health import heartbeat, spool
 from panel.models import Account, Collection, Skipped, ThisCopy, Waiting
+from panel.vault import reports, rotation, turn_off, turn_on
+from panel.vault.keystore import KeyStore
 from tests.browser.fixtures import CheckAxe, Photograph
 from tests.browser.served import Site, served, sign_in
 from tests.encryption.conftest import House
@@ -39,7 +39,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def trouble_with(account: Account) -> None:
     problem = {
         "problem": "The server says no.",
-        "hint": "Ask it nicely.",
+        "remedy": "Ask it nicely.",
         "failures": 1,
         "next_due_at": db.now() + 40_000,
         "waits": 86_400,
@@ -81,7 +81,7 @@ def enabling(house: House) -> None:
 
 def disabling(house: House) -> None:
     house.enable()
-    release.disable(house.keystore, Actor(), in_shell=True)
+    turn_off.disable(house.keystore, Actor(), in_shell=True)
     house.sql("UPDATE endpoint SET clear = NULL, sealed = x'00' WHERE id = 1")
 
 
@@ -115,7 +115,7 @@ def wrong(house: House) -> None:
 def inconsistent(house: House) -> None:
     house.enable()
     house.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE id = 1")
-    switch.verify(house.keystore)
+    turn_on.verify(house.keystore)
 
 
 def found(house: House) -> None:
@@ -170,7 +170,7 @@ def test_old_copies_are_looked_for_while_the_page_stays_as_it_is(
     with db.database.connection_context():
         found(running)
         (running.data / "before-restore" / "panel.db.of-last-november.bak").unlink()
-        findings.begin("check")  # shown as owed; the worker comes at its next tick
+        reports.begin("check")  # shown as owed; the worker comes at its next tick
     sign_in(page, panel_server.url)
     page.goto(f"{panel_server.url}/server/encryption")
     page.locator("#answer").fill("typed")
@@ -216,15 +216,15 @@ def no_mailbox(house: House) -> None:
 
 def good(house: House) -> None:
     house.enable()
-    vitals.beat()  # as the worker's
+    heartbeat.beat()  # as the worker's
     house.prove()
-    switch.verify(house.keystore)
+    turn_on.verify(house.keystore)
     spool.note(spool.count(house.settings.mail_spool))
     for account in Account.select():
         fine = {
             "last_success_at": db.now(),
             "problem": None,
-            "hint": None,
+            "remedy": None,
             "failures": 0,
             "next_due_at": db.now() + 40_000,
             "waits": 86_400,
@@ -241,7 +241,7 @@ def trouble(house: House) -> None:
     Waiting.insert(
         account=left, unread=1234, oldest_at=db.now() - 5 * 86400, counted_at=db.now()
     ).on_conflict_replace().execute()
-    vitals.note_forwarded(["X-Forwarded-For"], "10.0.0.2")
+    heartbeat.note_forwarded(["X-Forwarded-For"], "10.0.0.2")
     (house.data / "secret-key").chmod(0o644)
 
 

@@ -41,8 +41,8 @@ class Journey:
     ) -> None:
         self.page, self.server, self.dovecot, self.axe, self.scripts = page, server, dovecot, axe, scripts
         self.user = f"support-{uuid.uuid4().hex[:8]}@example.org"
-        self.marker = f" MARKER-{uuid.uuid4().hex} ü'\"\\%s "
-        dovecot.add_user(self.user, self.marker)
+        self.authorization_file = f" MARKER-{uuid.uuid4().hex} ü'\"\\%s "
+        dovecot.add_user(self.user, self.authorization_file)
 
     def go(self, path: str) -> None:
         self.page.goto(self.server.url + path)
@@ -96,7 +96,7 @@ class Journey:
         assert self.page.locator(".steps .bad").count() == 1
         self.axe(self.page)
         self.go("/accounts/new")
-        self.fill_account(self.marker)
+        self.fill_account(self.authorization_file)
         self.page.get_by_label("Everything in the folder").check()
         self.press("Test the connection")
         steps = ["Name", "Connect", "TLS", "Log in", "Folder"]
@@ -104,7 +104,7 @@ class Journey:
         assert self.page.locator(".steps .bad").count() == 0
         if not self.scripts:
             self.go("/accounts/new")
-            self.fill_account(self.marker)
+            self.fill_account(self.authorization_file)
             self.page.get_by_label("Everything in the folder").check()
         self.press("Add this account")
         self.page.wait_for_url("**/accounts")
@@ -183,7 +183,11 @@ def journey(
         yield journey
     answers = bodies(recorded)
     assert len(answers) > 30 and any("There is a problem" in answer for answer in answers)
-    assert not [answer for answer in answers if any(s.decode() in answer for s in shapes_of(journey.marker))]
+    assert not [
+        answer
+        for answer in answers
+        if any(s.decode() in answer for s in shapes_of(journey.authorization_file))
+    ]
 
 
 def bodies(recorded: Path) -> list[str]:
@@ -208,10 +212,10 @@ def test_from_an_empty_directory_to_sealed_and_collected_mail_and_back(journey: 
     journey.set_up()
     journey.test_and_add_account()
     journey.collected(3)
-    assert find_marker(data, journey.marker)
+    assert find_marker(data, journey.authorization_file)
 
     journey.turn_on()
-    assert find_marker(data, journey.marker) == []
+    assert find_marker(data, journey.authorization_file) == []
     journey.dovecot.deliver(journey.user, message(3))
     journey.collect_now()
     journey.collected(4)
@@ -250,7 +254,7 @@ def test_from_an_empty_directory_to_sealed_and_collected_mail_and_back(journey: 
     texts = [path.read_bytes() for path in (data / "mail").glob("*/new/*")]
     assert sorted(texts) == [message(n) for n in range(7)]
     log = server.log
-    assert not [shape for shape in shapes_of(journey.marker) if shape in log.encode()]
+    assert not [shape for shape in shapes_of(journey.authorization_file) if shape in log.encode()]
     assert "Traceback" not in log
 
 

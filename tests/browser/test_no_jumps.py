@@ -10,14 +10,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from panel import db
-from panel.accounts import suggest, trial
+from panel.accounts import probe, suggest
 from panel.accounts.suggest import Suggestion
-from panel.activity.service import Actor
-from panel.encryption import switch
-from panel.mail.endpoint import Endpoint
+from panel.audit import Actor
 from panel.mail.providers import WITHOUT_PASSWORDS
-from panel.mail.step import Step
+from panel.mail.server import MailServer
+from panel.mail.steps import Step
 from panel.models import Account, Collection
+from panel.vault import turn_on
 from tests.browser.conftest import Open
 from tests.browser.fixtures import NARROW
 from tests.browser.served import Site
@@ -128,7 +128,7 @@ def test_the_steps_of_a_test_move_nothing_as_they_come(
     site: Site, open_as: Open, monkeypatch: pytest.MonkeyPatch, steps: list[Step], size: dict[str, int]
 ) -> None:
     slow = Slow(*steps)
-    monkeypatch.setattr(trial, "run", slow.run)
+    monkeypatch.setattr(probe, "run", slow.run)
     with db.database.connection_context():
         uuid = Account.get(Account.address == "0@example.org").uuid
     page = open_as("admin", f"/accounts/{uuid}", viewport=size)
@@ -144,7 +144,7 @@ def test_the_steps_of_a_test_move_nothing_as_they_come(
     page.evaluate(WATCH)
     for step in steps:
         slow.step()
-        expect(page.locator("#test")).to_contain_text(step.says)
+        expect(page.locator("#test")).to_contain_text(step.message)
     expect(page.locator("#test")).to_contain_text("It works" if steps[-1].ok else "It does not work yet")
     outside = [jump for jump in jumps(page) if "steps" not in jump and 'class="badge' not in jump]
     assert below.bounding_box() == was, outside
@@ -162,7 +162,7 @@ LONGEST = max(WITHOUT_PASSWORDS.values(), key=len)
 def test_found_settings_move_nothing_and_leave_what_is_being_typed(
     site: Site, open_as: Open, monkeypatch: pytest.MonkeyPatch, size: dict[str, int]
 ) -> None:
-    found = Suggestion(LONGEST, Endpoint("imap", "imap.example.org", 143, "starttls", "found@example.org"))
+    found = Suggestion(LONGEST, MailServer("imap", "imap.example.org", 143, "starttls", "found@example.org"))
     monkeypatch.setattr(suggest, "suggest", lambda *_: found)
     page = open_as("admin", "/accounts/new", viewport=size)
     page.get_by_label("E-mail address").fill("x@example.org")
@@ -186,7 +186,7 @@ def test_found_settings_move_nothing_and_leave_what_is_being_typed(
 
 def test_the_page_of_encryption_at_work_moves_nothing_while_it_counts(site: Site, open_as: Open) -> None:
     with db.database.connection_context():
-        switch.enable(site.house.keystore, Actor())
+        turn_on.enable(site.house.keystore, Actor())
     page = open_as("admin", "/server/encryption")
     expect(page.locator("main")).to_contain_text("0 of 2 passwords")
     status = page.get_by_role("region", name="Status")
@@ -198,7 +198,7 @@ def test_the_page_of_encryption_at_work_moves_nothing_while_it_counts(site: Site
     assert jumps(page) == []
     expect(page.get_by_role("button", name="Go on now")).to_be_focused()
     with db.database.connection_context():
-        switch.resume(site.house.keystore)
+        turn_on.resume(site.house.keystore)
     expect(page.locator("main")).to_contain_text("Prove the backup of the key")
     after = [status.bounding_box(), page.locator("h1").bounding_box()]
     assert [box and (box["x"], box["y"]) for box in after] == [box and (box["x"], box["y"]) for box in tops]

@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 
 from panel import db
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.encryption import switch
+from panel.vault import turn_on
 from tests.browser.conftest import Open
 from tests.browser.served import Site
 
@@ -72,7 +72,7 @@ def test_the_pages_of_the_key_on_paper(
     with db.database.connection_context():
         house.enable()
     good = house.key_file.read_bytes()
-    expected = fingerprint(KeyFile.from_bytes(good).goal.id)
+    expected = fingerprint(KeyFile.from_bytes(good).primary.id)
     words = printed(paper, places / "on.pdf")
     assert expected in words
     assert "| sha256sum" in words
@@ -99,7 +99,7 @@ def test_the_pages_of_the_key_on_paper(
     house.key_file.chmod(0o600)
     with db.database.connection_context():
         house.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE id = 1")
-        switch.verify(house.keystore)
+        turn_on.verify(house.keystore)
     words = printed(paper, places / "inconsistent.pdf")
     assert "0@example.org" in words
     assert expected in words

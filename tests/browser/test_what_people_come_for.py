@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 
 from panel import create_app, db
 from panel.config import Settings
-from panel.encryption.keystore import KeyStore
 from panel.models import Collection
+from panel.vault.keystore import KeyStore
 from tests.browser.fixtures import CheckAxe
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer

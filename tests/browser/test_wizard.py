@@ -58,8 +58,8 @@ def test_the_wizard_alone_leads_to_sealed_and_collected_mail(
     hands: Hands, scripts: bool, panel_server: PanelServer, dovecot: DovecotServer, axe: CheckAxe,
     record_property: Callable[[str, object], None],
 ) -> None:  # fmt: skip
-    user, marker = f"support-{uuid.uuid4().hex[:8]}@example.org", f"MARKER-{uuid.uuid4().hex}"
-    dovecot.add_user(user, marker)
+    user, authorization_file = f"support-{uuid.uuid4().hex[:8]}@example.org", f"MARKER-{uuid.uuid4().hex}"
+    dovecot.add_user(user, authorization_file)
     dovecot.deliver(user, b"Subject: first\r\n\r\nHello\r\n")
     page, data = hands.page, panel_server.data_dir
     check = axe if scripts else lambda page: None
@@ -85,7 +85,7 @@ def test_the_wizard_alone_leads_to_sealed_and_collected_mail(
     hands.fill("#address", user)
     hands.fill("#host", "localhost")
     hands.fill("#port", str(dovecot.tls_port))
-    hands.fill("#password", marker)
+    hands.fill("#password", authorization_file)
     hands.check("Everything in the folder")
     hands.click("button", "Add this account")
     page.wait_for_url("**/accounts")
@@ -96,6 +96,6 @@ def test_the_wizard_alone_leads_to_sealed_and_collected_mail(
     expect(page.get_by_text("Mailkeep is set up.")).to_be_visible()
 
     wait_until(lambda: list((data / "mail").glob("*/new/*")), 30, "the first message")
-    assert find_marker(data, marker) == []
+    assert find_marker(data, authorization_file) == []
     record_property("shown", f"The wizard took {hands.clicks} clicks and {hands.fields} fields.")
     assert (hands.clicks, hands.fields) <= (11, 8)

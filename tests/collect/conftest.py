@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from panel import create_app, db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.collect.round import Collector, Outcome
 from panel.config import ROOT, Settings
-from panel.encryption import switch
-from panel.encryption.keystore import KeyStore
 from panel.models import Account, Collection, Endpoint, Message, Skipped
 from panel.secret import Secret
+from panel.vault import turn_on
+from panel.vault.keystore import KeyStore
 from tests import installs, running
 from tests.running import Environ
 from tests.servers.dovecot import DovecotServer
@@ -76,7 +76,7 @@ class PostOffice:
             self.dovecot.deliver(self.user(account), raw)
 
     def collect(self, account: Account) -> Outcome:
-        outcome = self.collector.collect(account.uuid, anyway=True)
+        outcome = self.collector.collect(account.uuid, force=True)
         assert outcome is not None, "somebody else collects it"
         return outcome
 
@@ -97,8 +97,8 @@ class PostOffice:
         return list(Skipped.select().where(Skipped.account == account))
 
     def encrypt(self) -> None:
-        switch.enable(self.keystore, Actor("admin@example.org"))
-        switch.resume(self.keystore)
+        turn_on.enable(self.keystore, Actor("admin@example.org"))
+        turn_on.resume(self.keystore)
 
     def sql(self, statement: str, *values: object) -> None:
         db.database.execute_sql(statement, values)
@@ -111,7 +111,7 @@ class PostOffice:
         """A process that runs `code` on this install; `collector` is there by name."""
         head = (
             "import os, signal, sys\nfrom panel import create_app, db\nfrom panel.config import Settings\n"
-            "from panel.collect.round import Collector\nfrom panel.encryption.keystore import KeyStore\n"
+            "from panel.collect.round import Collector\nfrom panel.vault.keystore import KeyStore\n"
             "s = Settings.load()\ncreate_app(s)\ndb.database.connect()\n"
             "collector = Collector(s, KeyStore.of(s))\n"
         )

@@ -115,7 +115,7 @@ def test_a_kill_between_doing_and_noting_it_is_made_good(post: PostOffice) -> No
     post.collect(account)
     assert set(on_server(post, account, "Done")) == set(LETTERS)
     assert post.mail(account) == sorted(LETTERS)
-    assert not [row for row in post.fetched(account) if row.owed]
+    assert not [row for row in post.fetched(account) if row.pending]
 
 
 def test_a_missing_folder_is_named_and_mail_goes_on_coming_in(post: PostOffice) -> None:

@@ -48,7 +48,7 @@ def test_an_error_that_may_pass_is_tried_again_after_1_2_5_15_and_60_minutes(pos
     waits = [wait_of(post.reaching(closed), account) for _ in range(6)]
     assert [round(wait / MINUTE) for wait in waits] == [1, 2, 5, 15, 60, 60]
     row = post.row(account)
-    assert "refused the connection" in (row.problem or "") and row.hint
+    assert "refused the connection" in (row.problem or "") and row.remedy
     assert not row.permanent
     assert row.failures == 6
 
@@ -89,7 +89,7 @@ def test_a_success_clears_the_problem_and_the_first_failure_keeps_its_time(post:
     set_endpoint(post, account)
     post.collect(account)
     row = post.row(account)
-    assert (row.problem, row.hint, row.permanent, row.failing_since, row.failures) == (
+    assert (row.problem, row.remedy, row.permanent, row.failing_since, row.failures) == (
         None,
         None,
         False,
@@ -136,7 +136,7 @@ def test_a_paused_account_is_not_due_and_not_collected(post: PostOffice) -> None
     account = post.add(letter(1))
     Account.update(paused_at=db.now()).execute()
     assert due.accounts() == []
-    assert post.collector.collect(account.uuid, anyway=True) is None
+    assert post.collector.collect(account.uuid, force=True) is None
     assert not post.spool(account).exists()
 
 

@@ -24,7 +24,7 @@ def test_an_account_that_another_machine_collects_is_left_alone(post: PostOffice
     account = post.add(letter(1))
     hold(account, "elsewhere:1:abc", db.now() + 100)
     assert due.accounts() == []
-    assert post.collector.collect(account.uuid, anyway=True) is None
+    assert post.collector.collect(account.uuid, force=True) is None
     assert not post.fetched(account)
     assert post.row(account).leased_by == "elsewhere:1:abc"
 
@@ -94,7 +94,7 @@ def test_who_has_lost_the_lease_commits_nothing_more(
             hold(account, "elsewhere:1:abc", db.now() + 100)
 
     monkeypatch.setattr(Maildir, "sync_tmp", sync_tmp)
-    assert post.collector.collect(account.uuid, anyway=True) is None
+    assert post.collector.collect(account.uuid, force=True) is None
     row = post.row(account)
     assert len(post.fetched(account)) == 2
     assert row.leased_by == "elsewhere:1:abc"
@@ -112,4 +112,4 @@ def test_an_account_removed_meanwhile_ends_its_round(
         Account.delete().execute()
 
     monkeypatch.setattr(Maildir, "sync_tmp", sync_tmp)
-    assert post.collector.collect(account.uuid, anyway=True) is None
+    assert post.collector.collect(account.uuid, force=True) is None

@@ -15,7 +15,7 @@ import pytest
 from panel import db
 from panel.accounts import service
 from panel.accounts.rules import Mailbox
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.errors import MailError, PanelError
 from panel.models import Account, Skipped
 from panel.secret import Secret
@@ -156,7 +156,7 @@ def test_an_account_removed_while_its_server_is_slow_is_no_error(at: At) -> None
     def collect() -> None:
         with db.database.connection_context():
             try:
-                post.collector.collect(account.uuid, anyway=True)
+                post.collector.collect(account.uuid, force=True)
             except Exception as error:  # noqa: BLE001 - looked at below
                 errors.append(error)
 
@@ -182,7 +182,7 @@ def test_a_password_mended_while_the_old_one_is_being_refused_is_tried_at_once(a
 
     def collect() -> None:
         with db.database.connection_context(), pytest.raises(MailError):
-            post.collector.collect(account.uuid, anyway=True)
+            post.collector.collect(account.uuid, force=True)
 
     thread = threading.Thread(target=collect)
     thread.start()
@@ -406,4 +406,4 @@ def test_names_that_a_server_makes_up_are_not_stored(at: At, caplog: pytest.LogC
     with pytest.raises(MailError, match="There is no folder “Support”"):
         post.collect(account)
     row = post.row(account)
-    assert made_up.decode() not in f"{row.problem} {row.hint} {caplog.text}"
+    assert made_up.decode() not in f"{row.problem} {row.remedy} {caplog.text}"

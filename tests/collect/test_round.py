@@ -14,11 +14,11 @@ import pytest
 from panel import db
 from panel.collect import visit
 from panel.config import Settings
-from panel.encryption import credential
 from panel.mail.imap import ImapSession
 from panel.mail.policy import Policy
 from panel.models import Account
 from panel.secret import Secret
+from panel.vault import credential
 from tests.collect.conftest import PASSWORD, PostOffice, letter
 
 LETTERS = [letter(number) for number in range(1, 6)]
@@ -277,5 +277,5 @@ def test_an_id_that_sql_made_a_path_is_refused(post: PostOffice) -> None:
     post.sql("UPDATE account SET uuid = '../../elsewhere' WHERE uuid = ?", account.uuid)
     post.sql("UPDATE endpoint SET account_id = '../../elsewhere'")
     with pytest.raises(Exception, match="not one that Mailkeep gave"):
-        post.collector.collect("../../elsewhere", anyway=True)
+        post.collector.collect("../../elsewhere", force=True)
     assert not (post.settings.mail_spool.parent.parent / "elsewhere").exists()

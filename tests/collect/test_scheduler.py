@@ -334,7 +334,7 @@ def test_a_round_that_gives_way_goes_on_where_it_stopped_and_delivers_nothing_tw
     assert row.problem is None and row.last_success_at is not None
     assert row.next_due_at <= db.now() + 10
     monkeypatch.setattr(visit.Visit, "_deliver", real)
-    rest = post.collector.collect(account.uuid, anyway=True)
+    rest = post.collector.collect(account.uuid, force=True)
     assert rest and not rest.more and rest.delivered == 30 - outcome.delivered
     assert mail(post, account) == sorted(letters)
 

@@ -278,11 +278,11 @@ def test_a_helpdesk_that_stops_taking_is_named_on_the_page_and_by_doctor(
 
     def named(deep: bool) -> list[str]:
         found = checks.run(checks.look(post.settings, post.keystore, deep=deep))
-        return [check.says for check in found if check.check == f"mail spool of {account.address}"]
+        return [check.message for check in found if check.check == f"mail spool of {account.address}"]
 
     [says] = named(deep=True)
     assert says.startswith(f"3 messages for {account.address} lie in {new}")
-    post.sql("UPDATE vitals SET kept_at = NULL")  # the worker counts every few minutes: now
+    post.sql("UPDATE heartbeat SET kept_at = NULL")  # the worker counts every few minutes: now
     wait_until(lambda: named(deep=False) == [says], 20, "the worker to count")
 
 
@@ -293,11 +293,11 @@ def test_a_spool_that_the_group_cannot_get_into_is_named(post: PostOffice, helpd
 
     def named() -> list[str]:
         found = checks.run(checks.look(post.settings, post.keystore))
-        return [check.mend for check in found if check.check == "mail spool" and not check.ok]
+        return [check.remedy for check in found if check.check == "mail spool" and not check.ok]
 
-    [mend] = named()
+    [remedy] = named()
     assert helpdesk.run("ls", str(spool)).returncode != 0
-    subprocess.run(["sh", "-c", mend.removeprefix("Type: ")], check=True)
+    subprocess.run(["sh", "-c", remedy.removeprefix("Type: ")], check=True)
     assert helpdesk.run("ls", str(spool)).returncode == 0
     assert named() == []
     spool.parent.chmod(0o700)

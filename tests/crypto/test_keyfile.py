@@ -28,7 +28,7 @@ def test_files_of_the_independent_implementation_are_read_and_written_the_same(c
     file = KeyFile.from_bytes(data)
     assert file.generation == case["generation"]
     assert file.instance_id == INSTANCE
-    assert (file.release_id.hex() if file.release_id else None) == case["release"]
+    assert (file.decrypt_id.hex() if file.decrypt_id else None) == case["release"]
     assert [key.id.hex() for key in file.keys] == [key["id"] for key in case["keys"]]
     assert file.to_bytes() == data
 
@@ -106,25 +106,28 @@ def test_a_flag_without_its_release_id_is_refused_and_the_other_way_round() -> N
 
 def test_releasing_and_back_each_raise_the_generation() -> None:
     file = KeyFile.generate(INSTANCE)
-    flagged = file.releasing(b"r" * 16)
-    assert (flagged.generation, flagged.release_id) == (2, b"r" * 16)
-    assert (flagged.kept().generation, flagged.kept().release_id) == (3, None)
+    flagged = file.with_decrypting_flag(b"r" * 16)
+    assert (flagged.generation, flagged.decrypt_id) == (2, b"r" * 16)
+    assert (flagged.without_decrypting_flag().generation, flagged.without_decrypting_flag().decrypt_id) == (
+        3,
+        None,
+    )
     assert KeyFile.from_bytes(flagged.to_bytes()) == flagged
 
 
 def test_the_last_usable_key_is_the_goal_and_retired_keys_never_seal() -> None:
     retired, one, two = Key(Key.generate().material, "retired"), Key.generate(), Key.generate()
     file = KeyFile(INSTANCE, (one, two, retired))
-    assert file.goal is two
+    assert file.primary is two
     assert file.usable == (one, two)
     assert file.find(retired.id) is retired
 
 
 def test_a_new_goal_is_added_before_the_others_retire_and_none_is_dropped() -> None:
     first, second = Key.generate(), Key.generate()
-    file = KeyFile(INSTANCE, (first,)).with_goal(second)
-    assert (file.goal, file.usable, file.generation) == (second, (first, second), 2)
-    settled = file.settled()
+    file = KeyFile(INSTANCE, (first,)).with_primary(second)
+    assert (file.primary, file.usable, file.generation) == (second, (first, second), 2)
+    settled = file.retire_others()
     assert (settled.usable, settled.generation) == ((second,), 3)
     assert [key.id for key in settled.keys] == [first.id, second.id]
     assert KeyFile.from_bytes(settled.to_bytes()) == settled
@@ -132,7 +135,7 @@ def test_a_new_goal_is_added_before_the_others_retire_and_none_is_dropped() -> N
 
 def test_key_bytes_are_in_no_repr() -> None:
     file = KeyFile.generate(INSTANCE)
-    for material in (file.goal.material.hex(), repr(file.goal.material)):
+    for material in (file.primary.material.hex(), repr(file.primary.material)):
         assert material not in repr(file)
 
 

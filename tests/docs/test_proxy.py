@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from panel.mail.step import TRIAL_PATIENCE
+from panel.mail.steps import TRIAL_PATIENCE
 from tests import running
 from tests.docs.pages import Block, page
 from tests.docs.proxies import Proxy, Visitor, binary, path_of

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from panel import create_app, db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import ROOT, Settings
-from panel.encryption import credential, facts, proof, release, rotation, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.models import Account, Endpoint
 from panel.secret import Secret
+from panel.vault import backup_proof, credential, rotation, snapshot, turn_off, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests import installs
 
 ORPHANED = (
@@ -47,7 +47,7 @@ class House:
 
     @property
     def state(self) -> State:
-        return facts.look(self.keystore).state
+        return snapshot.look(self.keystore).state
 
     def add(self, password: str = "hunter2hunter2", **over: Any) -> Endpoint:
         account = Account.create(address=f"{Account.select().count()}@example.org", created_at=db.now())
@@ -57,19 +57,19 @@ class House:
         return Endpoint.get_by_id(endpoint.id)
 
     def enable(self) -> None:
-        switch.enable(self.keystore, Actor("admin@example.org"))
-        switch.resume(self.keystore)
+        turn_on.enable(self.keystore, Actor("admin@example.org"))
+        turn_on.resume(self.keystore)
 
     def disable(self) -> None:
-        release.disable(self.keystore, Actor(), in_shell=True)
-        switch.resume(self.keystore)
+        turn_off.disable(self.keystore, Actor(), in_shell=True)
+        turn_on.resume(self.keystore)
 
     def rotate(self) -> None:
         rotation.rotate(self.keystore, Actor("admin@example.org"))
-        switch.resume(self.keystore)
+        turn_on.resume(self.keystore)
 
     def prove(self) -> None:
-        proof.check(self.keystore, self.key_file.read_bytes(), Actor("admin@example.org"))
+        backup_proof.check(self.keystore, self.key_file.read_bytes(), Actor("admin@example.org"))
 
     def opened(self, endpoint: Endpoint) -> str:
         row = Endpoint.get_by_id(endpoint.id)
@@ -86,18 +86,21 @@ class House:
     def row(self, endpoint: Endpoint) -> tuple[Any, Any, int]:
         return self.sql("SELECT clear, sealed, rev FROM endpoint WHERE id = ?", endpoint.id)[0]
 
-    def times_stored(self, marker: str) -> int:
+    def times_stored(self, authorization_file: str) -> int:
         """How often `marker` stands in the files of the data directory, counted by another process."""
         script = (
             "import sys, pathlib; m = sys.argv[2].encode();"
             "print(sum(p.read_bytes().count(m) for p in pathlib.Path(sys.argv[1]).rglob('*') if p.is_file()))"
         )
         done = subprocess.run(
-            [sys.executable, "-c", script, str(self.data), marker], capture_output=True, text=True, check=True
+            [sys.executable, "-c", script, str(self.data), authorization_file],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return int(done.stdout)
 
-    def files_with(self, marker: str) -> list[str]:
+    def files_with(self, authorization_file: str) -> list[str]:
         """Files under the data directory that hold `marker`, read by another process."""
         script = (
             "import sys, pathlib; m = sys.argv[2].encode();"
@@ -105,7 +108,10 @@ class House:
             " if p.is_file() and m in p.read_bytes()))"
         )
         done = subprocess.run(
-            [sys.executable, "-c", script, str(self.data), marker], capture_output=True, text=True, check=True
+            [sys.executable, "-c", script, str(self.data), authorization_file],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout.split()
 
@@ -136,8 +142,8 @@ def in_process(house: House, code: str, *arguments: str) -> subprocess.Popen[str
     """Run `code` in another process that works on the same install; `keystore` is there by name."""
     head = (
         "import sys; from pathlib import Path; from panel import create_app, db; from panel.config import Settings;"
-        "from panel.encryption.keystore import KeyStore; from panel.encryption import *;"
-        "from panel.encryption import release, rotation, switch, sweep, facts; from panel.models import *; from panel.secret import Secret;from panel.activity.service import Actor;"
+        "from panel.vault.keystore import KeyStore; from panel.encryption import *;"
+        "from panel.encryption import release, rotation, switch, sweep, facts; from panel.models import *; from panel.secret import Secret;from panel.audit import Actor;"
         "s = Settings.load({'PANEL_DATA_DIR': sys.argv[1], 'PANEL_ENV_FILE': '/dev/null'}); create_app(s);"
         "keystore = KeyStore.of(s); db.database.connect(); actor = Actor('other');\n"
     )

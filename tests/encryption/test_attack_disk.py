@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import forget, keys, release, rotation, switch
-from panel.encryption.state import State
 from panel.errors import PanelError, SettingsError
 from panel.models import Endpoint
+from panel.vault import forget, retired_keys, rotation, turn_off, turn_on
+from panel.vault.state import State
 from tests.encryption.conftest import House, settings_in
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
 
 
-def turn_off(house: House) -> None:
-    release.disable(house.keystore, ACTOR, in_shell=True)
-    switch.resume(house.keystore)
+def off(house: House) -> None:
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_on.resume(house.keystore)
 
 
 def give_up(house: House) -> None:
@@ -37,11 +37,11 @@ def give_up(house: House) -> None:
 
 
 STEPS: dict[str, Callable[[House], Any]] = {
-    "rotate": lambda h: (rotation.rotate(h.keystore, ACTOR), switch.resume(h.keystore)),
-    "prune": lambda h: keys.prune(h.keystore, ACTOR),
-    "turn off": turn_off,
+    "rotate": lambda h: (rotation.rotate(h.keystore, ACTOR), turn_on.resume(h.keystore)),
+    "prune": lambda h: retired_keys.prune(h.keystore, ACTOR),
+    "turn off": off,
     "forget": give_up,
-    "start": lambda h: switch.start(h.keystore),
+    "start": lambda h: turn_on.start(h.keystore),
 }
 CALLS: dict[str, tuple[Any, str]] = {
     "unlink": (os, "unlink"),
@@ -69,9 +69,9 @@ def test_a_call_that_fails_is_told_in_a_sentence_and_the_passwords_stay(
         try:
             STEPS[step](house)
         except PanelError as error:
-            assert error.hint
-    switch.start(house.keystore)
-    switch.resume(house.keystore)
+            assert error.remedy
+    turn_on.start(house.keystore)
+    turn_on.resume(house.keystore)
     if step != "forget":
         assert house.opened(endpoint) == "kept"
     assert house.state in (State.ON, State.OFF)

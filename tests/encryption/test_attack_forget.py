@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from panel import create_app, db, install
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import files, forget, keys, licence, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.errors import PanelError, Refused
 from panel.models import Endpoint, ForgottenSecret
 from panel.secret import Secret
+from panel.vault import attestation, files, forget, retired_keys, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.encryption.conftest import House, settings_in
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -49,9 +49,9 @@ def test_of_two_forgotten_passwords_the_newer_comes_back_and_none_is_destroyed(h
     enter(house, "second")
     copies.append(lose(house))
     for copy in copies:
-        keys.add(house.keystore, copy, ACTOR)
+        retired_keys.add(house.keystore, copy, ACTOR)
     forget.restore(house.keystore, ACTOR)
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.opened(Endpoint.get_by_id(1)) == "second"
     assert ForgottenSecret.select().count() == 1, "the other stays set aside"
 
@@ -62,7 +62,7 @@ def test_an_older_forgotten_password_does_not_come_back_before_a_newer_one(house
     copy = lose(house)
     enter(house, "second")
     lose(house)
-    keys.add(house.keystore, copy, ACTOR)
+    retired_keys.add(house.keystore, copy, ACTOR)
     assert forget.restore(house.keystore, ACTOR) == []
 
 
@@ -88,10 +88,12 @@ def test_killed_while_forgetting_an_older_key_is_not_taken_into_use_again(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(licence, "remove_if", dies)
+        patch.setattr(attestation, "remove_if", dies)
         forget.forget(house.keystore, ACTOR)
-    switch.resume(house.keystore)  # the worker's tick
-    assert house.keystore.witness() != older_file_here.goal.id, "the key that was given up for a newer one"
+    turn_on.resume(house.keystore)  # the worker's tick
+    assert house.keystore.expected_key() != older_file_here.primary.id, (
+        "the key that was given up for a newer one"
+    )
     assert house.state.no_key
     forget.forget(house.keystore, ACTOR)  # as promised: doing it once more makes it good
     assert house.state is State.OFF
@@ -101,14 +103,14 @@ def test_a_save_during_forgetting_is_not_sealed_under_a_key_that_is_moved_away(
     house: House, older_file_here: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Endpoint.get_by_id(1).account
-    real = licence.remove_if
+    real = attestation.remove_if
 
     def meanwhile(keystore: KeyStore) -> None:
         with suppress(PanelError):
             house.add("typed meanwhile")
         real(keystore)
 
-    monkeypatch.setattr(licence, "remove_if", meanwhile)
+    monkeypatch.setattr(attestation, "remove_if", meanwhile)
     forget.forget(house.keystore, ACTOR)
     assert other is not None
     assert house.state is State.OFF
@@ -122,14 +124,14 @@ def test_a_key_file_that_comes_back_in_time_keeps_its_witness(
     house.enable()
     copy = house.key_file.read_bytes()
     house.key_file.unlink()
-    real = KeyStore.give_up_witness
+    real = KeyStore.abandon_expected_key
 
     def back(self: KeyStore) -> None:
         house.key_file.write_bytes(copy)
         house.key_file.chmod(0o600)
         real(self)
 
-    monkeypatch.setattr(KeyStore, "give_up_witness", back)
+    monkeypatch.setattr(KeyStore, "abandon_expected_key", back)
     forget.forget(house.keystore, ACTOR)
     house.key_file.rename(house.data / "away")  # its mount is briefly gone again
     assert house.state is State.KEY_MISSING

@@ -11,13 +11,13 @@ import peewee
 import pytest
 
 from panel import db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto.keyfile import Key, KeyFile
-from panel.encryption import claim, facts, forget, keys, proof, release, rotation, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.errors import DatabaseError, PanelError, Refused
 from panel.models import Encryption, Endpoint
+from panel.vault import activate, backup_proof, forget, retired_keys, rotation, snapshot, turn_off, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.encryption.conftest import House
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -34,11 +34,11 @@ def test_a_key_that_retires_while_a_person_confirms_is_not_dropped_with_those_th
     house.add("kept")
     house.enable()
     house.rotate()
-    shown = [each.fingerprint for each in keys.retired(house.keystore)]
-    todays = file_of(house).goal  # of today's database backups
+    shown = [each.fingerprint for each in retired_keys.retired(house.keystore)]
+    todays = file_of(house).primary  # of today's database backups
     house.rotate()  # another administrator, while "drop 1 key" is being typed
     with pytest.raises(Refused):
-        keys.prune(house.keystore, ACTOR, shown)
+        retired_keys.prune(house.keystore, ACTOR, shown)
     assert file_of(house).find(todays.id) is not None
 
 
@@ -49,13 +49,13 @@ def test_a_key_that_a_forgotten_record_waits_for_is_not_dropped(house: House) ->
     house.key_file.unlink()
     forget.forget(house.keystore, ACTOR)
     house.enable()
-    keys.add(house.keystore, safe, ACTOR)  # and --restore is still to be typed
+    retired_keys.add(house.keystore, safe, ACTOR)  # and --restore is still to be typed
     with pytest.raises(Refused, match="set aside"):
-        keys.prune(house.keystore, ACTOR)
+        retired_keys.prune(house.keystore, ACTOR)
     assert forget.restore(house.keystore, ACTOR) == ["0@example.org"]
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.opened(Endpoint.get_by_id(1)) == "lost and found"
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
 
 
 def fail_commits(patch: pytest.MonkeyPatch) -> None:
@@ -77,8 +77,8 @@ def test_a_full_disk_under_the_database_is_met_before_the_key_file_changes(
     older = replace(file_of(house), generation=1, keys=(Key.generate(),)).to_bytes()
     steps = {
         "rotate": lambda: rotation.rotate(house.keystore, ACTOR),
-        "prune": lambda: keys.prune(house.keystore, ACTOR),
-        "add": lambda: keys.add(house.keystore, older, ACTOR),
+        "prune": lambda: retired_keys.prune(house.keystore, ACTOR),
+        "add": lambda: retired_keys.add(house.keystore, older, ACTOR),
     }
     with monkeypatch.context() as patch, pytest.raises(DatabaseError, match="nothing was changed"):
         fail_commits(patch)
@@ -95,17 +95,17 @@ def test_adding_the_key_that_was_in_use_here_does_not_move_every_password_back_t
 ) -> None:
     house.add("kept")
     house.enable()
-    old, given_away = house.key_file.read_bytes(), file_of(house).goal
+    old, given_away = house.key_file.read_bytes(), file_of(house).primary
     house.rotate()
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
     newest = house.key_file.read_bytes()
     house.key_file.write_bytes(old)  # a backup from before the rotation is put back by mistake
     assert house.state is State.KEY_WRONG
     with pytest.raises(Refused, match="newer"):
-        keys.add(house.keystore, newest, ACTOR)  # as the page says: flask encryption key add FILE
-    assert facts.row().active_key_id != given_away.id
-    switch.resume(house.keystore)
-    assert facts.row().active_key_id != given_away.id
+        retired_keys.add(house.keystore, newest, ACTOR)  # as the page says: flask encryption key add FILE
+    assert snapshot.row().active_key_id != given_away.id
+    turn_on.resume(house.keystore)
+    assert snapshot.row().active_key_id != given_away.id
 
 
 # -- the key file is swapped -----------------------------------------------------------
@@ -131,7 +131,7 @@ def twin(house: House, tmp_path: Path) -> KeyStore:
 
 def replaced(keystore: KeyStore, read: KeyFile, key: Key) -> None:
     with keystore.locked():
-        keystore.replace(read, read.with_goal(key))
+        keystore.replace(read, read.with_primary(key))
 
 
 def test_two_data_directories_with_one_key_file_do_not_lose_each_others_new_key(
@@ -210,7 +210,7 @@ def test_a_rotation_during_a_proof_leaves_the_backup_unproved(
     house.add()
     house.enable()
     copy = house.key_file.read_bytes()
-    real = facts.disk
+    real = snapshot.disk
     once: list[bool] = []
 
     def disk(keystore: KeyStore):  # type: ignore[no-untyped-def]
@@ -220,12 +220,12 @@ def test_a_rotation_during_a_proof_leaves_the_backup_unproved(
             _in_thread(lambda: _rotate_here(house))
         return found
 
-    monkeypatch.setattr(facts, "disk", disk)
-    _quietly(lambda: proof.check(house.keystore, copy, ACTOR))
+    monkeypatch.setattr(snapshot, "disk", disk)
+    _quietly(lambda: backup_proof.check(house.keystore, copy, ACTOR))
     _joined_result()
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert len(file_of(house).keys) == 2
-    assert facts.look(house.keystore).backup_proved_at is None, "the copy lacks today's key"
+    assert snapshot.look(house.keystore).backup_proved_at is None, "the copy lacks today's key"
 
 
 def _rotate_here(house: House) -> None:
@@ -239,24 +239,26 @@ def test_a_copy_of_the_wrong_key_file_proves_nothing(house: House) -> None:
     right = house.key_file.read_bytes()
     wrong = KeyFile.generate(b"x" * 16).to_bytes()
     house.key_file.write_bytes(wrong)
-    assert not _quietly(lambda: proof.check(house.keystore, wrong, ACTOR))
-    assert not _quietly(lambda: proof.prove(house.keystore, "00", proof.answer_for("00", wrong), ACTOR))
+    assert not _quietly(lambda: backup_proof.check(house.keystore, wrong, ACTOR))
+    assert not _quietly(
+        lambda: backup_proof.prove(house.keystore, "00", backup_proof.answer_for("00", wrong), ACTOR)
+    )
     house.key_file.write_bytes(right)
-    assert facts.look(house.keystore).backup_proved_at is None
+    assert snapshot.look(house.keystore).backup_proved_at is None
 
 
 def test_a_copy_made_while_encryption_is_turned_off_proves_nothing(house: House) -> None:
     """It is flagged: put back after cancelling, it is the wrong key file."""
     house.add()
     house.enable()
-    release.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
     flagged = house.key_file.read_bytes()
-    assert not _quietly(lambda: proof.check(house.keystore, flagged, ACTOR))
-    release.cancel(house.keystore, ACTOR)
-    switch.resume(house.keystore)
+    assert not _quietly(lambda: backup_proof.check(house.keystore, flagged, ACTOR))
+    turn_off.cancel(house.keystore, ACTOR)
+    turn_on.resume(house.keystore)
     house.key_file.write_bytes(flagged)
     assert house.state is State.KEY_WRONG
-    assert facts.look(house.keystore).backup_proved_at is None
+    assert snapshot.look(house.keystore).backup_proved_at is None
 
 
 def test_killed_while_a_key_is_added_the_backup_is_unproved_already(
@@ -277,9 +279,9 @@ def test_killed_while_a_key_is_added_the_backup_is_unproved_already(
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(KeyStore, "replace", replaced)
-        keys.add(house.keystore, older.to_bytes(), ACTOR)
-    assert file_of(house).find(older.goal.id) is not None
-    assert facts.look(house.keystore).backup_proved_at is None, (
+        retired_keys.add(house.keystore, older.to_bytes(), ACTOR)
+    assert file_of(house).find(older.primary.id) is not None
+    assert snapshot.look(house.keystore).backup_proved_at is None, (
         "no copy holds the key that is in the file now"
     )
 
@@ -292,32 +294,32 @@ def test_one_marker_turns_encryption_off_once_however_slow_the_second_press_is(
 ) -> None:
     house.add("kept")
     house.enable()
-    challenge = release.challenge(house.keystore)
-    house.keystore.marker_path.write_text(challenge.text + "\n")
-    house.keystore.marker_path.chmod(0o600)
+    challenge = turn_off.challenge(house.keystore)
+    house.keystore.authorization_path.write_text(challenge.text + "\n")
+    house.keystore.authorization_path.chmod(0o600)
     real = KeyStore.locked
     once: list[bool] = []
 
     def locked(keystore: KeyStore) -> AbstractContextManager[None]:
         if not once:  # the first press and a cancel overtake the second, which waits for the lock
             once.append(True)
-            release.disable(keystore, ACTOR)
-            release.cancel(keystore, ACTOR)
+            turn_off.disable(keystore, ACTOR)
+            turn_off.cancel(keystore, ACTOR)
         return real(keystore)
 
     monkeypatch.setattr(KeyStore, "locked", locked)
     with pytest.raises(Refused):
-        release.disable(house.keystore, ACTOR)
-    assert file_of(house).release_id is None
+        turn_off.disable(house.keystore, ACTOR)
+    assert file_of(house).decrypt_id is None
 
 
 def test_a_database_writer_cannot_keep_turning_off_from_being_cancelled(house: House) -> None:
     house.add("kept")
     house.enable()
-    release.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
     house.sql("UPDATE encryption SET active_key_id = NULL")
-    release.cancel(house.keystore, ACTOR)
-    switch.resume(house.keystore)
+    turn_off.cancel(house.keystore, ACTOR)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
 
@@ -328,7 +330,7 @@ def test_a_database_writer_cannot_keep_turning_off_from_being_cancelled(house: H
 def many(house: House, count: int) -> KeyFile:
     file = file_of(house)
     others = tuple(replace(Key.generate(), state="retired") for _ in range(count - 1))
-    return replace(file, keys=(*others, file.goal))
+    return replace(file, keys=(*others, file.primary))
 
 
 def test_a_thousand_keys_do_not_hold_the_database_while_others_wait(house: House) -> None:
@@ -340,8 +342,8 @@ def test_a_thousand_keys_do_not_hold_the_database_while_others_wait(house: House
     house.key_file.write_bytes(full.to_bytes())
     before = time.process_time()
     older = replace(full, generation=0, keys=tuple(Key.generate() for _ in range(1000)))
-    keys.add(house.keystore, older.to_bytes(), ACTOR)
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.add(house.keystore, older.to_bytes(), ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
     assert time.process_time() - before < 3
     assert house.opened(Endpoint.get_by_id(1)) == "kept"
 
@@ -350,13 +352,15 @@ def test_a_thousand_keys_do_not_hold_the_database_while_others_wait(house: House
 def test_a_key_file_that_is_full_is_told_so(house: House, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     house.add("kept")
     house.enable()
-    monkeypatch.setattr(keys, "MOST_KEYS", 9)  # really 65,535: as many as the file can count
+    monkeypatch.setattr(retired_keys, "MOST_KEYS", 9)  # really 65,535: as many as the file can count
     full = many(house, 9)
     house.key_file.write_bytes(full.to_bytes())
     before = house.key_file.read_bytes()
     older = replace(full, generation=0, keys=(Key.generate(),)).to_bytes()
     with pytest.raises(Refused, match="prune"):
-        keys.add(house.keystore, older, ACTOR) if step == "add" else rotation.rotate(house.keystore, ACTOR)
+        retired_keys.add(house.keystore, older, ACTOR) if step == "add" else rotation.rotate(
+            house.keystore, ACTOR
+        )
     assert house.key_file.read_bytes() == before
 
 
@@ -376,6 +380,6 @@ def test_claiming_while_the_key_file_goes_away_is_told_and_not_a_traceback(
     with monkeypatch.context() as patch:
         patch.setattr(KeyStore, "expect", expect)
         with pytest.raises(PanelError):
-            claim.if_needed(house.keystore)
+            activate.if_needed(house.keystore)
     shutil.move(house.data / "away", house.key_file)
     assert house.opened(Endpoint.get_by_id(1)) == "kept"

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import credential, facts, forget, keys, switch
-from panel.encryption.state import State
 from panel.errors import PanelError
 from panel.models import Endpoint
+from panel.vault import credential, forget, retired_keys, snapshot, turn_on
+from panel.vault.state import State
 from tests.encryption.conftest import House
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -36,18 +36,18 @@ ORPHAN = (
 
 def test_a_row_without_an_account_keeps_no_password_in_clear(house: House) -> None:
     house.add("secret")
-    switch.enable(house.keystore, ACTOR)
+    turn_on.enable(house.keystore, ACTOR)
     write(house, ORPHAN)
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
 
 
 @pytest.mark.parametrize("number", [0, -1, -(2**63)])
 def test_a_row_numbered_below_one_is_encrypted_too(house: House, number: int) -> None:
     house.add("secret")
-    switch.enable(house.keystore, ACTOR)
+    turn_on.enable(house.keystore, ACTOR)
     write(house, "UPDATE endpoint SET id = ?", number)
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
 
 
@@ -55,7 +55,7 @@ def test_a_record_too_short_to_name_a_key_is_named_by_its_account(house: House) 
     house.add("secret")
     house.enable()
     write(house, "UPDATE endpoint SET sealed = x'01'")
-    now = facts.look(house.keystore)
+    now = snapshot.look(house.keystore)
     assert now.state is State.INCONSISTENT
     assert [failure.address for failure in now.failures] == ["0@example.org"]
 
@@ -63,9 +63,9 @@ def test_a_record_too_short_to_name_a_key_is_named_by_its_account(house: House) 
 def test_an_endless_planted_value_keeps_no_other_password_in_clear(house: House) -> None:
     house.add("planted")
     house.add("secret")
-    switch.enable(house.keystore, ACTOR)
+    turn_on.enable(house.keystore, ACTOR)
     write(house, "UPDATE endpoint SET clear = ? WHERE id = 1", "x" * 20_000)
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.sql("SELECT clear FROM endpoint WHERE id = 2") == [(None,)]
 
 
@@ -78,11 +78,11 @@ COLUMNS = [
 @pytest.mark.parametrize(("table", "column"), COLUMNS, ids=lambda each: str(each))
 def test_no_nonsense_in_a_column_keeps_passwords_in_clear(house: House, table: str, column: str) -> None:
     house.add("secret")
-    switch.enable(house.keystore, ACTOR)
+    turn_on.enable(house.keystore, ACTOR)
     write(house, f"UPDATE {table} SET {column} = 'nonsense'")
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
-    assert facts.look(house.keystore).state is State.ON
+    assert snapshot.look(house.keystore).state is State.ON
 
 
 @pytest.mark.parametrize("trouble", ["missing", "closed", "another time's flag"])
@@ -95,10 +95,10 @@ def test_while_the_key_is_in_trouble_nothing_vouches_for_a_planted_server(house:
         house.key_file.chmod(0o644)
     else:
         file = KeyFile.from_bytes(house.key_file.read_bytes())
-        house.key_file.write_bytes(file.releasing(b"r" * 16).to_bytes())
+        house.key_file.write_bytes(file.with_decrypting_flag(b"r" * 16).to_bytes())
     write(house, "UPDATE endpoint SET sealed = NULL, clear = 'x', host = 'evil.example.org'")
     assert house.state.no_key
-    assert not credential.vouches(Endpoint.get_by_id(endpoint.id), house.keystore)
+    assert not credential.is_authentic(Endpoint.get_by_id(endpoint.id), house.keystore)
 
 
 EDITS = {
@@ -117,18 +117,18 @@ def test_an_edited_row_is_named_as_what_is_wrong_and_is_not_believed(
     house.enable()
     before = house.key_file.read_bytes(), house.row(endpoint)
     write(house, *edit)
-    now = facts.look(house.keystore)
+    now = snapshot.look(house.keystore)
     assert now.state is State.KEY_WRONG
     assert now.database_wrong
-    assert "restore the database" in now.mend
-    assert "Put the right key file back" not in now.mend
+    assert "restore the database" in now.remedy
+    assert "Put the right key file back" not in now.remedy
     for step in (lambda: house.opened(endpoint), house.add):
         with pytest.raises(PanelError) as refused:
             step()
-        assert "restore the database" in refused.value.hint
-    switch.settle(house.keystore)
+        assert "restore the database" in refused.value.remedy
+    turn_on.settle(house.keystore)
     with suppress(PanelError):
-        switch.resume(house.keystore)
+        turn_on.resume(house.keystore)
     assert (house.key_file.read_bytes(), house.row(endpoint)) == before
 
 
@@ -154,10 +154,10 @@ def test_unless_the_witness_vouches_for_the_key_file_it_is_the_file_that_is_to_b
     house.add("secret")
     house.enable()
     swap(house)
-    now = facts.look(house.keystore)
+    now = snapshot.look(house.keystore)
     assert now.state is State.KEY_WRONG
     assert not now.database_wrong
-    assert now.mend.startswith("Put the right key file back")
+    assert now.remedy.startswith("Put the right key file back")
 
 
 def test_a_real_older_database_is_told_how_its_key_comes_in(house: House) -> None:
@@ -165,9 +165,9 @@ def test_a_real_older_database_is_told_how_its_key_comes_in(house: House) -> Non
     house.enable()
     (row,) = house.sql("SELECT active_key_id FROM encryption")
     house.rotate()
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
     write(house, "UPDATE encryption SET active_key_id = ?", *row)
-    assert "flask encryption key add FILE" in facts.look(house.keystore).mend
+    assert "flask encryption key add FILE" in snapshot.look(house.keystore).remedy
 
 
 EVERY: list[tuple[str, str, Any]] = [
@@ -187,10 +187,10 @@ def test_no_value_in_the_state_row_has_a_password_stored_in_clear_or_the_key_fil
     before = house.key_file.read_bytes()
     write(house, f"UPDATE {table} SET {column} = ?", value)
     for step in (
-        lambda: switch.start(house.keystore),
-        lambda: switch.resume(house.keystore),
+        lambda: turn_on.start(house.keystore),
+        lambda: turn_on.resume(house.keystore),
         lambda: house.add("another"),
-        lambda: switch.enable(house.keystore, ACTOR),
+        lambda: turn_on.enable(house.keystore, ACTOR),
     ):
         with suppress(PanelError):
             step()
@@ -207,9 +207,9 @@ def test_no_odd_value_in_place_of_a_record_breaks_a_page_or_a_command(house: Hou
     kept = house.add("kept")
     house.enable()
     write(house, f"UPDATE endpoint SET sealed = {value} WHERE id = 1")
-    now = facts.look(house.keystore)
+    now = snapshot.look(house.keystore)
     assert (now.state, [f.address for f in now.failures]) == (State.INCONSISTENT, ["0@example.org"])
-    assert len(switch.verify(house.keystore).failures) == 1
+    assert len(turn_on.verify(house.keystore).failures) == 1
     assert house.opened(kept) == "kept"
 
 
@@ -225,10 +225,10 @@ def test_no_odd_value_among_the_records_set_aside_keeps_the_others_from_coming_b
     forget.forget(house.keystore, ACTOR)
     write(house, f"UPDATE forgotten_secret SET sealed = {value} WHERE id = 1")
     house.enable()
-    keys.add(house.keystore, copy, ACTOR)
+    retired_keys.add(house.keystore, copy, ACTOR)
     assert forget.restore(house.keystore, ACTOR) == ["1@example.org"]
-    switch.resume(house.keystore)
-    keys.prune(house.keystore, ACTOR)
+    turn_on.resume(house.keystore)
+    retired_keys.prune(house.keystore, ACTOR)
     assert house.opened(kept) == "kept"
 
 
@@ -237,7 +237,7 @@ def test_a_record_of_no_account_that_does_not_open_is_named_with_its_mend(house:
     house.enable()
     house.orphan(98, "in", b"\x01\x01" + bytes(80))
     house.orphan(99, "out", house.row(Endpoint.get_by_id(1))[1])
-    for failures in (switch.verify(house.keystore).failures, facts.look(house.keystore).failures):
+    for failures in (turn_on.verify(house.keystore).failures, snapshot.look(house.keystore).failures):
         assert [(f.account, f.address) for f in failures] == [("", "(no account nobody)")] * 2
         assert all("tells how to remove it" in f.reason for f in failures)
     assert house.state is State.INCONSISTENT

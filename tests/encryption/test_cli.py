@@ -17,8 +17,8 @@ from flask import Flask
 from panel import create_app, db
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import residue
-from panel.encryption.keystore import KeyStore
+from panel.vault import scrub
+from panel.vault.keystore import KeyStore
 from tests import installs
 from tests.encryption.conftest import House
 
@@ -150,7 +150,7 @@ def test_what_only_verify_also_found_elsewhere_stays_told_and_does_not_fail_othe
 def test_old_copies_that_a_reader_keeps_are_exit_status_1_until_it_ends(
     app: Flask, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(residue, "PAUSE", 0)
+    monkeypatch.setattr(scrub, "PAUSE", 0)
     monkeypatch.setattr(db.database.obj, "timeout", 0.1)
     with closing(sqlite3.connect(house.data / "panel.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")

@@ -15,12 +15,12 @@ from flask.testing import FlaskClient
 
 from panel import create_app, db, install
 from panel.config import Settings
-from panel.encryption import findings
-from panel.encryption.keystore import KeyStore
-from panel.encryption.old_copies import scan
+from panel.encryption.leftovers import scan
 from panel.models import Account, Encryption, Endpoint, SweepReport
 from panel.people import service as people
 from panel.secret import Secret
+from panel.vault import reports
+from panel.vault.keystore import KeyStore
 from tests.encryption.conftest import House, new_endpoint
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -209,4 +209,4 @@ def test_what_stands_in_the_database_is_removed_once_more_by_resume(cli: Cli, ho
     assert "Nothing found in the" in cli("encryption", "resume").stdout
     assert house.files_with(SECRET) == []
     assert in_database(lambda: SweepReport.select().count()) == 3
-    assert in_database(findings.owed) is None
+    assert in_database(reports.pending) is None

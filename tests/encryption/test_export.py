@@ -16,17 +16,17 @@ import pytest
 from playwright.sync_api import Page
 
 from panel import create_app, db, install
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import ROOT, Settings
 from panel.crypto.keyfile import Key, KeyFile
-from panel.encryption import facts, keys, proof, release, switch
 from panel.encryption.exports import age, copies, export, sheet
 from panel.encryption.exports.sheet_page import About
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.errors import BadCopy, BadInput, PanelError, Refused
 from panel.models import Activity, Encryption
 from panel.secret import Secret
+from panel.vault import backup_proof, retired_keys, snapshot, turn_off, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.encryption.conftest import House
 from tests.encryption.test_cli import Cli
 from tests.running import Environ, find_marker, process_environ
@@ -117,7 +117,7 @@ def test_an_age_file_with_a_passphrase_of_ours_is_proved_restored_by_age_and_imp
     words.write_text(f"{found[1]}\n")
     wrong.write_text(f"{found[1]} \n")
     assert target.stat().st_mode & 0o777 == 0o600
-    assert facts.look(house.keystore).backup_proved_at is None, "made is not proved"
+    assert snapshot.look(house.keystore).backup_proved_at is None, "made is not proved"
     key = house.key_file.read_bytes()
     if shutil.which("age"):
         by_age = elsewhere / "restored"
@@ -129,7 +129,7 @@ def test_an_age_file_with_a_passphrase_of_ours_is_proved_restored_by_age_and_imp
     assert (refused.returncode, "the passphrase is another one" in refused.stderr) == (1, True)
     command = (sys.executable, "-m", "flask", *KEY, "check", str(target))
     assert "the same as today's key file" in asked_on_a_terminal(process_environ(environ), found[1], *command)
-    assert facts.look(house.keystore).backup_proved_at is not None
+    assert snapshot.look(house.keystore).backup_proved_at is not None
     house.key_file.unlink()
     done = cli(*KEY, "import", "-", "--passphrase-file", str(words), stdin=target.read_text())
     assert done.returncode == 0, done.stderr
@@ -175,7 +175,7 @@ def test_the_given_passphrase_is_taken_byte_for_byte_and_neither_it_nor_the_key_
     for word in str(list(Activity.select().dicts())).split():
         assert not any(line in word for line in sheet.lines(house.key_file.read_bytes()))
     noted = Activity.get(Activity.what == export.EXPORTED)
-    assert (noted.subject, noted.detail) == (facts.look(house.keystore).found, "age file")
+    assert (noted.subject, noted.detail) == (snapshot.look(house.keystore).found, "age file")
     assert noted.who.startswith("shell (")
 
 
@@ -194,7 +194,7 @@ def test_a_passphrase_that_is_guessed_or_cannot_be_typed_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match=says) as refused:
         export.as_age(house.keystore, Secret(passphrase))
-    assert refused.value.hint
+    assert refused.value.remedy
     assert not passphrase or passphrase not in str(refused.value)
 
 
@@ -238,7 +238,7 @@ def test_where_it_cannot_be_written_that_is_said(house: House, elsewhere: Path) 
     for target in (elsewhere / "none/key", Path("/proc/key"), Path("/dev/null/key")):
         with pytest.raises(Refused, match="could not be written") as refused:
             export.hand_out(made, target, ACTOR)
-        assert refused.value.hint
+        assert refused.value.remedy
 
 
 def test_on_a_full_disk_nothing_stays_and_nothing_is_noted(
@@ -282,7 +282,7 @@ def foreign(house: House) -> None:
 
 
 def turning_off(house: House) -> None:
-    release.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
 
 
 NO_KEY: dict[str, tuple[Callable[[House], object], str]] = {
@@ -302,7 +302,7 @@ def test_without_a_good_key_file_nothing_is_exported(
     for step in (lambda: sheet_of(house), lambda: export.as_age(house.keystore, Secret("a b c d e f g h"))):
         with pytest.raises(Refused, match=says) as refused:
             step()
-        assert refused.value.hint
+        assert refused.value.remedy
 
 
 def test_without_the_extra_it_is_said_what_to_type_and_a_sheet_still_comes_back(
@@ -318,7 +318,7 @@ def test_without_the_extra_it_is_said_what_to_type_and_a_sheet_still_comes_back(
     ):
         with pytest.raises(Refused) as refused:
             step()
-        assert "pip install --require-hashes -r requirements/export.txt" in refused.value.hint
+        assert "pip install --require-hashes -r requirements/export.txt" in refused.value.remedy
     assert copies.read(html, None) == house.key_file.read_bytes()
     assert (ROOT / "requirements/export.txt").is_file()
 
@@ -332,7 +332,7 @@ def test_putting_it_back_is_noted_and_proves_the_copy(house: House) -> None:
     assert export.put_back(house.keystore, key, ACTOR)
     assert house.state is State.ON
     assert Activity.get(Activity.what == export.IMPORTED).who == ACTOR.who
-    assert facts.look(house.keystore).backup_proved_at is not None
+    assert snapshot.look(house.keystore).backup_proved_at is not None
 
 
 def test_a_key_file_that_is_there_is_never_touched(house: House) -> None:
@@ -341,7 +341,7 @@ def test_a_key_file_that_is_there_is_never_touched(house: House) -> None:
     present = house.key_file.read_bytes()
     with pytest.raises(Refused, match="not touched") as refused:
         export.put_back(house.keystore, older, ACTOR)
-    assert "flask encryption key add FILE" in refused.value.hint
+    assert "flask encryption key add FILE" in refused.value.remedy
     with pytest.raises(BadCopy, match="another install"):
         export.put_back(house.keystore, KeyFile.generate(b"x" * 16).to_bytes(), ACTOR)
     assert not export.put_back(house.keystore, present, ACTOR)
@@ -350,7 +350,7 @@ def test_a_key_file_that_is_there_is_never_touched(house: House) -> None:
     damaged = house.key_file.read_bytes()
     with pytest.raises(Refused, match="no intact key file") as refused:
         export.put_back(house.keystore, present, ACTOR)
-    assert "mv " in refused.value.hint
+    assert "mv " in refused.value.remedy
     assert house.key_file.read_bytes() == damaged
 
 
@@ -372,7 +372,7 @@ def test_a_bad_copy_is_named_for_what_it_is_and_not_put_in_place(
     key = lose(house)
     with pytest.raises(BadCopy, match=says) as bad:
         export.put_back(house.keystore, copies.read(make(key), None), ACTOR)
-    assert bad.value.hint
+    assert bad.value.remedy
     assert not house.key_file.exists()
     assert house.state is State.KEY_MISSING
 
@@ -388,10 +388,10 @@ def test_where_encryption_is_off_no_key_comes_in_by_the_back_door(house: House) 
 def test_a_copy_brings_its_keys_but_never_its_flag(house: House) -> None:
     turning_off(house)
     flagged = lose(house)
-    assert KeyFile.from_bytes(flagged).release_id is not None
+    assert KeyFile.from_bytes(flagged).decrypt_id is not None
     export.put_back(house.keystore, flagged, ACTOR)
-    assert KeyFile.from_bytes(house.key_file.read_bytes()).release_id is None
-    switch.resume(house.keystore)
+    assert KeyFile.from_bytes(house.key_file.read_bytes()).decrypt_id is None
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
     assert house.opened(house.add("second")) == "second"
 
@@ -407,7 +407,7 @@ def test_with_a_damaged_state_row_nothing_is_put_in_place(house: House) -> None:
 def test_an_older_key_may_be_added_from_its_sheet(cli: Cli, house: House) -> None:
     old = sheet_of(house).decode()
     house.rotate()
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
     done = cli(*KEY, "add", "-", stdin=old)
     assert (done.returncode, "Added: " in done.stdout) == (0, True), done.stderr
 
@@ -417,32 +417,32 @@ def test_an_older_key_may_be_added_from_its_sheet(cli: Cli, house: House) -> Non
 
 def add_an_older_key(house: House) -> None:
     file = KeyFile.from_bytes(house.key_file.read_bytes())
-    keys.add(house.keystore, KeyFile(file.instance_id, (Key.generate(),)).to_bytes(), ACTOR)
+    retired_keys.add(house.keystore, KeyFile(file.instance_id, (Key.generate(),)).to_bytes(), ACTOR)
 
 
 def test_each_change_of_the_key_file_makes_the_proof_due_again(house: House) -> None:
-    steps = (House.rotate, add_an_older_key, lambda h: keys.prune(h.keystore, ACTOR))
+    steps = (House.rotate, add_an_older_key, lambda h: retired_keys.prune(h.keystore, ACTOR))
     for step in steps:
-        proof.check(house.keystore, house.key_file.read_bytes(), ACTOR)
-        assert not facts.look(house.keystore).backup_due
+        backup_proof.check(house.keystore, house.key_file.read_bytes(), ACTOR)
+        assert not snapshot.look(house.keystore).backup_due
         step(house)
-        assert facts.look(house.keystore).backup_due
-    proof.check(house.keystore, house.key_file.read_bytes(), ACTOR)
+        assert snapshot.look(house.keystore).backup_due
+    backup_proof.check(house.keystore, house.key_file.read_bytes(), ACTOR)
     house.disable()
     house.enable()
-    assert facts.look(house.keystore).backup_due
+    assert snapshot.look(house.keystore).backup_due
 
 
 def test_no_rotation_slips_in_between_the_comparison_and_its_note(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise a copy of before would count as the proof of the file of after."""
-    copy, answer = house.key_file.read_bytes(), proof.answer_for("n", house.key_file.read_bytes())
+    copy, answer = house.key_file.read_bytes(), backup_proof.answer_for("n", house.key_file.read_bytes())
     looked: list[bool] = []
-    disk = facts.disk
-    monkeypatch.setattr(facts, "disk", lambda k: (looked.append(db.database.in_transaction()), disk(k))[1])
-    proof.check(house.keystore, copy, ACTOR)
-    proof.prove(house.keystore, "n", answer, ACTOR)
+    disk = snapshot.disk
+    monkeypatch.setattr(snapshot, "disk", lambda k: (looked.append(db.database.in_transaction()), disk(k))[1])
+    backup_proof.check(house.keystore, copy, ACTOR)
+    backup_proof.prove(house.keystore, "n", answer, ACTOR)
     assert looked == [True, True]
 
 
@@ -456,8 +456,8 @@ def test_the_codes_on_the_print_hold_the_same_lines(
 ) -> None:
     file = KeyFile.from_bytes(house.key_file.read_bytes())
     for _ in range(count - 1):
-        file = file.with_goal(Key.generate()).settled()
-    Encryption.update(active_key_id=file.goal.id).execute()
+        file = file.with_primary(Key.generate()).retire_others()
+    Encryption.update(active_key_id=file.primary.id).execute()
     house.key_file.write_bytes(file.to_bytes())
     html = elsewhere / "sheet.html"
     html.write_bytes(sheet_of(house))
@@ -482,16 +482,16 @@ def test_the_codes_on_the_print_hold_the_same_lines(
 def test_a_copy_from_while_encryption_was_being_turned_off_has_its_mend_on_the_page(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    release.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
     flagged = house.key_file.read_bytes()
-    release.cancel(house.keystore, ACTOR)
-    switch.resume(house.keystore)
+    turn_off.cancel(house.keystore, ACTOR)
+    turn_on.resume(house.keystore)
     house.key_file.write_bytes(flagged)
-    now = facts.look(house.keystore)
+    now = snapshot.look(house.keystore)
     assert now.state is State.KEY_WRONG
-    assert now.mend.endswith(f"flask encryption key import {house.key_file}.away")
+    assert now.remedy.endswith(f"flask encryption key import {house.key_file}.away")
     house.key_file.rename(f"{house.key_file}.away")
     assert export.put_back(house.keystore, flagged, ACTOR)
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
     assert house.opened(endpoint) == "kept"

@@ -1,4 +1,4 @@
-"""Promises of giving a lost key up (panel.encryption.forget): nothing is destroyed, each password is asked again."""
+"""Promises of giving a lost key up (panel.vault.forget): nothing is destroyed, each password is asked again."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 
 from panel.accounts import rules
 from panel.accounts import service as accounts
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
-from panel.encryption import forget, keys, release, switch
-from panel.encryption.state import State
 from panel.errors import PasswordNeeded, Refused
 from panel.models import Activity, Endpoint, ForgottenSecret
 from panel.secret import Secret
+from panel.vault import forget, retired_keys, turn_off, turn_on
+from panel.vault.state import State
 from tests.encryption.conftest import House, in_process
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -139,14 +139,14 @@ HERE: dict[str, tuple[Callable[[House], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("lose", "hint"), HERE.values(), ids=HERE)
+@pytest.mark.parametrize(("lose", "remedy"), HERE.values(), ids=HERE)
 def test_while_any_key_file_here_opens_a_record_it_is_refused_and_says_which(
-    house: House, safe: Path, lose: Callable[[House], Any], hint: str
+    house: House, safe: Path, lose: Callable[[House], Any], remedy: str
 ) -> None:
     lose(house)
     with pytest.raises(Refused, match="still here, in") as refused:
         forget.forget(house.keystore, ACTOR)
-    assert hint in refused.value.hint
+    assert remedy in refused.value.remedy
     assert ForgottenSecret.select().count() == 0
     assert house.sql("SELECT count(*) FROM endpoint WHERE sealed IS NOT NULL") == [(3,)]
 
@@ -187,7 +187,7 @@ def test_records_of_no_account_are_removed_and_told_and_nothing_else_is_lost(
         (1, None), (2, None), (3, None), (100, "in clear"),
     ]  # fmt: skip
     house.enable()
-    keys.add(house.keystore, safe.read_bytes(), ACTOR)
+    retired_keys.add(house.keystore, safe.read_bytes(), ACTOR)
     assert len(forget.restore(house.keystore, ACTOR)) == 3
 
 
@@ -206,7 +206,7 @@ def test_a_record_of_no_account_that_a_key_here_opens_is_not_removed(house: Hous
 
 
 def test_passwords_in_clear_are_kept(house: House, safe: Path) -> None:
-    release.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
     later = house.add("saved in clear meanwhile")
     house.key_file.unlink()
     assert len(forget.forget(house.keystore, ACTOR).addresses) == 3
@@ -214,7 +214,9 @@ def test_passwords_in_clear_are_kept(house: House, safe: Path) -> None:
     assert house.opened(later) == "saved in clear meanwhile"
 
 
-@pytest.mark.parametrize("step", ["keystore.set_aside_lost", "licence.remove_if", "keystore.give_up_witness"])
+@pytest.mark.parametrize(
+    "step", ["keystore.set_aside_lost", "licence.remove_if", "keystore.abandon_expected_key"]
+)
 def test_killed_in_between_it_is_finished_by_running_it_again(house: House, safe: Path, step: str) -> None:
     truncate(house)
     killed = in_process(
@@ -259,9 +261,9 @@ def test_when_the_key_turns_up_the_passwords_come_back_but_none_that_was_entered
     entered.password = Secret("newer")
     entered.save()
     assert forget.restorable(house.keystore) == []
-    keys.add(house.keystore, safe.read_bytes(), ACTOR)
+    retired_keys.add(house.keystore, safe.read_bytes(), ACTOR)
     assert forget.restore(house.keystore, ACTOR) == ["0@example.org", "2@example.org"]
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
     assert [house.opened(e) for e in Endpoint.select()] == ["password 0", "newer", "password 2"]
     assert ForgottenSecret.select().count() == 1
@@ -273,7 +275,7 @@ def test_a_forgotten_record_whose_server_was_edited_does_not_come_back(house: Ho
     forget.forget(house.keystore, ACTOR)
     house.sql("UPDATE forgotten_secret SET host = 'evil.example.org' WHERE id = 1")
     house.enable()
-    keys.add(house.keystore, safe.read_bytes(), ACTOR)
+    retired_keys.add(house.keystore, safe.read_bytes(), ACTOR)
     assert forget.restore(house.keystore, ACTOR) == ["1@example.org", "2@example.org"]
     with pytest.raises(PasswordNeeded):
         house.opened(Endpoint.get_by_id(1))
@@ -286,7 +288,7 @@ def test_a_server_edited_while_no_password_was_stored_is_put_right_with_the_reco
     forget.forget(house.keystore, ACTOR)
     house.sql("UPDATE endpoint SET host = 'evil.example.org'")
     house.enable()
-    keys.add(house.keystore, safe.read_bytes(), ACTOR)
+    retired_keys.add(house.keystore, safe.read_bytes(), ACTOR)
     forget.restore(house.keystore, ACTOR)
     assert {e.host for e in Endpoint.select()} == {"imap.example.org"}
     assert house.opened(Endpoint.get_by_id(1)) == "password 0"

@@ -1,4 +1,4 @@
-"""Promises about keys of other times (panel.encryption.keys) and copies of the key file (proof)."""
+"""Promises about keys of other times (panel.vault.retired_keys) and copies of the key file (proof)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto.keyfile import Key, KeyFile, fingerprint
-from panel.encryption import facts, keys, proof, release, rotation, sweep, switch
-from panel.encryption.state import State
 from panel.errors import BadCopy, KeyAbsent, PanelError, Refused
 from panel.models import Activity
+from panel.vault import backup_proof, retired_keys, rotation, snapshot, sweep, turn_off, turn_on
+from panel.vault.state import State
 from tests.encryption.conftest import House
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -37,8 +37,8 @@ def rotated(house: House) -> bytes:
 
 
 def test_a_copy_that_is_todays_key_file_counts_as_the_proof(house: House, rotated: bytes) -> None:
-    proof.check(house.keystore, house.key_file.read_bytes(), ACTOR)
-    assert facts.look(house.keystore).backup_proved_at is not None
+    backup_proof.check(house.keystore, house.key_file.read_bytes(), ACTOR)
+    assert snapshot.look(house.keystore).backup_proved_at is not None
     assert Activity.get(Activity.what == "key backup proved").who == ACTOR.who
 
 
@@ -65,10 +65,10 @@ def test_any_other_copy_is_named_for_what_it_is_and_proves_nothing(
     house: House, rotated: bytes, make: Callable[[House, bytes], bytes], says: str
 ) -> None:
     with pytest.raises(BadCopy) as bad:
-        proof.check(house.keystore, make(house, rotated), ACTOR)
+        backup_proof.check(house.keystore, make(house, rotated), ACTOR)
     assert says in bad.value.message
-    assert bad.value.hint
-    assert facts.look(house.keystore).backup_proved_at is None
+    assert bad.value.remedy
+    assert snapshot.look(house.keystore).backup_proved_at is None
 
 
 # -- an older key ----------------------------------------------------------------
@@ -77,26 +77,26 @@ def test_any_other_copy_is_named_for_what_it_is_and_proves_nothing(
 def test_a_database_from_before_a_pruned_key_opens_once_that_key_is_added(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    old, record, row = house.key_file.read_bytes(), house.row(endpoint)[1], facts.row()
+    old, record, row = house.key_file.read_bytes(), house.row(endpoint)[1], snapshot.row()
     house.rotate()
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
     house.sql("UPDATE endpoint SET sealed = ?", record)  # an old database is restored
     house.sql("UPDATE encryption SET active_key_id = ?", row.active_key_id)
     assert house.state is State.KEY_WRONG
     with pytest.raises(KeyAbsent):
         house.opened(endpoint)
-    assert keys.add(house.keystore, old, ACTOR) == [fingerprint(KeyFile.from_bytes(old).goal.id)]
+    assert retired_keys.add(house.keystore, old, ACTOR) == [fingerprint(KeyFile.from_bytes(old).primary.id)]
     assert house.opened(endpoint) == "kept"
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
     assert len(file_of(house).usable) == 1
 
 
 def test_an_added_key_only_opens_and_its_file_brings_no_flag(house: House, rotated: bytes) -> None:
-    flagged = replace(KeyFile.from_bytes(rotated), keys=(Key.generate(),)).releasing(b"r" * 16)
-    keys.add(house.keystore, flagged.to_bytes(), ACTOR)
+    flagged = replace(KeyFile.from_bytes(rotated), keys=(Key.generate(),)).with_decrypting_flag(b"r" * 16)
+    retired_keys.add(house.keystore, flagged.to_bytes(), ACTOR)
     file = file_of(house)
-    assert file.release_id is None
+    assert file.decrypt_id is None
     assert [key.state for key in file.keys] == ["retired", "usable", "retired"]
     assert house.state is State.ON
 
@@ -105,25 +105,27 @@ def test_a_key_added_before_turning_on_has_ended_does_not_make_it_look_like_a_ch
     house: House,
 ) -> None:
     house.add("kept")
-    switch.enable(house.keystore, ACTOR)
+    turn_on.enable(house.keystore, ACTOR)
     sweep.run(house.keystore)  # sealed; old copies are still to be removed
     older = replace(file_of(house), generation=1, keys=(Key.generate(),))
-    keys.add(house.keystore, older.to_bytes(), ACTOR)
+    retired_keys.add(house.keystore, older.to_bytes(), ACTOR)
     assert house.state is State.ENABLING
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
 
 
 def test_adding_what_is_there_changes_nothing(house: House, rotated: bytes) -> None:
     before = house.key_file.read_bytes()
-    assert keys.add(house.keystore, rotated, ACTOR) == []
+    assert retired_keys.add(house.keystore, rotated, ACTOR) == []
     assert house.key_file.read_bytes() == before
 
 
 def test_after_an_addition_the_backup_counts_as_unproved(house: House, rotated: bytes) -> None:
     house.prove()
-    keys.add(house.keystore, replace(file_of(house), generation=1, keys=(Key.generate(),)).to_bytes(), ACTOR)
-    assert facts.look(house.keystore).backup_proved_at is None
+    retired_keys.add(
+        house.keystore, replace(file_of(house), generation=1, keys=(Key.generate(),)).to_bytes(), ACTOR
+    )
+    assert snapshot.look(house.keystore).backup_proved_at is None
 
 
 def test_a_newer_key_file_is_put_in_place_rather_than_added(house: House, rotated: bytes) -> None:
@@ -131,13 +133,13 @@ def test_a_newer_key_file_is_put_in_place_rather_than_added(house: House, rotate
     house.key_file.write_bytes(rotated)
     assert house.state is State.KEY_WRONG
     with pytest.raises(Refused, match="newer") as refused:
-        keys.add(house.keystore, newer, ACTOR)
-    assert "install -m 600" in refused.value.hint
+        retired_keys.add(house.keystore, newer, ACTOR)
+    assert "install -m 600" in refused.value.remedy
     assert house.key_file.read_bytes() == rotated
 
 
 def turning_off(house: House) -> None:
-    release.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
 
 
 def foreign(house: House) -> None:
@@ -154,10 +156,12 @@ CANNOT: dict[str, tuple[Callable[[House], Any], str]] = {
 
 def test_while_encryption_is_off_there_is_no_key_file_to_change(house: House) -> None:
     with pytest.raises(Refused, match="Encryption is off"):
-        keys.prune(house.keystore, ACTOR)
+        retired_keys.prune(house.keystore, ACTOR)
 
 
-@pytest.mark.parametrize("step", [keys.add, lambda k, c, a: keys.prune(k, a)], ids=["add", "prune"])
+@pytest.mark.parametrize(
+    "step", [retired_keys.add, lambda k, c, a: retired_keys.prune(k, a)], ids=["add", "prune"]
+)
 @pytest.mark.parametrize(("make", "says"), CANNOT.values(), ids=CANNOT)
 def test_without_a_settled_key_file_of_this_install_no_key_is_added_or_dropped(
     house: House, rotated: bytes, make: Callable[[House], Any], says: str, step: Callable[..., Any]
@@ -167,7 +171,7 @@ def test_without_a_settled_key_file_of_this_install_no_key_is_added_or_dropped(
     with pytest.raises(PanelError) as refused:
         step(house.keystore, rotated, ACTOR)
     assert says in refused.value.message
-    assert refused.value.hint
+    assert refused.value.remedy
     assert (house.key_file.read_bytes() if house.key_file.exists() else None) == before
 
 
@@ -175,16 +179,16 @@ def test_without_a_settled_key_file_of_this_install_no_key_is_added_or_dropped(
 
 
 def test_pruning_drops_the_retired_keys_and_every_password_still_opens(house: House, rotated: bytes) -> None:
-    old = KeyFile.from_bytes(rotated).goal
-    (known,) = keys.retired(house.keystore)
+    old = KeyFile.from_bytes(rotated).primary
+    (known,) = retired_keys.retired(house.keystore)
     assert (known.fingerprint, known.records) == (fingerprint(old.id), 0)
     assert known.since is not None
-    assert keys.prune(house.keystore, ACTOR) == [fingerprint(old.id)]
+    assert retired_keys.prune(house.keystore, ACTOR) == [fingerprint(old.id)]
     assert file_of(house).find(old.id) is None
     assert old.material not in house.key_file.read_bytes()
-    switch.verify(house.keystore)
+    turn_on.verify(house.keystore)
     assert house.state is State.ON
-    assert facts.look(house.keystore).backup_proved_at is None
+    assert snapshot.look(house.keystore).backup_proved_at is None
     assert Activity.select().where(Activity.what == "retired encryption keys dropped").count() == 1
 
 
@@ -195,10 +199,10 @@ def test_a_key_is_not_dropped_while_one_record_is_under_it(house: House) -> None
     house.rotate()
     house.sql("UPDATE endpoint SET sealed = ?", record)
     with pytest.raises(Refused, match="still encrypted with a retired key"):
-        keys.prune(house.keystore, ACTOR)
+        retired_keys.prune(house.keystore, ACTOR)
     assert house.opened(endpoint) == "kept"
-    switch.resume(house.keystore)
-    keys.prune(house.keystore, ACTOR)
+    turn_on.resume(house.keystore)
+    retired_keys.prune(house.keystore, ACTOR)
     assert house.opened(endpoint) == "kept"
 
 
@@ -206,10 +210,10 @@ def test_the_key_that_the_database_names_is_not_dropped_though_no_record_is_unde
     house: House, rotated: bytes
 ) -> None:
     house.sql("DELETE FROM endpoint")
-    old = KeyFile.from_bytes(rotated).goal
+    old = KeyFile.from_bytes(rotated).primary
     house.sql("UPDATE encryption SET active_key_id = ?", old.id)
     with pytest.raises(Refused):
-        keys.prune(house.keystore, ACTOR)
+        retired_keys.prune(house.keystore, ACTOR)
     assert file_of(house).find(old.id) is not None
 
 
@@ -217,13 +221,13 @@ def test_pruning_in_the_middle_of_a_rotation_drops_only_what_was_retired_before(
     house: House, rotated: bytes
 ) -> None:
     rotation.rotate(house.keystore, ACTOR)
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
     assert len(file_of(house).usable) == 2
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
 
 
 def test_with_no_retired_key_there_is_nothing_to_drop(house: House) -> None:
     house.enable()
     with pytest.raises(Refused, match="no retired key"):
-        keys.prune(house.keystore, ACTOR)
+        retired_keys.prune(house.keystore, ACTOR)

@@ -1,4 +1,4 @@
-"""Promises of the key file on the disk (panel.encryption.keystore)."""
+"""Promises of the key file on the disk (panel.vault.keystore)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from panel.crypto.keyfile import KeyFile
-from panel.encryption.keystore import KeyStore
 from panel.errors import KeyFileError, Refused
+from panel.vault.keystore import KeyStore
 
 INSTANCE = b"i" * 16
 
@@ -48,10 +48,10 @@ def test_an_existing_file_is_never_written_over(store: KeyStore) -> None:
 
 def test_only_the_generation_that_was_read_is_replaced(store: KeyStore) -> None:
     file = made(store)
-    newer = file.releasing(b"r" * 16)
+    newer = file.with_decrypting_flag(b"r" * 16)
     store.replace(file, newer)
     with pytest.raises(Refused, match="somebody else"):
-        store.replace(file, file.releasing(b"s" * 16))
+        store.replace(file, file.with_decrypting_flag(b"s" * 16))
     assert store.read() == newer
 
 
@@ -85,15 +85,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("damage", "mend"), DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize(("damage", "remedy"), DAMAGES.values(), ids=DAMAGES)
 def test_a_file_that_cannot_be_trusted_is_refused_with_what_to_type(
-    store: KeyStore, damage: Callable[[Path], object], mend: str
+    store: KeyStore, damage: Callable[[Path], object], remedy: str
 ) -> None:
     made(store)
     damage(store.path)
     with pytest.raises(KeyFileError) as refused:
         store.read()
-    assert mend in refused.value.hint
+    assert remedy in refused.value.remedy
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -102,7 +102,7 @@ def test_a_file_of_another_owner_is_refused(store: KeyStore) -> None:
     os.chown(store.path, 12345, 12345)
     with pytest.raises(KeyFileError, match="another user") as refused:
         store.read()
-    assert "chown" in refused.value.hint
+    assert "chown" in refused.value.remedy
 
 
 def test_a_pipe_does_not_hold_the_reader_up(store: KeyStore) -> None:
@@ -123,13 +123,13 @@ def test_what_a_killed_write_left_is_removed_at_start_and_nothing_else(store: Ke
 
 def test_retiring_leaves_a_copy_without_the_flag_before_the_file_goes(store: KeyStore) -> None:
     file = made(store)
-    flagged = file.releasing(b"r" * 16)
+    flagged = file.with_decrypting_flag(b"r" * 16)
     store.replace(file, flagged)
     copy = store.retire(flagged)
     assert store.read() is None
     assert copy.name.startswith("encryption-key.retired-")
     kept = KeyFile.from_bytes(copy.read_bytes())
-    assert (kept.keys, kept.release_id) == (file.keys, None)
+    assert (kept.keys, kept.decrypt_id) == (file.keys, None)
 
 
 def test_retiring_again_after_a_crash_ends_in_the_same_place(store: KeyStore) -> None:
@@ -141,22 +141,22 @@ def test_retiring_again_after_a_crash_ends_in_the_same_place(store: KeyStore) ->
 
 def test_the_witness_goes_only_when_a_retired_copy_holds_its_key(store: KeyStore) -> None:
     file = made(store)
-    store.expect(file.goal.id)
-    store.forget_witness()
-    assert store.witness() == file.goal.id
+    store.expect(file.primary.id)
+    store.forget_expected_key()
+    assert store.expected_key() == file.primary.id
     store.path.unlink()
-    store.forget_witness()
-    assert store.witness() == file.goal.id
+    store.forget_expected_key()
+    assert store.expected_key() == file.primary.id
     store.create(file)
     store.retire(file)
-    store.forget_witness()
-    assert store.witness() is None
+    store.forget_expected_key()
+    assert store.expected_key() is None
 
 
 @pytest.mark.parametrize("content", ["", "zz", "00", "00" * 9])
 def test_a_witness_that_cannot_be_read_still_counts_as_one(store: KeyStore, content: str) -> None:
     (store.data_dir / "encryption-expected").write_text(content)
-    assert store.witness() == b""
+    assert store.expected_key() == b""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -180,5 +180,5 @@ def test_what_to_type_works_for_a_path_with_spaces(tmp_path: Path) -> None:
     store.path.chmod(0o644)
     with pytest.raises(KeyFileError) as refused:
         store.read()
-    subprocess.run(["sh", "-c", refused.value.hint.removeprefix("Type: ")], check=True)
+    subprocess.run(["sh", "-c", refused.value.remedy.removeprefix("Type: ")], check=True)
     assert store.read() == file

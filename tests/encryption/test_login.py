@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from panel.encryption import credential
 from panel.mail.imap import ImapSession
 from panel.mail.policy import Policy
 from panel.models import Endpoint
+from panel.vault import credential
 from tests.encryption.conftest import House
 from tests.models.test_secret_row import TYPED
 from tests.servers.dovecot import DovecotServer

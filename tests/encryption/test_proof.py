@@ -12,12 +12,12 @@ import pytest
 from peewee import PeeweeException
 
 from panel import db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto.keyfile import Key, KeyFile
-from panel.encryption import facts, keys, proof, release, rotation, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.errors import PanelError
+from panel.vault import backup_proof, retired_keys, rotation, snapshot, turn_off, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.encryption.conftest import House
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -35,7 +35,7 @@ def proved(house: House) -> House:
 
 
 def due(house: House) -> bool:
-    now = facts.look(house.keystore)
+    now = snapshot.look(house.keystore)
     assert now.state is State.ON
     assert now.backup_due is (now.backup_proved_at is None)
     return now.backup_due
@@ -60,7 +60,9 @@ def test_the_tag_is_made_of_the_key_the_file_and_the_time(proved: House) -> None
         + hashlib.sha256(proved.key_file.read_bytes()).digest()
         + at.to_bytes(8, "big")
     )
-    assert tag == hmac.digest(file_of(proved).goal.material, info + b"\x01", "sha256"), "RFC 5869, one block"
+    assert tag == hmac.digest(file_of(proved).primary.material, info + b"\x01", "sha256"), (
+        "RFC 5869, one block"
+    )
 
 
 def test_a_time_that_no_tag_goes_with_proves_nothing(house: House) -> None:
@@ -82,16 +84,16 @@ def rotate(house: House) -> None:
 
 def add(house: House) -> None:
     older = replace(file_of(house), generation=1, keys=(Key.generate(),))
-    keys.add(house.keystore, older.to_bytes(), ACTOR)
+    retired_keys.add(house.keystore, older.to_bytes(), ACTOR)
 
 
 def prune(house: House) -> None:
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
 
 
 def cancelled(house: House) -> None:
-    release.disable(house.keystore, ACTOR, in_shell=True)
-    release.cancel(house.keystore, ACTOR)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.cancel(house.keystore, ACTOR)
 
 
 CHANGES = {"rotate": rotate, "add": add, "prune": prune, "a cancelled turning off": cancelled}
@@ -125,16 +127,16 @@ def test_after_each_change_of_the_key_file_the_backup_is_due_whenever_it_was_kil
         patch.setattr(KeyStore, "replace", replaced)
         try:
             change(proved)
-            switch.resume(proved.keystore)
+            turn_on.resume(proved.keystore)
         except Killed:
             pass
     assert proved.key_file.read_bytes() != before
     if replay:
         store(proved, *was)
-    assert facts.look(proved.keystore).backup_proved_at is None
-    if facts.look(proved.keystore).state is State.DISABLING:
-        release.cancel(proved.keystore, ACTOR)
-    switch.resume(proved.keystore)
+    assert snapshot.look(proved.keystore).backup_proved_at is None
+    if snapshot.look(proved.keystore).state is State.DISABLING:
+        turn_off.cancel(proved.keystore, ACTOR)
+    turn_on.resume(proved.keystore)
     assert due(proved)
     proved.prove()
     assert not due(proved)
@@ -143,8 +145,8 @@ def test_after_each_change_of_the_key_file_the_backup_is_due_whenever_it_was_kil
 def test_proved_in_the_middle_of_a_change_it_is_due_again_at_its_end(proved: House) -> None:
     rotation.rotate(proved.keystore, ACTOR)
     proved.prove()
-    assert facts.look(proved.keystore).backup_proved_at is not None
-    switch.resume(proved.keystore)
+    assert snapshot.look(proved.keystore).backup_proved_at is not None
+    turn_on.resume(proved.keystore)
     assert due(proved)
 
 
@@ -185,7 +187,7 @@ def test_no_other_value_in_the_columns_passes_and_none_breaks_a_page(
 @pytest.mark.parametrize("value", [float("inf"), 1e30, b"\xff", "soon", -1])
 def test_no_value_in_another_time_of_the_row_breaks_a_page(proved: House, column: str, value: object) -> None:
     proved.sql(f"UPDATE encryption SET {column} = ?", value)
-    assert getattr(facts.look(proved.keystore), column) is None
+    assert getattr(snapshot.look(proved.keystore), column) is None
 
 
 def test_a_tag_made_with_a_retired_key_or_for_another_generation_is_none(proved: House) -> None:
@@ -195,22 +197,22 @@ def test_a_tag_made_with_a_retired_key_or_for_another_generation_is_none(proved:
         replace(file, generation=file.generation + 1),
         replace(file, generation=file.generation - 1),
         replace(file, instance_id=b"x" * 16),
-        replace(file, keys=(file.goal,)),
+        replace(file, keys=(file.primary,)),
         replace(file, keys=(*file.keys[1:], earlier)),
-        file.releasing(b"r" * 16),
+        file.with_decrypting_flag(b"r" * 16),
     ):
-        store(proved, at, facts.backup_tag(other, at))
+        store(proved, at, snapshot.backup_tag(other, at))
         assert due(proved)
-    store(proved, at, facts.backup_tag(file, at))
+    store(proved, at, snapshot.backup_tag(file, at))
     assert not due(proved)
 
 
 def test_a_row_removed_and_made_anew_is_not_proved_nor_are_two(proved: House) -> None:
     (row,) = proved.sql("SELECT instance_id, active_key_id, backup_proved_at, backup_tag FROM encryption")
     proved.sql("INSERT INTO encryption (id, instance_id) VALUES (2, ?)", row[0])
-    assert facts.look(proved.keystore).backup_proved_at is None
+    assert snapshot.look(proved.keystore).backup_proved_at is None
     proved.sql("DELETE FROM encryption")
-    assert facts.look(proved.keystore).backup_proved_at is None
+    assert snapshot.look(proved.keystore).backup_proved_at is None
     proved.sql("INSERT INTO encryption (id, instance_id, active_key_id) VALUES (1, ?, ?)", *row[:2])
     assert due(proved)
     store(proved, *row[2:])
@@ -222,7 +224,7 @@ def test_turned_off_and_on_again_the_older_tag_proves_nothing(proved: House) -> 
     proved.disable()
     assert stored(proved) == (None, None)
     store(proved, *was)
-    assert facts.look(proved.keystore).backup_proved_at is None
+    assert snapshot.look(proved.keystore).backup_proved_at is None
     proved.enable()
     store(proved, *was)
     assert due(proved)
@@ -245,7 +247,7 @@ def test_while_the_key_is_away_nothing_vouches_for_the_time_and_it_counts_again_
     proved: House,
 ) -> None:
     away = proved.key_file.rename(proved.data / "away")
-    assert facts.look(proved.keystore).backup_proved_at is None
+    assert snapshot.look(proved.keystore).backup_proved_at is None
     away.rename(proved.key_file)
     assert not due(proved)
 
@@ -274,17 +276,17 @@ def test_what_keeps_the_key_at_work_for_an_hour_does_not_hide_that_the_backup_is
 ) -> None:
     rotation.rotate(proved.keystore, ACTOR)
     proved.sql("UPDATE endpoint SET host = 'evil.example.org'")
-    switch.resume(proved.keystore)
-    now = facts.look(proved.keystore)
+    turn_on.resume(proved.keystore)
+    now = snapshot.look(proved.keystore)
     assert (now.state, now.backup_due) == (State.ROTATING, False), "its file changes once more at its end"
     later = db.now() + 3600
     monkeypatch.setattr(db, "now", lambda: later)
-    assert facts.look(proved.keystore).backup_due
+    assert snapshot.look(proved.keystore).backup_due
     proved.prove()
-    assert not facts.look(proved.keystore).backup_due
+    assert not snapshot.look(proved.keystore).backup_due
 
 
 def test_withdrawn_means_due(proved: House) -> None:
-    proof.withdraw()
+    backup_proof.withdraw()
     assert stored(proved) == (None, None)
     assert due(proved)

@@ -1,4 +1,4 @@
-"""Promises of changing the key (panel.encryption.rotation)."""
+"""Promises of changing the key (panel.vault.rotation)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
-from panel.encryption import facts, proof, release, rotation, sweep, switch
-from panel.encryption.state import State
 from panel.errors import KeyAbsent, Refused
 from panel.models import Activity, Endpoint
+from panel.vault import backup_proof, rotation, snapshot, sweep, turn_off, turn_on
+from panel.vault.state import State
 from tests.encryption.conftest import House, in_process
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -33,10 +33,10 @@ def test_every_password_moves_to_the_new_key_and_still_opens(
     monkeypatch.setattr(sweep, "BATCH", 100)
     endpoints = {house.add(f"password {i}").id: f"password {i}" for i in range(203)}
     house.enable()
-    old = file_of(house).goal
+    old = file_of(house).primary
     house.rotate()
     assert house.state is State.ON
-    new = file_of(house).goal
+    new = file_of(house).primary
     assert new.id != old.id
     assert house.sql("SELECT DISTINCT substr(sealed, 3, 8) FROM endpoint") == [(new.id,)]
     assert {i: house.opened(Endpoint.get_by_id(i)) for i in endpoints} == endpoints
@@ -45,7 +45,7 @@ def test_every_password_moves_to_the_new_key_and_still_opens(
 def test_the_old_key_stays_in_the_file_to_open_old_database_backups_and_seals_nothing(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    old, record = file_of(house).goal, house.row(endpoint)[1]
+    old, record = file_of(house).primary, house.row(endpoint)[1]
     house.rotate()
     (key,) = [key for key in file_of(house).keys if key.id == old.id]
     assert key.state == "retired"
@@ -53,9 +53,9 @@ def test_the_old_key_stays_in_the_file_to_open_old_database_backups_and_seals_no
     house.sql("UPDATE encryption SET active_key_id = ?", old.id)
     assert house.opened(endpoint) == "kept"
     assert house.state is State.ROTATING
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
-    assert key_of(house, endpoint) == file_of(house).goal.id
+    assert key_of(house, endpoint) == file_of(house).primary.id
 
 
 def test_the_new_key_is_durable_before_anything_is_sealed_under_it(house: House) -> None:
@@ -64,15 +64,15 @@ def test_the_new_key_is_durable_before_anything_is_sealed_under_it(house: House)
     rotation.rotate(house.keystore, ACTOR)
     assert house.state is State.ROTATING
     assert len(file_of(house).usable) == 2
-    assert key_of(house, endpoint) != file_of(house).goal.id
-    assert house.keystore.witness() == file_of(house).goal.id
+    assert key_of(house, endpoint) != file_of(house).primary.id
+    assert house.keystore.expected_key() == file_of(house).primary.id
     assert house.opened(endpoint) == "kept"
 
 
 def test_from_the_first_instant_a_save_uses_the_new_key(house: House) -> None:
     house.enable()
     rotation.rotate(house.keystore, ACTOR)
-    assert key_of(house, house.add("saved meanwhile")) == file_of(house).goal.id
+    assert key_of(house, house.add("saved meanwhile")) == file_of(house).primary.id
 
 
 def test_a_rotation_that_was_killed_is_finished_by_anybody(house: House) -> None:
@@ -81,14 +81,14 @@ def test_a_rotation_that_was_killed_is_finished_by_anybody(house: House) -> None
     killed = in_process(
         house,
         "import os; sweep.BATCH = 50; rotation.rotate(keystore, actor);"
-        "switch.resume(keystore, lambda done, total: done >= 200 and os.kill(os.getpid(), 9))",
+        "turn_on.resume(keystore, lambda done, total: done >= 200 and os.kill(os.getpid(), 9))",
     )
     killed.wait(timeout=60)
     assert killed.returncode == -signal.SIGKILL
-    now = facts.look(house.keystore)
+    now = snapshot.look(house.keystore)
     assert now.state is State.ROTATING
     assert 200 <= now.moved < 300
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
     assert [house.opened(e) for e in endpoints] == [f"password {i}" for i in range(300)]
 
@@ -100,11 +100,11 @@ def test_the_old_key_retires_only_when_no_record_is_left_under_it(house: House) 
     rotation.finish(house.keystore)
     assert len(file_of(house).usable) == 2
     house.sql("UPDATE endpoint SET host = 'evil' WHERE id = ?", endpoints[0].id)
-    assert [f.address for f in switch.resume(house.keystore).failures] == ["0@example.org"]
+    assert [f.address for f in turn_on.resume(house.keystore).failures] == ["0@example.org"]
     assert len(file_of(house).usable) == 2
     assert house.state is State.ROTATING
     house.sql("UPDATE endpoint SET host = 'imap.example.org' WHERE id = ?", endpoints[0].id)
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
     assert len(file_of(house).usable) == 1
     assert [house.opened(e) for e in endpoints] == [f"password {i}" for i in range(3)]
@@ -115,10 +115,12 @@ def test_the_backup_of_the_key_counts_as_unproved_again(house: House) -> None:
     house.enable()
     house.prove()
     rotation.rotate(house.keystore, ACTOR)
-    assert facts.look(house.keystore).backup_proved_at is None
+    assert snapshot.look(house.keystore).backup_proved_at is None
     house.prove()
-    switch.resume(house.keystore)
-    assert facts.look(house.keystore).backup_proved_at is None, "today's file is not the one proved meanwhile"
+    turn_on.resume(house.keystore)
+    assert snapshot.look(house.keystore).backup_proved_at is None, (
+        "today's file is not the one proved meanwhile"
+    )
 
 
 def test_an_answer_for_the_old_key_file_proves_nothing_after_a_rotation(house: House) -> None:
@@ -127,21 +129,21 @@ def test_an_answer_for_the_old_key_file_proves_nothing_after_a_rotation(house: H
     copy = house.key_file.read_bytes()
     house.rotate()
     with pytest.raises(Exception, match="not the same"):
-        proof.prove(house.keystore, "00", proof.answer_for("00", copy), ACTOR)
+        backup_proof.prove(house.keystore, "00", backup_proof.answer_for("00", copy), ACTOR)
 
 
 def test_two_who_press_at_once_change_the_key_once(house: House) -> None:
     house.add()
     house.enable()
-    seen = fingerprint(file_of(house).goal.id)
+    seen = fingerprint(file_of(house).primary.id)
     others = [
-        in_process(house, "rotation.rotate(keystore, actor, sys.argv[2]); switch.resume(keystore)", seen)
+        in_process(house, "rotation.rotate(keystore, actor, sys.argv[2]); turn_on.resume(keystore)", seen)
         for _ in range(4)
     ]
     for other in others:
         output, _ = other.communicate(timeout=60)
         assert other.returncode == 0 or "being changed already" in output, output
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert len(file_of(house).keys) == 2
     assert house.state is State.ON
 
@@ -162,7 +164,7 @@ def missing(house: House) -> None:
 
 
 def turning_off(house: House) -> None:
-    release.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
 
 
 def already(house: House) -> None:
@@ -193,7 +195,7 @@ def test_it_is_refused_with_a_reason_and_nothing_changes(
     with pytest.raises(Refused) as refused:
         rotation.rotate(house.keystore, ACTOR)
     assert says in refused.value.message
-    assert refused.value.hint
+    assert refused.value.remedy
     assert (house.key_file.read_bytes() if house.key_file.exists() else None) == before
 
 
@@ -205,7 +207,7 @@ def test_the_key_file_of_before_the_rotation_is_the_wrong_one_and_nothing_is_gen
     new = house.key_file.read_bytes()
     house.key_file.write_bytes(old)
     assert house.state is State.KEY_WRONG
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     with pytest.raises(KeyAbsent):
         house.opened(endpoint)
     assert house.key_file.read_bytes() == old
@@ -218,10 +220,10 @@ def test_the_key_file_of_in_between_is_brought_up_to_date(house: House) -> None:
     house.enable()
     rotation.rotate(house.keystore, ACTOR)
     between = house.key_file.read_bytes()
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     house.key_file.write_bytes(between)
     assert house.state is State.ROTATING
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
     assert house.opened(endpoint) == "kept"
 
@@ -229,11 +231,11 @@ def test_the_key_file_of_in_between_is_brought_up_to_date(house: House) -> None:
 def test_a_rotation_is_kept_in_activity_with_both_fingerprints(house: House) -> None:
     house.add()
     house.enable()
-    old = fingerprint(file_of(house).goal.id)
+    old = fingerprint(file_of(house).primary.id)
     house.rotate()
     told = {a.what: a.subject for a in Activity.select()}
     assert told["encryption key being changed"] == f"from {old}"
-    assert told["encryption key changed"] == f"to {fingerprint(file_of(house).goal.id)}"
+    assert told["encryption key changed"] == f"to {fingerprint(file_of(house).primary.id)}"
     assert told["encryption key retired"] == old
 
 
@@ -243,7 +245,7 @@ def test_a_clear_value_planted_during_a_rotation_is_named(house: House) -> None:
     planted = house.add("second")
     rotation.rotate(house.keystore, ACTOR)
     house.sql("UPDATE endpoint SET sealed = NULL, clear = 'planted' WHERE id = ?", planted.id)
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     named = Activity.select().where(Activity.what == "password found in clear")
     assert [a.subject for a in named] == ["1@example.org"]
     assert house.state is State.ON
@@ -264,9 +266,9 @@ def test_ten_rotations_while_others_save_lose_nothing(
         house.rotate()
     output, _ = saver.communicate(timeout=60)
     assert saver.returncode == 0, output
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert [house.opened(e) for e in endpoints] == [f"password {n}" for n in range(114, 120)]
-    assert {key_of(house, e) for e in endpoints} == {file_of(house).goal.id}
+    assert {key_of(house, e) for e in endpoints} == {file_of(house).primary.id}
     record_property(
         "reliability",
         {
@@ -281,8 +283,8 @@ def test_ten_rotations_while_others_save_lose_nothing(
 def test_the_sweep_of_a_process_with_old_memory_uses_the_key_of_the_file(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    other = in_process(house, "switch.resume(keystore); print(facts.look(keystore).state)")
+    other = in_process(house, "turn_on.resume(keystore); print(snapshot.look(keystore).state)")
     rotation.rotate(house.keystore, ACTOR)
     rotation_of_other, _ = other.communicate(timeout=60)
     assert rotation_of_other.strip().endswith("on")
-    assert key_of(house, endpoint) == file_of(house).goal.id
+    assert key_of(house, endpoint) == file_of(house).primary.id

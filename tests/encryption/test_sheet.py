@@ -26,7 +26,7 @@ ABOUT = About("https://help.example.org", "2026-11-23 20:15:04 UTC")
 def told(lines: list[str]) -> str:
     with pytest.raises(BadCopy) as bad:
         sheet.read("\n".join(lines))
-    assert bad.value.hint
+    assert bad.value.remedy
     return bad.value.message
 
 
@@ -159,7 +159,7 @@ def test_no_text_at_all_ends_in_anything_but_an_answer(text: str) -> None:
 def test_a_key_file_for_which_nobody_types_the_lines_is_refused() -> None:
     with pytest.raises(Refused, match="1000 lines") as refused:
         sheet.lines(bytes(999 * 20 + 1))
-    assert "without --sheet" in refused.value.hint
+    assert "without --sheet" in refused.value.remedy
 
 
 # -- the page ----------------------------------------------------------------------

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from panel.crypto.keyfile import Key, KeyFile
-from panel.encryption import state
-from panel.encryption.state import Failure, FileFacts, RecordFacts, RowFacts, State
 from panel.errors import CannotStore, KeyAbsent, KeyFileError
+from panel.vault import state
+from panel.vault.state import Failure, FileFacts, RecordFacts, RowFacts, State
 
 INSTANCE, RELEASE = b"i" * 16, b"r" * 16
 KEY, SECOND, STRANGER = Key.generate(), Key.generate(), Key.generate()
@@ -18,7 +18,7 @@ ONE = KeyFile(INSTANCE, (KEY,))
 TWO = KeyFile(INSTANCE, (KEY, SECOND))
 ADDED = ONE.with_retired([SECOND])
 ROTATED = KeyFile(INSTANCE, (Key(KEY.material, "retired"), SECOND))
-RELEASING = ONE.releasing(RELEASE)
+RELEASING = ONE.with_decrypting_flag(RELEASE)
 BAD = KeyFileError("damaged")
 NULL = RowFacts(INSTANCE)
 ACTIVE = RowFacts(INSTANCE, KEY.id)
@@ -31,9 +31,9 @@ FAILED = replace(SEALED, failures=(Failure("u", "a@example.org", "why"),))
 TABLE = {
     "nothing anywhere": (FileFacts(None), NULL, NONE, State.OFF, "clear"),
     "clear passwords": (FileFacts(None), NULL, CLEAR, State.OFF, "clear"),
-    "a leftover release id changes nothing": (FileFacts(None), replace(NULL, release_id=RELEASE), CLEAR, State.OFF, "clear"),
-    "a witness and no file": (FileFacts(None, witness=KEY.id), NULL, CLEAR, State.KEY_MISSING, None),
-    "an unreadable witness and no file": (FileFacts(None, witness=b""), NULL, NONE, State.KEY_MISSING, None),
+    "a leftover release id changes nothing": (FileFacts(None), replace(NULL, decrypt_id=RELEASE), CLEAR, State.OFF, "clear"),
+    "a witness and no file": (FileFacts(None, expected_key=KEY.id), NULL, CLEAR, State.KEY_MISSING, None),
+    "an unreadable witness and no file": (FileFacts(None, expected_key=b""), NULL, NONE, State.KEY_MISSING, None),
     "an active key and no file": (FileFacts(None), ACTIVE, NONE, State.KEY_MISSING, None),
     "sealed records and no file": (FileFacts(None), NULL, SEALED, State.KEY_MISSING, None),
     "no state row and no file": (FileFacts(None), RowFacts(damaged=True), NONE, State.KEY_MISSING, None),
@@ -42,16 +42,16 @@ TABLE = {
     "another install's file": (FileFacts(ONE), RowFacts(b"j" * 16), CLEAR, State.KEY_WRONG, None),
     "an active key that is not in it": (FileFacts(ONE), RowFacts(INSTANCE, STRANGER.id), SEALED, State.KEY_WRONG, None),
     "no state row": (FileFacts(ONE), RowFacts(damaged=True), SEALED, State.KEY_WRONG, None),
-    "releasing with another release id": (FileFacts(RELEASING), replace(ACTIVE, release_id=b"x" * 16), SEALED, State.KEY_WRONG, None),
+    "releasing with another release id": (FileFacts(RELEASING), replace(ACTIVE, decrypt_id=b"x" * 16), SEALED, State.KEY_WRONG, None),
     "releasing with none in the row": (FileFacts(RELEASING), ACTIVE, SEALED, State.KEY_WRONG, None),
-    "releasing": (FileFacts(RELEASING), replace(ACTIVE, release_id=RELEASE), SEALED, State.DISABLING, "clear"),
-    "releasing, all clear": (FileFacts(RELEASING), replace(NULL, release_id=RELEASE), CLEAR, State.DISABLING, "clear"),
+    "releasing": (FileFacts(RELEASING), replace(ACTIVE, decrypt_id=RELEASE), SEALED, State.DISABLING, "clear"),
+    "releasing, all clear": (FileFacts(RELEASING), replace(NULL, decrypt_id=RELEASE), CLEAR, State.DISABLING, "clear"),
     "a file nobody has claimed": (FileFacts(ONE), NULL, CLEAR, State.ENABLING, None),
     "some clear": (FileFacts(ONE), ACTIVE, replace(SEALED, clear=1), State.ENABLING, KEY),
-    "scrub owed since enabling": (FileFacts(ONE), replace(ACTIVE, scrub_owed=b"s" * 16), SEALED, State.ENABLING, KEY),
-    "scrub owed since an older database's key was added": (FileFacts(ADDED), replace(ACTIVE, scrub_owed=b"s"), SEALED, State.ROTATING, KEY),
+    "scrub owed since enabling": (FileFacts(ONE), replace(ACTIVE, scrub_pending=b"s" * 16), SEALED, State.ENABLING, KEY),
+    "scrub owed since an older database's key was added": (FileFacts(ADDED), replace(ACTIVE, scrub_pending=b"s"), SEALED, State.ROTATING, KEY),
     "scrub owed since a turning off was cancelled": (FileFacts(ROTATED), RowFacts(INSTANCE, SECOND.id, None, b"s"), RecordFacts(sealed_by_key={SECOND.id: 1}), State.ROTATING, SECOND),
-    "scrub owed since rotating, the retired key pruned": (FileFacts(ONE), replace(ACTIVE, scrub_owed=b"s"), SEALED, State.ENABLING, KEY),
+    "scrub owed since rotating, the retired key pruned": (FileFacts(ONE), replace(ACTIVE, scrub_pending=b"s"), SEALED, State.ENABLING, KEY),
     "active is not the goal": (FileFacts(TWO), ACTIVE, SEALED, State.ROTATING, KEY),
     "another key still usable": (FileFacts(TWO), RowFacts(INSTANCE, SECOND.id), RecordFacts(sealed_by_key={SECOND.id: 1}), State.ROTATING, SECOND),
     "records under a retired key": (FileFacts(ROTATED), RowFacts(INSTANCE, SECOND.id), SEALED, State.ROTATING, SECOND),
@@ -59,8 +59,8 @@ TABLE = {
     "scrub owed since rotating": (FileFacts(ROTATED), RowFacts(INSTANCE, SECOND.id, None, b"s"), RecordFacts(sealed_by_key={SECOND.id: 1}), State.ROTATING, SECOND),
     "one that did not open": (FileFacts(ONE), ACTIVE, FAILED, State.INCONSISTENT, KEY),
     "a record under an unknown key": (FileFacts(ONE), ACTIVE, RecordFacts(sealed_by_key={KEY.id: 1, STRANGER.id: 1}), State.INCONSISTENT, KEY),
-    "all under it": (FileFacts(ONE, witness=KEY.id), ACTIVE, SEALED, State.ON, KEY),
-    "all under it, a leftover release id": (FileFacts(ONE), replace(ACTIVE, release_id=RELEASE), SEALED, State.ON, KEY),
+    "all under it": (FileFacts(ONE, expected_key=KEY.id), ACTIVE, SEALED, State.ON, KEY),
+    "all under it, a leftover release id": (FileFacts(ONE), replace(ACTIVE, decrypt_id=RELEASE), SEALED, State.ON, KEY),
     "on, with nothing stored yet": (FileFacts(ONE), ACTIVE, NONE, State.ON, KEY),
 }  # fmt: skip
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto import record
-from panel.encryption import facts, release, rotation, rows, sweep, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.errors import PanelError
 from panel.models import Endpoint
 from panel.secret import Secret
+from panel.vault import rotation, rows, snapshot, sweep, turn_off, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.encryption.conftest import House
 
 ACTOR = Actor("admin@example.org")
@@ -46,8 +46,8 @@ def test_what_was_prepared_in_clear_is_thrown_away_where_turning_off_was_cancell
     for number in range(3):
         house.add(f"password {number}")
     house.enable()
-    release.disable(house.keystore, ACTOR, in_shell=True)
-    between(monkeypatch, lambda: release.cancel(house.keystore, ACTOR))
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    between(monkeypatch, lambda: turn_off.cancel(house.keystore, ACTOR))
     sweep.run(house.keystore)
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
     assert opened(house) == ["password 0", "password 1", "password 2"]
@@ -58,8 +58,8 @@ def test_planted_a_sweep_that_does_not_look_again_under_the_lock_is_caught(
 ) -> None:
     house.add("kept")
     house.enable()
-    release.disable(house.keystore, ACTOR, in_shell=True)
-    between(monkeypatch, lambda: release.cancel(house.keystore, ACTOR))
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    between(monkeypatch, lambda: turn_off.cancel(house.keystore, ACTOR))
     monkeypatch.setattr(sweep._Target, "__eq__", lambda self, other: True)
     written: list[Any] = []
     real: Any = sweep._write
@@ -72,7 +72,7 @@ def test_what_was_sealed_under_the_old_key_is_thrown_away_where_the_key_was_chan
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.add("kept")
-    switch.enable(house.keystore, ACTOR)
+    turn_on.enable(house.keystore, ACTOR)
     first = house.keystore.read()
     assert first is not None
 
@@ -83,7 +83,7 @@ def test_what_was_sealed_under_the_old_key_is_thrown_away_where_the_key_was_chan
     between(monkeypatch, change)
     sweep.run(house.keystore)
     (sealed,) = house.sql("SELECT sealed FROM endpoint")[0]
-    assert record.key_id_of(sealed) != first.goal.id
+    assert record.key_id_of(sealed) != first.primary.id
     assert opened(house) == ["kept"]
 
 
@@ -97,7 +97,7 @@ def test_a_password_saved_while_rows_were_prepared_wins(
         row.password = Secret("new")
         row.save()
 
-    switch.enable(house.keystore, ACTOR)
+    turn_on.enable(house.keystore, ACTOR)
     between(monkeypatch, save)
     sweep.run(house.keystore)
     assert opened(house) == ["new"]
@@ -107,7 +107,7 @@ def test_a_record_that_another_sweep_wrote_meanwhile_is_not_replaced(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.add("kept")
-    switch.enable(house.keystore, ACTOR)
+    turn_on.enable(house.keystore, ACTOR)
     theirs: list[Any] = []
 
     def other() -> None:
@@ -123,7 +123,7 @@ def test_others_may_write_while_rows_are_opened_and_sealed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.add("kept")
-    switch.enable(house.keystore, ACTOR)
+    turn_on.enable(house.keystore, ACTOR)
 
     def write() -> None:
         other = sqlite3.connect(house.data / "panel.db", timeout=0)
@@ -145,7 +145,7 @@ def test_a_record_that_does_not_open_again_replaces_nothing(
         house.enable()
         rotation.rotate(house.keystore, ACTOR)
     else:
-        switch.enable(house.keystore, ACTOR)
+        turn_on.enable(house.keystore, ACTOR)
     before = house.sql("SELECT clear, sealed FROM endpoint")
     real = record.seal
 
@@ -177,8 +177,8 @@ def test_rows_that_do_not_open_are_named_once_and_do_not_hold_up_the_others(
     report = sweep.run(house.keystore)
     assert [failure.address for failure in report.failures] == [bad.account.address]
     assert report.changed == 4
-    assert record.key_id_of(house.row(bad)[1]) == file.goal.id  # left as it was
-    assert [failure.address for failure in facts.look(house.keystore).failures] == [bad.account.address]
+    assert record.key_id_of(house.row(bad)[1]) == file.primary.id  # left as it was
+    assert [failure.address for failure in snapshot.look(house.keystore).failures] == [bad.account.address]
 
 
 def test_what_sql_forced_in_reads_as_the_model_reads_it(house: House) -> None:

@@ -20,12 +20,12 @@ from pathlib import Path
 from traceback import print_exc
 
 from panel import create_app, db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
-from panel.encryption import forget, keys, release, rotation, switch
-from panel.encryption.keystore import KeyStore
 from panel.models import Endpoint
 from panel.secret import Secret
+from panel.vault import forget, retired_keys, rotation, turn_off, turn_on
+from panel.vault.keystore import KeyStore
 
 NO_FILE = 2**20  # no process has so many files open
 IDLE: dict[str, Callable[[], object]] = {  # calls of each kind that do nothing
@@ -44,7 +44,7 @@ IDLE: dict[str, Callable[[], object]] = {  # calls of each kind that do nothing
 }
 NAMES = {
     "Endpoint": Endpoint, "Secret": Secret,
-    "forget": forget, "keys": keys, "release": release, "rotation": rotation, "switch": switch,
+    "forget": forget, "retired_keys": retired_keys, "turn_off": turn_off, "rotation": rotation, "turn_on": turn_on,
 }  # fmt: skip
 
 

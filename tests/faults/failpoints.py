@@ -19,8 +19,8 @@ import pytest
 
 from panel import create_app, db, install
 from panel.config import Settings
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.encryption.conftest import House, settings_in
 from tests.faults.promises import check
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from panel import create_app, db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
 from panel.crypto import keyring
 from panel.crypto.keyfile import KeyFile, NotAKeyFile
-from panel.encryption import credential, facts, forget, keys, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.errors import CannotOpen
 from panel.models import Endpoint
+from panel.vault import credential, forget, retired_keys, snapshot, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.encryption.conftest import House
 
 
@@ -24,9 +24,9 @@ def check(settings: Settings, accounts: int, allowed: frozenset[str], ends: set[
         found = on_disk(house)
         assert len(found) == accounts, f"lost: {why}"
         assert found <= allowed, f"not what was stored: {why}"
-        switch.start(keystore)
-        switch.resume(keystore)
-        state = facts.look(keystore).state
+        turn_on.start(keystore)
+        turn_on.resume(keystore)
+        state = snapshot.look(keystore).state
         assert state in ends, f"{state}: {why}"
         wrong_form = "clear" if state is State.ON else "sealed"
         assert house.sql(f"SELECT count(*) FROM endpoint WHERE {wrong_form} IS NOT NULL") == [(0,)], why
@@ -34,8 +34,8 @@ def check(settings: Settings, accounts: int, allowed: frozenset[str], ends: set[
         assert len(opened) == accounts, why
         assert opened <= allowed, why
         assert not list(house.data.glob(".*.tmp")), why
-        assert all(credential.vouches(e, keystore) for e in Endpoint.select()), f"asked for again: {why}"
-        assert not (house.data / "encryption-licence").exists(), why
+        assert all(credential.is_authentic(e, keystore) for e in Endpoint.select()), f"asked for again: {why}"
+        assert not (house.data / "encryption-attestation").exists(), why
         # and it can be used: the other way and back
         house.disable() if state is State.ON else house.enable()
         assert {house.opened(endpoint) for endpoint in Endpoint.select()} == opened, why
@@ -47,16 +47,16 @@ def check_forgotten(settings: Settings, allowed: frozenset[str], why: str) -> No
     keystore = KeyStore.of(settings)
     house = House(settings, keystore)
     with db.database.connection_context():
-        switch.start(keystore)
-        if facts.look(keystore).state is not State.OFF:
+        turn_on.start(keystore)
+        if snapshot.look(keystore).state is not State.OFF:
             forget.forget(keystore, Actor())
-        assert facts.look(keystore).state is State.OFF, why
+        assert snapshot.look(keystore).state is State.OFF, why
         house.enable()
         found = (settings.data_dir.parent / "safe").read_bytes()
-        keys.add(keystore, found, Actor())
+        retired_keys.add(keystore, found, Actor())
         assert len(forget.restore(keystore, Actor())) == len(allowed), why
-        switch.resume(keystore)
-        assert facts.look(keystore).state is State.ON, why
+        turn_on.resume(keystore)
+        assert snapshot.look(keystore).state is State.ON, why
         assert {house.opened(endpoint) for endpoint in Endpoint.select()} == allowed, why
         assert not list(house.data.glob(".*.tmp")), why
 

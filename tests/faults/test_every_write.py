@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from panel import create_app, db, install
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import ROOT, Settings
-from panel.encryption import keys
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
+from panel.vault import retired_keys
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.encryption.conftest import House, settings_in
 from tests.faults.driver import IDLE
 from tests.faults.promises import check, check_forgotten, on_disk
@@ -56,26 +56,26 @@ class Scenario:
 
 SCENARIOS = {
     "turning on": Scenario(
-        "off", "switch.enable(keystore, actor); switch.resume(keystore)", all_there(State.OFF, State.ON)
+        "off", "turn_on.enable(keystore, actor); turn_on.resume(keystore)", all_there(State.OFF, State.ON)
     ),
     "turning off": Scenario(
         "on",
-        "release.disable(keystore, actor, in_shell=True); switch.resume(keystore)",
+        "turn_off.disable(keystore, actor, in_shell=True); turn_on.resume(keystore)",
         all_there(State.OFF, State.ON),
     ),
     "cancelling": Scenario(
         "on",
-        "release.disable(keystore, actor, in_shell=True); release.cancel(keystore, actor);"
-        "switch.resume(keystore)",
+        "turn_off.disable(keystore, actor, in_shell=True); turn_off.cancel(keystore, actor);"
+        "turn_on.resume(keystore)",
         all_there(State.OFF, State.ON),
     ),
     "changing the key": Scenario(
-        "on", "rotation.rotate(keystore, actor); switch.resume(keystore)", all_there(State.ON)
+        "on", "rotation.rotate(keystore, actor); turn_on.resume(keystore)", all_there(State.ON)
     ),
-    "dropping a retired key": Scenario("rotated", "keys.prune(keystore, actor)", all_there(State.ON)),
+    "dropping a retired key": Scenario("rotated", "retired_keys.prune(keystore, actor)", all_there(State.ON)),
     "adding an older key": Scenario(
         "pruned",
-        "keys.add(keystore, keystore.path.with_name('older').read_bytes(), actor)",
+        "retired_keys.add(keystore, keystore.path.with_name('older').read_bytes(), actor)",
         all_there(State.ON),
     ),
     "saving": Scenario(
@@ -134,7 +134,7 @@ def _begin(house: House, where: str) -> None:
         shutil.copy(house.key_file, house.data / "older")
         house.rotate()
     if where == "pruned":
-        keys.prune(house.keystore, Actor())
+        retired_keys.prune(house.keystore, Actor())
     if where == "lost":
         house.key_file.rename(house.data.parent / "safe")
 

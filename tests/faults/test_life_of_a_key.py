@@ -30,15 +30,15 @@ from hypothesis.stateful import (
 )  # fmt: skip
 
 from panel import create_app, db, install
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto import keyring
 from panel.crypto.keyfile import Key, KeyFile, NotAKeyFile
-from panel.encryption import credential, facts, keys, release, rotation, state, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import FileFacts, RowFacts, State
 from panel.errors import CannotOpen, CannotStore, EditedMeanwhile, PanelError
 from panel.models import Account, Endpoint
 from panel.secret import Secret
+from panel.vault import credential, retired_keys, rotation, snapshot, state, turn_off, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import FileFacts, RowFacts, State
 from tests.encryption.conftest import House, new_endpoint, settings_in
 from tests.faults.failpoints import Failpoints, drop_connection, dying
 from tests.faults.test_planted_bugs import old_key_dropped_early
@@ -53,17 +53,17 @@ which = st.integers(0, 99)  # of whatever there is, counted round
 
 
 def enable(house: House) -> None:
-    switch.enable(house.keystore, ACTOR)
-    switch.resume(house.keystore)
+    turn_on.enable(house.keystore, ACTOR)
+    turn_on.resume(house.keystore)
 
 
 def begin_enabling(house: House) -> None:
-    switch.enable(house.keystore, ACTOR)
+    turn_on.enable(house.keystore, ACTOR)
 
 
 def rotate(house: House) -> None:
     rotation.rotate(house.keystore, ACTOR)
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
 
 
 def begin_rotating(house: House) -> None:
@@ -71,26 +71,26 @@ def begin_rotating(house: House) -> None:
 
 
 def disable(house: House) -> None:
-    release.disable(house.keystore, ACTOR, in_shell=True)
-    switch.resume(house.keystore)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_on.resume(house.keystore)
 
 
 def begin_disabling(house: House) -> None:
-    release.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
 
 
 def cancel(house: House) -> None:
-    release.cancel(house.keystore, ACTOR)
-    switch.resume(house.keystore)
+    turn_off.cancel(house.keystore, ACTOR)
+    turn_on.resume(house.keystore)
 
 
 def prune(house: House) -> None:
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
 
 
 def resume(house: House) -> None:
-    switch.start(house.keystore)
-    switch.resume(house.keystore)
+    turn_on.start(house.keystore)
+    turn_on.resume(house.keystore)
 
 
 STEPS: tuple[Callable[[House], None], ...] = (
@@ -179,11 +179,11 @@ class LifeOfAKey(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.undisturbed)
     @rule()
-    def mend(self) -> None:
+    def remedy(self) -> None:
         """The administrator puts the right key file back."""
         self._put_the_right_key_back()
-        switch.start(self.house.keystore)
-        switch.resume(self.house.keystore)
+        turn_on.start(self.house.keystore)
+        turn_on.resume(self.house.keystore)
         self.undisturbed = True
 
     @precondition(lambda self: self.backups)
@@ -191,7 +191,7 @@ class LifeOfAKey(RuleBasedStateMachine):
     def add_older_key(self, n: int) -> None:
         """Somebody brings the keys of an older key file in."""
         with suppress(PanelError):
-            keys.add(self.house.keystore, self.backups[n % len(self.backups)], ACTOR)
+            retired_keys.add(self.house.keystore, self.backups[n % len(self.backups)], ACTOR)
 
     # -- what goes wrong -------------------------------------------------------------
 
@@ -251,7 +251,7 @@ class LifeOfAKey(RuleBasedStateMachine):
         self.stored, self.edited, self.old_memory = dict(stored), set(edited), None
         self.undisturbed, self.planted, self.unsure = False, set(), set(stored)
         self._connect()
-        switch.start(self.house.keystore)
+        turn_on.start(self.house.keystore)
 
     @precondition(lambda self: self.backups)
     @rule(n=which)
@@ -281,7 +281,7 @@ class LifeOfAKey(RuleBasedStateMachine):
         self.house.sql("UPDATE endpoint SET sealed = NULL, clear = 'planted' WHERE id = ?", row.id)
         self.edited.discard(row.id)
         self.stored[row.id] = "planted"
-        if facts.look(self.house.keystore).state is not State.OFF:
+        if snapshot.look(self.house.keystore).state is not State.OFF:
             self.planted.add(row.id)
 
     @rule(column=st.sampled_from(["active_key_id", "release_id", "scrub_owed"]), value=st.none())
@@ -301,7 +301,7 @@ class LifeOfAKey(RuleBasedStateMachine):
     @invariant()
     def the_state_is_so(self) -> None:
         """What pages and shell would say now is what is on the disk."""
-        now = facts.look(self.house.keystore)
+        now = snapshot.look(self.house.keystore)
         rows = list(Endpoint.select())
         if now.state is State.OFF:
             assert not self.house.key_file.exists()
@@ -312,7 +312,7 @@ class LifeOfAKey(RuleBasedStateMachine):
             assert all(row.clear is None for row in rows)
         if now.state is State.ON:
             assert file is not None
-            assert all(row.sealed.record[2:10] == file.goal.id for row in rows)
+            assert all(row.sealed.record[2:10] == file.primary.id for row in rows)
             assert len(file.usable) == 1
         if now.state is State.INCONSISTENT:
             assert self.edited
@@ -322,16 +322,16 @@ class LifeOfAKey(RuleBasedStateMachine):
     @invariant()
     def what_was_planted_is_never_vouched_for_and_what_people_entered_is(self) -> None:
         """Only while encryption is off nothing can tell."""
-        now = facts.look(self.house.keystore).state
+        now = snapshot.look(self.house.keystore).state
         if now is State.OFF:
             self.planted, self.unsure = set(), set()
         if now is State.OFF or now in NO_KEY:
             return
         for row in Endpoint.select():
-            vouched = credential.vouches(row, self.house.keystore)
-            assert not (vouched and row.id in self.planted), f"row {row.id} was planted"
+            authentic = credential.is_authentic(row, self.house.keystore)
+            assert not (authentic and row.id in self.planted), f"row {row.id} was planted"
             doubtful = self.planted | self.unsure | self.edited
-            assert vouched or row.id in doubtful, f"row {row.id} is asked for again"
+            assert authentic or row.id in doubtful, f"row {row.id} is asked for again"
 
     # -- the tools ---------------------------------------------------------------------
 
@@ -348,14 +348,14 @@ class LifeOfAKey(RuleBasedStateMachine):
         self.edited.discard(row)
         self.planted.discard(row)
         file = self._file_now()
-        if file is not None and file.release_id is not None:
+        if file is not None and file.decrypt_id is not None:
             self.unsure.add(row)  # in clear, and in no licence
         else:
             self.unsure.discard(row)
 
     def _saved(self, endpoint: Endpoint, password: str) -> bool:
         """Save and say whether it is stored; in which form, and when it may be refused, is checked."""
-        file, state = self._file_now(), facts.look(self.house.keystore).state
+        file, state = self._file_now(), snapshot.look(self.house.keystore).state
         endpoint.password = Secret(password)
         try:
             endpoint.save()
@@ -366,7 +366,7 @@ class LifeOfAKey(RuleBasedStateMachine):
             return False
         assert state not in NO_KEY
         clear, sealed, _ = self.house.row(endpoint)
-        if file is None or file.release_id is not None:
+        if file is None or file.decrypt_id is not None:
             assert sealed is None
         else:
             assert clear is None
@@ -422,7 +422,7 @@ class LifeOfAKey(RuleBasedStateMachine):
         for data in candidates:
             if data is not None:
                 self._place(data)
-            if facts.look(self.house.keystore).state not in NO_KEY and self._holds_every_key():
+            if snapshot.look(self.house.keystore).state not in NO_KEY and self._holds_every_key():
                 return
         raise AssertionError("no key file that there was fits this database")
 
@@ -435,14 +435,14 @@ class LifeOfAKey(RuleBasedStateMachine):
         )
 
     def _all_open(self) -> None:
-        switch.start(self.house.keystore)
-        switch.resume(self.house.keystore)
+        turn_on.start(self.house.keystore)
+        turn_on.resume(self.house.keystore)
         for row, password in self.stored.items():
             if row in self.edited:
                 continue
             endpoint = Endpoint.get_by_id(row)
             assert credential.open_for(endpoint, self.house.keystore).secret.reveal() == password
-        state = facts.look(self.house.keystore).state
+        state = snapshot.look(self.house.keystore).state
         # A turning off waits for the record that does not open.
         stuck = (State.INCONSISTENT, State.ON, State.DISABLING)
         assert state in (stuck if self.edited else (State.ON, State.OFF))
@@ -491,10 +491,10 @@ def dropped_uncounted(patch: pytest.MonkeyPatch) -> None:
         with keystore.locked():
             file = keystore.read()
             assert file is not None
-            keystore.replace(file, file.without([key for key in file.keys if key != file.goal]))
+            keystore.replace(file, file.without([key for key in file.keys if key != file.primary]))
         return []
 
-    patch.setattr(keys, "prune", prune)
+    patch.setattr(retired_keys, "prune", prune)
 
 
 def stored_in_clear_while_the_key_is_away(patch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 
 from panel import db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.crypto.keyfile import Key, KeyFile
-from panel.encryption import keys, licence, release, rotation, sweep, switch
-from panel.encryption.hook import Hook
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.models import Encryption, Endpoint
 from panel.secret import Secret
+from panel.vault import attestation, retired_keys, rotation, sweep, turn_off, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.sealer import Hook
+from panel.vault.state import State
 from tests.encryption.conftest import House
 from tests.faults.failpoints import Play, play_with_death_at_every_step
 
@@ -32,25 +32,25 @@ ACTOR = Actor("admin@example.org")
 ON, OFF = State.ON, State.OFF
 
 
-def turn_on(house: House) -> None:
-    switch.enable(house.keystore, ACTOR)
-    switch.resume(house.keystore)
+def on(house: House) -> None:
+    turn_on.enable(house.keystore, ACTOR)
+    turn_on.resume(house.keystore)
 
 
-def turn_off(house: House) -> None:
-    release.disable(house.keystore, ACTOR, in_shell=True)
-    switch.resume(house.keystore)
+def off(house: House) -> None:
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_on.resume(house.keystore)
 
 
 def cancel(house: House) -> None:
-    release.disable(house.keystore, ACTOR, in_shell=True)
-    release.cancel(house.keystore, ACTOR)
-    switch.resume(house.keystore)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.cancel(house.keystore, ACTOR)
+    turn_on.resume(house.keystore)
 
 
 def rotate(house: House) -> None:
     rotation.rotate(house.keystore, ACTOR)
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
 
 
 def rotated(house: House) -> None:
@@ -61,15 +61,15 @@ def rotated(house: House) -> None:
 
 def pruned(house: House) -> None:
     rotated(house)
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
 
 
 def prune(house: House) -> None:
-    keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.keystore, ACTOR)
 
 
 def add(house: House) -> None:
-    keys.add(house.keystore, (house.data / "older").read_bytes(), ACTOR)
+    retired_keys.add(house.keystore, (house.data / "older").read_bytes(), ACTOR)
 
 
 def save(house: House) -> None:
@@ -83,8 +83,8 @@ def nothing(house: House) -> None:
 
 
 PLAYS = {
-    "turning on": Play(nothing, turn_on, frozenset({ON, OFF})),
-    "turning off": Play(House.enable, turn_off, frozenset({ON, OFF})),
+    "turning on": Play(nothing, on, frozenset({ON, OFF})),
+    "turning off": Play(House.enable, off, frozenset({ON, OFF})),
     "cancelling": Play(House.enable, cancel, frozenset({ON, OFF})),
     "changing the key": Play(House.enable, rotate, frozenset({ON})),
     "dropping a retired key": Play(rotated, prune, frozenset({ON})),
@@ -108,19 +108,19 @@ def test_death_at_every_step_loses_no_password_and_a_resume_finishes(
 
 
 def old_key_dropped_early(patch: pytest.MonkeyPatch) -> None:
-    def with_goal(self: KeyFile, key: Key) -> KeyFile:
+    def with_primary(self: KeyFile, key: Key) -> KeyFile:
         return replace(self, keys=(key,), generation=self.generation + 1)
 
-    patch.setattr(KeyFile, "with_goal", with_goal)
+    patch.setattr(KeyFile, "with_goal", with_primary)
 
 
 def row_before_file(patch: pytest.MonkeyPatch) -> None:
     def rotate(keystore: KeyStore, actor: Actor) -> None:
         file = keystore.read()
         assert file is not None
-        new = file.with_goal(Key.generate())
+        new = file.with_primary(Key.generate())
         with db.transaction():
-            Encryption.update(active_key_id=new.goal.id).execute()
+            Encryption.update(active_key_id=new.primary.id).execute()
         with keystore.locked():
             keystore.replace(file, new)
 
@@ -150,8 +150,8 @@ def unlinked_before_the_copy(patch: pytest.MonkeyPatch) -> None:
 
 
 def listed_after_the_key_file(patch: pytest.MonkeyPatch) -> None:
-    real_list, real_create = switch._list_clear, KeyStore.create
-    patch.setattr(switch, "_list_clear", lambda keystore, file: None)
+    real_list, real_create = turn_on._list_clear, KeyStore.create
+    patch.setattr(turn_on, "_list_clear", lambda keystore, file: None)
 
     def create(self: KeyStore, file: KeyFile, path: Path | None = None) -> bool:
         created = real_create(self, file, path)
@@ -167,7 +167,7 @@ def licence_ended_before_the_pass(patch: pytest.MonkeyPatch) -> None:
 
     def one_pass(keystore: KeyStore, *given: Any) -> Any:
         with keystore.locked():
-            licence.remove_if(keystore)
+            attestation.remove_if(keystore)
         return real(keystore, *given)
 
     patch.setattr(sweep, "_pass", one_pass)
@@ -202,14 +202,14 @@ def cancelled_in_the_middle(house: House) -> int:
     for number in range(4):
         house.add(f"password {number}")
     house.enable()
-    release.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.disable(house.keystore, ACTOR, in_shell=True)
 
     def interrupt(done: int, total: int) -> None:
         file = house.keystore.read()
-        if file is not None and file.release_id is not None:
-            release.cancel(house.keystore, ACTOR)
+        if file is not None and file.decrypt_id is not None:
+            turn_off.cancel(house.keystore, ACTOR)
 
-    switch.resume(house.keystore, interrupt)
+    turn_on.resume(house.keystore, interrupt)
     return int(house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL")[0][0])
 
 
@@ -218,7 +218,7 @@ def test_a_sweep_that_is_cancelled_turns_round_in_the_next_batch(
 ) -> None:
     monkeypatch.setattr(sweep, "BATCH", 1)
     assert cancelled_in_the_middle(house) == 0
-    switch.resume(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state is State.ON
 
 

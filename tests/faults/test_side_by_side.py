@@ -21,8 +21,8 @@ import pytest
 from panel import create_app, db
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.encryption.keystore import KeyStore
 from panel.models import Endpoint
+from panel.vault.keystore import KeyStore
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer, flask
 from tests.sign_in.browser import PASSWORD, add_person
@@ -149,9 +149,9 @@ def test_every_process_obeys_the_key_of_the_moment(
 
 
 def all_sealed_under_todays_key(house: House) -> None:
-    goal = KeyFile.from_bytes(house.key_file.read_bytes()).goal.id
+    primary = KeyFile.from_bytes(house.key_file.read_bytes()).primary.id
     rows = house.sql("SELECT clear, substr(sealed, 3, 8) FROM endpoint")
-    assert rows == [(None, goal)] * PEOPLE
+    assert rows == [(None, primary)] * PEOPLE
 
 
 def all_in_clear(house: House) -> None:

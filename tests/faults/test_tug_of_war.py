@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from panel.encryption import switch
-from panel.encryption.state import State
 from panel.models import Endpoint
+from panel.vault import turn_on
+from panel.vault.state import State
 from tests.encryption.conftest import House, in_process
 from tests.faults.promises import on_disk
 
@@ -17,7 +17,7 @@ ACCOUNTS = 6
 
 ATTEMPT = """
 import json
-from panel.encryption import keys
+from panel.vault import retired_keys
 from panel.errors import PanelError
 done = refused = 0
 def attempt(step):
@@ -32,12 +32,12 @@ def attempt(step):
 """
 TELL = "\nprint(json.dumps({'done': done, 'refused': refused, **globals().get('told', {})}))\n"
 
-ROTATE = "for _ in range(int(sys.argv[2])): attempt(lambda: (rotation.rotate(keystore, actor), switch.resume(keystore)))"
-PRUNE = "for _ in range(int(sys.argv[2])): attempt(lambda: keys.prune(keystore, actor))"
+ROTATE = "for _ in range(int(sys.argv[2])): attempt(lambda: (rotation.rotate(keystore, actor), turn_on.resume(keystore)))"
+PRUNE = "for _ in range(int(sys.argv[2])): attempt(lambda: retired_keys.prune(keystore, actor))"
 TURN = """
 for _ in range(int(sys.argv[2])):
-    attempt(lambda: (switch.enable(keystore, actor), switch.resume(keystore)))
-    attempt(lambda: (release.disable(keystore, actor, in_shell=True), switch.resume(keystore)))
+    attempt(lambda: (turn_on.enable(keystore, actor), turn_on.resume(keystore)))
+    attempt(lambda: (turn_off.disable(keystore, actor, in_shell=True), turn_on.resume(keystore)))
 """
 SAVE = """
 last = {}
@@ -74,8 +74,8 @@ def test_who_rotates_prunes_turns_and_saves_at_once_loses_nothing(
         tried += told["done"] + told["refused"]
         stored |= {int(row): text for row, text in told.get("last", {}).items()}
     assert on_disk(house) == set(stored.values())
-    switch.start(house.keystore)
-    switch.resume(house.keystore)
+    turn_on.start(house.keystore)
+    turn_on.resume(house.keystore)
     assert house.state in (State.ON, State.OFF)
     assert {e.id: house.opened(e) for e in Endpoint.select()} == stored
     wrong = "clear" if house.state is State.ON else "sealed"

@@ -7,10 +7,10 @@ from flask import Flask
 
 from panel import db
 from panel.config import Settings
-from panel.encryption import switch
-from panel.health import checks, spool, vitals
+from panel.health import checks, heartbeat, spool
 from panel.health.check import Check
 from panel.models import Collection
+from panel.vault import turn_on
 from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser, add_person
 
@@ -27,9 +27,9 @@ def well(house: House) -> House:
         account = house.add().account
         house.enable()
         house.prove()
-        switch.verify(house.keystore)
+        turn_on.verify(house.keystore)
         Collection.insert(account=account, last_success_at=db.now()).execute()
-        vitals.beat()
+        heartbeat.beat()
         spool.note(spool.count(house.settings.mail_spool))
     return house
 
@@ -51,5 +51,5 @@ def look(house: House, *, deep: bool = False) -> list[Check]:
 def wrong(house: House, *, deep: bool = False) -> dict[str, Check]:
     """What is not well. Each says what to do."""
     bad = {check.check: check for check in look(house, deep=deep) if not check.ok}
-    assert all(check.mend for check in bad.values())
+    assert all(check.remedy for check in bad.values())
     return bad

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from panel import db
-from panel.activity.service import Actor, record
+from panel.audit import Actor, record
 from panel.collect.lease import Lease
-from panel.encryption import release, switch
 from panel.errors import SpoolError
-from panel.health import checks, mail, server, spool, upkeep, vitals
-from panel.models import Account, Collection, NoticeChannels, Vitals, Waiting
+from panel.health import checks, heartbeat, mail, maintenance, server, spool
+from panel.models import Account, AlertChannels, Collection, Heartbeat, Waiting
 from panel.secret import Secret
+from panel.vault import turn_off, turn_on
 from tests.encryption.conftest import House, new_endpoint
 from tests.health.conftest import look, wrong
 from tests.sign_in.browser import later
@@ -57,13 +57,13 @@ def test_a_well_install_has_nothing_wrong_and_every_check_speaks(well: House) ->
 
 
 def test_a_worker_that_stands_still_is_named_also_without_a_mailbox(house: House) -> None:
-    assert "never heard of" in wrong(house)["worker"].says
+    assert "never heard of" in wrong(house)["worker"].message
     with db.database.connection_context():
-        vitals.beat()
+        heartbeat.beat()
     assert "worker" not in wrong(house)
     with db.database.connection_context():
-        Vitals.update(beat_at=db.now() - 600).execute()
-    assert "10 minutes ago" in wrong(house)["worker"].says
+        Heartbeat.update(beat_at=db.now() - 600).execute()
+    assert "10 minutes ago" in wrong(house)["worker"].message
     assert wrong(house)["worker"].told
 
 
@@ -75,8 +75,8 @@ def test_an_account_that_no_round_reaches_is_named_although_it_has_no_problem(we
             Collection.account != fine.uuid
         ).execute()
     found = wrong(well)["collecting"]
-    assert "0@example.org" in found.says
-    assert "1@example.org" not in found.says
+    assert "0@example.org" in found.message
+    assert "1@example.org" not in found.message
 
 
 def test_a_long_round_is_not_overdue_while_somebody_is_at_it(well: House) -> None:
@@ -113,7 +113,7 @@ def test_a_paused_mailbox_is_no_trouble(well: House) -> None:
 def test_what_support_staff_are_told_names_no_path(well: House) -> None:
     change(problem=f"The mail folder {well.settings.mail_spool}/x cannot be written: No space left.")
     found = wrong(well)["account 0@example.org"]
-    assert str(well.data) in found.says
+    assert str(well.data) in found.message
     assert found.told == ("0@example.org: Its mail cannot be stored on this server. Last collected just now.")
 
 
@@ -122,7 +122,7 @@ def test_what_support_staff_are_told_names_no_path(well: House) -> None:
 
 def collecting(house: House) -> tuple[bool, str, str]:
     found = next(check for check in look(house) if check.check == "collecting")
-    return found.is_green, found.instead, found.says
+    return found.is_green, found.instead, found.message
 
 
 def boxes(house: House, *states: str) -> None:
@@ -140,7 +140,7 @@ def boxes(house: House, *states: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "instead", "says"),
+    ("others", "instead", "message"),
     [
         ((), "", "1 of 1 mailboxes is collected, the longest ago just now."),
         (("ok", "ok"), "", "3 of 3 mailboxes are collected, the longest ago 2 minutes ago."),
@@ -168,10 +168,10 @@ def boxes(house: House, *states: str) -> None:
     ],
 )
 def test_collecting_is_ok_only_where_every_mailbox_is_collected(
-    well: House, others: tuple[str, ...], instead: str, says: str
+    well: House, others: tuple[str, ...], instead: str, message: str
 ) -> None:
     boxes(well, *others)
-    assert collecting(well) == (instead == "", instead, says)
+    assert collecting(well) == (instead == "", instead, message)
 
 
 def test_collecting_is_not_ok_where_all_fail_below_their_hour_or_nothing_is_known_yet(well: House) -> None:
@@ -193,7 +193,7 @@ def test_work_on_the_key_and_passwords_never_tried_are_not_ok(well: House) -> No
         well.sql("UPDATE encryption SET verified_at = NULL")
         green = {check.check: check.is_green for check in look(well)}
         assert not green["records"] and green["encryption"]
-        release.disable(well.keystore, Actor(), in_shell=True)
+        turn_off.disable(well.keystore, Actor(), in_shell=True)
     green = {check.check: check.is_green for check in look(well)}
     assert not green["encryption"]
 
@@ -202,8 +202,8 @@ def test_nothing_to_look_at_has_a_sentence_of_its_own(house: House) -> None:
     with db.database.connection_context():
         house.enable()
     found = {check.check: check for check in look(house, deep=True)}
-    assert found["records"].says == "No password is stored yet." and not found["records"].is_green
-    assert found["encryption"].says == "It is on. No password is stored yet."
+    assert found["records"].message == "No password is stored yet." and not found["records"].is_green
+    assert found["encryption"].message == "It is on. No password is stored yet."
 
 
 # -- whether trouble is told ---------------------------------------------------------------
@@ -211,11 +211,11 @@ def test_nothing_to_look_at_has_a_sentence_of_its_own(house: House) -> None:
 
 def told(house: House, **values: object) -> tuple[bool, str, str]:
     with db.database.connection_context():
-        NoticeChannels.insert(id=1).on_conflict_ignore().execute()
+        AlertChannels.insert(id=1).on_conflict_ignore().execute()
         if values:
-            NoticeChannels.update(**values).execute()
-    found = next(check for check in look(house) if check.check == "notices")
-    return found.ok, found.instead, found.says
+            AlertChannels.update(**values).execute()
+    found = next(check for check in look(house) if check.check == "alerts")
+    return found.ok, found.instead, found.message
 
 
 def test_mail_is_not_ok_where_no_mailbox_can_send(well: House) -> None:
@@ -228,7 +228,7 @@ def test_mail_is_not_ok_where_no_mailbox_can_send(well: House) -> None:
     assert told(well, **to)[:2] == (True, "")
     with db.database.connection_context():
         well.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE direction = 'out'")
-        switch.verify(well.keystore)
+        turn_on.verify(well.keystore)
     assert told(well, **to)[2] == "No mail can go out: no stored password for sending opens."
     well.key_file.unlink()
     assert told(well, **to)[2] == "No mail can go out while the encryption key is not in order."
@@ -242,7 +242,7 @@ def test_a_way_that_was_never_tried_is_not_ok_and_one_without_a_watch_neither(we
         True, "", "Trouble is told by webhook (last 1 minute ago).",
     )  # fmt: skip
     with db.database.connection_context():
-        Vitals.update(noticed_at=db.now() - 3600).execute()
+        Heartbeat.update(noticed_at=db.now() - 3600).execute()
     assert told(well, **to)[0] is False
 
 
@@ -253,7 +253,7 @@ def test_mail_that_nobody_takes_away_is_named_by_address_and_folder(well: House)
     new = put(well, [f"{db.now() - 3 * 86400}.M1P1.host", f"{db.now()}.M1P1.host"])
     count(well)
     found = wrong(well)["mail spool of 0@example.org"]
-    assert found.says.startswith(
+    assert found.message.startswith(
         f"2 messages for 0@example.org lie in {new}, the oldest delivered 3 days ago"
     )
     assert "0@example.org" in found.told
@@ -263,7 +263,7 @@ def test_mail_that_nobody_takes_away_is_named_by_address_and_folder(well: House)
 def test_too_much_of_it_is_named_however_young(well: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mail, "MANY_UNREAD", 1)
     put(well, [f"{db.now()}.M{number}P1.host" for number in range(2)])
-    assert "2 messages" in wrong(well, deep=True)["mail spool of 0@example.org"].says
+    assert "2 messages" in wrong(well, deep=True)["mail spool of 0@example.org"].message
 
 
 def test_mail_that_is_taken_every_minute_is_well(well: House) -> None:
@@ -271,7 +271,7 @@ def test_mail_that_is_taken_every_minute_is_well(well: House) -> None:
     count(well)
     [found] = [check for check in look(well) if check.check == "mail spool"]
     assert found.ok
-    assert found.says == "1 messages wait to be taken away, as counted just now."
+    assert found.message == "1 messages wait to be taken away, as counted just now."
 
 
 @pytest.mark.parametrize("name", ["no-number", "٣٤٥.x", "99999999999999999999.x", ".hidden", "ü"])
@@ -304,13 +304,13 @@ def test_a_folder_that_cannot_be_read_is_a_finding_and_the_other_checks_go_on(
 
 def test_a_group_that_cannot_get_at_the_spool_is_named(well: House) -> None:
     grouped = replace(well, settings=replace(well.settings, mail_group="helpdesk"))
-    assert "PANEL_MAIL_SPOOL" in wrong(grouped)["mail spool"].mend
+    assert "PANEL_MAIL_SPOOL" in wrong(grouped)["mail spool"].remedy
 
 
 def test_a_spool_open_to_all_is_named(well: House) -> None:
     well.settings.mail_spool.mkdir(exist_ok=True)
     well.settings.mail_spool.chmod(0o755)
-    assert "chmod go=" in wrong(well)["file modes"].mend
+    assert "chmod go=" in wrong(well)["file modes"].remedy
 
 
 def test_the_counts_of_a_removed_account_go_with_it(well: House) -> None:
@@ -333,7 +333,7 @@ def test_a_disk_that_can_hold_no_more_files_is_named(well: House, monkeypatch: p
     real = os.statvfs(well.data)
     full = os.statvfs_result((*real[:5], 10_000_000, 12, 12, *real[8:10]))
     monkeypatch.setattr(os, "statvfs", lambda _: full)
-    assert "only 12 more files" in wrong(well)["disk"].says
+    assert "only 12 more files" in wrong(well)["disk"].message
 
 
 def test_the_spool_on_a_disk_of_its_own_is_looked_at_too(well: House) -> None:
@@ -342,9 +342,9 @@ def test_the_spool_on_a_disk_of_its_own_is_looked_at_too(well: House) -> None:
         path for path in (Path("/dev/shm"), Path("/var"), Path("/proc")) if path.stat().st_dev != here
     )
     moved = replace(well, settings=replace(well.settings, mail_spool=other))
-    says = " ".join(check.says for check in look(moved) if check.check == "disk")
-    assert "the mail spool" in says
-    assert "the data directory" in says
+    message = " ".join(check.message for check in look(moved) if check.check == "disk")
+    assert "the mail spool" in message
+    assert "the data directory" in message
 
 
 def test_a_clock_before_what_was_written_is_named(well: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,8 +352,8 @@ def test_a_clock_before_what_was_written_is_named(well: House, monkeypatch: pyte
         record("account added", "x@example.org")
     later(monkeypatch, -3600)
     found = wrong(well)["clock"]
-    assert "something was written at" in found.says
-    assert "timedatectl" in found.mend
+    assert "something was written at" in found.message
+    assert "timedatectl" in found.remedy
 
 
 @pytest.mark.parametrize(("seconds", "way"), [(7200, "forward by 720"), (-7200, "back by 7")])
@@ -361,10 +361,10 @@ def test_a_clock_that_jumps_between_two_beats_is_named(
     house: House, monkeypatch: pytest.MonkeyPatch, seconds: int, way: str
 ) -> None:
     with db.database.connection_context():
-        vitals.beat()
+        heartbeat.beat()
         later(monkeypatch, seconds)
-        vitals.beat()
-    assert way in wrong(house)["clock"].says
+        heartbeat.beat()
+    assert way in wrong(house)["clock"].message
 
 
 def test_time_that_really_passes_and_a_reboot_are_no_jump(
@@ -372,14 +372,14 @@ def test_time_that_really_passes_and_a_reboot_are_no_jump(
 ) -> None:
     with db.database.connection_context():
         later(monkeypatch, 7200)
-        now = vitals.boot_seconds() + 7200
-        monkeypatch.setattr(vitals, "boot_seconds", lambda: now)
-        vitals.beat()
-        assert Vitals.get().jumped_at is None
-        monkeypatch.setattr(vitals, "boot_seconds", lambda: 3)
-        monkeypatch.setattr(vitals, "boot_id", lambda: "another boot")
-        vitals.beat()
-        assert Vitals.get().jumped_at is None
+        now = heartbeat.boot_seconds() + 7200
+        monkeypatch.setattr(heartbeat, "boot_seconds", lambda: now)
+        heartbeat.beat()
+        assert Heartbeat.get().jumped_at is None
+        monkeypatch.setattr(heartbeat, "boot_seconds", lambda: 3)
+        monkeypatch.setattr(heartbeat, "boot_id", lambda: "another boot")
+        heartbeat.beat()
+        assert Heartbeat.get().jumped_at is None
 
 
 # -- quickly -------------------------------------------------------------------------
@@ -403,10 +403,10 @@ def test_the_worker_counts_every_few_minutes_and_two_at_once_count_once(
     counted: list[Path] = []
     monkeypatch.setattr(spool, "count", lambda path: counted.append(path) or [])
     with db.database.connection_context():
-        assert upkeep.is_due()
-        upkeep.run(well.settings)
-        upkeep.run(well.settings)
-        assert not upkeep.is_due()
-        later(monkeypatch, upkeep.COUNT_SECONDS)
-        upkeep.run(well.settings)
+        assert maintenance.is_due()
+        maintenance.run(well.settings)
+        maintenance.run(well.settings)
+        assert not maintenance.is_due()
+        later(monkeypatch, maintenance.COUNT_SECONDS)
+        maintenance.run(well.settings)
     assert len(counted) == 2

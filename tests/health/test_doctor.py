@@ -17,10 +17,10 @@ def wrong(cli: Cli) -> dict[str, tuple[str, str]]:
     """What is not ok: check → says, mend."""
     done = cli("doctor", "--json")
     found = json.loads(done.stdout)
-    assert all(set(each) == {"check", "ok", "says", "mend"} for each in found)
-    bad = {each["check"]: (each["says"], each["mend"]) for each in found if not each["ok"]}
+    assert all(set(each) == {"check", "ok", "message", "remedy"} for each in found)
+    bad = {each["check"]: (each["message"], each["remedy"]) for each in found if not each["ok"]}
     assert done.returncode == (1 if bad else 0)
-    assert all(mend for _, mend in bad.values())
+    assert all(remedy for _, remedy in bad.values())
     return bad
 
 
@@ -51,15 +51,15 @@ def test_an_unproved_backup_is_named(cli: Cli, well: House) -> None:
 
 def test_a_file_that_others_can_read_is_named(cli: Cli, well: House) -> None:
     (well.data / "secret-key").chmod(0o644)
-    says, mend = wrong(cli)["file modes"]
-    assert "secret-key" in says
-    assert "chmod -R go=" in mend
+    message, remedy = wrong(cli)["file modes"]
+    assert "secret-key" in message
+    assert "chmod -R go=" in remedy
 
 
 def test_a_failing_account_and_a_last_round_long_ago_are_named(cli: Cli, well: House) -> None:
     with db.database.connection_context():
         Collection.update(
-            last_success_at=db.now() - 7200, problem="The server says no.", hint="Ask it."
+            last_success_at=db.now() - 7200, problem="The server says no.", remedy="Ask it."
         ).execute()
     found = wrong(cli)
     assert found["account 0@example.org"] == ("The server says no.", "Ask it.")

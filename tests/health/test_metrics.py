@@ -11,10 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from panel import create_app, db
 from panel.config import ROOT, Settings
-from panel.encryption.state import State
 from panel.errors import SettingsError
 from panel.health import checks, metrics
-from panel.models import Account, Collection, Vitals, Waiting
+from panel.models import Account, Collection, Heartbeat, Waiting
+from panel.vault.state import State
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer
 
@@ -57,7 +57,7 @@ def test_a_good_install_in_numbers(app: Flask, well: House) -> None:
 
 def test_what_is_wrong_is_counted_under_the_name_of_its_check(app: Flask, well: House) -> None:
     with db.database.connection_context():
-        Vitals.update(beat_at=db.now() - 600).execute()
+        Heartbeat.update(beat_at=db.now() - 600).execute()
         Collection.update(problem="No.", last_success_at=db.now() - 7200).execute()
         account = well.add().account
         Waiting.create(account=account, unread=1234, oldest_at=1, counted_at=db.now())
@@ -131,7 +131,7 @@ def test_a_missing_extra_says_at_start_what_to_type(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SettingsError) as caught:
         Settings.load(environ)
-    command = str(caught.value.hint).removeprefix("Type: ")
+    command = str(caught.value.remedy).removeprefix("Type: ")
     assert command == ".venv/bin/python -m pip install --require-hashes -r requirements/metrics.txt"
     assert (ROOT / command.split()[-1]).exists()
     assert not Settings.load(environ | {"PANEL_METRICS": "0"}).metrics

@@ -7,7 +7,7 @@ from flask import Flask
 
 from panel import create_app, db
 from panel.config import Settings
-from panel.models import Collection, Vitals
+from panel.models import Collection, Heartbeat
 from tests.encryption.conftest import House
 from tests.running import Environ
 from tests.sign_in.browser import Browser, add_person
@@ -32,7 +32,7 @@ def test_what_is_wrong_stands_there_with_its_mend_and_a_link_to_the_page_that_me
     admin: Browser, well: House
 ) -> None:
     with db.database.connection_context():
-        Collection.update(problem="The server says no.", hint="Ask it nicely.").execute()
+        Collection.update(problem="The server says no.", remedy="Ask it nicely.").execute()
         [(uuid,)] = well.sql("SELECT uuid FROM account")
     page = admin.get("/").text
     for words in ("Not coming in", "What needs you (1)", "The server says no.", "Ask it nicely."):
@@ -57,7 +57,7 @@ def test_a_key_that_is_away_is_said_with_what_to_type(admin: Browser, well: Hous
 
 def test_a_silent_worker_is_never_shown_as_mail_coming_in(admin: Browser, well: House) -> None:
     with db.database.connection_context():
-        Vitals.update(beat_at=db.now() - 600).execute()
+        Heartbeat.update(beat_at=db.now() - 600).execute()
     page = admin.get("/").text
     assert "Coming in" not in page
     assert "The worker was last heard of 10 minutes ago." in page
@@ -110,14 +110,14 @@ def test_they_are_written_once_an_hour_at_most(admin: Browser, well: House) -> N
     for _ in range(3):
         admin.client.get("/login", headers={"X-Forwarded-For": "192.0.2.1"})
         with db.database.connection_context():
-            Vitals.update(forwarded_at=1).where(Vitals.forwarded_at != 1).execute()
+            Heartbeat.update(forwarded_at=1).where(Heartbeat.forwarded_at != 1).execute()
     with db.database.connection_context():
-        assert Vitals.get().forwarded_at == 1
+        assert Heartbeat.get().forwarded_at == 1
 
 
 def test_an_old_note_is_forgotten(admin: Browser, well: House) -> None:
     with db.database.connection_context():
-        Vitals.update(forwarded_at=db.now() - 2 * 86400, forwarded="Forwarded from 10.0.0.2").execute()
+        Heartbeat.update(forwarded_at=db.now() - 2 * 86400, forwarded="Forwarded from 10.0.0.2").execute()
     assert "No request of the last 24 hours carried the headers of a proxy." in admin.get("/").text
 
 
@@ -126,13 +126,13 @@ def test_where_proxies_are_trusted_nothing_is_noted(environ: Environ, well: Hous
     client = create_app(settings).test_client()
     client.get("/login", headers={"X-Forwarded-For": "192.0.2.1"})
     with db.database.connection_context():
-        assert Vitals.get().forwarded_at is None
+        assert Heartbeat.get().forwarded_at is None
 
 
 def test_the_address_that_answers_load_balancers_writes_nothing(well: House, app: Flask) -> None:
     app.test_client().get("/healthz", headers={"X-Forwarded-For": "192.0.2.1"})
     with db.database.connection_context():
-        assert Vitals.get().forwarded_at is None
+        assert Heartbeat.get().forwarded_at is None
 
 
 @pytest.mark.parametrize(("role", "start"), [("agent", "/status"), ("user", "/profile")])

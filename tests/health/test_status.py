@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 
 from panel import db
-from panel.health import vitals
-from panel.models import Account, Collection, Vitals
+from panel.health import heartbeat
+from panel.models import Account, Collection, Heartbeat
 from tests.encryption.conftest import House
 from tests.running import Environ
 from tests.sign_in.browser import Browser, add_person
@@ -27,7 +27,7 @@ def agent(app: Flask) -> Browser:
 
 
 def collected(**over: object) -> None:
-    vitals.beat()
+    heartbeat.beat()
     for account in Account.select():
         Collection.insert(account=account, last_success_at=db.now() - 60, **over).execute()
 
@@ -47,7 +47,7 @@ def test_an_agent_lands_there_and_sees_that_mail_comes_in(agent: Browser, house:
 def test_what_is_wrong_is_named_in_words(agent: Browser, house: House) -> None:
     with db.database.connection_context():
         house.add()
-        collected(problem="The server refused the password.", hint="An internal hint.")
+        collected(problem="The server refused the password.", remedy="An internal hint.")
     page = agent.get("/status").text
     for words in (
         "Not coming in",
@@ -90,7 +90,7 @@ def test_a_worker_that_does_not_run_is_said_without_naming_a_path(agent: Browser
     with db.database.connection_context():
         house.add()
         collected()
-        Vitals.update(beat_at=db.now() - 600).execute()
+        Heartbeat.update(beat_at=db.now() - 600).execute()
     page = agent.get("/status").text
     assert "The program that collects mail does not run." in page
     assert "Coming in" not in page

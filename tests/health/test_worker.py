@@ -10,9 +10,9 @@ import pytest
 
 from panel import create_app, db
 from panel.config import Settings
-from panel.encryption.keystore import KeyStore
-from panel.health import mail, vitals
+from panel.health import heartbeat, mail
 from panel.models import Activity, Waiting
+from panel.vault.keystore import KeyStore
 from tests.encryption.conftest import House
 from tests.health.conftest import wrong
 from tests.house.processes import child
@@ -28,7 +28,7 @@ def running(panel_server: PanelServer, environ: Environ) -> House:
 
 def beat_at() -> int:
     with db.database.connection_context():
-        return vitals.read().beat_at or 0
+        return heartbeat.read().beat_at or 0
 
 
 def test_a_server_without_a_mailbox_is_heard_of_and_missed_once_its_worker_stands_still(
@@ -57,7 +57,7 @@ def test_the_worker_counts_the_spool_and_removes_old_activity_by_itself(
         new.mkdir(parents=True)
         (new / f"{db.now()}.M1P1.host").touch()
         Activity.create(at=5, who="ada", what="signed in", subject="long ago", address="", detail="")
-        running.sql("UPDATE vitals SET kept_at = NULL, pruned_at = NULL")
+        running.sql("UPDATE heartbeat SET kept_at = NULL, pruned_at = NULL")
         wait_until(lambda: Waiting.select().where(Waiting.unread == 1).exists(), 20, "the count")
         assert not Activity.select().where(Activity.subject == "long ago").exists()
         assert Activity.select().where(Activity.what == "old activity removed").count() == 1

@@ -15,14 +15,14 @@ import pytest
 from flask import Flask
 
 from panel import create_app, db
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
-from panel.encryption import facts, switch
-from panel.encryption.keystore import KeyStore
-from panel.encryption.state import State
 from panel.jobs import Jobs
 from panel.models import Account, Endpoint
 from panel.secret import Secret
+from panel.vault import snapshot, turn_on
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
 from tests.house.processes import child
 from tests.running import PanelServer, find_marker, wait_until
 
@@ -64,7 +64,7 @@ def add_account(settings: Settings, password: str) -> KeyStore:
 
 def state(keystore: KeyStore) -> State:
     with db.database.connection_context():
-        return facts.look(keystore).state
+        return snapshot.look(keystore).state
 
 
 def test_a_task_holds_its_name_and_ids_and_is_signed(app: Flask, settings: Settings) -> None:
@@ -114,7 +114,7 @@ def test_a_killed_worker_s_work_is_taken_up_again(panel_server: PanelServer) -> 
     keystore = add_account(Settings.load(panel_server.environ), "p" * 24)
     os.kill(child(panel_server, "worker"), signal.SIGKILL)
     with db.database.connection_context():
-        switch.enable(keystore, Actor("admin@example.org"))  # nobody enqueues the sweep
+        turn_on.enable(keystore, Actor("admin@example.org"))  # nobody enqueues the sweep
     assert state(keystore) is State.ENABLING
     wait_until(lambda: state(keystore) is State.ON, 20, f"the sweep to be finished:\n{panel_server.log}")
 
@@ -125,7 +125,7 @@ def test_no_exception_is_kept(app: Flask, settings: Settings, monkeypatch: pytes
     def fail(_keystore: object) -> None:
         raise ValueError("marker-of-a-password")
 
-    monkeypatch.setattr(switch, "resume", fail)
+    monkeypatch.setattr(turn_on, "resume", fail)
     jobs: Jobs = app.extensions["mailkeep.jobs"]
     jobs.sweep()
     huey = jobs._huey
@@ -145,10 +145,10 @@ def test_a_queue_that_was_locked_for_a_while_stops_nothing(
         queue.execute("BEGIN EXCLUSIVE")
         keystore = add_account(settings, "hunter2hunter2")
         with db.database.connection_context():
-            switch.enable(keystore, Actor("admin@example.org"))
+            turn_on.enable(keystore, Actor("admin@example.org"))
         time.sleep(13)  # Huey waits five seconds for the lock, twice here
     with db.database.connection_context():
-        wait_until(lambda: facts.look(keystore).state is State.ON, 20, "the sweep")
+        wait_until(lambda: snapshot.look(keystore).state is State.ON, 20, "the sweep")
 
 
 def test_what_was_asked_for_is_done_whether_the_queue_takes_it_or_not(app: Flask, settings: Settings) -> None:

@@ -39,7 +39,7 @@ def log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     root.handlers, root.level = before, level
 
 
-MARKER = "-".join(["marker", "of", "a", "password"])  # a traceback shows source lines
+AUTHORIZATION_FILE = "-".join(["marker", "of", "a", "password"])  # a traceback shows source lines
 
 
 def fail(password: str) -> None:
@@ -48,26 +48,26 @@ def fail(password: str) -> None:
 
 def test_a_traceback_shows_places_but_neither_values_nor_the_text(log: Log) -> None:
     try:
-        fail(MARKER)
+        fail(AUTHORIZATION_FILE)
     except ValueError:
         logging.getLogger("panel").exception("It failed.")
     assert "It failed." in log.text
     assert "test_logs.py" in log.text
     assert "ValueError (text withheld)" in log.text
-    assert MARKER not in log.text
+    assert AUTHORIZATION_FILE not in log.text
 
 
 def test_the_text_of_our_own_errors_is_shown_with_their_causes(log: Log) -> None:
     try:
         try:
-            fail(MARKER)
+            fail(AUTHORIZATION_FILE)
         except ValueError as error:
             raise DatabaseError("The disk is full.", "Make room.") from error
     except DatabaseError:
         logging.getLogger("panel").exception("It failed.")
     assert "DatabaseError: The disk is full. Make room." in log.text
     assert "ValueError (text withheld)" in log.text
-    assert MARKER not in log.text
+    assert AUTHORIZATION_FILE not in log.text
 
 
 def test_nobody_forges_a_line(log: Log) -> None:
@@ -111,8 +111,12 @@ def test_what_nobody_catches_is_told_the_same_way() -> None:
         "fail(sys.argv[1])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, MARKER], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script, AUTHORIZATION_FILE],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 1
     assert done.stderr.count("ValueError (text withheld)") == 2
-    assert MARKER not in done.stderr
+    assert AUTHORIZATION_FILE not in done.stderr

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from panel import db, shell
-from panel.activity import service as activity
+from panel import audit, db, shell
 from panel.config import ROOT
 from panel.errors import BadInput, Refused
 from panel.models import Account, Collection, Person
@@ -69,9 +68,9 @@ def forged(app: Flask) -> str:
         endpoint = new_endpoint(account, host=f"h{ESC}", username=f"u{ESC}")
         endpoint.password = Secret("hunter2hunter2")
         endpoint.save()
-        Collection.create(account=account, problem=f"said: {ESC}", hint=f"do {ESC}", failing_since=1)
+        Collection.create(account=account, problem=f"said: {ESC}", remedy=f"do {ESC}", failing_since=1)
         person(f"p{ESC}@example.org", f"N{ESC}")
-        activity.record(f"what{ESC}", f"s{ESC}", f"d{ESC}", who=f"w{ESC}", address=f"1{ESC}")
+        audit.record(f"what{ESC}", f"s{ESC}", f"d{ESC}", who=f"w{ESC}", address=f"1{ESC}")
         return str(account.uuid)
 
 
@@ -149,7 +148,7 @@ def flask(environ: Environ, command: str) -> subprocess.CompletedProcess[str]:
 def test_a_reader_that_leaves_is_no_error(app: Flask, environ: Environ, command: str) -> None:
     with db.database.connection_context():
         for number in range(1000):
-            activity.record("probe", "x" * 100, str(number))
+            audit.record("probe", "x" * 100, str(number))
     done = flask(environ, command)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -26,8 +26,8 @@ TYPED = {  # the manual plays all others
     "asked, and nobody answers": (("sending", "remove", "nobody@example.org"), ""),
     "listed": (("activity", "list"), ""),
     "a file that is not there": (("encryption", "key", "import", "/nowhere"), ""),
-    "nobody to tell": (("notices", "test"), ""),
-    "told what it does": (("notices", "signing-key", "--help"), ""),
+    "nobody to tell": (("alerts", "test"), ""),
+    "told what it does": (("alerts", "signing-key", "--help"), ""),
 }
 
 

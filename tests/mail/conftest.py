@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from panel.errors import MailError
-from panel.mail.endpoint import Endpoint
 from panel.mail.imap import ImapSession, probe
 from panel.mail.policy import Policy
-from panel.mail.step import Step
+from panel.mail.server import MailServer
+from panel.mail.steps import Step
 from panel.secret import Secret
 from tests.servers.certificates import Authority
 from tests.servers.dovecot import DovecotServer
@@ -36,13 +36,13 @@ def policy(dovecot: DovecotServer) -> Policy:
 
 
 @pytest.fixture
-def endpoint(dovecot: DovecotServer, user: str) -> Endpoint:
+def endpoint(dovecot: DovecotServer, user: str) -> MailServer:
     """The mailbox of `user`, over TLS."""
-    return Endpoint("imap", "localhost", dovecot.tls_port, "tls", user)
+    return MailServer("imap", "localhost", dovecot.tls_port, "tls", user)
 
 
 @pytest.fixture
-def session(endpoint: Endpoint, policy: Policy) -> Callable[..., ImapSession]:
+def session(endpoint: MailServer, policy: Policy) -> Callable[..., ImapSession]:
     """Opens a folder of `user`: `with session() as imap:`."""
 
     def open_folder(folder: str = "INBOX") -> ImapSession:
@@ -62,17 +62,19 @@ def trusting(certificates: Authority) -> Callable[..., Policy]:
     return policy
 
 
-def at(server: ScriptedServer, security: str = "tls") -> Endpoint:
+def at(server: ScriptedServer, security: str = "tls") -> MailServer:
     """The endpoint of somebody on a scripted server."""
-    return Endpoint("imap", "localhost", server.port, security, "somebody@example.com")
+    return MailServer("imap", "localhost", server.port, security, "somebody@example.com")
 
 
-def tried(endpoint: Endpoint, policy: Policy, password: str = PASSWORD, folder: str = "INBOX") -> list[Step]:
+def tried(
+    endpoint: MailServer, policy: Policy, password: str = PASSWORD, folder: str = "INBOX"
+) -> list[Step]:
     """All steps of a trial."""
     return list(probe(endpoint, Secret(password), folder, policy))
 
 
-def failure(endpoint: Endpoint, policy: Policy, password: str = PASSWORD) -> MailError:
+def failure(endpoint: MailServer, policy: Policy, password: str = PASSWORD) -> MailError:
     """The error with which a session fails to open."""
     with pytest.raises(MailError) as caught:
         with ImapSession(endpoint, Secret(password), "INBOX", policy):

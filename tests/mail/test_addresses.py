@@ -13,8 +13,8 @@ import pytest
 from panel.config import Settings
 from panel.errors import MailError
 from panel.mail import addresses
-from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
+from panel.mail.server import MailServer
 from tests.mail.conftest import at, failure, tried
 from tests.servers.hostile import RogueServer
 
@@ -23,7 +23,7 @@ POLICY = Policy(frozenset({993}), (METADATA, ipaddress.ip_network("fd00:ec2::254
 
 
 def resolve(host: str, *, port: int = 993, security: str = "tls", policy: Policy = POLICY) -> list[str]:
-    found = addresses.resolve(Endpoint("imap", host, port, security, "somebody"), policy, 5)
+    found = addresses.resolve(MailServer("imap", host, port, security, "somebody"), policy, 5)
     return [str(address.ip) for address in found]
 
 
@@ -84,7 +84,7 @@ def test_a_port_that_is_not_listed_is_refused_before_the_name_is_looked_up(
     monkeypatch.setattr(socket, "getaddrinfo", None)
     with pytest.raises(MailError, match="Port 22 ") as caught:
         resolve("mail.example.com", port=22)
-    assert "PANEL_MAIL_PORTS" in caught.value.hint
+    assert "PANEL_MAIL_PORTS" in caught.value.remedy
 
 
 @pytest.mark.parametrize("ip", ["192.0.2.1", "10.0.0.1", "2001:db8::1", "2002:7f00:1::", "64:ff9b::7f00:1"])
@@ -108,7 +108,7 @@ def test_a_resolver_that_never_answers_does_not_hold_us(monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
     begun = time.monotonic()
     with pytest.raises(MailError, match="took longer"):
-        addresses.resolve(Endpoint("imap", "slow.example.com", 993, "tls", "somebody"), POLICY, 0.2)
+        addresses.resolve(MailServer("imap", "slow.example.com", 993, "tls", "somebody"), POLICY, 0.2)
     assert time.monotonic() - begun < 1
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from panel.mail import autoconfig
 from panel.mail.autoconfig import Found
-from panel.mail.endpoint import normalise_host
 from panel.mail.policy import Policy
 from panel.mail.providers import PROVIDERS, WITHOUT_PASSWORDS
+from panel.mail.server import normalise_host
 from tests.servers.certificates import Authority, Certificate
 from tests.servers.hostile import Script, ScriptedServer, Talk
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
+from panel.mail.server import MailServer
 from tests.mail.conftest import at, failure, tried
 from tests.servers.certificates import Authority, Certificate
 from tests.servers.dovecot import DovecotServer
@@ -43,7 +43,7 @@ def test_a_bad_certificate_ends_it_before_any_password(
 ) -> None:
     with RogueServer(kind(certificates), tls=security == "tls") as server:
         error = failure(at(server, security), trusting(server))
-    assert error.step == "tls" and says in error.message and error.permanent and error.hint
+    assert error.step == "tls" and says in error.message and error.permanent and error.remedy
     assert not server.saw_login
 
 
@@ -53,14 +53,14 @@ def test_an_unknown_ca_is_refused_and_the_setting_that_mends_it_is_named(
     with RogueServer(certificates.good()) as server:
         error = failure(at(server), trusting(server, ca_file=None))
     assert "does not know" in error.message
-    assert "PANEL_MAIL_CA_FILE" in error.hint
+    assert "PANEL_MAIL_CA_FILE" in error.remedy
     assert not server.saw_login
 
 
 def test_an_address_is_verified_as_an_address(certificates: Authority, trusting: Trusting) -> None:
     with RogueServer(certificates.issue("name-only", ["localhost"])) as server:
-        named = Endpoint("imap", "localhost", server.port, "tls", "somebody")
-        by_address = Endpoint("imap", "127.0.0.1", server.port, "tls", "somebody")
+        named = MailServer("imap", "localhost", server.port, "tls", "somebody")
+        by_address = MailServer("imap", "127.0.0.1", server.port, "tls", "somebody")
         assert tried(named, trusting(server))[-1].ok
         assert "another name" in failure(by_address, trusting(server)).message
 
@@ -92,7 +92,7 @@ def test_a_port_that_swallows_packets_ends_at_the_timeout(trusting: Trusting) ->
         port = full.getsockname()[1]
         begun = time.monotonic()
         policy = Policy(frozenset({port}), connect_timeout=0.5)
-        error = failure(Endpoint("imap", "127.0.0.1", port, "tls", "somebody"), policy)
+        error = failure(MailServer("imap", "127.0.0.1", port, "tls", "somebody"), policy)
     finally:
         for one in (full, *waiting):
             one.close()
@@ -101,13 +101,13 @@ def test_a_port_that_swallows_packets_ends_at_the_timeout(trusting: Trusting) ->
 
 
 def test_tls_on_the_port_of_starttls_says_which_to_choose(dovecot: DovecotServer, policy: Policy) -> None:
-    error = failure(Endpoint("imap", "localhost", dovecot.starttls_port, "tls", "somebody"), policy)
-    assert error.step == "tls" and "STARTTLS" in error.hint
+    error = failure(MailServer("imap", "localhost", dovecot.starttls_port, "tls", "somebody"), policy)
+    assert error.step == "tls" and "STARTTLS" in error.remedy
 
 
 def test_starttls_on_the_port_of_tls_ends_and_says_to_check(
     certificates: Authority, trusting: Trusting
 ) -> None:
     with ScriptedServer(silence, certificates.good()) as server:
-        error = failure(at(server, "starttls"), trusting(server, patience=0.5))
-    assert error.step == "connect" and "kind of encryption" in error.hint
+        error = failure(at(server, "starttls"), trusting(server, idle_timeout=0.5))
+    assert error.step == "connect" and "kind of encryption" in error.remedy

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panel.errors import BadInput
-from panel.mail.endpoint import normalise_host
+from panel.mail.server import normalise_host
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_what_can_be_no_server_is_refused_at_its_field(typed: str) -> None:
     with pytest.raises(BadInput) as caught:
         normalise_host(typed)
     assert caught.value.field == "host"
-    assert caught.value.hint
+    assert caught.value.remedy
 
 
 @given(st.text(max_size=40))

@@ -50,7 +50,7 @@ def test_what_is_listed_opens(how: str) -> None:
     )
     with ScriptedServer(mailbox) as server:
         policy = Policy(frozenset({server.port}), deadline=5)
-        assert tried(at(server, "none"), policy)[-1].says.endswith(f"Folders: INBOX, {name}.")
+        assert tried(at(server, "none"), policy)[-1].message.endswith(f"Folders: INBOX, {name}.")
         for typed in (name, name.strip()):  # a form takes blanks off both ends
             assert tried(at(server, "none"), policy, folder=typed)[-1].ok
             with ImapSession(at(server, "none"), Secret(PASSWORD), typed, policy, writable=True) as imap:
@@ -69,7 +69,7 @@ def test_a_name_that_no_command_can_carry_is_not_listed(line: bytes) -> None:
     mailbox = ImapMailbox(folders=b'* LIST () "/" INBOX\r\n' + line + b"\r\n")
     with ScriptedServer(mailbox) as server:
         last = tried(at(server, "none"), Policy(frozenset({server.port}), deadline=5))[-1]
-    assert last.says.endswith("Folders: INBOX.")
+    assert last.message.endswith("Folders: INBOX.")
 
 
 @pytest.mark.parametrize("typed", ["a\r\nb", "a\0", "", "\ud800"])
@@ -83,7 +83,7 @@ def test_of_two_that_read_alike_the_regular_one_is_meant() -> None:
     mailbox = ImapMailbox({1: b"mail"}, folders=folders, known=frozenset({b'"R&-D"', b'"R&D"'}))
     with ScriptedServer(mailbox) as server:
         last = tried(at(server, "none"), Policy(frozenset({server.port}), deadline=5), folder="R&D")[-1]
-    assert last.says.endswith("Folders: inbox, R&D.") and mailbox.commands[1].startswith(b'STATUS "R&-D"')
+    assert last.message.endswith("Folders: inbox, R&D.") and mailbox.commands[1].startswith(b'STATUS "R&-D"')
 
 
 @settings(max_examples=300, deadline=None)

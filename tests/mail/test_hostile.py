@@ -113,7 +113,7 @@ def test_a_silence_ends_at_our_patience_long_before_the_deadline(
 ) -> None:
     with ScriptedServer(hostile.silence, certificates.good()) as server:
         begun = time.monotonic()
-        failure(at(server), trusting(server, deadline=60.0, patience=0.5))
+        failure(at(server), trusting(server, deadline=60.0, idle_timeout=0.5))
     assert time.monotonic() - begun < 2
 
 
@@ -195,7 +195,7 @@ def test_nonsense_in_the_middle_is_one_clear_error(
     ) as server:
         with pytest.raises(MailError) as caught:
             fetched(server, trusting(server, deadline=3.0), 1)
-    assert caught.value.step == "fetch" and caught.value.message and caught.value.hint
+    assert caught.value.step == "fetch" and caught.value.message and caught.value.remedy
 
 
 def test_messages_that_were_not_asked_for_or_come_twice_are_dropped(
@@ -300,11 +300,11 @@ def test_whatever_a_server_sends_ends_in_mail_or_in_one_clear_error(answers: lis
 
     with ScriptedServer(script) as server:
         policy = Policy(frozenset({server.port}), deadline=5.0)
-        assert all(step.says for step in tried(at(server, "none"), policy))
+        assert all(step.message for step in tried(at(server, "none"), policy))
         try:
             with ImapSession(at(server, "none"), Secret(PASSWORD), "INBOX", policy) as imap:
                 everything = (imap.uids(0), imap.unseen(), imap.arrived_since(0), imap.sizes([1]))
                 assert all(isinstance(part, list | dict) for part in everything)
                 assert len(list(imap.fetch([1]))) <= 1
         except MailError as error:
-            assert error.message and error.hint
+            assert error.message and error.remedy

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from panel.errors import MailError, MessageTooLarge
-from panel.mail.endpoint import Endpoint
 from panel.mail.imap import ImapSession
 from panel.mail.policy import Policy
+from panel.mail.server import MailServer
 from panel.secret import Secret
 from tests.mail.conftest import PASSWORD, tried
 from tests.servers.dovecot import DovecotServer
@@ -160,7 +160,7 @@ def test_another_folder_can_be_read_whatever_letters_its_name_has(
 
 
 def test_a_message_over_the_limit_is_refused_by_uid_and_size(
-    dovecot: DovecotServer, user: str, endpoint: Endpoint, policy: Policy
+    dovecot: DovecotServer, user: str, endpoint: MailServer, policy: Policy
 ) -> None:
     dovecot.deliver(user, message(1))
     dovecot.deliver(user, message(2, 50_000))
@@ -187,17 +187,17 @@ def test_a_session_that_was_stopped_in_a_fetch_says_that_it_has_ended(
 
 
 def test_a_trial_goes_through_five_steps_and_counts(
-    endpoint: Endpoint, policy: Policy, three: list[bytes]
+    endpoint: MailServer, policy: Policy, three: list[bytes]
 ) -> None:
     steps = tried(endpoint, policy)
     assert [step.name for step in steps] == ["name", "connect", "tls", "login", "folder"]
-    assert all(step.ok and step.says and not step.mend for step in steps)
-    assert "3 messages, 3 of them unread" in steps[-1].says
-    assert "TLSv1.3" in steps[2].says
+    assert all(step.ok and step.message and not step.remedy for step in steps)
+    assert "3 messages, 3 of them unread" in steps[-1].message
+    assert "TLSv1.3" in steps[2].message
 
 
 def test_a_trial_changes_nothing(
-    dovecot: DovecotServer, user: str, endpoint: Endpoint, policy: Policy
+    dovecot: DovecotServer, user: str, endpoint: MailServer, policy: Policy
 ) -> None:
     path = dovecot.deliver(user, message(1))
     tried(endpoint, policy)
@@ -205,16 +205,16 @@ def test_a_trial_changes_nothing(
 
 
 def test_a_trial_without_encryption_says_so(dovecot: DovecotServer, user: str, policy: Policy) -> None:
-    steps = tried(Endpoint("imap", "localhost", dovecot.starttls_port, "none", user), policy)
-    assert steps[2].says.startswith("Not encrypted")
+    steps = tried(MailServer("imap", "localhost", dovecot.starttls_port, "none", user), policy)
+    assert steps[2].message.startswith("Not encrypted")
 
 
 def test_a_missing_folder_is_named_and_the_others_are_listed(
-    dovecot: DovecotServer, user: str, endpoint: Endpoint, policy: Policy, session: Session
+    dovecot: DovecotServer, user: str, endpoint: MailServer, policy: Policy, session: Session
 ) -> None:
     dovecot.deliver(user, message(1), "Support")
     step = tried(endpoint, policy, folder="Suport")[-1]
-    assert not step.ok and "“Suport”" in step.says and "INBOX, Support" in step.mend
+    assert not step.ok and "“Suport”" in step.message and "INBOX, Support" in step.remedy
     with pytest.raises(MailError) as caught:
         with session("Suport"):
             pass
@@ -222,7 +222,7 @@ def test_a_missing_folder_is_named_and_the_others_are_listed(
     assert "Support" not in str(caught.value), "it is stored, and the server makes up the names"
 
 
-def test_a_trial_shows_each_step_while_the_next_still_runs(endpoint: Endpoint, policy: Policy) -> None:
+def test_a_trial_shows_each_step_while_the_next_still_runs(endpoint: MailServer, policy: Policy) -> None:
     from panel.mail.imap import probe
 
     steps = probe(endpoint, Secret("wrong"), "INBOX", policy)

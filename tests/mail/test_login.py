@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
+from panel.mail.server import MailServer
 from tests.mail.conftest import PASSWORD, at, failure, tried
 from tests.servers.certificates import Authority
 from tests.servers.dovecot import DovecotServer
@@ -38,7 +38,7 @@ def test_every_password_logs_in(dovecot: DovecotServer, policy: Policy, kind: st
     user = f"{kind.replace(' ', '-')}.{security}@example.com"
     dovecot.add_user(user, PASSWORDS[kind])
     port = dovecot.tls_port if security == "tls" else dovecot.starttls_port
-    steps = tried(Endpoint("imap", "localhost", port, security, user), policy, PASSWORDS[kind])
+    steps = tried(MailServer("imap", "localhost", port, security, user), policy, PASSWORDS[kind])
     assert steps[-1].ok, steps[-1]
 
 
@@ -54,7 +54,7 @@ def test_line_ends_and_tabs_that_dovecot_would_refuse_reach_the_server_as_they_a
 
 @pytest.mark.parametrize("wrong", [f" {PASSWORD}", f"{PASSWORD} ", PASSWORD.upper(), "", "x"])
 def test_a_password_that_is_only_nearly_right_is_refused(
-    endpoint: Endpoint, policy: Policy, wrong: str
+    endpoint: MailServer, policy: Policy, wrong: str
 ) -> None:
     error = failure(endpoint, policy, wrong)
     assert error.step == "login" and error.permanent
@@ -129,4 +129,4 @@ def test_an_echo_of_the_password_is_in_no_error(
         error = failure(at(server), trusting(server))
         last = tried(at(server), trusting(server))[-1]
     said = "localhost refused the username or the password. Its code: AUTHENTICATIONFAILED."
-    assert error.message == last.says == said
+    assert error.message == last.message == said

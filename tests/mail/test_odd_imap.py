@@ -293,10 +293,10 @@ def test_how_the_server_ends_a_session_whose_work_is_done_is_no_error(
 def test_a_trial_counts_or_asks(status: bytes | None, says: str) -> None:
     with ScriptedServer(ImapMailbox(MAIL, status=status)) as server:
         last = tried(at(server, "none"), Policy(frozenset({server.port})))[-1]
-    assert last.ok and says in last.says
+    assert last.ok and says in last.message
 
 
 def test_a_trial_that_cannot_count_says_so() -> None:
     with ScriptedServer(ImapMailbox(MAIL, status=None, opened=b"* OK [UIDVALIDITY 1] .\r\n")) as server:
         last = tried(at(server, "none"), Policy(frozenset({server.port})))[-1]
-    assert not last.ok and "did not say how many messages" in last.says
+    assert not last.ok and "did not say how many messages" in last.message

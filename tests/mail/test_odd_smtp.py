@@ -14,8 +14,8 @@ from panel.accounts.rules import address_of
 from panel.errors import BadInput, MailError
 from panel.mail import smtp as sending
 from panel.mail.address import to_wire
-from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
+from panel.mail.server import MailServer
 from panel.secret import Secret
 from tests.servers.hostile import ScriptedServer, Talk
 from tests.servers.odd_smtp import SmtpScript
@@ -37,16 +37,16 @@ def hand_over(
 ) -> None:
     to = recipients or ("you@example.org",)
     with ScriptedServer(script) as server:
-        where = Endpoint("smtp", "localhost", server.port, "none", USER)
+        where = MailServer("smtp", "localhost", server.port, "none", USER)
         policy = Policy(frozenset({server.port}), deadline=5)
         sending.send(where, Secret(PASSWORD), policy, note(sender, *to, text=text), sender, to)
 
 
 def log_in(script: SmtpScript, password: str = PASSWORD) -> str:
     with ScriptedServer(script) as server:
-        where = Endpoint("smtp", "localhost", server.port, "none", USER)
+        where = MailServer("smtp", "localhost", server.port, "none", USER)
         last = list(sending.probe(where, Secret(password), Policy(frozenset({server.port}), deadline=5)))[-1]
-    return "ok" if last.ok else last.says
+    return "ok" if last.ok else last.message
 
 
 # -- addresses and letters --------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_what_cannot_be_an_address_is_a_clear_error(address: str) -> None:
     script = SmtpScript()
     with pytest.raises(MailError, match="cannot be an address"):
         with ScriptedServer(script) as server:
-            where = Endpoint("smtp", "localhost", server.port, "none", USER)
+            where = MailServer("smtp", "localhost", server.port, "none", USER)
             policy = Policy(frozenset({server.port}), deadline=5)
             sending.send(where, Secret(PASSWORD), policy, note(USER, USER), USER, [address])
     assert script.data == []

@@ -9,10 +9,10 @@ import pytest
 
 from panel.errors import MailError
 from panel.mail import pop3
-from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
 from panel.mail.pop3 import Pop3Session
-from panel.mail.step import Step
+from panel.mail.server import MailServer
+from panel.mail.steps import Step
 from panel.secret import Secret
 from tests.mail.conftest import PASSWORD
 from tests.servers.certificates import Authority
@@ -33,16 +33,16 @@ def policy(dovecot: DovecotServer) -> Policy:
 
 
 @pytest.fixture
-def endpoint(dovecot: DovecotServer, user: str) -> Endpoint:
-    return Endpoint("pop3", "localhost", dovecot.pop3_port, "tls", user)
+def endpoint(dovecot: DovecotServer, user: str) -> MailServer:
+    return MailServer("pop3", "localhost", dovecot.pop3_port, "tls", user)
 
 
 @pytest.fixture
-def session(endpoint: Endpoint, policy: Policy) -> Callable[[], Pop3Session]:
+def session(endpoint: MailServer, policy: Policy) -> Callable[[], Pop3Session]:
     return lambda: Pop3Session(endpoint, Secret(PASSWORD), policy)
 
 
-def tried(endpoint: Endpoint, policy: Policy, password: str = PASSWORD) -> list[Step]:
+def tried(endpoint: MailServer, policy: Policy, password: str = PASSWORD) -> list[Step]:
     return list(pop3.probe(endpoint, Secret(password), policy))
 
 
@@ -52,23 +52,23 @@ def test_a_trial_goes_five_steps_and_counts(
 ) -> None:
     dovecot.deliver(user, MESSAGES[0])
     port = dovecot.pop3_port if security == "tls" else dovecot.pop3_starttls_port
-    steps = tried(Endpoint("pop3", "localhost", port, security, user), policy)
+    steps = tried(MailServer("pop3", "localhost", port, security, user), policy)
     assert [step.name for step in steps] == ["name", "connect", "tls", "login", "count"]
-    assert all(step.ok for step in steps) and steps[-1].says == "The mailbox holds 1 message."
+    assert all(step.ok for step in steps) and steps[-1].message == "The mailbox holds 1 message."
 
 
 @pytest.mark.parametrize("typed", TYPED, ids=lambda t: ascii(t[:12]))
 def test_a_password_reaches_the_server_exactly_as_typed(
-    dovecot: DovecotServer, user: str, endpoint: Endpoint, policy: Policy, typed: str
+    dovecot: DovecotServer, user: str, endpoint: MailServer, policy: Policy, typed: str
 ) -> None:
     dovecot.add_user(user, typed)
     assert tried(endpoint, policy, typed)[-1].ok
 
 
-def test_a_refused_password_is_named(endpoint: Endpoint, policy: Policy) -> None:
+def test_a_refused_password_is_named(endpoint: MailServer, policy: Policy) -> None:
     last = tried(endpoint, policy, "wrong password")[-1]
     assert (last.name, last.ok) == ("login", False)
-    assert "refused the username or the password" in last.says
+    assert "refused the username or the password" in last.message
 
 
 def test_every_message_comes_byte_for_byte(
@@ -206,10 +206,10 @@ def test_a_server_that_lies_is_told_apart(
 ) -> None:
     with ScriptedServer(script, certificates.good(), tls=tls) as server:
         limits = Policy(frozenset({server.port}), ca_file=certificates.ca_file, deadline=2, max_answer=2**20)
-        endpoint = Endpoint("pop3", "localhost", server.port, "tls" if tls else "starttls", "me")
+        endpoint = MailServer("pop3", "localhost", server.port, "tls" if tls else "starttls", "me")
         last = tried(endpoint, limits)[-1]
-        assert not last.ok and says in last.says
-        assert PASSWORD not in last.says + last.mend
+        assert not last.ok and says in last.message
+        assert PASSWORD not in last.message + last.remedy
         if not tls:
             assert b"AUTH" not in server.received and b"PASS" not in server.received
 
@@ -218,7 +218,7 @@ def test_a_server_that_lies_is_told_apart(
 def test_a_bad_certificate_ends_it_before_the_password(certificates: Authority, which: str) -> None:
     with ScriptedServer(echoing, getattr(certificates, which)()) as server:
         limits = Policy(frozenset({server.port}), ca_file=certificates.ca_file, deadline=5)
-        last = tried(Endpoint("pop3", "localhost", server.port, "tls", "me"), limits)[-1]
+        last = tried(MailServer("pop3", "localhost", server.port, "tls", "me"), limits)[-1]
         assert last.name == "tls" and not last.ok
         assert b"AUTH" not in server.received
 
@@ -226,10 +226,10 @@ def test_a_bad_certificate_ends_it_before_the_password(certificates: Authority, 
 def test_without_sasl_a_password_that_user_and_pass_cannot_carry_is_refused(certificates: Authority) -> None:
     with ScriptedServer(capabilities_without_sasl, certificates.good()) as server:
         limits = Policy(frozenset({server.port}), ca_file=certificates.ca_file, deadline=5)
-        endpoint = Endpoint("pop3", "localhost", server.port, "tls", "me")
+        endpoint = MailServer("pop3", "localhost", server.port, "tls", "me")
         for typed in ("Grüße", "two\r\nlines"):
             last = tried(endpoint, limits, typed)[-1]
-            assert last.name == "login" and "only letters of ASCII" in last.says
+            assert last.name == "login" and "only letters of ASCII" in last.message
         assert b"PASS" not in server.received
         tried(endpoint, limits, " with spaces ")
         assert b"PASS  with spaces \r\n" in server.received
@@ -237,7 +237,7 @@ def test_without_sasl_a_password_that_user_and_pass_cannot_carry_is_refused(cert
 
 def opened(server: ScriptedServer, certificates: Authority, **limits: int) -> Pop3Session:
     policy = Policy(frozenset({server.port}), ca_file=certificates.ca_file, deadline=5, **limits)  # type: ignore[arg-type]
-    return Pop3Session(Endpoint("pop3", "localhost", server.port, "tls", "me"), Secret(PASSWORD), policy)
+    return Pop3Session(MailServer("pop3", "localhost", server.port, "tls", "me"), Secret(PASSWORD), policy)
 
 
 def test_two_messages_with_one_unique_id_both_count(certificates: Authority) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from panel.errors import MailError
 from panel.mail import pop3
-from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
 from panel.mail.pop3 import Pop3Session, received_at
+from panel.mail.server import MailServer
 from panel.secret import Secret
 from tests.mail.conftest import PASSWORD
 from tests.servers.certificates import Authority
@@ -29,8 +29,10 @@ def opened(certificates: Authority) -> Iterator[Open]:
 
     def make(script: Script, password: str = PASSWORD) -> Pop3Session:
         servers.append(server := ScriptedServer(script, certificates.good()))
-        policy = Policy(frozenset({server.port}), ca_file=certificates.ca_file, deadline=10, patience=3)
-        return Pop3Session(Endpoint("pop3", "localhost", server.port, "tls", "me"), Secret(password), policy)
+        policy = Policy(frozenset({server.port}), ca_file=certificates.ca_file, deadline=10, idle_timeout=3)
+        return Pop3Session(
+            MailServer("pop3", "localhost", server.port, "tls", "me"), Secret(password), policy
+        )
 
     yield make
     for server in servers:

@@ -103,7 +103,7 @@ def test_a_folder_is_not_said_to_be_missing_by_a_server_that_lists_none() -> Non
 def test_not_connected_is_no_missing_folder(verb: bytes) -> None:
     error = error_of(refusing(verb, b"BAD User is authenticated but not connected."))
     assert "accepted the sign-in, but does not open the mailbox" in error.message and not error.permanent
-    assert "INBOX" not in error.message and "full access" in error.hint
+    assert "INBOX" not in error.message and "full access" in error.remedy
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def log_in(mailbox: ImapMailbox, password: str = PASSWORD) -> tuple[str, bytes]:
     with ScriptedServer(mailbox) as server:
         policy = Policy(frozenset({server.port}), deadline=5)
         steps = {step.name: step for step in tried(at(server, "none"), policy, password)}
-        return ("ok" if steps["login"].ok else steps["login"].says), server.received
+        return ("ok" if steps["login"].ok else steps["login"].message), server.received
 
 
 def taking(*ways: bytes, refusal: bytes = b"BAD no such command", **over: object) -> ImapMailbox:

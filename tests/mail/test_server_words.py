@@ -10,11 +10,11 @@ import pytest
 
 from panel.errors import MailError
 from panel.mail import pop3, smtp
-from panel.mail.endpoint import Endpoint
 from panel.mail.imap import ImapSession
 from panel.mail.policy import Policy
 from panel.mail.refusal import shown
-from panel.mail.step import Step
+from panel.mail.server import MailServer
+from panel.mail.steps import Step
 from panel.secret import Secret
 from tests.mail.conftest import at, tried
 from tests.servers.certificates import Authority
@@ -41,7 +41,7 @@ ECHO = " ".join(ECHOES.values()).encode()  # all of them at once
 def probe(
     protocol: str, server: ScriptedServer, security: str = "none", password: str = PASSWORD
 ) -> list[Step]:
-    where = Endpoint(protocol, "localhost", server.port, security, "somebody@example.com")
+    where = MailServer(protocol, "localhost", server.port, security, "somebody@example.com")
     policy = Policy(frozenset({server.port}), deadline=5)
     if protocol == "imap":
         return tried(at(server, security), policy, password)
@@ -67,7 +67,7 @@ def test_a_guess_in_a_greeting_is_shown_whether_it_is_right_or_wrong(protocol: s
     for password in ("Zugspitze2962", "Watzmann2713", "x"):
         with ScriptedServer(greet) as server:
             last = probe(protocol, server, security, password)[-1]
-            said.add((last.name, last.says, last.mend))
+            said.add((last.name, last.message, last.remedy))
     [(_, says, _)] = said
     assert guesses.decode() in says
 
@@ -137,7 +137,7 @@ def test_no_error_of_sending_holds_an_echo(verb: bytes, reply: bytes) -> None:
     if verb == b"AUTH":
         script.password_reply = said
     with ScriptedServer(script) as server, pytest.raises(MailError) as caught:
-        where = Endpoint("smtp", "localhost", server.port, "none", "a@example.com")
+        where = MailServer("smtp", "localhost", server.port, "none", "a@example.com")
         policy = Policy(frozenset({server.port}), deadline=5)
         message = smtp.trial_message("a@example.com")
         smtp.send(where, Secret(PASSWORD), policy, message, "a@example.com", ["a@example.com"])
@@ -149,11 +149,11 @@ def test_a_folder_is_named_to_who_looks_on_and_in_no_error_of_a_round() -> None:
     mailbox = ImapMailbox(folders=b'* LIST () "/" "Zugspitze2962"\r\n', known=frozenset())
     with ScriptedServer(mailbox) as server:
         policy = Policy(frozenset({server.port}), deadline=5)
-        assert "Zugspitze2962" in tried(at(server, "none"), policy, folder="Support")[-1].mend
+        assert "Zugspitze2962" in tried(at(server, "none"), policy, folder="Support")[-1].remedy
         with pytest.raises(MailError) as caught:
             with ImapSession(at(server, "none"), Secret(PASSWORD), "Support", policy):
                 pass
-    assert "Zugspitze" not in str(caught.value) and "“Test the connection” lists" in caught.value.hint
+    assert "Zugspitze" not in str(caught.value) and "“Test the connection” lists" in caught.value.remedy
 
 
 def test_with_starttls_nothing_of_before_is_kept(
@@ -174,4 +174,4 @@ def test_with_starttls_nothing_of_before_is_kept(
 
     with ScriptedServer(script, certificates.good(), tls=False) as server:
         last = tried(at(server, "starttls"), trusting(server), PASSWORD)[-1]
-    assert last.says == "localhost refused the username or the password. Its code: AUTHENTICATIONFAILED."
+    assert last.message == "localhost refused the username or the password. Its code: AUTHENTICATIONFAILED."

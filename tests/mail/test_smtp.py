@@ -10,9 +10,9 @@ import pytest
 
 from panel.errors import MailError
 from panel.mail import smtp as sending
-from panel.mail.endpoint import Endpoint
 from panel.mail.policy import Policy
-from panel.mail.step import Step
+from panel.mail.server import MailServer
+from panel.mail.steps import Step
 from panel.secret import Secret
 from tests.servers.certificates import Authority, Certificate
 from tests.servers.hostile import Script, ScriptedServer, Talk
@@ -31,11 +31,11 @@ def policy(smtp: SmtpServer, certificates: Authority) -> Policy:
     return Policy(frozenset({smtp.tls_port, smtp.starttls_port}), ca_file=certificates.ca_file, deadline=20)
 
 
-def at(port: int, security: str = "tls", user: str = USER) -> Endpoint:
-    return Endpoint("smtp", "localhost", port, security, user)
+def at(port: int, security: str = "tls", user: str = USER) -> MailServer:
+    return MailServer("smtp", "localhost", port, security, user)
 
 
-def tried(endpoint: Endpoint, policy: Policy, password: str = PASSWORD) -> list[Step]:
+def tried(endpoint: MailServer, policy: Policy, password: str = PASSWORD) -> list[Step]:
     return list(sending.probe(endpoint, Secret(password), policy))
 
 
@@ -46,7 +46,7 @@ def test_a_trial_goes_four_steps(smtp: SmtpServer, policy: Policy, security: str
     assert [(step.name, step.ok) for step in steps] == [
         ("name", True), ("connect", True), ("tls", True), ("login", True),
     ]  # fmt: skip
-    assert "TLSv1" in steps[2].says
+    assert "TLSv1" in steps[2].message
 
 
 @pytest.mark.parametrize("typed", TYPED, ids=lambda t: ascii(t[:12]))
@@ -68,7 +68,7 @@ def test_a_password_reaches_the_server_exactly_as_typed(
 def test_a_refused_password_is_named_and_permanent(smtp: SmtpServer, policy: Policy) -> None:
     last = tried(at(smtp.tls_port), policy, "wrong")[-1]
     assert (last.name, last.ok) == ("login", False)
-    assert "refused the username or the password" in last.says and "Type both again" in last.mend
+    assert "refused the username or the password" in last.message and "Type both again" in last.remedy
 
 
 def test_a_message_arrives_as_it_was_written(smtp: SmtpServer, policy: Policy) -> None:
@@ -176,8 +176,8 @@ def test_a_server_that_lies_gets_no_password_further_and_a_sentence(
     with scripted(script, certificates.good(), tls=tls) as server:
         limits = Policy(frozenset({server.port}), ca_file=certificates.ca_file, deadline=1.5)
         last = tried(at(server.port, "tls" if tls else "starttls"), limits)[-1]
-        assert not last.ok and says in last.says
-        assert PASSWORD not in last.says + last.mend
+        assert not last.ok and says in last.message
+        assert PASSWORD not in last.message + last.remedy
         if script is not echoing:
             assert b"AUTH" not in server.received
 
@@ -186,5 +186,5 @@ def test_a_certificate_for_another_name_ends_it_before_the_password(certificates
     with scripted(echoing, certificates.wrong_name()) as server:
         limits = Policy(frozenset({server.port}), ca_file=certificates.ca_file, deadline=5)
         last = tried(at(server.port), limits)[-1]
-        assert last.name == "tls" and "another name" in last.says
+        assert last.name == "tls" and "another name" in last.message
         assert b"AUTH" not in server.received

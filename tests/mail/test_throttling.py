@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from panel.errors import MailError
-from panel.mail.endpoint import Endpoint
 from panel.mail.imap import ImapSession
 from panel.mail.policy import Policy
 from panel.mail.pop3 import Pop3Session
+from panel.mail.server import MailServer
 from panel.mail.throttling import LONGEST, UNNAMED, suggested
 from panel.secret import Secret
 from tests.mail.conftest import PASSWORD
@@ -68,7 +68,7 @@ def test_only_the_beginning_of_a_line_is_looked_at() -> None:
 
 
 def _throttled(server: ScriptedServer, protocol: str, policy: Policy) -> MailError:
-    where = Endpoint(protocol, server.host, server.port, "tls", "somebody")
+    where = MailServer(protocol, server.host, server.port, "tls", "somebody")
     with pytest.raises(MailError) as caught:
         if protocol == "imap":
             with ImapSession(where, Secret(PASSWORD), "INBOX", policy) as session:
@@ -165,6 +165,6 @@ def test_an_ok_with_such_words_is_an_ok(certificates: Authority, trusting: Trust
             talk.send(b"* SEARCH\r\n%s OK [THROTTLED] wait 9 minutes\r\n" % tag)
 
     with ScriptedServer(script, certificates.good()) as server:
-        where = Endpoint("imap", server.host, server.port, "tls", "somebody")
+        where = MailServer("imap", server.host, server.port, "tls", "somebody")
         with ImapSession(where, Secret(PASSWORD), "INBOX", trusting(server)) as session:
             assert session.uids(0) == []

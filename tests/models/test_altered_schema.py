@@ -14,14 +14,13 @@ from typing import Any
 import peewee
 import pytest
 
-from panel import db
-from panel.activity import service as activity
-from panel.activity.service import Actor
-from panel.encryption import credential, facts, forget, switch
-from panel.encryption.state import State
+from panel import audit, db
+from panel.audit import Actor
 from panel.errors import CannotStore, EditedMeanwhile, KeyAbsent, PanelError, Refused
 from panel.models import Account, Endpoint, schema
 from panel.secret import Secret
+from panel.vault import credential, forget, snapshot, turn_on
+from panel.vault.state import State
 from tests import running
 from tests.encryption.conftest import House, house  # noqa: F401
 
@@ -99,7 +98,7 @@ def change_password(endpoint: Endpoint, password: str) -> None:
         row = Endpoint.get_by_id(endpoint.id)
         row.password = Secret(password)
         row.save(place=endpoint.place, seen=endpoint.place)
-        activity.record("account changed", "x", who="x")
+        audit.record("account changed", "x", who="x")
 
 
 @pytest.fixture(params=[False, True], ids=["encryption off", "encryption on"])
@@ -117,16 +116,16 @@ def test_nothing_is_stored_or_opened_and_the_object_is_named(
     with pytest.raises((CannotStore, peewee.DatabaseError)):
         change_password(endpoint, "typed by an administrator")
     assert not house.times_stored("typed by an administrator")
-    now = facts.look(house.keystore)
+    now = snapshot.look(house.keystore)
     assert now.state is State.KEY_WRONG
     assert "schema was changed" in now.reason
     with pytest.raises(KeyAbsent):
         credential.open_for(endpoint, house.keystore)
-    assert not credential.vouches(endpoint, house.keystore)
+    assert not credential.is_authentic(endpoint, house.keystore)
     with pytest.raises(Refused, match="schema"):
         forget.forget(house.keystore, Actor())
     with suppress(PanelError, peewee.DatabaseError):
-        switch.resume(house.keystore)
+        turn_on.resume(house.keystore)
     assert not house.times_stored("typed by an administrator")
 
 
@@ -215,7 +214,7 @@ def test_doctor_and_backup_check_name_the_object(house: House, endpoint: Endpoin
     environ = running.environ_for(house.data.parent)
     plant(house, TRIGGER)
     done = running.flask(environ, "doctor", "--json")
-    found = [each for each in json.loads(done.stdout) if "planted" in each.get("says", "")]
+    found = [each for each in json.loads(done.stdout) if "planted" in each.get("message", "")]
     assert done.returncode == 1 and {each["check"] for each in found} >= {"database", "encryption"}
     assert not any(each["ok"] for each in found)
     target = house.data.parent / "copy.db"

@@ -8,28 +8,27 @@ from typing import Any
 import pytest
 from peewee import BigIntegerField
 
-from panel import db
-from panel.accounts import overview, trial
-from panel.activity import service as activity
-from panel.activity.service import Actor
+from panel import audit, db
+from panel.accounts import overview, probe
+from panel.alerts import alert_log, conditions, schedule
+from panel.audit import Actor
 from panel.collect import due, lease, listing
 from panel.collect.cursor import Cursor
-from panel.encryption import facts, findings
 from panel.errors import Throttled
-from panel.health import checks, vitals
+from panel.health import checks, heartbeat
 from panel.models import (
     TABLES,
     Account,
     Activity,
+    Alert,
     Collection,
     Encryption,
-    Notice,
+    Heartbeat,
     Skipped,
     SweepReport,
-    Vitals,
 )
 from panel.models.moment import SLACK, At, Next, Past, furthest, is_ahead
-from panel.notices import conditions, ledger, schedule
+from panel.vault import reports, snapshot
 from tests.encryption.conftest import House, house  # noqa: F401
 
 DAY = 24 * 3600
@@ -39,7 +38,7 @@ AHEAD = (2 * 3600, 3 * DAY, 10**9, 2**62)  # seconds
 NUMBERS = {
     "collection.uidvalidity", "collection.last_uid", "collection.begin_below", "message.uidvalidity",
     "message.uid", "skipped.uidvalidity", "skipped.uid", "skipped.size", "uidl.number", "uidl.size",
-    "endpoint.failed_generation", "vitals.boot_seconds", "vitals.jumped_by",
+    "endpoint.failed_generation", "heartbeat.boot_seconds", "heartbeat.jumped_by",
 }  # fmt: skip
 # Sessions and sign-in tries have rules of their own, in panel.sign_in.
 SIGN_IN = ("session", "sign_in_try")
@@ -50,15 +49,15 @@ AS_IT_STANDS = {
     "set_up.closed_at": "a mark", "set_up.encryption_later_at": "a mark", "set_up.mailbox_later_at": "a mark",
     "person.disabled_at": "a mark: nobody is let in by a time", "account.paused_at": "a mark",
     "endpoint.secret_set_at": "a check list, which counts it as changed: rather one too many",
-    "skipped.at": "shown", "uidl.gone_at": "kept longer then, up to the cap of names", "vitals.beat_at": "compared in both directions", "vitals.jumped_at": "the same",
-    "vitals.forwarded_at": "the same", "vitals.kept_at": "vitals.claim", "vitals.pruned_at": "vitals.claim",
-    "vitals.noticed_at": "vitals.claim", "waiting.oldest_at": "from a file's name, counted anew",
+    "skipped.at": "shown", "uidl.gone_at": "kept longer then, up to the cap of names", "heartbeat.beat_at": "compared in both directions", "heartbeat.jumped_at": "the same",
+    "heartbeat.forwarded_at": "the same", "heartbeat.kept_at": "heartbeat.claim", "heartbeat.pruned_at": "heartbeat.claim",
+    "heartbeat.noticed_at": "heartbeat.claim", "waiting.oldest_at": "from a file's name, counted anew",
     "waiting.counted_at": "shown", "forgotten_secret.forgotten_at": "shown",
     "sweep_report.begun_at": "shown", "sweep_report.finished_at": "a mark: order is by id",
-    "notice.since": "the lower of it and what is found", "notice.well_since": "set anew by the ledger",
-    "notice.over_at": "a mark", "notice.told_at": "the ledger asks ahead", "notice.well_told_at": "a mark",
-    "notice_channels.mail_worked_at": "shown", "notice_channels.mail_failed_at": "shown",
-    "notice_channels.webhook_worked_at": "shown", "notice_channels.webhook_failed_at": "shown",
+    "alert.since": "the lower of it and what is found", "alert.quiet_since": "set anew by the ledger",
+    "alert.over_at": "a mark", "alert.notified_at": "the ledger asks ahead", "alert.resolution_sent_at": "a mark",
+    "alert_channels.mail_worked_at": "shown", "alert_channels.mail_failed_at": "shown",
+    "alert_channels.webhook_worked_at": "shown", "alert_channels.webhook_failed_at": "shown",
     "this_copy.backup_made_at": "a mark", "encryption.backup_proved_at": "a mark: its tag vouches, not its time",
 }  # fmt: skip
 
@@ -93,7 +92,7 @@ def test_one_that_lies_ahead_is_named_by_doctor(house: House, name: str) -> None
         plant(house, table, column, db.now() + DAY + DAY)
         assert furthest(TABLES)[1] == name
         [found] = [one for one in run(house) if one.check == "clock"]
-        assert not found.ok and name in found.says and "timedatectl" in found.mend
+        assert not found.ok and name in found.message and "timedatectl" in found.remedy
         plant(house, table, column, db.now() + SLACK // 2)
         assert furthest(TABLES) == (0, "")
 
@@ -104,7 +103,7 @@ def run(house: House) -> list[Any]:
 
 def plant(house: House, table: Any, column: Any, at: int) -> None:
     """Write a row with that time by SQL, and what else it must hold."""
-    vitals.beat()
+    heartbeat.beat()
     name = table._meta.table_name
     house.sql("PRAGMA foreign_keys = OFF")
     if not house.sql(f"SELECT 1 FROM {name}"):
@@ -180,12 +179,12 @@ def test_a_lease_longer_than_any_holds_nobody_up(house: House, account: Account,
 @pytest.mark.parametrize("seconds", AHEAD)
 def test_a_mailbox_last_collected_tomorrow_is_not_fine(house: House, account: Account, seconds: int) -> None:
     with db.database.connection_context():
-        vitals.beat()
+        heartbeat.beat()
         Account.update(created_at=db.now() - DAY).execute()
         note(last_success_at=min(db.now() + seconds, 2**62), next_due_at=db.now() + 30, waits=60)
         [line] = overview.lines(house.keystore)
         assert line.last_success_at is None
-        wrong = {one.check: one.says for one in run(house) if not one.ok}
+        wrong = {one.check: one.message for one in run(house) if not one.ok}
         assert line.address in wrong["collecting"] and "clock" in wrong
         assert " in " not in wrong["collecting"]
 
@@ -226,15 +225,15 @@ def test_a_reminder_is_due_that_lies_further_ahead_than_any(times: int, failures
 
 def test_that_a_trouble_is_over_is_told_once_whatever_the_time_of_the_last_word(house: House) -> None:
     with db.database.connection_context():
-        Notice.create(
-            topic="worker", subject="", condition="x", says="x", mend="x", path="/", since=1, over_at=db.now(),
-            told_at=db.now() + 3 * DAY, told_times=1, next_at=0,
+        Alert.create(
+            topic="worker", subject="", condition="x", says="x", remedy="x", path="/", since=1, over_at=db.now(),
+            notified_at=db.now() + 3 * DAY, notified_times=1, next_at=0,
         )  # fmt: skip
-        told = ledger.take_due(told_somewhere=True)
+        told = alert_log.take_due(told_somewhere=True)
         assert len(told.over) == 1
-        ledger.note_told(told, told.ids)
-        Notice.update(next_at=0).execute()
-        assert not ledger.take_due(told_somewhere=True)
+        alert_log.note_told(told, told.ids)
+        Alert.update(next_at=0).execute()
+        assert not alert_log.take_due(told_somewhere=True)
 
 
 def test_a_message_is_tried_again_though_its_time_is_days_ahead(house: House, account: Account) -> None:
@@ -262,7 +261,7 @@ def test_the_newest_report_of_a_sweep_is_the_one_written_last(house: House) -> N
                 kind="enable", begun_at=1, finished_at=at, moved=number, opened=0,
                 result='{"failed": [], "scan": null}',
             )  # fmt: skip
-        newest = findings.last()
+        newest = reports.last()
         assert newest is not None and newest.moved == 1
 
 
@@ -270,35 +269,35 @@ def test_what_is_told_of_the_key_has_no_time_ahead(house: House) -> None:
     with db.database.connection_context():
         names = ("key_created_at", "enabled_at", "verified_at", "trouble_since")
         Encryption.update(**dict.fromkeys(names, db.now() + 3 * DAY)).execute()
-        found = facts.look(house.keystore)
+        found = snapshot.look(house.keystore)
         assert [getattr(found, name) for name in names] == [None] * 4
 
 
 def test_a_worker_last_heard_of_tomorrow_is_silent(house: House) -> None:
     with db.database.connection_context():
-        vitals.beat()
-        Vitals.update(beat_at=db.now() + 3 * DAY).execute()
-        wrong = {one.check: one.says for one in run(house) if not one.ok}
+        heartbeat.beat()
+        Heartbeat.update(beat_at=db.now() + 3 * DAY).execute()
+        wrong = {one.check: one.message for one in run(house) if not one.ok}
         assert wrong["worker"] == "The worker was last heard of at a time ahead of the clock."
 
 
 # -- the limit of tests in an hour --------------------------------------------------------------
 
 
-def record_at(at: int, count: int, what: str = trial.TRIED) -> None:
+def record_at(at: int, count: int, what: str = probe.TRIED) -> None:
     for _ in range(count):
         Activity.create(at=at, who="x", what=what, subject="", address="", detail="")
 
 
 def test_tests_of_tomorrow_count_as_now_and_no_longer_than_an_hour(house: House) -> None:
     with db.database.connection_context():
-        record_at(db.now() + 3 * DAY, trial.PER_HOUR)
+        record_at(db.now() + 3 * DAY, probe.PER_HOUR)
         with pytest.raises(Throttled):
-            next(trial.run([], "INBOX", house.settings, Actor("a"), "x"))
+            next(probe.run([], "INBOX", house.settings, Actor("a"), "x"))
         record_at(db.now() - 3600, 1, "signed in")  # an hour later: something else was written since
-        assert activity.recent(trial.TRIED) == 0
+        assert audit.recent(probe.TRIED) == 0
         record_at(db.now() - 3599, 2)
-        assert activity.recent(trial.TRIED) == 2
+        assert audit.recent(probe.TRIED) == 2
 
 
 def test_the_clock_of_another_machine_may_be_a_little_ahead() -> None:

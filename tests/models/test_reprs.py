@@ -9,26 +9,26 @@ from typing import Any
 
 import pytest
 
-from panel.encryption import credential
-from panel.encryption.credential import Credential
-from panel.mail.endpoint import Endpoint as MailServer
+from panel.mail.server import MailServer
 from panel.models import Endpoint
 from panel.models.secret_row import Clear, Sealed, StoredClear, StoredRecord
 from panel.secret import Secret
+from panel.vault import credential
+from panel.vault.credential import Credential
 from tests.encryption.conftest import House, house  # noqa: F401
 
-MARKER = "MARKER-in-no-repr"
+AUTHORIZATION_FILE = "MARKER-in-no-repr"
 
 
 def holders(house: House) -> list[Any]:
-    endpoint = house.add(MARKER)
+    endpoint = house.add(AUTHORIZATION_FILE)
     row = Endpoint.get_by_id(endpoint.id)
     waiting = Endpoint.get_by_id(endpoint.id)
-    waiting.password = Secret(MARKER)
+    waiting.password = Secret(AUTHORIZATION_FILE)
     server = MailServer("imap", "imap.example.org", 993, "tls", "me")
     return [
-        Secret(MARKER), Clear(Secret(MARKER)), StoredClear(MARKER), Sealed(MARKER.encode()), StoredRecord(MARKER.encode()),
-        Credential(server, Secret(MARKER)), credential.open_for(row, house.keystore), row, row.clear, waiting,
+        Secret(AUTHORIZATION_FILE), Clear(Secret(AUTHORIZATION_FILE)), StoredClear(AUTHORIZATION_FILE), Sealed(AUTHORIZATION_FILE.encode()), StoredRecord(AUTHORIZATION_FILE.encode()),
+        Credential(server, Secret(AUTHORIZATION_FILE)), credential.open_for(row, house.keystore), row, row.clear, waiting,
         Endpoint.select().where(Endpoint.id == endpoint.id),
     ]  # fmt: skip
 
@@ -37,19 +37,19 @@ def test_no_object_shows_it(house: House, caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.DEBUG):
         for holder in holders(house):
             logging.getLogger("test").info("%s %r", holder, holder)
-            assert MARKER not in f"{holder} {holder!r} {[holder]} { ({'k': holder}) }"
-    assert MARKER not in caplog.text
+            assert AUTHORIZATION_FILE not in f"{holder} {holder!r} {[holder]} { ({'k': holder}) }"
+    assert AUTHORIZATION_FILE not in caplog.text
 
 
 def test_peewee_logs_no_parameters_even_where_everything_is_logged(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        house.add(MARKER)
-    assert MARKER not in caplog.text
+        house.add(AUTHORIZATION_FILE)
+    assert AUTHORIZATION_FILE not in caplog.text
 
 
 @pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy, hash, lambda s: s == Secret("x")])
 def test_a_secret_is_not_pickled_copied_hashed_or_compared(take: Any) -> None:
     with pytest.raises(TypeError):
-        take(Secret(MARKER))
+        take(Secret(AUTHORIZATION_FILE))

@@ -11,11 +11,11 @@ import pytest
 from panel import db
 from panel.accounts import service as accounts
 from panel.collect import due
-from panel.encryption import credential, facts, switch
-from panel.encryption.state import State
 from panel.errors import NotFound
 from panel.models import Activity, Endpoint
 from panel.sending import service
+from panel.vault import credential, snapshot, turn_on
+from panel.vault.state import State
 from tests.accounts.conftest import form
 from tests.encryption.conftest import House
 from tests.sending.conftest import ADDRESS
@@ -74,7 +74,7 @@ def test_another_password_for_sending_is_kept_apart(admin: Browser, house: House
 
 
 @pytest.mark.parametrize(
-    ("over", "says"),
+    ("over", "message"),
     [
         ({"sending-host": ""}, "The name of the mail server is empty."),
         ({"sending-port": "22"}, "Port 22 is not one"),
@@ -84,10 +84,10 @@ def test_another_password_for_sending_is_kept_apart(admin: Browser, house: House
     ],
 )
 def test_bad_input_for_sending_is_422_beside_its_field_and_stores_nothing(
-    admin: Browser, smtp: SmtpServer, over: dict[str, str], says: str
+    admin: Browser, smtp: SmtpServer, over: dict[str, str], message: str
 ) -> None:
     response = admin.post(NEW, **{**new(smtp), **over})
-    assert response.status_code == 422 and says in response.text
+    assert response.status_code == 422 and message in response.text
     assert '<details id="sending" open>' in response.text
     with db.database.connection_context():
         assert not Endpoint.select().exists()
@@ -153,7 +153,7 @@ def test_a_server_edited_by_sql_is_named_and_sees_no_login(
         assert response.status_code == 422 or response.status_code >= 400
         assert rogue.connections == 0
     with db.database.connection_context():
-        status = facts.look(house.keystore)
+        status = snapshot.look(house.keystore)
         assert status.state is State.INCONSISTENT
         assert [f.reason.startswith("The password for sending:") for f in status.failures] == [True]
         assert due.accounts() == [uuid()]  # collecting goes on
@@ -192,8 +192,8 @@ def test_turning_encryption_off_writes_both_back(admin: Browser, house: House, s
     with db.database.connection_context():
         house.enable()
         house.disable()
-        assert facts.look(house.keystore).state is State.OFF
-        switch.settle(house.keystore)
+        assert snapshot.look(house.keystore).state is State.OFF
+        turn_on.settle(house.keystore)
     assert opened(house, "in") == opened(house, "out") == "hunter2hunter2"
 
 

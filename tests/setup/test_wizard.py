@@ -11,10 +11,10 @@ from flask import Flask
 
 from panel import db
 from panel.config import Settings
-from panel.encryption import facts, switch
-from panel.encryption.state import State
 from panel.models import Account, Activity, SetUp
 from panel.setup import checks, service
+from panel.vault import snapshot, turn_on
+from panel.vault.state import State
 from tests.accounts.conftest import form
 from tests.encryption.conftest import House
 from tests.running import Environ
@@ -52,7 +52,7 @@ def test_one_goes_from_step_to_step_and_is_finished(app: Flask, admin: Browser, 
     assert step(admin) == "/server/encryption"
     assert admin.post("/server/encryption/enable", on="/server/encryption", **BOXES).status_code == 303
     with db.database.connection_context():
-        switch.resume(house.keystore)
+        turn_on.resume(house.keystore)
         assert house.state is State.ON
     assert step(admin) == "/accounts/new"
     assert admin.post("/accounts/new", **form()).status_code == 303
@@ -60,7 +60,7 @@ def test_one_goes_from_step_to_step_and_is_finished(app: Flask, admin: Browser, 
     summary = admin.get("/setup/summary").text
     assert "support@example.org has not been collected yet." in summary
     with db.database.connection_context():
-        assert (facts.look(house.keystore).found or "?") in summary
+        assert (snapshot.look(house.keystore).found or "?") in summary
     assert admin.post("/setup/finish", on="/setup/summary").location == "/"
     assert "Set-up" not in admin.get("/").text.replace("Set-up address", "")
     for path in ("/setup", "/setup/summary", "/setup/checks", "/setup/admin"):
@@ -165,14 +165,14 @@ def test_what_would_not_hold_is_named_with_its_mend(
     store = type(house.keystore)(place / "key.bin", settings.data_dir)
     with db.database.connection_context():
         says = {c.check: c for c in checks.run(settings, store, exposed=True)}
-        assert says["key file"].mend == f"Type: chmod go-w '{place}'"
-        assert "plain HTTP" in says["connection"].says and "PANEL_URL" in says["connection"].mend
+        assert says["key file"].remedy == f"Type: chmod go-w '{place}'"
+        assert "plain HTTP" in says["connection"].message and "PANEL_URL" in says["connection"].remedy
         place.rmdir()
         gone = {c.check: c for c in checks.run(settings, store, exposed=False)}
-        assert "is not there" in gone["key file"].says
+        assert "is not there" in gone["key file"].message
         settings.data_dir.chmod(0o755)
         modes = {c.check: c for c in checks.run(settings, house.keystore, exposed=False)}
-        assert "chmod -R go=" in modes["file modes"].mend
+        assert "chmod -R go=" in modes["file modes"].remedy
 
 
 def test_an_account_made_elsewhere_counts_as_the_first_mailbox(admin: Browser, house: House) -> None:

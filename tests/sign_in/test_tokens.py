@@ -44,7 +44,7 @@ RENEWALS = {
     "confirmed in a form": lambda b: b.post(
         "/accounts/new", address="a@b.example", host="no host", password="x", own_password=PASSWORD
     ),
-    "confirmed in another form": lambda b: b.post("/server/notices", webhook="bad", own_password=PASSWORD),
+    "confirmed in another form": lambda b: b.post("/server/alerts", webhook="bad", own_password=PASSWORD),
     "own password changed": lambda b: b.post(
         "/profile/password", on="/profile", old=PASSWORD, password=NEW, again=NEW
     ),

@@ -7,7 +7,7 @@ from flask import Flask
 
 from panel import db
 from panel.models import Session
-from panel.sign_in import way_back
+from panel.sign_in import safe_redirect
 from tests.sign_in.browser import PASSWORD, WRONG, Browser, add_person
 
 ELSEWHERE = [
@@ -37,7 +37,7 @@ def browser(app: Flask) -> Browser:
 
 @pytest.mark.parametrize("path", ELSEWHERE)
 def test_the_door_never_leads_to_another_site(browser: Browser, path: str) -> None:
-    assert way_back.safe(path) is None
+    assert safe_redirect.safe(path) is None
     assert browser.sign_in(next=path).location == "/"
     assert browser.post("/confirm", password=PASSWORD, next=path).location == "/"
 

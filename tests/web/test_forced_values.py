@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from panel import db
-from panel.activity import service as activity
+from panel import audit, db
 from panel.config import Settings
 from panel.health import checks
 from panel.models import Collection
@@ -16,7 +15,7 @@ from tests.sign_in.browser import Browser, add_person
 COLUMNS = {
     "account": ("address", "folder", "begin", "interval", "on_server", "move_to", "created_at", "paused_at"),
     "endpoint": ("host", "port", "username", "failed_rev", "failure", "address", "kind", "secret_set_at"),
-    "collection": ("problem", "hint", "leased_by", "leased_until", "next_due_at", "last_success_at", "failures"),
+    "collection": ("problem", "remedy", "leased_by", "leased_until", "next_due_at", "last_success_at", "failures"),
     "activity": ("at", "who", "what", "subject", "address", "detail"),
     "person": ("name", "created_at"),
     "person ": ("role",),
@@ -40,7 +39,7 @@ def test_a_value_of_another_type_breaks_no_page_and_no_check(
         house.enable()
         uuid = house.add("first").account_id
         Collection.insert(account=uuid, problem="It fails.").execute()
-        activity.record("account added", "x")
+        audit.record("account added", "x")
     columns = ", ".join(COLUMNS[table])
     for value in ODD:
         with db.database.connection_context():

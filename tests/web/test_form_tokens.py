@@ -94,7 +94,7 @@ def everything_typed(browser: Browser, pages: Iterator[str]) -> dict[str, Form]:
         others = re.findall(r'formaction="([^"]+)"', answer.text)
         for form in Forms(answer.text).found:
             typed = {"password", *TYPED} & set(form.kinds.values()) or (
-                "recipients" in answer.text and "notices" in form.action
+                "recipients" in answer.text and "alerts" in form.action
             )
             if form.method == "post" and (
                 typed or (list(forms(answer.text)) and "checkbox" in form.kinds.values())
@@ -128,7 +128,7 @@ def stored(settings: Settings) -> list[str]:
     """All that the database holds, but who was seen when."""
     with sqlite3.connect(settings.data_dir / "panel.db") as connection:
         lines = [
-            line for line in connection.iterdump() if not re.match(r'INSERT INTO "?(session|vitals)', line)
+            line for line in connection.iterdump() if not re.match(r'INSERT INTO "?(session|heartbeat)', line)
         ]
     connection.close()
     return lines
@@ -174,14 +174,14 @@ def test_every_form_comes_back_as_typed_without_a_good_token_and_nothing_is_done
         uuid = Account.get().uuid
     assert sent >= {
         "/confirm", "/profile/name", "/profile/password", "/people/new", "/people/1/password", "/accounts/new", "/accounts/test",
-        "/accounts/suggest", f"/accounts/{uuid}", f"/accounts/{uuid}/sending", "/server/notices",
+        "/accounts/suggest", f"/accounts/{uuid}", f"/accounts/{uuid}/sending", "/server/alerts",
         "/server/encryption/enable", "/server/encryption/backup",
     }  # fmt: skip
 
 
 def test_text_areas_and_selections_come_back_too(admin: Browser) -> None:
     answer = admin.client.post(
-        "/server/notices", data={"recipients": "a@b.example\r\n<b>", "webhook": "https://x"}
+        "/server/alerts", data={"recipients": "a@b.example\r\n<b>", "webhook": "https://x"}
     )
     assert Areas(answer.text).found["recipients"].split() == ["a@b.example", "<b>"]
     answer = admin.client.post("/people/1/role", data={"role": "agent"})
@@ -192,7 +192,7 @@ def test_text_areas_and_selections_come_back_too(admin: Browser) -> None:
 def test_every_view_that_reads_a_form_says_that_it_keeps_what_was_typed(app: Flask) -> None:
     buttons = {
         "sign_in.logout", "profile.end_others", "setup_steps.later", "setup_steps.finish", "accounts.pause", "accounts.resume",
-        "accounts.remove", "sending.remove", "sending.test", "notices.test_mail", "notices.test_webhook", "backup.confirm",
+        "accounts.remove", "sending.remove", "sending.test", "alerts.test_mail", "alerts.test_webhook", "backup.confirm",
         "people.disable", "people.enable", *(f"encryption.{step}" for step in ("rotate", "disable", "cancel", "resume", "verify", "scan_again")),
     }  # fmt: skip
     posts = {rule.endpoint for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())}

@@ -27,17 +27,17 @@ from wtforms import Form, FormField
 import panel
 from panel.accounts import importing, rules
 from panel.accounts.importing import LONGEST_LINE
+from panel.alerts import service as alerts
+from panel.alerts import webhook
 from panel.config import Settings
 from panel.errors import BadInput, PanelError
 from panel.mail import autoconfig
-from panel.mail.endpoint import normalise_host
-from panel.notices import service as notices
-from panel.notices import webhook
+from panel.mail.server import normalise_host
 from panel.people import password_rules
 from panel.people import service as people
 from panel.secret import Secret
 from panel.setup import service as setup
-from panel.sign_in import throttle, way_back
+from panel.sign_in import safe_redirect, throttle
 from panel.web.headers import LARGEST_REQUEST
 from panel.web.text import LONGEST_FIELD, LONGEST_URL, MOST_FIELDS
 from tests.sign_in.browser import Browser, add_person
@@ -119,8 +119,8 @@ PARSERS: dict[str, Any] = {
     "a host": normalise_host,
     "a webhook": webhook.target,
     "a webhook's host": lambda text: webhook.target(f"https://{text}/"),
-    "recipients": notices.recipients_of,
-    "a way back": way_back.safe,
+    "recipients": alerts.recipients_of,
+    "a way back": safe_redirect.safe,
     "a setup token": setup.check,
     "autoconfig": _servers,
 }

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import click
 
-from panel.activity.service import Actor
-from panel.encryption import facts, forget, release, rotation, switch
+from panel.audit import Actor
 from panel.encryption.cli import words
 from panel.encryption.cli.finish import finish
-from panel.encryption.old_copies import changed, scan
-from panel.encryption.state import State
+from panel.encryption.leftovers import changed, scan
 from panel.errors import Refused
 from panel.services import current
 from panel.shell import (
@@ -26,6 +24,8 @@ from panel.shell import (
     say,
     yes_option,
 )
+from panel.vault import forget, rotation, snapshot, turn_off, turn_on
+from panel.vault.state import State
 
 encryption = PanelGroup("encryption", help="The key that mailbox passwords are encrypted with.")
 
@@ -35,7 +35,7 @@ encryption = PanelGroup("encryption", help="The key that mailbox passwords are e
 @click.pass_context
 def status(context: click.Context, json_: bool) -> None:
     """Tell what state the key is in. Exit status 1 where something is wrong with it."""
-    now = facts.look(current().keystore)
+    now = snapshot.look(current().keystore)
     if json_:
         print_json(words.status_json(current().keystore, now))
     else:
@@ -66,7 +66,7 @@ def enable(context: click.Context, understand_key_loss: bool, backup_prepared: b
             "Add --understand-key-loss (losing the key file means losing all encrypted data) and "
             "--backup-prepared (you have prepared a secure way to back up the key file).",
         )
-    if not switch.enable(current().keystore, Actor()):
+    if not turn_on.enable(current().keystore, Actor()):
         say("Encryption was turned on already: no new key was made.")
     finish(context, wanted=words.ENABLED)
 
@@ -90,7 +90,7 @@ def rotate(context: click.Context, preview: bool) -> None:
 
     Then every file of this server is searched. Exit status 1 where a password stands in one.
     """
-    now = facts.look(current().keystore)
+    now = snapshot.look(current().keystore)
     rotation.require_ready(now)
     print_lines(words.preview(rotation.preview(now)))
     if preview:
@@ -107,9 +107,9 @@ def disable(context: click.Context, yes: bool) -> None:
 
     The key file is set aside, not destroyed: old database backups need it.
     """
-    count = facts.look(current().keystore).sealed
+    count = snapshot.look(current().keystore).sealed
     ask(f"Write {count} passwords back into the database in clear?", yes)
-    release.disable(current().keystore, Actor(), in_shell=True)
+    turn_off.disable(current().keystore, Actor(), in_shell=True)
     finish(context, wanted=(State.OFF,))
 
 
@@ -159,8 +159,8 @@ def verify(context: click.Context, json_: bool, scanning: bool, also: tuple[Path
         if scanning:
             verdict, found = scan.check(current().keystore, current().settings, also, bar)
         else:
-            verdict, found = switch.verify(current().keystore, bar), None
-    boxes = changed.since(facts.look(current().keystore).enabled_at)
+            verdict, found = turn_on.verify(current().keystore, bar), None
+    boxes = changed.since(snapshot.look(current().keystore).enabled_at)
     if json_:
         print_json(words.verdict_json(verdict, found, boxes))
     else:

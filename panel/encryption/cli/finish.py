@@ -6,13 +6,13 @@ from collections.abc import Collection
 
 import click
 
-from panel.encryption import facts, findings, switch
 from panel.encryption.cli import words
-from panel.encryption.findings import Findings
-from panel.encryption.old_copies import scan
-from panel.encryption.state import State
+from panel.encryption.leftovers import scan
 from panel.services import current
 from panel.shell import print_lines, progress, say
+from panel.vault import reports, snapshot, turn_on
+from panel.vault.reports import Findings
+from panel.vault.state import State
 
 
 def finish(context: click.Context, *afterwards: str, wanted: Collection[State] = tuple(State)) -> None:
@@ -26,10 +26,10 @@ def finish(context: click.Context, *afterwards: str, wanted: Collection[State] =
     install = current()
     scan.again_where_found(install.keystore)
     with progress("Passwords") as bar:
-        done = switch.resume(install.keystore, bar)
+        done = turn_on.resume(install.keystore, bar)
     scan.write_owed(install.keystore, install.settings)
-    now = facts.look(install.keystore)
-    last, kept_by_reader = _report(now), now.state.working and now.scrub_owed
+    now = snapshot.look(install.keystore)
+    last, kept_by_reader = _report(now), now.state.working and now.scrub_pending
     if now.state not in wanted:
         say("This was changed from elsewhere meanwhile, and is now as follows.")
     print_lines(words.status(now))
@@ -50,9 +50,9 @@ def finish(context: click.Context, *afterwards: str, wanted: Collection[State] =
         context.exit(1)
 
 
-def _report(now: facts.Status) -> Findings | None:
+def _report(now: snapshot.Status) -> Findings | None:
     """The newest report, where it is one of the state `now`."""
-    last = findings.last()
+    last = reports.last()
     if last is None or now.state.working:
         return None
     if now.state is State.OFF and last.scan is not None:

@@ -8,14 +8,12 @@ from typing import BinaryIO
 import click
 
 from panel import db, times
-from panel.activity.service import Actor
+from panel.audit import Actor
 from panel.config import Settings
-from panel.encryption import forget, keys, proof
 from panel.encryption.cli import words
 from panel.encryption.cli.finish import finish
 from panel.encryption.exports import age, copies, export
 from panel.encryption.exports.sheet_page import About
-from panel.encryption.files import typed
 from panel.errors import BadInput, Refused
 from panel.secret import Secret
 from panel.services import current
@@ -29,6 +27,8 @@ from panel.shell import (
     print_exactly,
     say,
 )
+from panel.vault import backup_proof, forget, retired_keys
+from panel.vault.files import typed
 
 key = PanelGroup(
     "key",
@@ -44,8 +44,8 @@ def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
     if passphrase is None and age.is_age(data) and on_a_terminal(err=True):
         passphrase = ask_hidden("Passphrase")
     if not data and passphrase is not None:
-        hint = "Standard input cannot be both the copy and its passphrase: put one of them into a file."
-        raise BadInput("The copy is empty.", hint)
+        remedy = "Standard input cannot be both the copy and its passphrase: put one of them into a file."
+        raise BadInput("The copy is empty.", remedy)
     return copies.read(data, passphrase)
 
 
@@ -58,7 +58,7 @@ def check_copy(file: BinaryIO, passphrase: Secret | None) -> None:
     FILE is a copy, an export or the typed lines of a recovery sheet; - for standard input. If it is
     good, the backup counts as proved; if not, exit status 1.
     """
-    proof.check(current().keystore, _copy(file, passphrase), Actor())
+    backup_proof.check(current().keystore, _copy(file, passphrase), Actor())
     say("The copy is the same as today's key file. Keep it apart from the database's backups.")
 
 
@@ -72,7 +72,7 @@ def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, r
 
     So that an older database can be read. FILE may be - for standard input.
     """
-    added = keys.add(current().keystore, _copy(file, passphrase), Actor())
+    added = retired_keys.add(current().keystore, _copy(file, passphrase), Actor())
     say(f"Added: {', '.join(added)}." if added else "Every key of that file is here already.")
     waiting = [str(each.account.address) for each in forget.restorable(current().keystore)]
     if waiting and restore:
@@ -150,7 +150,7 @@ def _export_age(path: Path | None, passphrase: Secret | None) -> None:
 def prune(confirm: str | None) -> None:
     """Drop the retired keys for good. Database backups from before they retired open no more."""
     zone = current().settings.timezone
-    retired = keys.retired(current().keystore)
+    retired = retired_keys.retired(current().keystore)
     shown = [each.fingerprint for each in retired]
     if retired:
         for each in retired:
@@ -161,5 +161,5 @@ def prune(confirm: str | None) -> None:
             f"drop {len(retired)} {'key' if len(retired) == 1 else 'keys'}",
             confirm,
         )
-    say(f"Dropped: {', '.join(keys.prune(current().keystore, Actor(), shown))}.")
+    say(f"Dropped: {', '.join(retired_keys.prune(current().keystore, Actor(), shown))}.")
     say(words.BACKUP_OUT_OF_DATE)

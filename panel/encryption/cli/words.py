@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from panel import times
-from panel.encryption import facts, rotation
-from panel.encryption.findings import Findings, Scan
-from panel.encryption.keystore import KeyStore
-from panel.encryption.old_copies.changed import Checklist
-from panel.encryption.state import State
-from panel.encryption.sweep import Verdict
+from panel.encryption.leftovers.changed import Checklist
+from panel.vault import rotation, snapshot
+from panel.vault.keystore import KeyStore
+from panel.vault.reports import Findings, Scan
+from panel.vault.state import State
+from panel.vault.sweep import Verdict
 
 BACKUP_OUT_OF_DATE = (
     "The backup of the key file is out of date: copy the key file again, then prove the copy."
@@ -51,7 +51,7 @@ def passwords(count: int) -> str:
 # -- status --------------------------------------------------------------------------
 
 
-def status_json(keystore: KeyStore, now: facts.Status) -> dict[str, Any]:
+def status_json(keystore: KeyStore, now: snapshot.Status) -> dict[str, Any]:
     """What `status --json` prints."""
     return {
         "state": str(now.state),
@@ -71,7 +71,7 @@ def status_json(keystore: KeyStore, now: facts.Status) -> dict[str, Any]:
     }
 
 
-def status(now: facts.Status) -> Iterator[str]:
+def status(now: snapshot.Status) -> Iterator[str]:
     """What state the key is in, and what to do about it."""
     yield f"Encryption: {ALTERED if now.altered else STATES[now.state]}."
     if now.total:
@@ -81,14 +81,14 @@ def status(now: facts.Status) -> Iterator[str]:
     if now.found or now.expected:
         yield f"Key: found {now.found or 'none'}, expected {now.expected or 'none'}."
     if now.reason:
-        yield f"{now.reason} {now.mend}"
+        yield f"{now.reason} {now.remedy}"
     if now.command:
         yield f"Type: {now.command}"
     for failure in now.failures:
         yield f"{failure.address}: {failure.reason}"
 
 
-def backup_due(now: facts.Status) -> Iterator[str]:
+def backup_due(now: snapshot.Status) -> Iterator[str]:
     """That the key file is still to be backed up, where nobody has proved a copy of it."""
     if now.backup_due:
         yield BACKUP_DUE
@@ -118,7 +118,7 @@ def report(last: Findings) -> Iterator[str]:
 
 def _scan(scan: Scan) -> Iterator[str]:
     for each in scan.found:
-        yield f"A password stands in: {each.name} ({', '.join(each.accounts)}). {each.mend}"
+        yield f"A password stands in: {each.name} ({', '.join(each.accounts)}). {each.remedy}"
     if scan.is_green:
         yield f"Nothing found in the {len(scan.searched)} files that were searched."
     elif not scan.found:
@@ -138,7 +138,7 @@ def verdict_json(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> dict[
     result: dict[str, Any] = {
         "opened": verdict.opened,
         "failed": [{"account": f.address, "reason": f.reason} for f in verdict.failures],
-        "found_in_clear": [{"account": f.address, "reason": f.reason} for f in verdict.unvouched],
+        "found_in_clear": [{"account": f.address, "reason": f.reason} for f in verdict.unattested],
         "unchanged": [{"account": box.address, "direction": box.direction} for box in boxes.unchanged],
     }
     if scan is not None:
@@ -162,7 +162,7 @@ def verdict(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> Iterator[s
         yield "No password is stored yet."
     for failure in verdict.failures:
         yield f"{failure.address}: {failure.reason}"
-    for each in verdict.unvouched:
+    for each in verdict.unattested:
         yield f"{each.address}: found in clear. {each.reason}"
     if scan is not None:
         yield from _scan(scan)

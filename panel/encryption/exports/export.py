@@ -11,18 +11,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from panel import db, durable
-from panel.activity import service as activity
-from panel.activity.service import Actor
+from panel import audit, db, durable
+from panel.audit import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.encryption import facts, proof, state
 from panel.encryption.exports import age, copies, sheet_page
 from panel.encryption.exports.sheet_page import About
-from panel.encryption.files import typed
-from panel.encryption.keystore import KeyStore
 from panel.errors import BadCopy, Refused
 from panel.secret import Secret
+from panel.vault import backup_proof, snapshot, state
+from panel.vault.files import typed
+from panel.vault.keystore import KeyStore
 
 EXPORTED = "encryption key exported"
 IMPORTED = "encryption key put back"
@@ -56,20 +55,20 @@ def _made(form: str, keystore: KeyStore, make: Callable[[KeyFile], bytes], passp
     made = make(file)
     if copies.read(made, passphrase) != file.to_bytes():
         raise Refused("The export does not read back as it was; nothing was written.", "Run: flask doctor")
-    return Made(form, fingerprint(file.goal.id), made)
+    return Made(form, fingerprint(file.primary.id), made)
 
 
 def _exportable(keystore: KeyStore) -> KeyFile:
     """The key file, where a copy of it would be good for something."""
-    disk, row = facts.disk(keystore), facts.row()
+    disk, row = snapshot.disk(keystore), snapshot.row()
     if disk.error is not None:
-        raise Refused(disk.error.message, disk.error.hint)
+        raise Refused(disk.error.message, disk.error.remedy)
     if disk.file is None:
         raise Refused("There is no key file here to export.", "Run: flask encryption status")
     reason = state.wrong(disk.file, row)
     if reason is not None:
         raise Refused(f"{reason}.", "Run: flask encryption status")
-    if disk.file.release_id is not None:
+    if disk.file.decrypt_id is not None:
         raise Refused("Encryption is being turned off.", "Wait until that is done, or cancel it.")
     return disk.file
 
@@ -92,7 +91,7 @@ def hand_out(made: Made, target: Path | None, actor: Actor) -> None:
     Raises Refused where it cannot be written; nothing is noted then.
     """
     with db.transaction():
-        activity.record(EXPORTED, made.fingerprint, made.form, **vars(actor))
+        audit.record(EXPORTED, made.fingerprint, made.form, **vars(actor))
         if target is not None:
             _write(target, made.content)
 
@@ -132,25 +131,25 @@ def put_back(keystore: KeyStore, copy: bytes, actor: Actor) -> bool:
     Takes keys, never flags. The copy has then shown that it is good, so the backup counts as proved.
     Raises BadCopy, Refused; nothing is changed then, and no file is ever overwritten.
     """
-    given = proof.parse(copy)
+    given = backup_proof.parse(copy)
     with keystore.locked(), db.transaction():
-        disk, row = facts.disk(keystore), facts.row()
+        disk, row = snapshot.disk(keystore), snapshot.row()
         if disk.error is not None:
-            raise Refused(disk.error.message, f"{disk.error.hint} Or move it away: {_moved_away(keystore)}")
+            raise Refused(disk.error.message, f"{disk.error.remedy} Or move it away: {_moved_away(keystore)}")
         if disk.file is not None:
             return _already(disk.file, given, keystore)
-        if facts.look(keystore).state is not state.State.KEY_MISSING:
+        if snapshot.look(keystore).state is not state.State.KEY_MISSING:
             raise Refused(
                 "Encryption is off, and no key is missing here.",
                 "Turn encryption on. An older database's key comes in with: flask encryption key add FILE",
             )
-        file = given.kept() if given.release_id is not None else given
+        file = given.without_decrypting_flag() if given.decrypt_id is not None else given
         _require_fitting(file, row)
         if not keystore.create(file):
             raise Refused("Somebody else just put a key file in place.", "Run: flask encryption status")
-        activity.record(IMPORTED, fingerprint(file.goal.id), **vars(actor))
+        audit.record(IMPORTED, fingerprint(file.primary.id), **vars(actor))
         if file == given:
-            proof.note(file, actor)
+            backup_proof.note(file, actor)
     return True
 
 

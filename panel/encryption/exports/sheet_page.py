@@ -46,7 +46,7 @@ def html(file: KeyFile, about: About) -> bytes:
         lines=lines,
         codes=[_svg(part) for part in _parts(lines)],
         install_id=file.instance_id.hex()[:8],
-        fingerprint=fingerprint(file.goal.id),
+        fingerprint=fingerprint(file.primary.id),
         retired=[fingerprint(key.id) for key in file.keys if key.state == "retired"],
         size=len(data),
         padding="=" * (-len(_characters(data)) % 8),

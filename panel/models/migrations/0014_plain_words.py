@@ -1,0 +1,22 @@
+"""Tables and columns by the words that pages and code use: alerts, heartbeat, remedy, pending."""
+
+from typing import Any
+
+RENAMED = (
+    "ALTER TABLE notice RENAME TO alert",
+    "ALTER TABLE alert RENAME COLUMN says TO message",
+    "ALTER TABLE alert RENAME COLUMN mend TO remedy",
+    "ALTER TABLE alert RENAME COLUMN well_since TO quiet_since",
+    "ALTER TABLE alert RENAME COLUMN told_at TO notified_at",
+    "ALTER TABLE alert RENAME COLUMN told_times TO notified_times",
+    "ALTER TABLE alert RENAME COLUMN well_told_at TO resolution_sent_at",
+    "ALTER TABLE notice_channels RENAME TO alert_channels",
+    "ALTER TABLE vitals RENAME TO heartbeat",
+    "ALTER TABLE collection RENAME COLUMN hint TO remedy",
+    "ALTER TABLE message RENAME COLUMN owed TO pending",
+)
+
+
+def up(migrator: Any, db: Any) -> None:
+    for statement in RENAMED:
+        db.execute_sql(statement)

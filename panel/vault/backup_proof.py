@@ -1,0 +1,115 @@
+"""Proving that a backup of the key file is good, without the key ever travelling.
+
+The page gives a fresh nonce; where the copy lies, SHA-256(nonce ‖ copy) is
+computed and pasted back. A shell may hand the copy itself (`key check FILE`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+from panel import audit, db
+from panel.audit import Actor
+from panel.crypto.keyfile import KeyFile, NotAKeyFile, fingerprint
+from panel.errors import BadCopy, BadInput, Refused
+from panel.models import Encryption
+from panel.vault import snapshot, state
+from panel.vault.keystore import KeyStore
+
+NONCE_BYTES = 16
+UNPROVED: dict[str, object] = {"backup_proved_at": None, "backup_tag": None}
+
+
+def nonce() -> str:
+    """A fresh nonce: hexadecimal text, used as it stands. The caller keeps it until the answer comes."""
+    return secrets.token_hex(NONCE_BYTES)
+
+
+def prove(keystore: KeyStore, given: str, answer: str, actor: Actor) -> None:
+    """Note that the backup is good if `answer` is SHA-256(`given` ‖ today's key file) in hexadecimal.
+
+    Raises BadInput for another answer, Refused where there is no good key file.
+    """
+    with keystore.locked(), db.transaction():  # file and row stay as they were compared until that is noted
+        file = _todays(keystore)
+        if not hmac.compare_digest(answer_for(given, file.to_bytes()), answer):
+            raise BadInput(
+                "The copy is not the same as today's key file.",
+                "Copy the key file again, in binary mode, then run the command where the new copy lies.",
+                field="answer",
+            )
+        note(file, actor)
+
+
+def answer_for(given: str, copy: bytes) -> str:
+    """What proves that somebody holds `copy`: SHA-256(`given` ‖ `copy`) in hexadecimal."""
+    return hashlib.sha256(given.encode() + copy).hexdigest()
+
+
+def check(keystore: KeyStore, copy: bytes, actor: Actor) -> None:
+    """Note that the backup is good if `copy` is today's key file, byte for byte.
+
+    Raises BadCopy saying what it is instead, Refused where there is no good key file here.
+    """
+    with keystore.locked(), db.transaction():
+        file = _todays(keystore)
+        if copy != file.to_bytes():
+            _say_why(file, parse(copy))
+        note(file, actor)
+
+
+def _todays(keystore: KeyStore) -> KeyFile:
+    """The key file that a copy must be like: the right one, and not flagged."""
+    disk = snapshot.disk(keystore)
+    if disk.file is None or state.wrong(disk.file, snapshot.row()):
+        raise Refused(
+            "There is no good key file here to compare the copy with.", "Run: flask encryption status"
+        )
+    if disk.file.decrypt_id is not None:
+        raise Refused(
+            "Encryption is being turned off; a copy of today's key file would be no good as a backup.",
+            "Keep the copy of before. Try again when encryption is on.",
+        )
+    return disk.file
+
+
+def withdraw() -> None:
+    """The backup counts as unproved from here on. Commit it before the key file changes.
+
+    The change makes the tag void by itself, at whatever instant a crash comes. It is withdrawn all the
+    same, so that a database that takes nothing is met while the key file is still as it was.
+    """
+    Encryption.update(UNPROVED).execute()
+
+
+def parse(copy: bytes) -> KeyFile:
+    """The key file in `copy`. Raises BadCopy where it is none."""
+    try:
+        return KeyFile.from_bytes(copy)
+    except NotAKeyFile as error:
+        raise BadCopy(
+            f"The copy is no intact key file: {error}.", "Copy the key file again, in binary mode."
+        ) from None
+
+
+def _say_why(file: KeyFile, copy: KeyFile) -> None:
+    if copy.instance_id != file.instance_id:
+        raise BadCopy("The copy is the key file of another install.", "Copy the key file of this one.")
+    lacking = [fingerprint(key.id) for key in file.keys if copy.find(key.id) is None]
+    if lacking:
+        raise BadCopy(
+            f"The copy is out of date: it lacks key {', '.join(lacking)}.", "Copy the key file again."
+        )
+    raise BadCopy(
+        "The copy holds every key, but is not today's file. It would do in need.", "Copy the key file again."
+    )
+
+
+def note(file: KeyFile, actor: Actor) -> None:
+    """Keep that a copy was the same as `file`. Call it under the lock that they were compared under."""
+    with db.transaction():
+        now = db.now()
+        Encryption.update(backup_proved_at=now, backup_tag=snapshot.backup_tag(file, now)).execute()
+        audit.record("key backup proved", **vars(actor))

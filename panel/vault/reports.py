@@ -1,0 +1,248 @@
+"""The reports of sweeps: begun together with the sweep, finished once old copies were looked for.
+
+They are kept for people. A report without an end is owed: whoever comes next
+finishes it (`scan.write_owed`), so that a kill loses none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from panel import db
+from panel.models import SweepReport
+from panel.vault.state import Failure
+
+Kind = Literal["enable", "rotate", "disable", "cancel", "found", "check"]
+DID = {
+    "enable": "Encryption was turned on",
+    "rotate": "The key was changed",
+    "disable": "Encryption was turned off",
+    "cancel": "Turning encryption off was cancelled",
+    "found": "Passwords that stood in clear were encrypted",
+    "check": "All passwords were checked",
+}
+KEPT = 20  # reports; older ones go
+
+MEND = {
+    "database": "This is the database itself. End other programs that read it, then have old copies removed "
+    "once more: flask encryption resume, or “Look again” on the page. If it is still found then, it "
+    "was typed into another field too: change it.",
+    "queue": "This is the queue. Stop Mailkeep, remove the queue's files and start it again: "
+    "nothing in them is needed.",
+    "data": "This file is no part of Mailkeep. Remove it if nobody needs it. If somebody does, "
+    "keep it as you would keep the passwords, or change them.",
+    "also": "Remove this copy when nobody needs it any more, or change the passwords at their providers.",
+}
+
+TELLS_NOTHING = "shorter than eight characters, common, or part of an address, a username or a server's name."
+
+logger = logging.getLogger("mailkeep.encryption")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that holds passwords, and of which accounts."""
+
+    name: str
+    kind: str  # a places.Kind
+    accounts: tuple[str, ...]
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return MEND[self.kind]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a search saw. Names of files and addresses of accounts, never a value."""
+
+    searched: tuple[str, ...] = ()
+    found: tuple[Found, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()  # name, why
+    looked_for: int = 0  # passwords
+    not_looked_for: int = 0  # those whose find would say nothing (`needles.says_something`)
+    not_visible: tuple[str, ...] = ()
+
+    @property
+    def is_green(self) -> bool:
+        """Whether something was looked for, and nothing found."""
+        return bool(self.looked_for and self.searched) and not self.found
+
+    @property
+    def verdict(self) -> str:
+        """What was looked for, where, and what was found: nothing more is promised."""
+        if self.found:
+            return f"Passwords were found in {_files(len(self.found))}. {self.left_out}".rstrip()
+        if not self.is_green:
+            return f"No password was looked for. {self.left_out}".rstrip()
+        none = f"No password was found in the {_files(len(self.searched))} that were searched."
+        return f"{none} {self.left_out}".rstrip()
+
+    @property
+    def left_out(self) -> str:
+        """How many passwords were not looked for, and why; empty where all were."""
+        if not self.not_looked_for:
+            return ""
+        total = self.looked_for + self.not_looked_for
+        return f"Looked for: {self.looked_for} of {total}. The others would tell nothing: {TELLS_NOTHING}"
+
+    @property
+    def in_database(self) -> bool:
+        """Whether removing old copies from the database once more may help."""
+        return any(each.kind == "database" for each in self.found)
+
+    @property
+    def on_this_server(self) -> bool:
+        """Whether something was found where every search looks, not only where a person had it look too."""
+        return any(each.kind != "also" for each in self.found)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One report that is finished. `scan` is None where passwords are in clear: nothing to search for."""
+
+    kind: str
+    begun_at: int
+    finished_at: int
+    moved: int
+    opened: int
+    failed: tuple[tuple[str, str], ...]  # address, reason
+    scan: Scan | None
+
+    @property
+    def did(self) -> str:
+        """What it is the report of."""
+        return DID.get(self.kind, DID["check"])
+
+    @property
+    def counts(self) -> str:
+        """How many records were moved, opened, and did not open."""
+        if not (self.moved or self.opened or self.failed):
+            return "No password was stored."
+        moved = f"{_records(self.moved)} written anew, " if self.moved else ""
+        return f"{moved}{self.opened} opened one by one, {len(self.failed)} did not open."
+
+    @property
+    def verdict(self) -> str:
+        """What was found, in a sentence. It promises nothing about what was not searched."""
+        if self.scan is None:
+            return (
+                "Passwords now stand in clear in the database, and in every backup that is made from now on."
+            )
+        return self.scan.verdict
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count} records"
+
+
+def begin(kind: Kind) -> None:
+    """Owe a report. Call it in the transaction that begins the work."""
+    SweepReport.insert(kind=kind, begun_at=db.now()).execute()
+
+
+def count_moved(count: int) -> None:
+    """Add to the newest report that is owed; records that were found in clear begin one of their own."""
+    if pending() is None:
+        begin("found")
+    SweepReport.update(moved=SweepReport.moved + count).where(SweepReport.id == pending()).execute()
+
+
+def cancel() -> None:
+    """Turning off is not going to happen: what is owed now is the report of going back."""
+    SweepReport.delete().where(SweepReport.finished_at.is_null() & (SweepReport.kind == "disable")).execute()
+    begin("cancel")
+
+
+def pending() -> int | None:
+    """The id of the newest report that waits for its search; None where none does."""
+    waiting = SweepReport.select(SweepReport.id).where(SweepReport.finished_at.is_null())
+    newest = waiting.order_by(SweepReport.id.desc()).first()
+    return newest.id if newest else None
+
+
+def finish(owed_id: int, opened: int, failures: tuple[Failure, ...], scan: Scan | None) -> None:
+    """Write what was found into the report `owed_id` and into older ones that never came to it."""
+    with db.transaction():
+        SweepReport.update(
+            finished_at=db.now(), opened=opened, result=_result(failures, scan)
+        ).where(SweepReport.finished_at.is_null() & (SweepReport.id <= owed_id)).execute()  # fmt: skip
+        _forget_old()
+
+
+def keep_check(opened: int, failures: tuple[Failure, ...], scan: Scan) -> None:
+    """Keep what a person's own check found, as the newest report."""
+    with db.transaction():
+        SweepReport.insert(
+            kind="check", begun_at=db.now(), finished_at=db.now(), opened=opened,
+            result=_result(failures, scan),
+        ).execute()  # fmt: skip
+        _forget_old()
+
+
+def last() -> Findings | None:
+    """The newest report that is finished; None where there is none that can be read."""
+    newest = _finished().order_by(SweepReport.id.desc())  # no clock decides which is the newest
+    try:
+        row = newest.first()
+        return _report(row) if row else None
+    except (ValueError, TypeError, KeyError):  # UnicodeDecodeError too: somebody edited it
+        logger.warning("the newest report of a sweep is damaged and is not shown")
+        return None
+
+
+def _forget_old() -> None:
+    kept = _finished(SweepReport.id).order_by(SweepReport.id.desc()).limit(KEPT)
+    SweepReport.delete().where(SweepReport.finished_at.is_null(False) & SweepReport.id.not_in(kept)).execute()
+
+
+def _finished(*fields: Any) -> Any:
+    return SweepReport.select(*fields).where(SweepReport.finished_at.is_null(False))
+
+
+def _result(failures: tuple[Failure, ...], scan: Scan | None) -> str:
+    failed = [(failure.address, failure.reason) for failure in failures]
+    return json.dumps({"failed": failed, "scan": asdict(scan) if scan else None})
+
+
+def _report(row: Any) -> Findings:
+    result = json.loads(row.result)
+    scan = result["scan"]
+    return Findings(
+        kind=str(row.kind),
+        begun_at=int(row.begun_at),
+        finished_at=int(row.finished_at),
+        moved=int(row.moved),
+        opened=int(row.opened),
+        failed=_pairs(result["failed"]),
+        scan=_scan(scan) if scan else None,
+    )
+
+
+def _scan(scan: dict[str, Any]) -> Scan:
+    return Scan(
+        searched=tuple(map(str, scan["searched"])),
+        found=tuple(_found(each) for each in scan["found"]),
+        skipped=_pairs(scan["skipped"]),
+        looked_for=int(scan["looked_for"]),
+        not_looked_for=int(scan["not_looked_for"]),
+        not_visible=tuple(map(str, scan["not_visible"])),
+    )
+
+
+def _found(each: dict[str, Any]) -> Found:
+    if each["kind"] not in MEND:
+        raise ValueError("a kind of place that there is not")
+    return Found(str(each["name"]), str(each["kind"]), tuple(map(str, each["accounts"])))
+
+
+def _pairs(pairs: list[Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(one), str(other)) for one, other in pairs)

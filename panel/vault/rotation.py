@@ -1,0 +1,105 @@
+"""Moving every record to a new key: the key is added first, used next, and the old one retired last.
+
+`rotate` takes the first two steps; the sweep of `switch.resume` moves the records,
+`finish` retires. A kill between any two of them is made good by the next `resume`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from panel import audit, db
+from panel.audit import Actor
+from panel.crypto.keyfile import Key, KeyFile, fingerprint
+from panel.errors import Refused
+from panel.vault import activate, backup_proof, retired_keys, snapshot, state, sweep
+from panel.vault.keystore import KeyStore
+from panel.vault.state import State
+
+ROWS_A_SECOND = 10_000  # what a small machine moves at least (script/bench sweep)
+READY = (State.ON, State.INCONSISTENT)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a rotation would do."""
+
+    passwords: int
+    seconds: int  # at most, about
+    replaces: str  # fingerprint of the key in use
+    retired: tuple[str, ...]  # fingerprints of the keys that are kept besides, for old database backups
+
+
+def preview(now: snapshot.Status) -> Preview:
+    """What rotating would do in the state `now`."""
+    return Preview(now.sealed, 1 + now.sealed // ROWS_A_SECOND, now.found or "", now.retired)
+
+
+def rotate(keystore: KeyStore, actor: Actor, replaces: str | None = None) -> bool:
+    """Add a new key to the key file and use it from here on; `switch.resume` moves the records.
+
+    `replaces`: the fingerprint that the person saw; of two people who press at once
+    the second joins the first, and gets False. Refused unless every record has just been
+    opened; nothing is changed then.
+    """
+    require_ready(snapshot.look(keystore))
+    sweep.require_all_open(keystore, "the key was not changed")
+    with keystore.locked():
+        with db.transaction():  # a database that takes nothing is met here, before the key file changes
+            file = _good_file(keystore)
+            if len(file.usable) > 1 or replaces not in (None, fingerprint(file.primary.id)):
+                return False
+            retired_keys.require_room(file, 1)
+            keystore.delete_authorization_file()
+            backup_proof.withdraw()
+        with db.transaction():
+            keystore.replace(file, file.with_primary(Key.generate()))
+            # Even if this commit fails: whoever comes next finds the key in the file and claims it.
+            audit.record(
+                "encryption key being changed", f"from {fingerprint(file.primary.id)}", **vars(actor)
+            )
+    activate.if_needed(keystore)
+    return True
+
+
+def require_ready(now: snapshot.Status) -> None:
+    """Raise Refused in a state in which the key cannot be changed."""
+    if now.state in READY:
+        return
+    if now.state is State.OFF:
+        raise Refused("Encryption is off, so there is no key to change.", "Turn encryption on first.")
+    if now.state.no_key:
+        raise Refused(
+            "The key cannot be changed while it is not usable itself.", f"{now.reason} {now.remedy}"
+        )
+    if now.state is State.ROTATING:
+        raise Refused("The key is being changed already.", "It goes on by itself.")
+    raise Refused(
+        "Encryption is just being turned on or off; the key was not changed.", "Try again when that is done."
+    )
+
+
+def _good_file(keystore: KeyStore) -> KeyFile:
+    disk, row = snapshot.disk(keystore), snapshot.row()
+    if disk.file is None or disk.file.decrypt_id is not None or state.wrong(disk.file, row) is not None:
+        raise Refused("The key file was changed by somebody else meanwhile.", "Look at the page again.")
+    return disk.file
+
+
+def finish(keystore: KeyStore) -> None:
+    """Retire the other keys once no record is left under them: from then on they only open.
+
+    Today's key file is then another one than before, so its backup is to be proved anew.
+    """
+    with keystore.locked(), db.transaction():
+        disk, row = snapshot.disk(keystore), snapshot.row()
+        file = disk.file
+        if file is None or file.decrypt_id is not None or state.wrong(file, row) is not None:
+            return
+        others = {key.id for key in file.usable if key != file.primary}
+        if not others or row.active_key_id != file.primary.id or snapshot.any_under(others):
+            return
+        keystore.replace(file, file.retire_others())
+        for key_id in sorted(others):
+            audit.record(retired_keys.RETIRED, fingerprint(key_id), who="worker")
+    audit.record("encryption key changed", f"to {fingerprint(file.primary.id)}", who="worker")

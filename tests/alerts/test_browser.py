@@ -1,0 +1,90 @@
+"""The Notices page and the banner in a real browser, light, dark and 320 px wide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from panel import create_app, db
+from panel.alerts import alert_log, conditions, service
+from panel.audit import Actor
+from panel.config import Settings
+from panel.vault.keystore import KeyStore
+from tests.alerts.conftest import add_sending, fail, remedy
+from tests.alerts.receiver import Receiver
+from tests.browser.fixtures import CheckAxe
+from tests.encryption.conftest import House
+from tests.running import Environ, PanelServer
+from tests.servers.smtp import SmtpServer
+from tests.sign_in.browser import PASSWORD, add_person
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def environ(environ: Environ) -> Environ:
+    return {name: value for name, value in environ.items() if name != "PANEL_URL"}
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.stop()
+
+
+def test_the_page_its_banner_and_its_tests(
+    panel_server: PanelServer,
+    environ: Environ,
+    smtp: SmtpServer,
+    receiver: Receiver,
+    page: Page,
+    axe: CheckAxe,
+) -> None:
+    settings = Settings.load(environ)
+    create_app(settings)
+    house = House(settings, KeyStore.of(settings))
+    add_person()
+    page.goto(f"{panel_server.url}/login")
+    page.get_by_label("E-mail address").fill("ada@example.org")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "/login" not in url)
+    page.get_by_role("link", name="Notices").click()
+    expect(page.locator("main")).to_contain_text("No account sends mail yet.")
+    page.get_by_label("Mail to").fill("nobody")
+    page.get_by_label("Webhook").fill("http://hooks.example.org/")
+    page.get_by_role("button", name="Save whom to tell").click()
+    expect(page.get_by_text("There is a problem")).to_be_visible()
+    axe(page)
+    page.get_by_label("Mail to").fill("ops@example.net")
+    page.get_by_label("Webhook").fill(receiver.url)
+    page.get_by_role("button", name="Save whom to tell").click()
+    expect(page.get_by_text("Saved. Send a test")).to_be_visible()
+    page.get_by_role("button", name="Call the webhook now").click()
+    expect(page.locator("main")).to_contain_text("It was sent")
+    assert receiver.events == [("test", "test")]
+    axe(page)
+    with db.database.connection_context():
+        account = house.add().account
+        add_sending(smtp, account, "wrong")
+        fail(account, "It is over.", db.now() - 3600)
+        alert_log.look_over(conditions.found(house.keystore))
+        remedy(account)
+        house.sql(
+            "UPDATE alert SET over_at = ?, notified_at = 1, notified_times = 2, resolution_sent_at = 2",
+            db.now(),
+        )
+        other = house.add().account
+        fail(other, "The server says no.", db.now() - 3600)
+        alert_log.look_over(conditions.found(house.keystore))
+        service.store(("ops@example.net",), account.uuid, receiver.url, Actor("ada"))
+    page.goto(f"{panel_server.url}/server/alerts")
+    expect(page.locator("main")).to_contain_text("The server says no.")
+    expect(page.locator("main")).to_contain_text("2 times")
+    axe(page)
+    page.goto(f"{panel_server.url}/people")
+    expect(page.locator(".banner", has_text="Something needs you.")).to_contain_text("The server says no.")
+    axe(page)

@@ -1,0 +1,132 @@
+"""What counts as trouble, each from facts: the key, records, accounts, the backup, the worker."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from panel import db
+from panel.alerts import conditions
+from panel.alerts.conditions import Condition
+from panel.crypto.keyfile import KeyFile
+from panel.health import heartbeat, mail
+from panel.models import Account, Encryption
+from panel.vault import turn_on
+from tests.alerts.conftest import DAY, HOUR, World, fail, prove
+
+
+def found(world: World) -> dict[str, Condition]:
+    return {each.name: each for each in conditions.found(world.house.keystore)}
+
+
+def test_a_fresh_install_has_none(world: World) -> None:
+    world.house.add()
+    assert found(world) == {}
+
+
+def test_the_key_missing_unreadable_or_wrong(world: World) -> None:
+    world.house.add()
+    world.house.enable()
+    key = world.house.key_file.read_bytes()
+    world.house.key_file.unlink()
+    assert "missing" in found(world)["key-missing"].message
+    world.house.key_file.write_bytes(key)
+    world.house.key_file.chmod(0o644)
+    assert "cannot be used" in found(world)["key-unreadable"].message
+    world.house.key_file.chmod(0o600)
+    world.house.key_file.write_bytes(KeyFile.generate(b"x" * 16).to_bytes())
+    assert "not the one" in found(world)["key-wrong"].message
+    world.house.key_file.write_bytes(key)
+    assert found(world) == {}
+
+
+def test_records_that_do_not_open_name_their_accounts(world: World) -> None:
+    endpoint = world.house.add()
+    world.house.enable()
+    world.house.sql("UPDATE endpoint SET host = 'evil.example.org'")
+    turn_on.verify(world.house.keystore)
+    assert endpoint.account.address in found(world)["inconsistent"].message
+
+
+def test_an_account_counts_once_it_has_failed_for_an_hour(world: World) -> None:
+    account = world.house.add().account
+    fail(account, "The server says no.", world.clock.at - HOUR + 10)
+    assert found(world) == {}
+    world.clock.at += 10
+    one = found(world)["account-failing"]
+    assert account.address in one.message and "The server says no." in one.message
+    assert (one.path, one.since) == (f"/accounts/{account.uuid}", world.clock.at - HOUR)
+
+
+def test_an_account_collected_once_a_day_does_not_count_at_its_first_failure(world: World) -> None:
+    account = world.house.add().account
+    fail(account, "No.", world.clock.at - DAY, failing_since=world.clock.at - 60)
+    assert found(world) == {}
+
+
+def test_one_that_never_succeeded_counts_an_hour_after_its_first_failure(world: World) -> None:
+    account = world.house.add().account
+    fail(account, "No.", world.clock.at, last_success_at=None, failing_since=world.clock.at - HOUR)
+    assert "Last collected: never." in found(world)["account-failing"].message
+
+
+def test_one_that_somebody_paused_does_not_count(world: World) -> None:
+    account = world.fail()
+    Account.update(paused_at=db.now()).where(Account.uuid == account.uuid).execute()
+    assert found(world) == {}
+
+
+def test_a_path_of_the_server_is_not_told(world: World) -> None:
+    world.fail("The mail folder /var/lib/mailkeep/mail/x/new cannot be read.", remedy="Type: chown /var/lib")
+    one = found(world)["account-failing"]
+    assert "/var" not in one.message + one.remedy + one.told
+    world.fail("It says: see https://provider.example/help?x=1 (535 5.7.8)")
+    assert any(
+        "https://provider.example/help" in each.message for each in conditions.found(world.house.keystore)
+    )
+
+
+def test_the_backup_counts_a_week_after_the_key_was_made_and_again_after_a_rotation(world: World) -> None:
+    world.house.add()
+    world.house.enable()
+    made = int(world.house.keystore.key_file_modified())
+    world.clock.at = made + 7 * DAY - 1
+    heartbeat.beat()
+    assert found(world) == {}
+    world.clock.at += 1
+    assert found(world)["backup-unproved"].since == made
+    prove(world.house)
+    assert found(world) == {}
+    world.house.rotate()
+    os.utime(world.house.key_file, (world.clock.at, world.clock.at))  # the file has the machine's clock
+    world.clock.at += 7 * DAY
+    heartbeat.beat()
+    assert "backup-unproved" in found(world)
+    Encryption.update(key_created_at=2**40, backup_proved_at=world.clock.at).execute()
+    assert "backup-unproved" in found(world), "what SQL wrote silences nothing"
+
+
+def test_a_worker_counts_whose_beat_is_old(world: World) -> None:
+    world.clock.at += mail.SILENT_SECONDS
+    assert found(world) == {}
+    world.clock.at += 1
+    one = found(world)["worker-silent"]
+    assert one.told and "worker" in one.message
+    heartbeat.beat()
+    assert found(world) == {}
+
+
+@pytest.mark.parametrize("seconds", [mail.SILENT_SECONDS + 1, 8 * HOUR])
+def test_an_old_beat_alone_is_not_told_before_it_was_watched_standing_still(
+    world: World, seconds: int
+) -> None:
+    """After a start, or when the machine slept, the beat is old and the worker well."""
+    world.clock.at += seconds
+    world.watch.turn()
+    assert world.open == []
+    world.look()
+    assert world.open == []
+    world.worker_lives = False
+    world.pass_(mail.SILENT_SECONDS + 10, step=10)
+    assert world.open == ["worker-silent"]

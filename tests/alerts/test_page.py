@@ -1,0 +1,272 @@
+"""Notices in the browser and in the shell: whom to tell, tests, banners, the check."""
+
+from __future__ import annotations
+
+import html
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from panel.alerts import channels, service
+from panel.audit import Actor
+from panel.health import checks, heartbeat
+from panel.health.check import Check
+from panel.models import Activity, Collection, Session
+from tests.alerts.conftest import HOUR, TO, World, fail, prove, remedy
+from tests.sign_in.browser import PASSWORD, Browser, add_person
+
+PAGE = "/server/alerts"
+
+
+def stored() -> tuple[tuple[str, ...], str, str]:
+    now = channels.read()
+    return now.recipients, now.through, now.webhook
+
+
+def check(world: World) -> Check:
+    found = checks.run(checks.look(world.house.settings, world.house.keystore))
+    return next(each for each in found if each.check == "alerts")
+
+
+def test_an_administrator_says_whom_to_tell(world: World, admin: Browser) -> None:
+    uuid = world.sender().account.uuid
+    done = admin.post(PAGE, recipients=f"{TO}\r\nada@example.net", through=uuid, webhook=world.receiver.url)
+    assert done.status_code == 303
+    assert stored() == ((TO, "ada@example.net"), uuid, world.receiver.url)
+    shown = admin.get(PAGE).text
+    assert TO in shown and "Not used yet" in shown
+    [event] = Activity.select().where(Activity.what == "notices changed")
+    assert event.who == "ada@example.org" and TO in event.detail and "in-the-path" not in event.detail
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({"recipients": "nobody"}, "“nobody” is not an e-mail address."),
+        ({"recipients": "a@b <x@y>"}, "is not an e-mail address."),
+        ({"recipients": " ".join(f"{n}@example.net" for n in range(11))}, "There are 11 addresses"),
+        ({"webhook": "http://hooks.example.org/"}, "Without HTTPS"),
+        ({"webhook": "hooks"}, "does not begin with https://"),
+        ({"through": "no-such"}, "That account does not send mail."),
+    ],
+)
+def test_bad_input_is_422_beside_its_field_and_stores_nothing(
+    world: World, admin: Browser, typed: dict[str, str], message: str
+) -> None:
+    refused = admin.post(PAGE, **{"recipients": "", "through": "", "webhook": "", **typed})
+    assert refused.status_code == 422 and message in refused.text
+    assert stored() == ((), "", "")
+
+
+def test_a_change_and_a_test_want_the_own_password_when_it_was_typed_long_ago(
+    world: World, admin: Browser
+) -> None:
+    world.tell(webhook=True)
+    Session.update(confirmed_at=1).execute()
+    refused = admin.post(PAGE, recipients="evil@example.com", through="", webhook="")
+    assert refused.status_code == 422 and "type your own password too" in refused.text
+    asked = admin.post(f"{PAGE}/test-webhook", on=PAGE, came_from=PAGE)
+    assert asked.status_code == 303 and "/confirm" in asked.headers["Location"]
+    assert stored() == ((), "", world.receiver.url) and world.receiver.taken == []
+    done = admin.post(PAGE, recipients=TO, through="", webhook="", own_password=PASSWORD)
+    assert done.status_code == 303 and stored() == ((TO,), "", "")
+
+
+def test_agents_and_users_do_not_see_it(world: World, app: Flask) -> None:
+    for role in ("agent", "user"):
+        add_person(f"{role}@example.org", role)
+        browser = Browser(app)
+        browser.sign_in(f"{role}@example.org")
+        assert browser.get(PAGE).status_code == 403
+
+
+def test_this_can_be_tried(world: World, admin: Browser) -> None:
+    sender = world.sender()
+    world.tell(mail=True, webhook=True)
+    sent = admin.post(f"{PAGE}/test-mail", on=PAGE)
+    assert "It was sent" in sent.text and [taken.recipients for taken in world.smtp.taken] == [[TO]]
+    called = admin.post(f"{PAGE}/test-webhook", on=PAGE)
+    assert "It was sent" in called.text and world.receiver.events == [("test", "test")]
+    assert "Last used" in admin.get(PAGE).text
+    world.smtp.users.clear()
+    world.receiver.status = 404
+    refused = admin.post(f"{PAGE}/test-mail", on=PAGE)
+    assert "It was not sent" in refused.text and sender.account.address in refused.text
+    assert "answered with status 404" in admin.post(f"{PAGE}/test-webhook", on=PAGE).text
+    assert "Failed" in admin.get(PAGE).text
+
+
+def test_what_is_not_set_cannot_be_tried(world: World, admin: Browser) -> None:
+    for name in ("test-mail", "test-webhook"):
+        assert admin.post(f"{PAGE}/{name}", on=PAGE).status_code == 409
+
+
+def test_without_the_key_the_page_says_that_no_mail_can_go_out(world: World, admin: Browser) -> None:
+    world.sender()
+    world.house.enable()
+    world.tell(mail=True)
+    world.house.key_file.unlink()
+    assert "No mail can go out now." in admin.get(PAGE).text
+    assert "No mail can go out: while the key" in admin.post(f"{PAGE}/test-mail", on=PAGE).text
+
+
+def test_the_page_shows_what_is_told_when_it_is_told_again_and_what_was(world: World, admin: Browser) -> None:
+    world.tell(webhook=True)
+    account = world.fail("The server says no.")
+    world.look()
+    shown = " ".join(admin.get(PAGE).text.split())
+    assert "The server says no." in shown and "Told once" in shown and "the next reminder is due" in shown
+    remedy(account)
+    world.pass_(HOUR, 600)
+    shown = admin.get(PAGE).text
+    assert "No notice is open." in shown and "The server says no." in shown
+    world.receiver.status = 500
+    world.fail()
+    world.look()
+    assert "Nobody could be told; the next try is" in admin.get(PAGE).text
+
+
+def test_every_page_has_a_banner_for_administrators_and_a_fitting_one_for_agents(
+    world: World, app: Flask, admin: Browser
+) -> None:
+    add_person("agent@example.org", "agent")
+    agent = Browser(app)
+    agent.sign_in("agent@example.org")
+    assert "Something needs" not in admin.get("/people").text
+    account = world.fail("The server says no.")
+    world.clock.at += 100  # no beat
+    told = admin.get("/people").text
+    assert "2 things need you." in told and "The worker does not answer" in told
+    assert f"{account.address}: The server says no." in told
+    told = agent.get("/server/encryption").text
+    assert (
+        "2 things need an administrator." in told and "The program that collects mail does not run." in told
+    )
+    assert PAGE not in told
+
+
+def test_the_backup_is_no_matter_of_agents(world: World, app: Flask, admin: Browser) -> None:
+    add_person("agent@example.org", "agent")
+    world.house.add()
+    world.house.enable()
+    world.clock.at = int(world.house.keystore.key_file_modified()) + 8 * 24 * HOUR
+    heartbeat.beat()
+    agent, again = Browser(app), Browser(app)
+    agent.sign_in("agent@example.org")
+    again.sign_in()
+    assert "nobody has proved" in again.get("/people").text
+    assert "need" not in agent.get("/status").text.partition("<main")[0]
+    prove(world.house)
+    assert "nobody has proved" not in again.get("/people").text
+
+
+def test_the_check_tells_of_ways_that_fail(world: World) -> None:
+    assert check(world).ok and "log alone" in check(world).message
+    world.tell(webhook=True)
+    assert check(world).ok and "by webhook" in check(world).message
+    world.receiver.status = 500
+    world.fail()
+    world.look()
+    found = check(world)
+    assert (
+        not found.ok and "status 500" in found.message and "1 alert waits" in found.message and found.remedy
+    )
+
+
+def test_tests_are_limited(world: World, admin: Browser) -> None:
+    world.tell(webhook=True)
+    for _ in range(service.TESTS_PER_HOUR):
+        Activity.create(at=world.clock.at, who="x", what=service.TESTED, subject="", address="", detail="")
+    assert admin.post(f"{PAGE}/test-webhook", on=PAGE).status_code == 429
+
+
+def test_the_shell_does_the_same(world: World, cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    sender = world.sender()
+    done = cli("alerts", "set", "--to", f"{TO}, b@example.net", "--webhook", world.receiver.url)
+    assert done.returncode == 0 and f"mail to: {TO}, b@example.net" in done.stdout
+    assert "in-the-path" not in done.stdout
+    assert cli("alerts", "set", "--through", sender.account.address).returncode == 0
+    assert stored() == ((TO, "b@example.net"), sender.account.uuid, world.receiver.url)
+    done = cli("alerts", "test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(world.smtp.taken) == 1 and world.receiver.events == [("test", "test")]
+    world.fail("The server says no.")
+    world.look()
+    listed = json.loads(cli("alerts", "list", "--json").stdout)
+    assert [each["condition"] for each in listed["now"]] == ["account-failing"]
+    assert "The server says no." in cli("alerts", "list").stdout
+    world.receiver.status = 500
+    assert cli("alerts", "test").returncode == 1
+    assert cli("alerts", "set", "--webhook", "http://hooks.example.org").returncode == 3
+    assert cli("alerts", "set").returncode == 2
+
+
+def test_an_old_choice_of_an_account_that_is_gone_does_no_harm(world: World) -> None:
+    sender, other = world.sender(), world.sender()
+    service.store((TO,), sender.account.uuid, "", Actor("ada"))
+    sender.account.delete_instance(recursive=True)
+    fail(other.account, "No.", world.clock.at - HOUR)
+    world.look()
+    assert [taken.sender for taken in world.smtp.taken] == [other.account.address]
+
+
+# -- what stands where no notice is open ----------------------------------------------------
+
+
+def quiet(world: World, admin: Browser) -> str:
+    """The sentence of the page; the shell has the same one."""
+    picture = service.picture(world.house.keystore)
+    assert picture.now == []
+    page = html.unescape(" ".join(admin.get(PAGE).text.split()))
+    assert picture.quiet in page
+    assert ("OK</span> No notice is open." in page) is picture.is_green
+    assert ("Needs attention</span> No notice is open." in page) is not picture.is_green
+    return picture.quiet
+
+
+def test_no_notice_is_no_all_clear_while_every_mailbox_fails_below_its_hour(
+    world: World, admin: Browser
+) -> None:
+    for _ in range(3):
+        fail(world.house.add().account, "No.", world.clock.at - 60)
+    world.look()
+    assert quiet(world, admin).startswith(
+        "But of 3 mailboxes 3 fail: 0@example.org, 1@example.org, 2@example.org."
+    )
+    Collection.update(problem=None, last_success_at=None).execute()
+    assert quiet(world, admin).startswith("But of 3 mailboxes 3 wait for their first round")
+    Collection.update(last_success_at=world.clock.at - 3000).execute()
+    assert quiet(world, admin).startswith("But of 3 mailboxes 3 are overdue")
+    Collection.update(last_success_at=world.clock.at).execute()
+    assert quiet(world, admin).endswith("stored passwords, key backup; 3 mailboxes.")
+
+
+def test_no_notice_is_no_all_clear_while_nothing_looks(world: World, admin: Browser) -> None:
+    assert quiet(world, admin) == "Trouble was not looked for yet. Is script/server running?"
+    world.look()
+    assert quiet(world, admin).startswith("Checked ")
+    assert quiet(world, admin).endswith("; there is no mailbox yet.")
+    world.clock.at += HOUR
+    assert quiet(world, admin).startswith("Trouble was last looked for ")
+
+
+def test_another_address_has_neither_worked_nor_failed(world: World) -> None:
+    world.sender()
+    world.tell(mail=True, webhook=True)
+    list(service.test_mail(world.house.settings, world.house.keystore, Actor()))
+    list(service.test_webhook(world.house.settings, Actor()))
+    assert channels.read().mail.worked_at and channels.read().call.worked_at
+    service.store(("other@example.net",), "", "https://elsewhere.example.org/", Actor())
+    assert (channels.read().mail.worked_at, channels.read().call.worked_at) == (None, None)
+
+
+def test_a_mail_that_one_address_refused_is_no_ok(world: World, admin: Browser) -> None:
+    world.sender()
+    service.store((TO, "gone@example.net"), "", "", Actor())
+    world.smtp.refused.add("gone@example.net")
+    assert list(service.test_mail(world.house.settings, world.house.keystore, Actor()))[-1].ok
+    assert "gone@example.net" in (channels.read().mail.problem or "")
+    assert not check(world).ok and "Last used" not in admin.get(PAGE).text
