@@ -1,8 +1,10 @@
-"""One finding, and what all checks look at."""
+"""The result of one check, what all checks read, and phrases they share."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from panel.accounts.overview import Line
 from panel.config import Settings
@@ -11,24 +13,34 @@ from panel.models import Heartbeat
 from panel.vault.keystore import KeyStore
 from panel.vault.snapshot import Status
 
-NOTHING_TO_CHECK = ("Off", "Paused", "No mailbox", "No password")
+NAMED = 5  # addresses in one sentence
+
+
+class Label(StrEnum):
+    """The status of a check, as people read it."""
+
+    OK = "OK"
+    ATTENTION = "Needs attention"
+    FAILING = "Failing"
+    PAUSED = "Paused"
+    OFF = "Off"
+    PENDING = "Pending"
 
 
 @dataclass(frozen=True)
 class Link:
-    """The page that mends something: its path below the panel's root, and words to click."""
+    """The page where a problem is solved: its path below the panel's root, and the text of the link."""
 
     path: str
-    words: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `mend` is empty where nothing is wrong.
+    """One result. `ok` is false where an administrator must act; `remedy` says how, and is empty otherwise.
 
-    `told` is what support staff are told of it: no path, no command; empty where it is not their matter.
-    `instead` stands where OK would, if nothing is wrong but nothing can be vouched for either: "Not known
-    yet", or what somebody chose (NOTHING_TO_CHECK).
+    `agent_message`: for support staff, without paths and commands; empty where it does not concern them.
+    `passed_as`: the status where `ok`; Label.OK only for what was examined just now and is in order.
     """
 
     check: str
@@ -36,30 +48,42 @@ class Check:
     message: str
     remedy: str = ""
     link: Link | None = None
-    told: str = ""
-    instead: str = ""
+    agent_message: str = ""
+    passed_as: Label = Label.OK
 
     @property
-    def is_green(self) -> bool:
-        """Whether this was looked at just now and is as it should be."""
-        return self.ok and not self.instead
+    def status(self) -> Label:
+        """The status that page and shell show."""
+        return self.passed_as if self.ok else Label.ATTENTION
 
     @property
-    def is_unknown(self) -> bool:
-        """Whether nothing is wrong that is known, and something still to be known."""
-        return self.ok and self.instead not in ("", *NOTHING_TO_CHECK)
+    def title(self) -> str:
+        """The name of the check at the beginning of a sentence."""
+        return self.check[0].upper() + self.check[1:]
 
 
 @dataclass(frozen=True)
 class Install:
-    """What all checks look at, read once. `deep`: a check may take its time."""
+    """What all checks examine, read once. `deep`: a check may take its time."""
 
     settings: Settings
     keystore: KeyStore
     key: Status
-    copy: Restored | None  # where this is a restored copy that nobody has confirmed yet
+    copy: Restored | None  # where this is a restored copy that is not confirmed yet
     lines: list[Line]
-    added_at: dict[str, int]  # when each account was
-    busy: set[str]  # accounts that somebody collects at this moment
+    added_at: dict[str, int]  # by account
+    busy: set[str]  # accounts that are being collected at this moment
     heartbeat: Heartbeat
     deep: bool
+
+
+def few(addresses: Sequence[str]) -> str:
+    """The first addresses, and how many more there are."""
+    more = f" and {len(addresses) - NAMED} more" if len(addresses) > NAMED else ""
+    return ", ".join(addresses[:NAMED]) + more
+
+
+def counted(count: int, noun: str) -> str:
+    """`count` with its noun: "1 mailbox", "2 mailboxes", "1 address"."""
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "x")) else "s"
+    return f"{count} {noun}{ending}"

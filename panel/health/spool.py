@@ -1,6 +1,6 @@
-"""How much mail lies in new/ of each account and waits to be taken away.
+"""How many messages wait in new/ of each mailbox for the helpdesk.
 
-To count a large folder takes seconds, so the worker counts and pages read what it noted.
+Counting a large folder takes seconds, so the worker counts, and pages read what it recorded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from panel.models import Account, Waiting
 
 @dataclass(frozen=True)
 class Count:
-    """One account's new/: how many messages, since when the oldest lies there, and when it was counted."""
+    """One mailbox's new/: how many messages, when the oldest was delivered, and when they were counted."""
 
     account: str
     unread: int
@@ -26,12 +26,12 @@ class Count:
 
 
 def count(spool: Path) -> list[Count]:
-    """Count now, every account's folder. Raises SpoolError where one cannot be read."""
+    """Count the messages of every mailbox now. Raises SpoolError where a folder cannot be read."""
     return [_count(account.uuid, spool / account.uuid / "new") for account in Account.select(Account.uuid)]
 
 
 def note(counts: Iterable[Count]) -> None:
-    """Keep `counts` for the pages."""
+    """Record `counts` for the pages."""
     with db.transaction():
         there = {account.uuid for account in Account.select(Account.uuid)}
         Waiting.delete().execute()
@@ -41,11 +41,8 @@ def note(counts: Iterable[Count]) -> None:
 
 
 def noted() -> list[Count]:
-    """What the worker counted last."""
-    return [
-        Count(row.account_id, row.unread, row.oldest_at, row.counted_at)
-        for row in Waiting.select()
-    ]  # fmt: skip
+    """What the worker last counted."""
+    return [Count(row.account_id, row.unread, row.oldest_at, row.counted_at) for row in Waiting.select()]
 
 
 def _count(account: str, new: Path) -> Count:
@@ -57,16 +54,16 @@ def _count(account: str, new: Path) -> Count:
                 at = _delivered_at(entry.name)
                 oldest = at if oldest is None else min(oldest, at or oldest)
     except FileNotFoundError:
-        pass  # nothing was delivered yet
+        pass  # nothing delivered yet
     except OSError as error:
         raise SpoolError(
             f"The mail folder {new} cannot be read: {(error.strerror or 'unknown reason').lower()}.",
-            "Check its owner and mode.",
+            "Correct its owner and mode.",
         ) from None
     return Count(account, unread, oldest, db.now())
 
 
 def _delivered_at(name: str) -> int | None:
-    """The moment that a Maildir name begins with (https://cr.yp.to/proto/maildir.html)."""
+    """The time that a Maildir name begins with (https://cr.yp.to/proto/maildir.html)."""
     seconds = name.partition(".")[0]
     return int(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 12 else None

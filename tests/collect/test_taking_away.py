@@ -281,7 +281,7 @@ def test_a_helpdesk_that_stops_taking_is_named_on_the_page_and_by_doctor(
         return [check.message for check in found if check.check == f"mail spool of {account.address}"]
 
     [says] = named(deep=True)
-    assert says.startswith(f"3 messages for {account.address} lie in {new}")
+    assert f"mail for {account.address}: 3 messages in {new}" in says
     post.sql("UPDATE heartbeat SET kept_at = NULL")  # the worker counts every few minutes: now
     wait_until(lambda: named(deep=False) == [says], 20, "the worker to count")
 

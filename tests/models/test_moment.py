@@ -226,7 +226,7 @@ def test_a_reminder_is_due_that_lies_further_ahead_than_any(times: int, failures
 def test_that_a_trouble_is_over_is_told_once_whatever_the_time_of_the_last_word(house: House) -> None:
     with db.database.connection_context():
         Alert.create(
-            topic="worker", subject="", condition="x", says="x", remedy="x", path="/", since=1, over_at=db.now(),
+            topic="worker", subject="", condition="x", message="x", remedy="x", path="/", since=1, over_at=db.now(),
             notified_at=db.now() + 3 * DAY, notified_times=1, next_at=0,
         )  # fmt: skip
         told = alert_log.take_due(told_somewhere=True)
@@ -278,7 +278,7 @@ def test_a_worker_last_heard_of_tomorrow_is_silent(house: House) -> None:
         heartbeat.beat()
         Heartbeat.update(beat_at=db.now() + 3 * DAY).execute()
         wrong = {one.check: one.message for one in run(house) if not one.ok}
-        assert wrong["worker"] == "The worker was last heard of at a time ahead of the clock."
+        assert wrong["worker"] == "The worker last responded at a time ahead of the clock."
 
 
 # -- the limit of tests in an hour --------------------------------------------------------------
