@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from panel import db
-from panel.activity import retention
+from panel.activity import log
 from panel.config import Settings
 from panel.health import heartbeat, spool
 
@@ -21,7 +21,7 @@ def run(settings: Settings) -> None:
     if not heartbeat.claim("kept_at", COUNT_SECONDS):
         return
     if not _clock_jumped() and heartbeat.claim("pruned_at", DAY):
-        retention.prune(settings.activity_days)
+        log.prune(settings.activity_days)
     spool.note(spool.count(settings.mail_spool))
 
 

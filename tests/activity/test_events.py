@@ -1,4 +1,4 @@
-"""Promises of what is recorded: each step with key, accounts, people and sign-in, by whom, from where, no value."""
+"""Promises of what is recorded: each step with key, mailboxes, people and sign-in, by whom, from where, no secret."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def events() -> list[tuple[str, str, str, str]]:
         return [(r.what, r.subject, r.who, r.address) for r in Activity.select().order_by(Activity.id)]
 
 
-def test_every_step_at_the_door_and_of_the_own_profile(app: Flask, admin: Browser) -> None:
+def test_every_step_of_signing_in_and_of_the_profile(app: Flask, admin: Browser) -> None:
     admin.post("/profile/name", on="/profile", name="Ada L.")
     admin.post("/profile/password", on="/profile", old=PASSWORD, password=NEW, again=NEW)
     admin.post("/profile/sessions", on="/profile")

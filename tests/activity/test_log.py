@@ -1,4 +1,4 @@
-"""Promises of Activity: everything that was done, findable, exportable, without a value."""
+"""Promises of Activity: every event can be found and exported, and contains no secret."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def recorded(*subjects: str, what: str = "account added") -> None:
             record(what, subject, "New: host.", who="ada@example.org", address="192.0.2.7")
 
 
-def test_the_page_says_who_did_what_when_and_from_where(admin: Browser) -> None:
+def test_the_page_shows_who_did_what_when_and_from_where(admin: Browser) -> None:
     recorded("support@example.org")
     page = admin.get("/activity").text
     for words in (
@@ -59,7 +59,7 @@ def test_filters_by_kind_and_by_text(admin: Browser) -> None:
     found = admin.get("/activity?text=one%40").text
     assert "one@example.org" in found
     assert "two@example.org" not in found
-    assert "Nothing was recorded that fits." in admin.get("/activity?text=%25").text
+    assert "No matching events." in admin.get("/activity?text=%25").text
 
 
 def test_older_events_are_on_further_pages(admin: Browser) -> None:
