@@ -13,7 +13,7 @@ from panel.models import Heartbeat
 from panel.vault.keystore import KeyStore
 from panel.vault.snapshot import Status
 
-NAMED = 5  # addresses in one sentence
+NAMED = 5  # of many, in one sentence
 
 
 class Label(StrEnum):
@@ -77,10 +77,10 @@ class Install:
     deep: bool
 
 
-def few(addresses: Sequence[str]) -> str:
-    """The first addresses, and how many more there are."""
-    more = f" and {len(addresses) - NAMED} more" if len(addresses) > NAMED else ""
-    return ", ".join(addresses[:NAMED]) + more
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def counted(count: int, noun: str) -> str:

@@ -39,7 +39,7 @@ CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
 }
 
 
-def look(settings: Settings, keystore: KeyStore, *, deep: bool = False) -> Install:
+def gather(settings: Settings, keystore: KeyStore, *, deep: bool = False) -> Install:
     """What the checks examine, as it is now."""
     leased = Collection.select(Collection.account).where(~lease.is_free()).tuples()
     return Install(

@@ -142,7 +142,7 @@ def mailboxes(install: Install) -> Iterator[Check]:
 def spool(install: Install) -> Iterator[Check]:
     """Whether the helpdesk picks mail up: each mailbox where many messages wait, or one for long."""
     yield from _group_access(install)
-    counts = counting.count(install.settings.mail_spool) if install.deep else counting.noted()
+    counts = counting.count(install.settings.mail_spool) if install.deep else counting.stored()
     address = {line.uuid: line.address for line in install.lines}
     left = [count for count in counts if count.account in address and _is_left(count)]
     for count in left:

@@ -22,7 +22,7 @@ def run(settings: Settings) -> None:
         return
     if not _clock_jumped() and heartbeat.claim("pruned_at", DAY):
         log.prune(settings.activity_days)
-    spool.note(spool.count(settings.mail_spool))
+    spool.store(spool.count(settings.mail_spool))
 
 
 def _clock_jumped() -> bool:

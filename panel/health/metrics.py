@@ -42,7 +42,7 @@ def _is_loopback(name: str) -> bool:
 
 def text(settings: Settings, keystore: KeyStore) -> bytes:
     """All numbers as they are now. Raises what the database raises: a failed scrape is a signal too."""
-    install, registry = checks.look(settings, keystore), CollectorRegistry(auto_describe=False)
+    install, registry = checks.gather(settings, keystore), CollectorRegistry(auto_describe=False)
     for name, (help_, value) in _numbers(install).items():
         Gauge(f"mailkeep_{name}", help_, registry=registry).set(value)
     states = Gauge("mailkeep_key_state", "1 for the current state of the key.", ["state"], registry=registry)
@@ -59,7 +59,7 @@ def _numbers(install: Install) -> dict[str, tuple[str, int]]:
     """Each number without a label: its name, its meaning, its value. Ages only where there is one."""
     key, running = install.key, [line for line in install.lines if not line.paused]
     failing = sum(line.problem is not None for line in running)
-    unread = sum(count.unread for count in spool.noted())
+    unread = sum(count.unread for count in spool.stored())
     newest = max((line.last_success_at or 0 for line in running), default=0)
     numbers = {
         "passwords_stored": ("Stored mailbox passwords.", key.total),

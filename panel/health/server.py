@@ -7,8 +7,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from peewee import fn
+
 from panel import db
-from panel.health.check import Check, Install, counted
+from panel.health.check import Check, Install, counted, few
 from panel.models import TABLES, Session
 from panel.models.moment import SLACK, furthest
 from panel.times import ago, exact
@@ -17,7 +19,6 @@ from panel.vault.files import typed
 LEAST_DISK = 200 * 2**20  # bytes free: a sweep rewrites the database, and mail arrives
 LEAST_FILES = 10_000  # that the disk can still hold: each message is one
 MOST_FILES = 200  # of the data directory itself, not of the mail below it
-NAMED = 5  # changes of the schema
 CLOCK_SECONDS = SLACK  # that the clock may be behind a stored time
 DAY = 24 * 3600
 
@@ -30,8 +31,7 @@ def database(install: Install) -> Iterator[Check]:
         return
     (message,) = db.database.execute_sql("PRAGMA quick_check").fetchone()
     if message == "ok" and install.key.altered:
-        named = ", ".join(install.key.altered[:NAMED])
-        message = f"The database is intact, but its schema was changed: {named}."
+        message = f"The database is intact, but its schema was changed: {few(install.key.altered)}."
         remedy = "Remove the changes: see docs/encryption.md, 'A changed schema'."
         yield Check("database", False, message, remedy)
     elif message == "ok":
@@ -45,36 +45,21 @@ def files(install: Install) -> Iterator[Check]:
     """Whether only Mailkeep can read its files: modes and owners of data directory, its files, and spool."""
     data_dir, spool = install.settings.data_dir, install.settings.mail_spool
     group = install.settings.mail_group
-    wrong = [path for path in _private_files(data_dir) if _is_open_to_others(path, data_dir)]
+    found = sorted(path for path in data_dir.iterdir() if not path.is_dir() and path.name != ".gitignore")
+    wrong = [path for path in [data_dir, *found[:MOST_FILES]] if _is_open_to_others(path, data_dir)]
     if wrong:
-        names = ", ".join(path.name for path in wrong[:5])
-        message = f"Other users can read or own private files: {names}."
+        message = f"Other users can read or own private files: {few([path.name for path in wrong])}."
         owner, where = install.keystore.owner, typed(data_dir)
         yield Check("file modes", False, message, f"Type: chown -R {owner} {where} && chmod -R go= {where}")
     elif spool.is_dir() and spool.stat().st_mode & (0o007 if group else 0o077):
         message = f"Other users can read the collected mail in {spool}."
         yield Check("file modes", False, message, f"Type: chmod {'o=' if group else 'go='} {typed(spool)}")
     else:
-        yield Check("file modes", True, f"{_examined(data_dir, spool)} are private.")
-
-
-def _examined(data_dir: Path, spool: Path) -> str:
-    """What `files` examines, at the beginning of a sentence."""
-    count = len(_files(data_dir))
-    files = "its files" if count <= MOST_FILES else f"the first {MOST_FILES} of its {count} files"
-    return (
-        f"The data directory, {files} and the mail spool"
-        if spool.is_dir()
-        else f"The data directory and {files}"
-    )
-
-
-def _files(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.iterdir() if not path.is_dir() and path.name != ".gitignore")
-
-
-def _private_files(directory: Path) -> list[Path]:
-    return [directory, *_files(directory)[:MOST_FILES]]
+        some = (
+            "its files" if len(found) <= MOST_FILES else f"the first {MOST_FILES} of its {len(found)} files"
+        )
+        examined = f"{some} and the mail spool" if spool.is_dir() else some
+        yield Check("file modes", True, f"The data directory with {examined} is private.")
 
 
 def _is_open_to_others(path: Path, data_dir: Path) -> bool:
@@ -102,15 +87,15 @@ def disk(install: Install) -> Iterator[Check]:
 
 def _disks(install: Install) -> dict[int, tuple[str, Path]]:
     """The distinct disks, each with what is stored on it and a directory of it."""
-    urls = install.settings.database_url, install.settings.queue_url
-    databases = [Path(url.removeprefix("sqlite:///")).parent for url in urls]
-    places = [
-        ("the data directory", install.settings.data_dir),
-        ("the mail spool", install.settings.mail_spool),
-    ]
-    places += [("the database", databases[0]), ("the queue", databases[1])]
+    settings = install.settings
+    places = {
+        "the data directory": settings.data_dir,
+        "the mail spool": settings.mail_spool,
+        "the database": Path(settings.database_url.removeprefix("sqlite:///")).parent,
+        "the queue": Path(settings.queue_url.removeprefix("sqlite:///")).parent,
+    }
     disks: dict[int, tuple[str, Path]] = {}
-    for name, place in places:
+    for name, place in places.items():
         if place.exists():
             disks.setdefault(place.stat().st_dev, (name, place))
     return disks
@@ -125,7 +110,7 @@ def clock(install: Install) -> Iterator[Check]:
     now, zone = db.now(), install.settings.timezone
     newest, column = furthest(TABLES)
     if newest - now <= CLOCK_SECONDS:
-        newest, column = _newest(), "session.seen_at"
+        newest, column = Session.select(fn.MAX(Session.seen_at)).scalar() or 0, "session.seen_at"
     jumped_at, jumped_by = install.heartbeat.jumped_at, install.heartbeat.jumped_by or 0
     remedy = "Set the clock and keep it synchronised: timedatectl set-ntp true."
     if newest - now > CLOCK_SECONDS:
@@ -139,12 +124,6 @@ def clock(install: Install) -> Iterator[Check]:
         yield Check("clock", False, message, remedy + " This problem ends after a day without another jump.")
     else:
         yield Check("clock", True, f"The clock shows {exact(now, zone)}; no stored time is later.")
-
-
-def _newest() -> int:
-    """When a session was last seen."""
-    row = Session.select(Session.seen_at).order_by(Session.seen_at.desc()).limit(1).tuples().first()
-    return int(row[0]) if row else 0
 
 
 def proxy(install: Install) -> Iterator[Check]:

@@ -30,17 +30,17 @@ def count(spool: Path) -> list[Count]:
     return [_count(account.uuid, spool / account.uuid / "new") for account in Account.select(Account.uuid)]
 
 
-def note(counts: Iterable[Count]) -> None:
+def store(counts: Iterable[Count]) -> None:
     """Record `counts` for the pages."""
     with db.transaction():
-        there = {account.uuid for account in Account.select(Account.uuid)}
+        existing = {account.uuid for account in Account.select(Account.uuid)}
         Waiting.delete().execute()
         for each in counts:
-            if each.account in there:
+            if each.account in existing:
                 Waiting.create(**vars(each))
 
 
-def noted() -> list[Count]:
+def stored() -> list[Count]:
     """What the worker last counted."""
     return [Count(row.account_id, row.unread, row.oldest_at, row.counted_at) for row in Waiting.select()]
 

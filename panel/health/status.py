@@ -58,7 +58,7 @@ class Summary:
 
 def summary(settings: Settings, keystore: KeyStore) -> Summary:
     """The state now. The state of a mailbox is what its last real run found, never a flag."""
-    install = checks.look(settings, keystore)
+    install = checks.gather(settings, keystore)
     results = checks.run(install)
     return Summary(
         mail=_mail(install, {check.check for check in results if not check.ok}),

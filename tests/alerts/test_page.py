@@ -27,7 +27,7 @@ def stored() -> tuple[tuple[str, ...], str, str]:
 
 
 def check(world: World) -> Check:
-    found = checks.run(checks.look(world.house.settings, world.house.keystore))
+    found = checks.run(checks.gather(world.house.settings, world.house.keystore))
     return next(each for each in found if each.check == "alerts")
 
 

@@ -219,7 +219,7 @@ def good(house: House) -> None:
     heartbeat.beat()  # as the worker's
     house.prove()
     turn_on.verify(house.keystore)
-    spool.note(spool.count(house.settings.mail_spool))
+    spool.store(spool.count(house.settings.mail_spool))
     for account in Account.select():
         fine = {
             "last_success_at": db.now(),

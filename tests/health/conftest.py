@@ -30,7 +30,7 @@ def healthy(house: House) -> House:
         turn_on.verify(house.keystore)
         Collection.insert(account=account, last_success_at=db.now()).execute()
         heartbeat.beat()
-        spool.note(spool.count(house.settings.mail_spool))
+        spool.store(spool.count(house.settings.mail_spool))
     return house
 
 
@@ -45,7 +45,7 @@ def admin(app: Flask) -> Browser:
 def look(house: House, *, deep: bool = False) -> list[Check]:
     """The results of all checks, for a page or (`deep`) for the doctor."""
     with db.database.connection_context():
-        return checks.run(checks.look(house.settings, house.keystore, deep=deep))
+        return checks.run(checks.gather(house.settings, house.keystore, deep=deep))
 
 
 def problems(house: House, *, deep: bool = False) -> dict[str, Check]:

@@ -39,7 +39,7 @@ def put(house: House, names: list[str]) -> Path:
 def count(house: House) -> None:
     """As the worker does it."""
     with db.database.connection_context():
-        spool.note(spool.count(house.settings.mail_spool))
+        spool.store(spool.count(house.settings.mail_spool))
 
 
 def change(**values: object) -> None:

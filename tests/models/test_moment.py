@@ -98,7 +98,7 @@ def test_one_that_lies_ahead_is_named_by_doctor(house: House, name: str) -> None
 
 
 def run(house: House) -> list[Any]:
-    return checks.run(checks.look(house.settings, house.keystore))
+    return checks.run(checks.gather(house.settings, house.keystore))
 
 
 def plant(house: House, table: Any, column: Any, at: int) -> None:
@@ -170,7 +170,7 @@ def test_a_lease_longer_than_any_holds_nobody_up(house: House, account: Account,
     with db.database.connection_context():
         note(leased_by="elsewhere:1:x", leased_until=min(db.now() + lease.SECONDS + seconds, 2**62))
         assert due.is_due(account.uuid)
-        assert not checks.look(house.settings, house.keystore).busy
+        assert not checks.gather(house.settings, house.keystore).busy
         assert lease.Lease(account.uuid).take()
         note(leased_by="elsewhere:1:x", leased_until=db.now() + lease.SECONDS - 1)
         assert not lease.Lease(account.uuid).take()
