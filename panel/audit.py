@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from panel.db import now
 from panel.models.activity import Activity
 
-ALARMING = ("collecting paused", "password found in clear")  # logged as warnings
+ALARMING = ("collecting paused", "unattested password found")  # logged as warnings
 
 logger = logging.getLogger("mailkeep.activity")
 

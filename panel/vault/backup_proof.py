@@ -112,4 +112,4 @@ def note(file: KeyFile, actor: Actor) -> None:
     with db.transaction():
         now = db.now()
         Encryption.update(backup_proved_at=now, backup_tag=snapshot.backup_tag(file, now)).execute()
-        audit.record("key backup proved", **vars(actor))
+        audit.record("key backup verified", **vars(actor))

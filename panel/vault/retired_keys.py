@@ -133,7 +133,7 @@ def prune(keystore: KeyStore, actor: Actor, shown: Collection[str] | None = None
             file, going = _going(keystore, shown)
             keystore.replace(file, file.without(going))
             dropped = [fingerprint(key.id) for key in going]
-            audit.record("retired encryption keys dropped", ", ".join(dropped), **vars(actor))
+            audit.record("retired encryption keys deleted", ", ".join(dropped), **vars(actor))
     return dropped
 
 

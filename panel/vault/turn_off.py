@@ -101,7 +101,7 @@ def disable(keystore: KeyStore, actor: Actor, *, in_shell: bool = False) -> None
                 )
             keystore.replace(file, file.with_decrypting_flag(decrypt_id))
         keystore.delete_authorization_file()
-    audit.record("encryption being turned off", **vars(actor))
+    audit.record("turning off encryption started", **vars(actor))
 
 
 def _require_on(keystore: KeyStore) -> None:
@@ -162,7 +162,7 @@ def cancel(keystore: KeyStore, actor: Actor) -> None:
         keystore.replace(disk.file, disk.file.without_decrypting_flag())
         Encryption.update(decrypt_id=None).execute()
         reports.cancel()
-    audit.record("turning encryption off cancelled", **vars(actor))
+    audit.record("turning off encryption cancelled", **vars(actor))
 
 
 def _nothing_to_cancel(now: snapshot.Status) -> Refused:

@@ -136,7 +136,7 @@ def _note_trouble(keystore: KeyStore) -> None:
         audit.record("collecting paused", detail=now.reason, who="worker")
     elif not now.state.no_key and now.trouble_since is not None:
         Encryption.update(trouble_since=None).execute()
-        audit.record("collecting goes on", detail="The encryption key is back.", who="worker")
+        audit.record("collecting resumed", detail="The encryption key is back.", who="worker")
 
 
 def verify(keystore: KeyStore, progress: Progress | None = None) -> sweep.Verdict:

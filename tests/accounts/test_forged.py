@@ -91,7 +91,7 @@ def test_a_planted_value_is_sealed_and_named_once(admin: Browser, house: House) 
         house.sql("UPDATE endpoint SET clear = char(97, 0, 98), sealed = NULL")
         for _ in range(5):
             turn_on.resume(house.keystore)
-        assert Activity.select().where(Activity.what == "password found in clear").count() == 1
+        assert Activity.select().where(Activity.what == "unattested password found").count() == 1
         assert [failure.address for failure in snapshot.look(house.keystore).failures] == [
             "support@example.org"
         ]

@@ -54,7 +54,7 @@ def test_every_step_of_signing_in_and_of_the_profile(app: Flask, admin: Browser)
         ("signed in", ADMIN, ADMIN, FROM),
         ("name changed", ADMIN, ADMIN, FROM),
         ("login password changed", ADMIN, ADMIN, FROM),
-        ("other sessions ended", ADMIN, ADMIN, FROM),
+        ("other sessions signed out", ADMIN, ADMIN, FROM),
         ("signed out", ADMIN, ADMIN, FROM),
         ("sign-in failed", ADMIN, "somebody", "198.51.100.9"),
         ("sign-in failed", "unknown", "somebody", "198.51.100.9"),
@@ -78,7 +78,7 @@ def test_every_step_with_people(admin: Browser) -> None:
     ]  # fmt: skip
 
 
-def test_every_step_with_the_key(house: House) -> None:
+def test_every_step_with_the_key(house: House, caplog: pytest.LogCaptureFixture) -> None:
     actor = Actor(ADMIN, FROM)
     with db.database.connection_context():
         house.add(MAILBOX)
@@ -98,10 +98,12 @@ def test_every_step_with_the_key(house: House) -> None:
         turn_off.disable(house.keystore, actor, in_shell=True)
         turn_on.resume(house.keystore)
     found = [(what, who, address) for what, _, who, address in events()]
-    for what in ("key file created", "key backup proved", "encryption being turned off",
-                 "turning encryption off cancelled"):  # fmt: skip
+    for what in ("key file created", "key backup verified", "turning off encryption started",
+                 "turning off encryption cancelled"):  # fmt: skip
         assert (what, ADMIN, FROM) in found
-    for what in ("passwords encrypted", "collecting paused", "collecting goes on", "encryption turned off"):
+    warnings = [each.message for each in caplog.records if each.name == "mailkeep.activity"]
+    assert [line.partition(":")[0] for line in warnings] == ["collecting paused"]  # the others are no warning
+    for what in ("passwords encrypted", "collecting paused", "collecting resumed", "encryption turned off"):
         assert (what, "worker", "") in found
 
 
@@ -123,7 +125,7 @@ def test_every_step_with_accounts_in_the_shell(
     assert cli("accounts", "remove", box, "--yes").returncode == 0
     found = events()
     assert [what for what, *_ in found] == [
-        "account added", "account paused", "account resumed", "account changed", "account removed",
+        "mailbox added", "mailbox paused", "mailbox resumed", "mailbox changed", "mailbox removed",
     ]  # fmt: skip
     assert all(subject == box and who.startswith("shell (") for _, subject, who, _ in found)
     with db.database.connection_context():
@@ -134,9 +136,9 @@ def test_an_event_is_written_to_the_log_too_one_line_each(
     app: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO), db.database.connection_context():
-        record("account added", "a@example.org", "a detail", who=ADMIN, address=FROM)
-    [line] = [line for line in caplog.messages if "account added" in line]
-    assert line.startswith("account added: a@example.org")
+        record("mailbox added", "a@example.org", "a detail", who=ADMIN, address=FROM)
+    [line] = [line for line in caplog.messages if "mailbox added" in line]
+    assert line.startswith("mailbox added: a@example.org")
     assert f"by {ADMIN} from {FROM}" in line
 
 

@@ -39,7 +39,7 @@ def rotated(house: House) -> bytes:
 def test_a_copy_that_is_todays_key_file_counts_as_the_proof(house: House, rotated: bytes) -> None:
     backup_proof.check(house.keystore, house.key_file.read_bytes(), ACTOR)
     assert snapshot.look(house.keystore).backup_proved_at is not None
-    assert Activity.get(Activity.what == "key backup proved").who == ACTOR.who
+    assert Activity.get(Activity.what == "key backup verified").who == ACTOR.who
 
 
 def flipped(data: bytes) -> bytes:
@@ -189,7 +189,7 @@ def test_pruning_drops_the_retired_keys_and_every_password_still_opens(house: Ho
     turn_on.verify(house.keystore)
     assert house.state is State.ON
     assert snapshot.look(house.keystore).backup_proved_at is None
-    assert Activity.select().where(Activity.what == "retired encryption keys dropped").count() == 1
+    assert Activity.select().where(Activity.what == "retired encryption keys deleted").count() == 1
 
 
 def test_a_key_is_not_dropped_while_one_record_is_under_it(house: House) -> None:

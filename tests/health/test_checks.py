@@ -361,7 +361,7 @@ def test_the_spool_on_a_disk_of_its_own_is_looked_at_too(healthy: House) -> None
 
 def test_a_clock_before_what_was_written_is_named(healthy: House, monkeypatch: pytest.MonkeyPatch) -> None:
     with db.database.connection_context():
-        record("account added", "x@example.org")
+        record("mailbox added", "x@example.org")
     later(monkeypatch, -3600)
     found = problems(healthy)["clock"]
     assert "a stored time is later" in found.message

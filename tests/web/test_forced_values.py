@@ -39,7 +39,7 @@ def test_a_value_of_another_type_breaks_no_page_and_no_check(
         house.enable()
         uuid = house.add("first").account_id
         Collection.insert(account=uuid, problem="It fails.").execute()
-        audit.record("account added", "x")
+        audit.record("mailbox added", "x")
     columns = ", ".join(COLUMNS[table])
     for value in ODD:
         with db.database.connection_context():

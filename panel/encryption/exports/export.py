@@ -24,7 +24,7 @@ from panel.vault.files import typed
 from panel.vault.keystore import KeyStore
 
 EXPORTED = "encryption key exported"
-IMPORTED = "encryption key put back"
+IMPORTED = "encryption key restored"
 
 
 # -- taking it out -----------------------------------------------------------------
