@@ -5,17 +5,15 @@ Nothing here contains a path of the server or a secret: it is sent by mail and t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from panel import db
 from panel.health import heartbeat, mail
-from panel.health.check import few
+from panel.health.check import few, without_paths
 from panel.models import Account, Collection
 from panel.models.moment import ahead, is_ahead
-from panel.times import ago
 from panel.vault import snapshot
 from panel.vault.keystore import KeyStore
 from panel.vault.snapshot import Status
@@ -24,7 +22,6 @@ from panel.vault.state import State
 FAILING_SECONDS = 3600
 UNVERIFIED_SECONDS = 7 * 24 * 3600
 ENCRYPTION = "/server/encryption"
-PATH = re.compile(r"(?<![\w:/.])/[\w.]")  # of this server; not the path of a web address
 KEY = {
     State.KEY_MISSING: "The encryption key file is missing.",
     State.KEY_UNREADABLE: "The encryption key file cannot be used.",
@@ -65,7 +62,7 @@ def for_banner(keystore: KeyStore) -> list[Condition]:
 def _worker() -> Iterator[Condition]:
     """A worker that responded once, but not lately. One that never did is a server that does not start."""
     beat = heartbeat.read().beat_at
-    if beat is not None and abs(db.now() - beat) > mail.SILENT_SECONDS:
+    if beat is not None and not heartbeat.is_recent(beat):
         yield Condition(
             "worker",
             "",
@@ -117,9 +114,8 @@ def _long_ago(column: Any, before: int) -> Any:
 
 
 def _account(account: Account, row: Collection, since: int) -> Condition:
-    problem = _without_paths(row.problem) or "Its mail cannot be stored on the server."
-    message = f"{account.address}: {problem} Last collected: {ago(row.last_success_at)}."
-    remedy = _without_paths(row.remedy) or "See the page of the mailbox."
+    message = mail.mailbox_problem(account.address, row.problem, row.last_success_at)
+    remedy = without_paths(row.remedy) or "See the page of the mailbox."
     path = f"/accounts/{account.uuid}"
     return Condition("account", account.uuid, "mailbox-failing", message, remedy, path, since, message)
 
@@ -133,8 +129,3 @@ def _backup(key: Status) -> Iterator[Condition]:
         message = "The encryption key has had no verified backup for a week or longer."
         remedy = "Verify a backup on the Encryption page, with the command shown there."
         yield Condition("backup", "", "backup-unverified", message, remedy, ENCRYPTION, since)
-
-
-def _without_paths(text: str | None) -> str:
-    """`text`; empty where it names a path of this server."""
-    return "" if text is None or PATH.search(text) else text

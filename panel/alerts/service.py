@@ -56,7 +56,7 @@ def read(keystore: KeyStore) -> Overview:
 def _summary(keystore: KeyStore) -> tuple[str, bool]:
     """What is known where no alert is open, and whether it is OK."""
     checked_at = heartbeat.read().noticed_at
-    if checked_at is None or abs(db.now() - checked_at) > mail.SILENT_SECONDS:
+    if not heartbeat.is_recent(checked_at):
         last = "have not been checked yet" if checked_at is None else f"were last checked {ago(checked_at)}"
         return f"Alerts {last}. Check that script/server is running.", False
     lines = overview.lines(keystore)

@@ -13,7 +13,7 @@ from panel import db
 from panel.alerts import alert_log, channels, conditions
 from panel.config import Settings
 from panel.errors import PanelError
-from panel.health import heartbeat, mail
+from panel.health import heartbeat
 from panel.vault.keystore import KeyStore
 
 CHECK_SECONDS = 10  # between two checks of all web processes together
@@ -67,4 +67,4 @@ class Watch:
         beat, now = heartbeat.read().beat_at, time.monotonic()
         if beat != self._beat:
             self._beat, self._beat_seen = beat, now
-        return now - self._beat_seen > mail.SILENT_SECONDS
+        return now - self._beat_seen > heartbeat.SILENT_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from panel.models import Heartbeat
 from panel.vault.keystore import KeyStore
 from panel.vault.snapshot import Status
 
+PATH = re.compile(r"(?<![\w:/.])/[\w.]")  # of this server; not the path of a web address
 NAMED = 5  # of many, in one sentence
 
 
@@ -87,3 +89,8 @@ def counted(count: int, noun: str) -> str:
     """`count` with its noun: "1 mailbox", "2 mailboxes", "1 address"."""
     ending = "" if count == 1 else "es" if noun.endswith(("s", "x")) else "s"
     return f"{count} {noun}{ending}"
+
+
+def without_paths(text: str | None) -> str:
+    """`text`; empty where it names a path of this server."""
+    return "" if text is None or PATH.search(text) else text

@@ -13,6 +13,7 @@ import peewee
 from panel import db
 from panel.models import Heartbeat
 
+SILENT_SECONDS = 90  # a heartbeat comes every five seconds, a check for alerts every ten
 JUMP_SECONDS = 60  # the wall clock may drift so far from the monotonic one between two beats
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host")
@@ -24,6 +25,11 @@ log = logging.getLogger(__name__)
 def read() -> Heartbeat:
     """The row; an empty one where nothing was recorded yet."""
     return Heartbeat.get_or_none(Heartbeat.id == 1) or Heartbeat()
+
+
+def is_recent(at: int | None) -> bool:
+    """Whether `at` is so close to now that whoever recorded it is running."""
+    return at is not None and abs(db.now() - at) <= SILENT_SECONDS
 
 
 def beat() -> None:

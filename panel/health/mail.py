@@ -11,14 +11,14 @@ from pathlib import Path
 from panel import db
 from panel.accounts.overview import Health, Line
 from panel.accounts.service import without_server
+from panel.health import heartbeat
 from panel.health import spool as counting
-from panel.health.check import Check, Install, Label, Link, counted, few
+from panel.health.check import Check, Install, Label, Link, counted, few, without_paths
 from panel.health.spool import Count
 from panel.models.moment import is_ahead
 from panel.times import ago
 from panel.vault.files import typed
 
-SILENT_SECONDS = 90  # the worker's heartbeat comes every five
 LATE_SECONDS = 3600  # since a mailbox without a known error should have been collected
 MANY_UNREAD = 10_000  # messages of one mailbox
 LONG_UNREAD = 24 * 3600  # that one message waits in new/
@@ -51,7 +51,7 @@ def restored_copy(install: Install) -> Iterator[Check]:
 def worker(install: Install) -> Iterator[Check]:
     """Whether the process that collects mail is running, with or without mailboxes."""
     beat = install.heartbeat.beat_at
-    if beat is not None and abs(db.now() - beat) <= SILENT_SECONDS:
+    if heartbeat.is_recent(beat):
         yield Check("worker", True, "The worker is running.")
         return
     message = f"The worker last responded {ago(beat)}." if beat else "The worker has never responded."
@@ -135,7 +135,7 @@ def mailboxes(install: Install) -> Iterator[Check]:
                 line.problem,
                 line.remedy or "See the page of the mailbox.",
                 Link(f"/accounts/{line.uuid}", f"Open {line.address}"),
-                _without_paths(install, line),
+                mailbox_problem(line.address, line.problem, line.last_success_at),
             )
 
 
@@ -218,10 +218,7 @@ def _is_overdue(install: Install, line: Line) -> bool:
     return line.uuid not in install.busy and db.now() > since + line.interval + LATE_SECONDS
 
 
-def _without_paths(install: Install, line: Line) -> str:
-    """The mailbox's error without paths of this server."""
-    paths = (install.settings.data_dir, install.settings.mail_spool, install.settings.key_file)
-    problem = line.problem or ""
-    if any(str(path) in problem for path in paths):
-        problem = "Its mail cannot be stored on the server."
-    return f"{line.address}: {problem} Last collected {ago(line.last_success_at)}."
+def mailbox_problem(address: str, problem: str | None, last_success_at: int | None) -> str:
+    """The error of a mailbox in a sentence without paths of this server."""
+    stated = without_paths(problem) or "The mailbox cannot be collected."
+    return f"{address}: {stated} Last collected: {ago(last_success_at)}."

@@ -10,7 +10,7 @@ from panel import db
 from panel.alerts import conditions
 from panel.alerts.conditions import Condition
 from panel.crypto.keyfile import KeyFile
-from panel.health import heartbeat, mail
+from panel.health import heartbeat
 from panel.models import Account, Encryption
 from panel.vault import turn_on
 from tests.alerts.conftest import DAY, HOUR, World, fail, prove
@@ -108,7 +108,7 @@ def test_the_backup_counts_a_week_after_the_key_was_made_and_again_after_a_rotat
 
 
 def test_a_worker_counts_whose_beat_is_old(world: World) -> None:
-    world.clock.at += mail.SILENT_SECONDS
+    world.clock.at += heartbeat.SILENT_SECONDS
     assert found(world) == {}
     world.clock.at += 1
     one = found(world)["worker-silent"]
@@ -117,7 +117,7 @@ def test_a_worker_counts_whose_beat_is_old(world: World) -> None:
     assert found(world) == {}
 
 
-@pytest.mark.parametrize("seconds", [mail.SILENT_SECONDS + 1, 8 * HOUR])
+@pytest.mark.parametrize("seconds", [heartbeat.SILENT_SECONDS + 1, 8 * HOUR])
 def test_an_old_heartbeat_alone_is_no_alert_before_it_was_watched_standing_still(
     world: World, seconds: int
 ) -> None:
@@ -128,5 +128,5 @@ def test_an_old_heartbeat_alone_is_no_alert_before_it_was_watched_standing_still
     world.next_check()
     assert world.open == []
     world.worker_lives = False
-    world.pass_(mail.SILENT_SECONDS + 10, step=10)
+    world.pass_(heartbeat.SILENT_SECONDS + 10, step=10)
     assert world.open == ["worker-silent"]

@@ -20,9 +20,9 @@ from tests.running import Environ, PanelServer, environ_for, wait_until
 
 # The real times are minutes; so the server's processes get shorter times from outside.
 IMPATIENT = """
-from panel.health import mail
+from panel.health import heartbeat
 from panel.alerts import alert_log, watch
-mail.SILENT_SECONDS, watch.CHECK_SECONDS, alert_log.QUIET_PERIOD = 7, 2, 3
+heartbeat.SILENT_SECONDS, watch.CHECK_SECONDS, alert_log.QUIET_PERIOD = 7, 2, 3
 """
 
 

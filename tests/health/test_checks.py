@@ -115,7 +115,7 @@ def test_what_support_staff_are_told_names_no_path(healthy: House) -> None:
     found = problems(healthy)["mailbox 0@example.org"]
     assert str(healthy.data) in found.message
     assert found.agent_message == (
-        "0@example.org: Its mail cannot be stored on the server. Last collected just now."
+        "0@example.org: The mailbox cannot be collected. Last collected: just now."
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from panel import create_app, db
 from panel.config import Settings
-from panel.health import heartbeat, mail
+from panel.health import heartbeat
 from panel.models import Activity, Waiting
 from panel.vault.keystore import KeyStore
 from tests.encryption.conftest import House
@@ -39,7 +39,7 @@ def test_a_server_without_a_mailbox_is_heard_of_and_missed_once_its_worker_stand
     first = beat_at()
     wait_until(lambda: beat_at() > first, 15, "another beat")
     worker = child(panel_server, "worker")
-    monkeypatch.setattr(mail, "SILENT_SECONDS", 7)
+    monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 7)
     os.kill(worker, signal.SIGSTOP)
     try:
         wait_until(lambda: "worker" in problems(running), 20, "it to be missed")
