@@ -32,6 +32,6 @@ def list_(what: str, text: str, count: int, json_: bool) -> None:
         say("No matching events." if what or text else "No events yet.")
     zone = current().settings.timezone
     for event in events:
+        what = f"{event.what}: {event.subject}" if event.subject else event.what
         place = f" from {event.address}" if event.address else ""
-        line = f"{exact(event.at, zone)}  {event.what}: {event.subject} by {event.who}{place} {event.detail}"
-        say(line.rstrip())
+        say(f"{exact(event.at, zone)}  {what} by {event.who}{place} {event.detail}".rstrip())

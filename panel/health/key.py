@@ -21,7 +21,7 @@ def encryption(install: Install) -> Iterator[Check]:
     elif key.state is State.OFF:
         clear = f"{key.clear} of {counted(key.total, 'password')} stored in clear text."
         message = f"Encryption is off: {clear if key.total else 'no passwords are stored yet.'}"
-        remedy = "Turn it on on the Encryption page, or type: flask encryption enable"
+        remedy = "Turn encryption on: open the Encryption page, or type: flask encryption enable"
         yield Check("encryption", False, message, remedy, PAGE)
     elif key.state.working:
         message = f"Encryption is being changed ({key.state}): {some}"
@@ -47,11 +47,11 @@ def passwords(install: Install) -> Iterator[Check]:
         yield Check("passwords", False, message, remedy, PAGE, agent_message)
     elif not key.total:
         yield Check("passwords", True, "No passwords are stored yet.", passed_as=Label.OFF)
-    elif install.deep:
-        yield Check("passwords", True, f"{counted(key.total, 'stored password')} can be decrypted.")
     elif not key.sealed:
         message = "Passwords are stored in clear text; there is nothing to decrypt."
         yield Check("passwords", True, message, passed_as=Label.OFF)
+    elif install.deep:
+        yield Check("passwords", True, f"{counted(key.total, 'stored password')} can be decrypted.")
     else:
         yield _as_last_verified(install)
 

@@ -30,7 +30,7 @@ NOT_COLLECTED = {  # one, several
     Health.NO_PASSWORD: ("has no usable password", "have no usable password"),
     Health.WAITS_FOR_KEY: ("needs the encryption key", "need the encryption key"),
     Health.OVERDUE: ("is overdue", "are overdue"),
-    Health.NEW: ("has not been collected yet", "have not been collected yet"),
+    Health.NEW: ("is waiting for its first run", "are waiting for their first run"),
     Health.PAUSED: ("is paused", "are paused"),
 }
 
@@ -101,9 +101,8 @@ def _collected(install: Install) -> Check:
         )
         return Check("collecting", True, message, passed_as=Label.OK if all_good else Label.ATTENTION)
     if found[Health.NEW]:
-        return Check(
-            "collecting", True, f"No mailbox has been collected yet: {others}.", passed_as=Label.PENDING
-        )
+        message = f"No mailbox has been collected yet: {others}."
+        return Check("collecting", True, message, passed_as=Label.PENDING)
     message = f"No mailbox is collected: {others}."
     if found[Health.OVERDUE]:
         return Check("collecting", False, message, READ_THE_LOG, MAILBOXES, "No mailbox is collected.")

@@ -240,7 +240,7 @@ def test_no_alert_is_not_ok_while_every_mailbox_fails_for_less_than_an_hour(
         "Of 3 mailboxes, 3 are failing: 0@example.org, 1@example.org, 2@example.org."
     )
     Collection.update(problem=None, last_success_at=None).execute()
-    assert summary(world, admin).startswith("Of 3 mailboxes, 3 have not been collected yet")
+    assert summary(world, admin).startswith("Of 3 mailboxes, 3 are waiting for their first run")
     Collection.update(last_success_at=world.clock.at - 3000).execute()
     assert summary(world, admin).startswith("Of 3 mailboxes, 3 are overdue")
     Collection.update(last_success_at=world.clock.at).execute()

@@ -165,7 +165,7 @@ def boxes(house: House, *states: str) -> None:
         (
             ("new",),
             "Needs attention",
-            "1 of 2 mailboxes collected, the least recent just now. 1 has not been collected yet.",
+            "1 of 2 mailboxes collected, the least recent just now. 1 is waiting for its first run.",
         ),
         (
             ("overdue",),
@@ -186,7 +186,10 @@ def test_collecting_is_not_ok_where_all_fail_below_their_hour_or_nothing_is_know
     boxes(healthy, "failing")
     assert collecting(healthy) == ("Failing", "No mailbox is collected: 2 are failing.")
     change(problem=None, last_success_at=None)
-    assert collecting(healthy)[0] == "Pending"
+    assert collecting(healthy) == (
+        "Pending",
+        "No mailbox has been collected yet: 2 are waiting for their first run.",
+    )
     with db.database.connection_context():
         Account.update(paused_at=1).execute()
     assert collecting(healthy) == ("Paused", "All mailboxes are paused.")

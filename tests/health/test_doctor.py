@@ -33,6 +33,8 @@ def test_passwords_in_clear_are_named(cli: Cli, house: House) -> None:
     with db.database.connection_context():
         house.add()
     assert "1 of 1 password stored in clear text" in problems(cli)["encryption"][0]
+    [passwords] = [line for line in cli("doctor").stdout.splitlines() if " passwords: " in line]
+    assert passwords.startswith("Off "), "what is not encrypted was not decrypted either"
 
 
 def test_a_missing_key_is_named_with_its_remedy(cli: Cli, healthy: House) -> None:
