@@ -55,7 +55,7 @@ def add(
     """
     rules.require_possible(box, where, begin)
     rules.require_password(password)
-    with db.database.obj.sealer.storing():
+    with Endpoint.storing():
         _require_free(box.address)
         account = Account.create(begin=begin, created_at=db.now(), **vars(box))
         insert_endpoint(account, "in", where, password, actor)
@@ -93,7 +93,7 @@ def edit(
     Raises EditedMeanwhile where the server is not the one that the person saw, PasswordNeeded (a changed
     server without a password), BadInput.
     """
-    with db.database.obj.sealer.storing():
+    with Endpoint.storing():
         account, endpoint = find(uuid)
         require_seen(endpoint, seen)
         if box.address != account.address:

@@ -18,7 +18,7 @@ from panel import create_app, db
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
 from panel.vault import scrub
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 from tests import installs
 from tests.encryption.conftest import House
 
@@ -30,7 +30,7 @@ BOTH = ("--understand-key-loss", "--backup-prepared")
 def house(settings: Settings) -> House:
     installs.prepare(settings)
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     with db.database.connection_context():
         house.add("MARKER-first")
         house.add("MARKER-second")
