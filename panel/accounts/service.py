@@ -129,7 +129,7 @@ def store(
     `where` is a server that was typed whole; with None the stored one stays, but
     no new password is stored for one that its record does not vouch for.
     """
-    if not credential.is_authentic(endpoint, db.database.obj.sealer.keystore):
+    if not credential.is_authentic(endpoint, Endpoint.vault()):
         if where is None:
             raise PasswordNeeded(
                 "The stored password does not open, so the stored server may have been changed.",
@@ -165,7 +165,7 @@ def last_change(endpoint: Endpoint) -> server_log.Change | None:
 
 
 def _data_dir() -> Path:
-    data_dir: Path = db.database.obj.sealer.keystore.data_dir
+    data_dir: Path = Endpoint.vault().keystore.data_dir
     return data_dir
 
 

@@ -24,7 +24,7 @@ class Sealer:
     """Seals what is saved to one vault."""
 
     def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+        self.vault = vault
         self._now = threading.local()  # the checks of this thread's `storing()`, where it is in one
 
     @contextmanager
@@ -38,11 +38,11 @@ class Sealer:
         if getattr(self._now, "checks", None) is not None:
             yield
             return
-        database = self._vault.database
+        database = self.vault.database
         if not database.in_transaction():
-            activate.activate(self._vault)
+            activate.activate(self.vault)
         with database.atomic() if not database.in_transaction() else nullcontext():
-            self._vault.read().require_unaltered()
+            self.vault.read().require_unaltered()
             self._now.checks = {}
             try:
                 yield
@@ -63,12 +63,12 @@ class Sealer:
                 "Use a shorter one.",
                 field="password",
             )
-        now = self._vault.read()
+        now = self.vault.read()
         key = now.sealing_key()
         if key is None:
             return Clear(secret)
         if now.disk.expected_key != key.id:
-            self._vault.keystore.expect(key.id)
+            self.vault.keystore.expect(key.id)
         endpoint = cast(Endpoint, row)
         activate.require_scrub_for_clear(endpoint)
         return Sealed(record.seal(key, secret.reveal_bytes(), endpoint.binding(now.row.instance_id)))

@@ -267,8 +267,8 @@ def read(keystore: KeyStore, *, counts: bool = False) -> Snapshot:
 
     `counts`: with how the secrets are stored, and the times that people are shown.
     """
+    row, found = _row()  # first: a key is in the file before the row names it
     disk = _disk(keystore)
-    row, found = _row()
     if not counts:
         return Snapshot(disk, row, any_sealed=disk.file is None and _any_sealed(row))
     records = RecordFacts()

@@ -30,7 +30,8 @@ class Confirmations:
         if not (self.understands_key_loss and self.backup_prepared):
             raise Refused(
                 "Both confirmations are needed; nothing was changed.",
-                "Confirm that losing the key file loses all encrypted data, and that a backup is prepared.",
+                "Confirm that losing the key file loses all encrypted data (--understand-key-loss), and that"
+                " a secure way to back it up is prepared (--backup-prepared).",
             )
 
 

@@ -49,7 +49,7 @@ def rotated(house: House) -> bytes:
 def test_a_copy_that_is_todays_key_file_counts_as_the_proof(house: House, rotated: bytes) -> None:
     backup_proof.check(house.vault, house.key_file.read_bytes(), ACTOR)
     assert house.vault.latest().times.backup_proved_at is not None
-    assert Activity.get(Activity.what == "key backup proved").who == ACTOR.who
+    assert Activity.get(Activity.what == "key backup verified").who == ACTOR.who
 
 
 def flipped(data: bytes) -> bytes:

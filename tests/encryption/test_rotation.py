@@ -175,8 +175,8 @@ def tampered(house: House) -> None:
 
 REFUSED: dict[str, tuple[Callable[[House], Any], str]] = {
     "off": (off, "Encryption is off"),
-    "no key": (missing, "not usable itself"),
-    "being turned off": (turning_off, "just being turned"),
+    "no key": (missing, "while it cannot be used"),
+    "being turned off": (turning_off, "is being turned"),
     "already": (already, "already"),
     "a record does not open": (tampered, "0@example.org"),
 }

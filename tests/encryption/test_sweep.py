@@ -167,7 +167,7 @@ def test_a_record_that_does_not_open_again_replaces_nothing(
 def test_rows_that_do_not_open_are_named_once_and_do_not_hold_up_the_others(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "BATCH", 2)
+    monkeypatch.setattr(verification, "BATCH", 2)
     endpoints = [house.add(f"password {number}") for number in range(5)]
     house.enable()
     file = house.keystore.read()
@@ -194,7 +194,7 @@ def test_what_sql_forced_in_reads_as_the_model_reads_it(house: House) -> None:
 def test_verify_reads_pages_names_what_fails_and_writes_only_what_is_news(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "BATCH", 2)
+    monkeypatch.setattr(verification, "BATCH", 2)
     endpoints = [house.add(f"password {number}") for number in range(5)]
     house.enable()
     house.sql("UPDATE endpoint SET username = 'mallory' WHERE id = ?", endpoints[3].id)

@@ -18,6 +18,7 @@ from panel.models import Activity, Encryption, Endpoint
 from panel.secret import Secret
 from panel.vault import rotation, scrub, sweep, turn_off, turn_on, unfinished, verification
 from panel.vault.state import State
+from panel.vault.turn_on import Confirmations
 from tests.encryption.conftest import House, in_process
 from tests.installs import BOTH
 
@@ -278,6 +279,20 @@ def test_a_clear_value_planted_while_on_is_sealed_by_the_next_sweep_and_named_in
     assert [a.subject for a in named] == [endpoint.account.address]
 
 
+# -- on ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [(False, False), (True, False), (False, True)])
+def test_without_both_confirmations_nothing_is_changed_whoever_asks(
+    house: House, given: tuple[bool, bool]
+) -> None:
+    """The rule of both boxes is the service's: page, wizard and shell share it."""
+    before = sorted(path.name for path in house.data.iterdir())
+    with pytest.raises(Refused, match="Both confirmations are needed"):
+        turn_on.turn_on(house.vault, Confirmations(*given), Actor())
+    assert (house.state, sorted(path.name for path in house.data.iterdir())) == (State.OFF, before)
+
+
 # -- off -----------------------------------------------------------------------
 
 
@@ -371,7 +386,7 @@ def test_cancelling_what_had_finished_says_that_passwords_are_in_clear(house: Ho
         Refused, match="Nothing was cancelled: encryption is off already, and 2 passwords are"
     ):
         turn_off.cancel(house.vault, ACTOR)
-    with pytest.raises(Refused, match="off already: 2 passwords are stored in clear text"):
+    with pytest.raises(Refused, match="off already: 2 passwords are in clear text"):
         turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     assert house.state is State.OFF
 
@@ -386,7 +401,7 @@ def test_cancelling_at_each_other_moment_says_what_is_so(house: House) -> None:
     turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     sweep.run(house.vault)
     house.sql("UPDATE encryption SET active_key_id = NULL")  # as a kill between the last steps leaves it
-    with pytest.raises(Refused, match="Nothing was cancelled: 1 password is stored in clear text"):
+    with pytest.raises(Refused, match="Nothing was cancelled: 1 password is in clear text"):
         turn_off.cancel(house.vault, ACTOR)
     house.key_file.unlink()
     with pytest.raises(Refused, match=r"Nothing was cancelled\. The encryption key file is missing"):
