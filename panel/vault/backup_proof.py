@@ -15,7 +15,7 @@ from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile, NotAKeyFile, fingerprint
 from panel.errors import BadCopy, BadInput, Refused
 from panel.models import Encryption
-from panel.vault import snapshot
+from panel.vault import reading
 from panel.vault.vault import Vault
 
 NONCE_BYTES = 16
@@ -111,5 +111,5 @@ def note(file: KeyFile, actor: Actor) -> None:
     """Keep that a copy was the same as `file`. Call it under the lock that they were compared under."""
     with db.transaction():
         now = db.now()
-        Encryption.update(backup_proved_at=now, backup_tag=snapshot.backup_tag(file, now)).execute()
+        Encryption.update(backup_proved_at=now, backup_tag=reading.backup_tag(file, now)).execute()
         audit.record("key backup verified", **vars(actor))

@@ -15,7 +15,7 @@ from panel import db
 from panel.audit import Actor
 from panel.crypto.keyfile import Key, KeyFile
 from panel.errors import PanelError
-from panel.vault import backup_proof, retired_keys, rotation, snapshot, turn_off, unfinished
+from panel.vault import backup_proof, reading, retired_keys, rotation, turn_off, unfinished
 from panel.vault.keystore import KeyStore
 from panel.vault.state import State
 from tests.encryption.conftest import House
@@ -201,9 +201,9 @@ def test_a_tag_made_with_a_retired_key_or_for_another_generation_is_none(proved:
         replace(file, keys=(*file.keys[1:], earlier)),
         file.with_decrypting_flag(b"r" * 16),
     ):
-        store(proved, at, snapshot.backup_tag(other, at))
+        store(proved, at, reading.backup_tag(other, at))
         assert due(proved)
-    store(proved, at, snapshot.backup_tag(file, at))
+    store(proved, at, reading.backup_tag(file, at))
     assert not due(proved)
 
 
