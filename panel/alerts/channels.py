@@ -16,7 +16,7 @@ from panel.errors import PanelError
 from panel.mail.steps import Step
 from panel.models import AlertChannels
 from panel.sending import outbox
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 WEBHOOK_SECONDS = 60.0  # for all calls of the webhook at one time
 
@@ -70,11 +70,11 @@ def read() -> Channels:
     )
 
 
-def send(due: Due, channels: Channels, settings: Settings, keystore: KeyStore) -> set[int]:
+def send(due: Due, channels: Channels, settings: Settings, vault: Vault) -> set[int]:
     """Send what is due through every channel; the ids of what at least one accepted."""
     sent: set[int] = set()
     if channels.recipients:
-        steps = list(send_mail(due, channels, settings, keystore))
+        steps = list(send_mail(due, channels, settings, vault))
         if steps[-1].ok:
             sent |= {entry.id for entry in due.all}
     if channels.webhook:
@@ -85,7 +85,7 @@ def send(due: Due, channels: Channels, settings: Settings, keystore: KeyStore) -
     return sent
 
 
-def send_mail(due: Due | None, channels: Channels, settings: Settings, keystore: KeyStore) -> Iterator[Step]:
+def send_mail(due: Due | None, channels: Channels, settings: Settings, vault: Vault) -> Iterator[Step]:
     """One mail with all that is due, or with None a test: a step for each account that was tried."""
     to = channels.recipients
 
@@ -94,7 +94,7 @@ def send_mail(due: Due | None, channels: Channels, settings: Settings, keystore:
             return messages.test_mail(to, settings, sender)
         return messages.mail(due, to, settings, sender)
 
-    for step in outbox.send(compose, to, channels.through, settings, keystore):
+    for step in outbox.send(compose, to, channels.through, settings, vault):
         reached_all = step.ok and not step.remedy
         _record_use("mail", "" if reached_all else f"{step.message} {step.remedy}".strip())
         yield step

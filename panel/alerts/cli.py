@@ -24,7 +24,7 @@ alerts = PanelGroup("alerts", help="Alerts: recipients, what is open, history.")
 @json_option
 def list_(json_: bool) -> None:
     """Show recipients, open alerts and history."""
-    overview = service.read(current().keystore)
+    overview = service.read(current().vault)
     if json_:
         print_json(_as_json(overview))
     else:
@@ -43,7 +43,7 @@ def set_(to: str | None, through: str | None, url: str | None) -> None:
     recipients = before.recipients if to is None else service.recipients_of(to)
     first = before.through if through is None else (accounts.find(through)[0].uuid if through else "")
     service.store(recipients, first, before.webhook if url is None else url.strip(), Actor())
-    print_lines(_recipients(service.read(current().keystore)))
+    print_lines(_recipients(service.read(current().vault)))
 
 
 @alerts.command()
@@ -55,7 +55,7 @@ def test(context: click.Context) -> None:
     if not to.any:
         say("No mail address and no webhook is set. Set one with: flask alerts set")
         context.exit(1)
-    tests = [service.test_mail(services.settings, services.keystore, actor)] if to.recipients else []
+    tests = [service.test_mail(services.settings, services.vault, actor)] if to.recipients else []
     tests += [service.test_webhook(services.settings, actor)] if to.webhook else []
     for steps in tests:
         for step in steps:

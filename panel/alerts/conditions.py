@@ -14,10 +14,9 @@ from panel.health import heartbeat, mail
 from panel.health.check import few, without_paths
 from panel.models import Account, Collection
 from panel.models.moment import ahead, is_ahead
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
-from panel.vault.snapshot import Status
+from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 FAILING_SECONDS = 3600
 UNVERIFIED_SECONDS = 7 * 24 * 3600
@@ -48,15 +47,15 @@ class Condition:
     banner: bool = True
 
 
-def found(keystore: KeyStore) -> list[Condition]:
+def found(vault: Vault) -> list[Condition]:
     """All problems of this moment, the gravest first."""
-    key = snapshot.look(keystore)
+    key = vault.latest()
     return [*_worker(), *_key(key), *_records(key), *_accounts(), *_backup(key)]
 
 
-def for_banner(keystore: KeyStore) -> list[Condition]:
+def for_banner(vault: Vault) -> list[Condition]:
     """What appears on top of every page: the problems of this moment, whether an alert was sent or not."""
-    return [each for each in found(keystore) if each.banner]
+    return [each for each in found(vault) if each.banner]
 
 
 def _worker() -> Iterator[Condition]:
@@ -75,15 +74,15 @@ def _worker() -> Iterator[Condition]:
         )
 
 
-def _key(key: Status) -> Iterator[Condition]:
+def _key(key: Snapshot) -> Iterator[Condition]:
     if key.state.no_key:
         message = f"{KEY[key.state]} No mail is collected."
         remedy = "The Encryption page shows what to do; so does: flask encryption status"
-        since = key.trouble_since or db.now()
+        since = key.times.trouble_since or db.now()
         yield Condition("key", "", str(key.state), message, remedy, ENCRYPTION, since, banner=False)
 
 
-def _records(key: Status) -> Iterator[Condition]:
+def _records(key: Snapshot) -> Iterator[Condition]:
     if key.state is State.INCONSISTENT:
         addresses = sorted({failure.address for failure in key.failures})
         named = f" ({few(addresses)})" if addresses else ""
@@ -120,9 +119,9 @@ def _account(account: Account, row: Collection, since: int) -> Condition:
     return Condition("account", account.uuid, "mailbox-failing", message, remedy, path, since, message)
 
 
-def _backup(key: Status) -> Iterator[Condition]:
+def _backup(key: Snapshot) -> Iterator[Condition]:
     """A key file without a verified backup for a week after it was made or changed."""
-    since = key.key_changed_at  # not the row's time, which SQL could set far ahead
+    since = key.times.key_changed_at  # not the row's time, which SQL could set far ahead
     if not key.backup_due or since is None:
         return
     if db.now() - since >= UNVERIFIED_SECONDS or is_ahead(since):

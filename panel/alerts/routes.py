@@ -17,7 +17,6 @@ from panel.mail.steps import Step
 from panel.sending import outbox
 from panel.services import current
 from panel.sign_in.login import actor, require_reauth
-from panel.vault import snapshot
 from panel.web.access import allow, reauth_required, recently_authenticated
 from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
@@ -32,7 +31,7 @@ def banner() -> dict[str, list[str]]:
     role = getattr(current_user, "role", "")
     if role not in ("admin", "agent"):
         return {"banner_problems": []}
-    found = conditions.for_banner(current().keystore)
+    found = conditions.for_banner(current().vault)
     if role == "admin":
         return {"banner_problems": [each.message for each in found]}
     return {"banner_problems": [each.agent_message for each in found if each.agent_message]}
@@ -46,13 +45,13 @@ def show() -> Any:
 
 def _page(form: ChannelsForm | None = None, status: int = 200, problem: PanelError | None = None) -> Any:
     """The page with `form` as it was typed, or as it is stored."""
-    overview, senders = service.read(current().keystore), outbox.senders()
+    overview, senders = service.read(current().vault), outbox.senders()
     form = form or _stored(overview)
     form.through.choices = [ANY, *(SelectChoice(each.uuid, each.address) for each in senders)]
     return page(
         "alerts/page.html", status=status, overview=overview, form=form, problem=problem,
         ask_own=not recently_authenticated(),
-        no_key=snapshot.look(current().keystore).state.no_key, senders=senders,
+        no_key=current().vault.latest().state.no_key, senders=senders,
     )  # fmt: skip
 
 
@@ -87,7 +86,7 @@ def store() -> Any:
 @reauth_required
 def test_mail() -> Any:
     """Send a test mail; the page grows with each step."""
-    return _tested("Test mail", lambda: service.test_mail(current().settings, current().keystore, actor()))
+    return _tested("Test mail", lambda: service.test_mail(current().settings, current().vault, actor()))
 
 
 @blueprint.post("/test-webhook")

@@ -24,7 +24,7 @@ from panel.mail.steps import Step
 from panel.models import AlertChannels
 from panel.sending import outbox
 from panel.times import ago
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 MOST_RECIPIENTS = 10
 SHOWN = 20  # resolved alerts
@@ -47,19 +47,19 @@ class Overview:
     is_ok: bool
 
 
-def read(keystore: KeyStore) -> Overview:
+def read(vault: Vault) -> Overview:
     """Channels, open alerts and history."""
-    summary, is_ok = _summary(keystore)
+    summary, is_ok = _summary(vault)
     return Overview(channels.read(), alert_log.open_alerts(), alert_log.history(SHOWN), summary, is_ok)
 
 
-def _summary(keystore: KeyStore) -> tuple[str, bool]:
+def _summary(vault: Vault) -> tuple[str, bool]:
     """What is known where no alert is open, and whether it is OK."""
     checked_at = heartbeat.read().noticed_at
     if not heartbeat.is_recent(checked_at):
         last = "have not been checked yet" if checked_at is None else f"were last checked {ago(checked_at)}"
         return f"Alerts {last}. Check that script/server is running.", False
-    lines = overview.lines(keystore)
+    lines = overview.lines(vault)
     mailboxes = counted(len(lines), "mailbox") if lines else "no mailboxes yet"
     bad = [line.address for line in lines if line.health not in (Health.OK, Health.PAUSED)]
     if bad:
@@ -105,7 +105,7 @@ def store(recipients: tuple[str, ...], through: str, webhook_url: str, actor: Ac
         )
 
 
-def test_mail(settings: Settings, keystore: KeyStore, actor: Actor) -> Iterator[Step]:
+def test_mail(settings: Settings, vault: Vault, actor: Actor) -> Iterator[Step]:
     """Send a test mail as an alert would be sent: a step for each account that is tried.
 
     Raises Refused where there are no recipients, Throttled after too many tests.
@@ -114,7 +114,7 @@ def test_mail(settings: Settings, keystore: KeyStore, actor: Actor) -> Iterator[
     if not to.recipients:
         raise Refused("No mail address is set.", "Enter one first.")
     _record_test("By mail.", actor)
-    return channels.send_mail(None, to, settings, keystore)
+    return channels.send_mail(None, to, settings, vault)
 
 
 def test_webhook(settings: Settings, actor: Actor) -> Iterator[Step]:

@@ -14,7 +14,7 @@ from panel.alerts import alert_log, channels, conditions
 from panel.config import Settings
 from panel.errors import PanelError
 from panel.health import heartbeat
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 CHECK_SECONDS = 10  # between two checks of all web processes together
 
@@ -24,10 +24,10 @@ log = logging.getLogger("mailkeep.alerts")
 class Watch:
     """The checks of one web process, and what it has seen of the worker."""
 
-    def __init__(self, settings: Settings, keystore: KeyStore) -> None:
+    def __init__(self, settings: Settings, vault: Vault) -> None:
         """No heartbeat seen yet."""
         self._settings = settings
-        self._keystore = keystore
+        self._vault = vault
         self._beat: int | None = None
         self._beat_seen = time.monotonic()
 
@@ -51,12 +51,12 @@ class Watch:
         silent = self._worker_is_silent()
         if not heartbeat.claim("noticed_at", CHECK_SECONDS - 1):
             return
-        found = conditions.found(self._keystore)
+        found = conditions.found(self._vault)
         alert_log.update([each for each in found if silent or each.topic != "worker"])
         to = channels.read()
         due = alert_log.claim_due() if to.any else alert_log.Due()
         if due.all:
-            alert_log.record_sent(due, channels.send(due, to, self._settings, self._keystore))
+            alert_log.record_sent(due, channels.send(due, to, self._settings, self._vault))
 
     def _worker_is_silent(self) -> bool:
         """Whether this process has seen no new heartbeat for so long, while it was awake itself.

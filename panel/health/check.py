@@ -11,8 +11,8 @@ from panel.accounts.overview import Line
 from panel.config import Settings
 from panel.identity import Restored
 from panel.models import Heartbeat
-from panel.vault.keystore import KeyStore
-from panel.vault.snapshot import Status
+from panel.vault.snapshot import Snapshot
+from panel.vault.vault import Vault
 
 PATH = re.compile(r"(?<![\w:/.])/[\w.]")  # of this server; not the path of a web address
 NAMED = 5  # of many, in one sentence
@@ -69,8 +69,8 @@ class Install:
     """What all checks examine, read once. `deep`: a check may take its time."""
 
     settings: Settings
-    keystore: KeyStore
-    key: Status
+    vault: Vault
+    key: Snapshot
     copy: Restored | None  # where this is a restored copy that is not confirmed yet
     lines: list[Line]
     added_at: dict[str, int]  # by account

@@ -16,7 +16,7 @@ from panel.shell import PanelCommand, json_option, print_json, print_lines
 def doctor(context: click.Context, json_: bool) -> None:
     """Check the whole install, the whole database and every password. Exit status 1: a problem was found."""
     services = current()
-    results = checks.run(checks.gather(services.settings, services.keystore, deep=True))
+    results = checks.run(checks.gather(services.settings, services.vault, deep=True))
     if json_:
         print_json([_as_json(result) for result in results])
     else:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from panel.health.check import Check, Install, Label, Link, counted, few
 from panel.times import ago
-from panel.vault import reports, sweep
+from panel.vault import reports, verification
 from panel.vault.state import State
 
 PAGE = Link("/server/encryption", "Open Encryption")
@@ -37,7 +37,7 @@ def passwords(install: Install) -> Iterator[Check]:
         return  # `encryption` reports that
     failures = key.failures
     if install.deep:
-        verdict = sweep.verify(install.keystore)
+        verdict = verification.run(install.vault)
         failures = verdict.failures
         yield from _unattested(verdict)
     if failures:
@@ -58,14 +58,14 @@ def passwords(install: Install) -> Iterator[Check]:
 
 def _as_last_verified(install: Install) -> Check:
     report = reports.last()
-    verified_at = max(install.key.verified_at or 0, report.finished_at if report else 0)
+    verified_at = max(install.key.times.verified_at or 0, report.finished_at if report else 0)
     if verified_at:
         return Check("passwords", True, f"0 errors. All passwords were last verified {ago(verified_at)}.")
     message = "0 errors so far, but not every password has been verified yet."
     return Check("passwords", True, message, link=PAGE, passed_as=Label.PENDING)
 
 
-def _unattested(verdict: sweep.Verdict) -> Iterator[Check]:
+def _unattested(verdict: verification.Verdict) -> Iterator[Check]:
     """Passwords that somebody wrote into the database in clear text: their servers may be an attacker's."""
     if verdict.unattested:
         addresses = few([each.address for each in verdict.unattested])
@@ -76,7 +76,7 @@ def _unattested(verdict: sweep.Verdict) -> Iterator[Check]:
 
 def backup(install: Install) -> Iterator[Check]:
     """Whether somebody verified a backup of the key file as it is now."""
-    verified_at = install.key.backup_proved_at
+    verified_at = install.key.times.backup_proved_at
     if install.key.backup_due:
         remedy = "Verify a backup on the Encryption page, with the command shown there."
         yield Check("key backup", False, "The encryption key has no verified backup.", remedy, PAGE)

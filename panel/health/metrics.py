@@ -15,8 +15,8 @@ from panel import db
 from panel.config import Settings
 from panel.health import checks, spool
 from panel.health.check import Install
-from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 PROXIES_SEND = frozenset(
     {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"}
@@ -40,9 +40,9 @@ def _is_loopback(name: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def text(settings: Settings, keystore: KeyStore) -> bytes:
+def text(settings: Settings, vault: Vault) -> bytes:
     """All numbers as they are now. Raises what the database raises: a failed scrape is a signal too."""
-    install, registry = checks.gather(settings, keystore), CollectorRegistry(auto_describe=False)
+    install, registry = checks.gather(settings, vault), CollectorRegistry(auto_describe=False)
     for name, (help_, value) in _numbers(install).items():
         Gauge(f"mailkeep_{name}", help_, registry=registry).set(value)
     states = Gauge("mailkeep_key_state", "1 for the current state of the key.", ["state"], registry=registry)
@@ -68,7 +68,7 @@ def _numbers(install: Install) -> dict[str, tuple[str, int]]:
         "passwords_unreadable": ("Stored passwords that cannot be decrypted.", key.unreadable),
         "key_backup_verified": (
             "1 where today's key has a verified backup.",
-            key.backup_proved_at is not None,
+            key.times.backup_proved_at is not None,
         ),
         "accounts": ("Mailboxes.", len(install.lines)),
         "accounts_paused": ("Paused mailboxes.", len(install.lines) - len(running)),

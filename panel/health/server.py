@@ -30,8 +30,8 @@ def database(install: Install) -> Iterator[Check]:
         yield Check("database", True, "The database is reachable.")
         return
     (message,) = db.database.execute_sql("PRAGMA quick_check").fetchone()
-    if message == "ok" and install.key.altered:
-        message = f"The database is intact, but its schema was changed: {few(install.key.altered)}."
+    if message == "ok" and install.key.row.altered:
+        message = f"The database is intact, but its schema was changed: {few(install.key.row.altered)}."
         remedy = "Remove the changes: see docs/encryption.md, 'A changed schema'."
         yield Check("database", False, message, remedy)
     elif message == "ok":
@@ -49,7 +49,7 @@ def files(install: Install) -> Iterator[Check]:
     wrong = [path for path in [data_dir, *found[:MOST_FILES]] if _is_open_to_others(path, data_dir)]
     if wrong:
         message = f"Other users can read or own private files: {few([path.name for path in wrong])}."
-        owner, where = install.keystore.owner, typed(data_dir)
+        owner, where = install.vault.keystore.owner, typed(data_dir)
         yield Check("file modes", False, message, f"Type: chown -R {owner} {where} && chmod -R go= {where}")
     elif spool.is_dir() and spool.stat().st_mode & (0o007 if group else 0o077):
         message = f"Other users can read the collected mail in {spool}."

@@ -8,9 +8,9 @@ from panel.accounts.overview import Health
 from panel.config import Settings
 from panel.health import checks
 from panel.health.check import Check, Install, Label
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
+from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 NOT_RUNNING = (Label.OFF, Label.PAUSED)
 
@@ -29,7 +29,7 @@ class Summary:
 
     mail: Badge
     passwords: Badge
-    key: snapshot.Status
+    key: Snapshot
     accounts: int
     paused: int
     last_success_at: int | None
@@ -56,9 +56,9 @@ class Summary:
         return [check.agent_message for check in self.problems if check.agent_message]
 
 
-def summary(settings: Settings, keystore: KeyStore) -> Summary:
+def summary(settings: Settings, vault: Vault) -> Summary:
     """The state now. The state of a mailbox is what its last real run found, never a flag."""
-    install = checks.gather(settings, keystore)
+    install = checks.gather(settings, vault)
     results = checks.run(install)
     return Summary(
         mail=_mail(install, {check.check for check in results if not check.ok}),
@@ -88,7 +88,7 @@ def _mail(install: Install, failed: set[str]) -> Badge:
     return Badge("good", "OK")
 
 
-def _passwords(key: snapshot.Status) -> Badge:
+def _passwords(key: Snapshot) -> Badge:
     if key.state.no_key or key.failures:
         return Badge("bad", "Needs attention")
     if key.state is State.ON:

@@ -155,10 +155,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def world(
     app: Flask, settings: Settings, smtp: SmtpServer, receiver: Receiver, clock: Clock
 ) -> Iterator[World]:
-    keystore = app.extensions["mailkeep"].keystore
+    vault = app.extensions["mailkeep"].vault
     db.database.connect(reuse_if_open=True)
     heartbeat.beat()
-    yield World(House(settings, keystore), clock, Watch(settings, keystore), smtp, receiver)
+    yield World(House(settings, vault), clock, Watch(settings, vault), smtp, receiver)
     if not db.database.is_closed():  # a request of the test's own browser closes it, the next query opens it
         db.database.close()
 

@@ -27,7 +27,7 @@ def stored() -> tuple[tuple[str, ...], str, str]:
 
 
 def check(world: World) -> Check:
-    found = checks.run(checks.gather(world.house.settings, world.house.keystore))
+    found = checks.run(checks.gather(world.house.settings, world.house.vault))
     return next(each for each in found if each.check == "alerts")
 
 
@@ -221,7 +221,7 @@ def test_an_old_choice_of_an_account_that_is_gone_does_no_harm(world: World) -> 
 
 def summary(world: World, admin: Browser) -> str:
     """The sentence of the page; the shell has the same one."""
-    overview = service.read(world.house.keystore)
+    overview = service.read(world.house.vault)
     assert overview.open == []
     page = html.unescape(" ".join(admin.get(PAGE).text.split()))
     assert overview.summary in page
@@ -259,7 +259,7 @@ def test_no_alert_is_not_ok_while_nothing_checks(world: World, admin: Browser) -
 def test_another_address_has_neither_worked_nor_failed(world: World) -> None:
     world.sender()
     world.send_to(mail=True, webhook=True)
-    list(service.test_mail(world.house.settings, world.house.keystore, Actor()))
+    list(service.test_mail(world.house.settings, world.house.vault, Actor()))
     list(service.test_webhook(world.house.settings, Actor()))
     assert channels.read().mail_use.worked_at and channels.read().webhook_use.worked_at
     service.store(("other@example.net",), "", "https://elsewhere.example.org/", Actor())
@@ -270,6 +270,6 @@ def test_a_mail_that_one_address_refused_is_no_ok(world: World, admin: Browser) 
     world.sender()
     service.store((TO, "gone@example.net"), "", "", Actor())
     world.smtp.refused.add("gone@example.net")
-    assert list(service.test_mail(world.house.settings, world.house.keystore, Actor()))[-1].ok
+    assert list(service.test_mail(world.house.settings, world.house.vault, Actor()))[-1].ok
     assert "gone@example.net" in (channels.read().mail_use.problem or "")
     assert not check(world).ok and "Last used" not in admin.get(PAGE).text

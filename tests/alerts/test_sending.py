@@ -247,7 +247,7 @@ app = create_app(settings)
 sys.stdin.readline()
 with db.database.connection_context():
     watch.heartbeat.claim = lambda *_: True  # as if both checked at once
-    watch.Watch(settings, app.extensions["mailkeep"].keystore).check()
+    watch.Watch(settings, app.extensions["mailkeep"].vault).check()
 """
 
 
@@ -274,7 +274,7 @@ def test_checks_of_several_processes_are_one(world: World) -> None:
     world.fail()
     world.next_check()
     Alert.delete().execute()
-    watch.Watch(world.house.settings, world.house.keystore).check()
+    watch.Watch(world.house.settings, world.house.vault).check()
     assert rows() == []
 
 

@@ -16,7 +16,7 @@ from panel.errors import SpoolError
 from panel.health import checks, heartbeat, mail, maintenance, server, spool
 from panel.models import Account, AlertChannels, Collection, Heartbeat, Waiting
 from panel.secret import Secret
-from panel.vault import turn_off, turn_on
+from panel.vault import turn_off, verification
 from tests.encryption.conftest import House, new_endpoint
 from tests.health.conftest import look, problems
 from tests.sign_in.browser import later
@@ -203,7 +203,7 @@ def test_work_on_the_key_and_passwords_never_tried_are_not_ok(healthy: House) ->
         healthy.sql("UPDATE encryption SET verified_at = NULL")
         status = {check.check: check.status for check in look(healthy)}
         assert (status["passwords"], status["encryption"]) == ("Pending", "OK")
-        turn_off.disable(healthy.keystore, Actor(), in_shell=True)
+        turn_off.turn_off(healthy.vault, Actor(), in_shell=True)
     status = {check.check: check.status for check in look(healthy)}
     assert status["encryption"] == "Pending"
 
@@ -240,7 +240,7 @@ def test_mail_is_not_ok_where_no_mailbox_can_send(healthy: House) -> None:
     assert alerts(healthy, **to)[:2] == (True, "OK")
     with db.database.connection_context():
         healthy.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE direction = 'out'")
-        turn_on.verify(healthy.keystore)
+        verification.run_and_note(healthy.vault)
     assert alerts(healthy, **to)[2] == (
         "Alert mail cannot be sent: no stored password for sending can be decrypted."
     )
