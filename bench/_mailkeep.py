@@ -9,10 +9,10 @@ from bench._programs import passwords
 from panel import create_app, db, install
 from panel.audit import Actor
 from panel.config import Settings
-from panel.vault import rotation, sweep, turn_on
-from panel.vault.keystore import KeyStore
-from panel.vault.snapshot import look
+from panel.vault import rotation, sweep, turn_on, unfinished, verification
 from panel.vault.state import State
+from panel.vault.vault import Vault
+from tests.installs import BOTH
 
 ACTOR = Actor("bench")
 
@@ -24,7 +24,7 @@ class Mailkeep:
         self.settings = Settings.load(
             {"PANEL_DATA_DIR": str(directory / "data"), "PANEL_ENV_FILE": "/dev/null"}
         )
-        self.keystore = KeyStore.of(self.settings)
+        self.vault = Vault.of(self.settings, db.database)
         self.database = self.settings.data_dir / "panel.db"
 
     def seed(self, rows: int) -> None:
@@ -55,9 +55,9 @@ class Mailkeep:
     def begin(self, phase: str) -> None:
         """The key file; before a rotation every record is opened once."""
         if phase == "enable":
-            turn_on.enable(self.keystore, ACTOR)
+            turn_on.turn_on(self.vault, BOTH, ACTOR)
         else:
-            rotation.rotate(self.keystore, ACTOR)
+            rotation.rotate(self.vault, ACTOR)
 
     def enable(self) -> None:
         """The sweep, with its progress shown."""
@@ -68,17 +68,17 @@ class Mailkeep:
         self._sweep()
 
     def _sweep(self) -> None:
-        report = sweep.run(self.keystore, lambda done, total: None)
+        report = sweep.run(self.vault, lambda done, total: None)
         if report.failures:
             raise SystemExit(f"{len(report.failures)} records did not open.")
 
     def finish(self) -> None:
         """Retire the old key and remove old values from the database's files."""
-        turn_on.resume(self.keystore)
-        if look(self.keystore).state is not State.ON:
-            raise SystemExit(f"The state is {look(self.keystore).state}.")
+        unfinished.resume(self.vault)
+        if self.vault.latest().state is not State.ON:
+            raise SystemExit(f"The state is {self.vault.latest().state}.")
 
     def check(self) -> int:
         """How many open."""
-        verdict = sweep.verify(self.keystore)
-        return verdict.opened if look(self.keystore).clear == 0 else 0
+        verdict = verification.run(self.vault)
+        return verdict.opened if self.vault.latest().clear == 0 else 0

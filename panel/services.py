@@ -10,7 +10,7 @@ from flask import current_app
 from panel.config import Settings
 
 if TYPE_CHECKING:
-    from panel.vault.keystore import KeyStore
+    from panel.vault.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Services:
     """The install that an application works on: how it is set up, and its key file."""
 
     settings: Settings
-    keystore: KeyStore
+    vault: Vault
 
 
 def current() -> Services:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, BinaryIO
 
-from panel import db, text_file
+from panel import text_file
 from panel.accounts import rules, service
 from panel.accounts.rules import Mailbox
 from panel.audit import Actor
 from panel.config import Settings
 from panel.errors import BadInput
 from panel.mail.server import MailServer
+from panel.models import Endpoint
 from panel.secret import Secret
 from panel.vault.credential import Credential
 
@@ -58,7 +59,7 @@ def read(source: BinaryIO, settings: Settings) -> list[Wanted]:
 
 def store(wanted: Iterable[Wanted], actor: Actor) -> list[str]:
     """Add them; the uuids. Raises BadInput for an address that is there, CannotStore; then none is added."""
-    with db.database.obj.sealer.storing():
+    with Endpoint.storing():
         return [
             service.add(one.box, one.where, one.password, one.begin, actor, one.sending) for one in wanted
         ]

@@ -12,8 +12,7 @@ from peewee import JOIN, fn
 from panel import db, times
 from panel.collect import due
 from panel.models import Account, Collection, Endpoint, Skipped
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 OVERDUE = 3  # intervals without a successful round,
 ROUND_SECONDS = 900  # and so long a round may take
@@ -78,9 +77,9 @@ class Line:
         return db.now() - self.last_success_at > OVERDUE * self.interval + ROUND_SECONDS
 
 
-def lines(keystore: KeyStore) -> list[Line]:
+def lines(vault: Vault) -> list[Line]:
     """All accounts, by address."""
-    status = snapshot.look(keystore)
+    status = vault.latest()
     unreadable = {failure.account for failure in status.failures if failure.direction == "in"}
     query = (
         Endpoint.select(Endpoint, Account, Collection)
@@ -99,9 +98,9 @@ def _skipped() -> dict[str, int]:
     return dict(cast(Iterable[tuple[str, int]], query))
 
 
-def line(keystore: KeyStore, uuid: str) -> Line | None:
+def line(vault: Vault, uuid: str) -> Line | None:
     """One of them, or None."""
-    return next((each for each in lines(keystore) if each.uuid == uuid), None)
+    return next((each for each in lines(vault) if each.uuid == uuid), None)
 
 
 def _line(endpoint: Endpoint, no_key: bool, unreadable: set[str], skipped: int) -> Line:

@@ -46,9 +46,7 @@ def _collect_soon(uuid: str) -> None:
 @blueprint.get("")
 def show() -> Any:
     """The list: is mail coming in, and what is wrong where it is not."""
-    return page(
-        "accounts/list.html", fragment="accounts/_list.html", lines=overview.lines(current().keystore)
-    )
+    return page("accounts/list.html", fragment="accounts/_list.html", lines=overview.lines(current().vault))
 
 
 # -- adding and changing ---------------------------------------------------------
@@ -133,7 +131,7 @@ def _stored(endpoint: Endpoint, account: Account) -> dict[str, Any]:
         "rev": endpoint.rev if isinstance(endpoint.rev, int) else None,
         "seen": endpoint.place.digest,
     }
-    if credential.is_authentic(endpoint, current().keystore):
+    if credential.is_authentic(endpoint, current().vault):
         names = ("protocol", "host", "port", "security", "username")
         values |= {name: getattr(endpoint, name) for name in names}
     else:
@@ -153,7 +151,7 @@ def _again(form: ServerForm, error: PanelError | None = None) -> Response:
 def _edit_page(
     uuid: str, form: ServerForm, status: int = 200, problem: PanelError | None = None, stale: bool = False
 ) -> Response:
-    line = overview.line(current().keystore, uuid)
+    line = overview.line(current().vault, uuid)
     if line is None:
         raise NotFound("This account was removed meanwhile.", "Go back to the list of accounts.")
     skipped = Skipped.select().where(Skipped.account == uuid).order_by(Skipped.at.desc()).limit(100)
@@ -164,7 +162,7 @@ def _edit_page(
         problem=problem,
         stale=stale,
         line=line,
-        forged=not credential.is_authentic(service.find(uuid)[1], current().keystore),
+        forged=not credential.is_authentic(service.find(uuid)[1], current().vault),
         skipped=list(skipped),
         sending=service.sending_of(uuid),
         last_change=service.last_change(service.find(uuid)[1]),
@@ -295,7 +293,7 @@ def test() -> Any:
     try:
         require_reauth(form.own_password.data)
         rules.address_of(form.address.data)
-        found = [probe.credential_for(_server(form), _password(form), uuid, current().keystore)]
+        found = [probe.credential_for(_server(form), _password(form), uuid, current().vault)]
         if isinstance(form, NewForm) and (sending := _sending(form, found[0].secret)):
             found.append(sending)
         steps = probe.run(found, form.folder.data or "INBOX", current().settings, actor(), form.address.data)

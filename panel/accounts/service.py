@@ -55,7 +55,7 @@ def add(
     """
     rules.require_possible(box, where, begin)
     rules.require_password(password)
-    with db.database.obj.sealer.storing():
+    with Endpoint.storing():
         _require_free(box.address)
         account = Account.create(begin=begin, created_at=db.now(), **vars(box))
         insert_endpoint(account, "in", where, password, actor)
@@ -93,7 +93,7 @@ def edit(
     Raises EditedMeanwhile where the server is not the one that the person saw, PasswordNeeded (a changed
     server without a password), BadInput.
     """
-    with db.database.obj.sealer.storing():
+    with Endpoint.storing():
         account, endpoint = find(uuid)
         require_seen(endpoint, seen)
         if box.address != account.address:
@@ -129,7 +129,7 @@ def store(
     `where` is a server that was typed whole; with None the stored one stays, but
     no new password is stored for one that its record does not vouch for.
     """
-    if not credential.is_authentic(endpoint, db.database.obj.sealer.keystore):
+    if not credential.is_authentic(endpoint, Endpoint.vault()):
         if where is None:
             raise PasswordNeeded(
                 "The stored password does not open, so the stored server may have been changed.",
@@ -165,7 +165,7 @@ def last_change(endpoint: Endpoint) -> server_log.Change | None:
 
 
 def _data_dir() -> Path:
-    data_dir: Path = db.database.obj.sealer.keystore.data_dir
+    data_dir: Path = Endpoint.vault().keystore.data_dir
     return data_dir
 
 

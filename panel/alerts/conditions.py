@@ -15,10 +15,9 @@ from panel.health import heartbeat, mail
 from panel.models import Account, Collection
 from panel.models.moment import ahead, is_ahead
 from panel.times import ago
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
-from panel.vault.snapshot import Status
+from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 FAILING_SECONDS = 3600
 UNPROVED_SECONDS = 7 * 24 * 3600
@@ -51,9 +50,9 @@ class Condition:
     banner: bool = True
 
 
-def found(keystore: KeyStore) -> list[Condition]:
+def found(vault: Vault) -> list[Condition]:
     """Everything that is wrong now, the gravest first."""
-    key = snapshot.look(keystore)
+    key = vault.latest()
     return [*_worker(), *_key(key), *_records(key), *_accounts(), *_backup(key)]
 
 
@@ -74,7 +73,7 @@ def _worker() -> Iterator[Condition]:
     )
 
 
-def _key(key: Status) -> Iterator[Condition]:
+def _key(key: Snapshot) -> Iterator[Condition]:
     if key.state.no_key:
         yield Condition(
             "key",
@@ -83,12 +82,12 @@ def _key(key: Status) -> Iterator[Condition]:
             f"{KEY[key.state]} No mail is collected.",
             "The Encryption page says what to type on the server; so does: flask encryption status",
             ENCRYPTION,
-            key.trouble_since or db.now(),
+            key.times.trouble_since or db.now(),
             banner=False,
         )
 
 
-def _records(key: Status) -> Iterator[Condition]:
+def _records(key: Snapshot) -> Iterator[Condition]:
     if key.state is not State.INCONSISTENT:
         return
     addresses = sorted({failure.address for failure in key.failures})
@@ -141,9 +140,9 @@ def _account(account: Account, row: Collection, since: int) -> Condition:
     )
 
 
-def _backup(key: Status) -> Iterator[Condition]:
+def _backup(key: Snapshot) -> Iterator[Condition]:
     """A key file that nobody has proved a copy of since it was made or changed, for a week."""
-    since = key.key_changed_at  # not the row's time, which SQL could set far ahead
+    since = key.times.key_changed_at  # not the row's time, which SQL could set far ahead
     if not key.backup_due or since is None:
         return
     if db.now() - since >= UNPROVED_SECONDS or is_ahead(since):

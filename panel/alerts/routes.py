@@ -17,7 +17,6 @@ from panel.mail.steps import Step
 from panel.sending import outbox
 from panel.services import current
 from panel.sign_in.login import actor, require_reauth
-from panel.vault import snapshot
 from panel.web.access import allow, reauth_required, recently_authenticated
 from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
@@ -32,7 +31,7 @@ def trouble() -> dict[str, Any]:
     role = getattr(current_user, "role", "")
     if role not in ("admin", "agent"):
         return {"trouble": []}
-    wrong = watch.banner(current().keystore)
+    wrong = watch.banner(current().vault)
     if role == "admin":
         return {"trouble": [{"message": each.message, "path": each.path} for each in wrong]}
     return {"trouble": [{"message": each.told, "path": "/status"} for each in wrong if each.told]}
@@ -41,7 +40,7 @@ def trouble() -> dict[str, Any]:
 @blueprint.get("")
 def show() -> Any:
     """Whom to tell, and what is being told."""
-    picture = service.picture(current().keystore)
+    picture = service.picture(current().vault)
     return _page(picture, _form(picture))
 
 
@@ -57,7 +56,7 @@ def _page(picture: Picture, form: ChannelsForm, status: int = 200, problem: Pane
     return page(
         "alerts/page.html", status=status, picture=picture, form=form, problem=problem,
         ask_own=not recently_authenticated(),
-        no_key=snapshot.look(current().keystore).state.no_key, senders=senders,
+        no_key=current().vault.latest().state.no_key, senders=senders,
     )  # fmt: skip
 
 
@@ -67,7 +66,7 @@ def store() -> Any:
     """Store whom to tell."""
     form = ChannelsForm()
     if not form.validate_on_submit():
-        return _page(service.picture(current().keystore), form, 422)
+        return _page(service.picture(current().vault), form, 422)
     try:
         require_reauth(form.own_password.data)
         recipients = service.recipients_of(form.recipients.data or "")
@@ -83,15 +82,15 @@ def _again(form: ChannelsForm, error: PanelError) -> Any:
     name = getattr(error, "field", None)
     if name in form:
         form[name].errors = [str(error)]
-        return _page(service.picture(current().keystore), form, error.status)
-    return _page(service.picture(current().keystore), form, error.status, error)
+        return _page(service.picture(current().vault), form, error.status)
+    return _page(service.picture(current().vault), form, error.status, error)
 
 
 @blueprint.post("/test-mail")
 @reauth_required
 def test_mail() -> Any:
     """Send a test mail: a page that grows."""
-    return _tested("Test mail", lambda: service.test_mail(current().settings, current().keystore, actor()))
+    return _tested("Test mail", lambda: service.test_mail(current().settings, current().vault, actor()))
 
 
 @blueprint.post("/test-webhook")
@@ -105,6 +104,6 @@ def _tested(title: str, begin: Callable[[], Iterator[Step]]) -> Any:
     try:
         steps = begin()
     except PanelError as error:
-        picture = service.picture(current().keystore)
+        picture = service.picture(current().vault)
         return _page(picture, _form(picture), error.status, error)
     return Response(stream_template("alerts/test.html", steps=steps, title=title), mimetype="text/html")

@@ -23,7 +23,7 @@ from panel.mail.steps import Step
 from panel.models import AlertChannels
 from panel.sending import outbox
 from panel.times import ago
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 MOST_RECIPIENTS = 10
 SHOWN = 20  # of what is over
@@ -47,9 +47,9 @@ class Picture:
     is_green: bool
 
 
-def picture(keystore: KeyStore) -> Picture:
+def picture(vault: Vault) -> Picture:
     """What page and shell show."""
-    quiet, is_green = _quiet(overview.lines(keystore))
+    quiet, is_green = _quiet(overview.lines(vault))
     return Picture(channels.read(), alert_log.now_wrong(), alert_log.lately_over(SHOWN), quiet, is_green)
 
 
@@ -103,7 +103,7 @@ def store(recipients: tuple[str, ...], through: str, webhook_url: str, actor: Ac
         audit.record("notices changed", "", _told(channels.read()), who=actor.who, address=actor.address)
 
 
-def test_mail(settings: Settings, keystore: KeyStore, actor: Actor) -> Iterator[Step]:
+def test_mail(settings: Settings, vault: Vault, actor: Actor) -> Iterator[Step]:
     """Send a test mail as a notice would go: a step for each account that is tried.
 
     Raises Refused where nobody is to be told by mail, Throttled after too many tests.
@@ -112,7 +112,7 @@ def test_mail(settings: Settings, keystore: KeyStore, actor: Actor) -> Iterator[
     if not to.recipients:
         raise Refused("No address is set that a mail could go to.", "Set one first.")
     _record_test("By mail.", actor)
-    return channels.send(None, to, settings, keystore)
+    return channels.send(None, to, settings, vault)
 
 
 def test_webhook(settings: Settings, actor: Actor) -> Iterator[Step]:

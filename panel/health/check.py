@@ -8,8 +8,8 @@ from panel.accounts.overview import Line
 from panel.config import Settings
 from panel.identity import Restored
 from panel.models import Heartbeat
-from panel.vault.keystore import KeyStore
-from panel.vault.snapshot import Status
+from panel.vault.snapshot import Snapshot
+from panel.vault.vault import Vault
 
 NOTHING_TO_CHECK = ("Off", "Paused", "No mailbox", "No password")
 
@@ -55,8 +55,8 @@ class Install:
     """What all checks look at, read once. `deep`: a check may take its time."""
 
     settings: Settings
-    keystore: KeyStore
-    key: Status
+    vault: Vault
+    key: Snapshot
     copy: Restored | None  # where this is a restored copy that nobody has confirmed yet
     lines: list[Line]
     added_at: dict[str, int]  # when each account was

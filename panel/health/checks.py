@@ -17,8 +17,7 @@ from panel.errors import PanelError
 from panel.health import heartbeat, key, mail, server, telling
 from panel.health.check import Check, Install
 from panel.models import Account, Collection
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 # In the order in which somebody would look.
 CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
@@ -39,15 +38,15 @@ CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
 }
 
 
-def look(settings: Settings, keystore: KeyStore, *, deep: bool = False) -> Install:
+def look(settings: Settings, vault: Vault, *, deep: bool = False) -> Install:
     """What the checks look at, as it is now."""
     leased = Collection.select(Collection.account).where(~lease.is_free()).tuples()
     return Install(
         settings=settings,
-        keystore=keystore,
-        key=snapshot.look(keystore),
+        vault=vault,
+        key=vault.latest(),
         copy=identity.restored(settings.data_dir),
-        lines=overview.lines(keystore),
+        lines=overview.lines(vault),
         added_at={row.uuid: row.created_at for row in Account.select(Account.uuid, Account.created_at)},
         busy={uuid for (uuid,) in cast(Iterable[tuple[str]], leased)},
         heartbeat=heartbeat.read(),

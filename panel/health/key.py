@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from panel.health.check import Check, Install, Link
 from panel.times import ago
-from panel.vault import reports, sweep
+from panel.vault import reports, verification
 from panel.vault.state import Failure, State
 
 PAGE = Link("/server/encryption", "Open Encryption")
@@ -35,12 +35,12 @@ def encryption(install: Install) -> Iterator[Check]:
 def records(install: Install) -> Iterator[Check]:
     """Whether every stored password opens: what is known of it, or with `deep` each of them tried."""
     report = reports.last()
-    tried_at = max(install.key.verified_at or 0, report.finished_at if report else 0)
+    tried_at = max(install.key.times.verified_at or 0, report.finished_at if report else 0)
     if install.key.state.no_key:
         return  # nothing can be opened, and that is said already
     failures = install.key.failures
     if install.deep:
-        verdict = sweep.verify(install.keystore)
+        verdict = verification.run(install.vault)
         failures = verdict.failures
         yield from _unvouched(verdict)
     if failures:
@@ -61,7 +61,7 @@ def records(install: Install) -> Iterator[Check]:
         yield Check("records", True, message)
 
 
-def _unvouched(verdict: sweep.Verdict) -> Iterator[Check]:
+def _unvouched(verdict: verification.Verdict) -> Iterator[Check]:
     """Passwords that appeared in clear: their servers may be an attacker's."""
     if verdict.unattested:
         message = f"Some passwords were found in clear, not entered here: {_named(verdict.unattested)}."
@@ -76,7 +76,7 @@ def _named(failures: tuple[Failure, ...]) -> str:
 
 def backup(install: Install) -> Iterator[Check]:
     """Whether somebody has proved that a copy of today's key file exists."""
-    proved = install.key.backup_proved_at
+    proved = install.key.times.backup_proved_at
     if install.key.backup_due:
         remedy = "Prove it on the Encryption page, with the command shown there."
         yield Check(

@@ -17,8 +17,8 @@ from panel import db
 from panel.config import Settings
 from panel.health import checks, spool
 from panel.health.check import Install
-from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 PROXIES_SEND = frozenset(
     {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"}
@@ -42,10 +42,10 @@ def _is_loopback(name: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def text(settings: Settings, keystore: KeyStore) -> bytes:
+def text(settings: Settings, vault: Vault) -> bytes:
     """Everything as it is now. Raises what the database raises; a failed scrape is a finding too."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Found(checks.look(settings, keystore)))
+    registry.register(_Found(checks.look(settings, vault)))
     return generate_latest(registry)
 
 
@@ -73,7 +73,7 @@ def _key(install: Install) -> Iterator[Metric]:
     yield _gauge("passwords_sealed", "Those that are encrypted.", now.sealed)
     yield _gauge("passwords_clear", "Those that are stored in clear.", now.clear)
     yield _gauge("passwords_unreadable", "Those that are known not to open.", now.unreadable)
-    proved = now.backup_proved_at is not None
+    proved = now.times.backup_proved_at is not None
     yield _gauge("key_backup_proved", "1 where somebody has proved a copy of today's key.", proved)
 
 

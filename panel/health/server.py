@@ -29,8 +29,8 @@ def database(install: Install) -> Iterator[Check]:
         yield Check("database", True, "The database answers.")
         return
     (message,) = db.database.execute_sql("PRAGMA quick_check").fetchone()
-    if message == "ok" and install.key.altered:
-        named = ", ".join(install.key.altered[:NAMED])
+    if message == "ok" and install.key.row.altered:
+        named = ", ".join(install.key.row.altered[:NAMED])
         remedy = "Remove what was planted: see docs/encryption.md, 'A changed schema'."
         yield Check(
             "database", False, f"The database is intact, but not of this version's schema: {named}.", remedy
@@ -53,7 +53,7 @@ def files(install: Install) -> Iterator[Check]:
     if wrong:
         names = ", ".join(path.name for path in wrong[:5])
         message = f"Other users can read or own what should be private: {names}."
-        owner, where = install.keystore.owner, typed(data_dir)
+        owner, where = install.vault.keystore.owner, typed(data_dir)
         yield Check("file modes", False, message, f"Type: chown -R {owner} {where} && chmod -R go= {where}")
     elif spool.is_dir() and spool.stat().st_mode & (0o007 if group else 0o077):
         message = f"Other users can get at the collected mail in {spool}."

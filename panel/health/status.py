@@ -8,9 +8,9 @@ from panel.accounts.overview import Health
 from panel.config import Settings
 from panel.health import checks
 from panel.health.check import Check, Install
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
+from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Summary:
 
     mail: Verdict
     passwords: Verdict
-    key: snapshot.Status
+    key: Snapshot
     accounts: int
     paused: int
     last_success_at: int | None
@@ -54,9 +54,9 @@ class Summary:
         return [check for check in self.wrong if check.told]
 
 
-def summary(settings: Settings, keystore: KeyStore) -> Summary:
+def summary(settings: Settings, vault: Vault) -> Summary:
     """What there is to say. Health is what the last real collections did, never a flag."""
-    install = checks.look(settings, keystore)
+    install = checks.look(settings, vault)
     found = checks.run(install)
     return Summary(
         mail=_mail(install, {check.check for check in found if not check.ok}),
@@ -87,7 +87,7 @@ def _mail(install: Install, wrong: set[str]) -> Verdict:
     return Verdict("good", "Coming in")
 
 
-def _passwords(key: snapshot.Status) -> Verdict:
+def _passwords(key: Snapshot) -> Verdict:
     if key.state.no_key or key.failures:
         return Verdict("bad", "Need attention")
     if key.state is State.ON:

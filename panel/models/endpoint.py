@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from peewee import AutoField, DoesNotExist
 
 from panel.crypto.record import Binding
+from panel.mail.server import MailServer
 from panel.models.account import Account
 from panel.models.base import BigIntegerField, IntegerField, TextField
 from panel.models.moment import At
@@ -16,8 +17,8 @@ from panel.models.secret_row import BoundForeignKey, BoundInteger, BoundText, Se
 
 PASSWORD = "password"  # noqa: S105 - a kind of secret
 LABEL = "mailkeep/mail"
-# Sealed by a sweep from a clear value that no licence lists: it opens, but nobody vouches for the
-# server beside it (docs/decisions/0005-found-in-clear.md and 0030-licence.md).
+# Sealed by a sweep from a clear value that no attestation lists: it opens, but nothing shows that the server
+# beside it is the one it was entered for (docs/decisions/0005-found-in-clear.md and 0030-licence.md).
 UNATTESTED_LABEL = "mailkeep/mail found in clear"
 
 
@@ -119,6 +120,19 @@ class Endpoint(SecretRow):
         """The bound columns as they were read, or set since."""
         values = {name: getattr(self, name) for name in self.BOUND if name != "account"}
         return Place(account=str(self.account_id), **values)
+
+    @property
+    def server(self) -> MailServer:
+        """The one server that the secret may be shown to."""
+        return MailServer(
+            self.protocol,
+            self.host,
+            self.port,
+            self.security,
+            self.username,
+            self.auth_method,
+            self.token_url,
+        )
 
     def _belongs(self, bound: dict[str, Any]) -> bool:
         stored = Account.select(Account.address).where(Account.uuid == bound["account"]).scalar()

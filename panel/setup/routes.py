@@ -20,7 +20,6 @@ from panel.setup import checks, service
 from panel.setup.forms import AdminForm
 from panel.setup.service import Step
 from panel.sign_in import login, sessions
-from panel.vault import snapshot
 from panel.web.access import ANYBODY, allow
 from panel.web.form_tokens import keeps_typed
 from panel.web.headers import plain_http_exposed
@@ -43,7 +42,7 @@ def _step() -> Step | None:
     """Where the visitor's own set-up stands."""
     if not current_user.is_authenticated:
         return None
-    return service.step_of(current_user.id, current().keystore)
+    return service.step_of(current_user.id, current().vault)
 
 
 @blueprint.app_context_processor
@@ -87,7 +86,7 @@ def look() -> Any:
     if not service.check(session.get(TOKEN, "")):
         return go(url_for("setup.where"))
     settings = current().settings
-    found = checks.run(settings, current().keystore, exposed=plain_http_exposed())
+    found = checks.run(settings, current().vault, exposed=plain_http_exposed())
     return page("setup/checks.html", checks=found, well=all(check.ok for check in found))
 
 
@@ -153,8 +152,8 @@ def summary() -> Any:
     step = _own_step()
     if step is not Step.SUMMARY:
         return go(url_for(PAGES[step]))
-    now = snapshot.look(current().keystore)
-    return page("setup/summary.html", now=now, lines=overview.lines(current().keystore))
+    now = current().vault.latest()
+    return page("setup/summary.html", now=now, lines=overview.lines(current().vault))
 
 
 @steps_blueprint.post("/finish")

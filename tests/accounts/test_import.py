@@ -47,8 +47,7 @@ def test_all_lines_become_accounts_with_their_passwords_exactly(
     with db.database.connection_context():
         rows = Endpoint.select().order_by(Endpoint.id)
         got = [
-            (e.direction, e.host, e.port, credential.open_for(e, house.keystore).secret.reveal())
-            for e in rows
+            (e.direction, e.host, e.port, credential.open_for(e, house.vault).secret.reveal()) for e in rows
         ]
         assert all((row.sealed is not None) is on for row in rows)
         second = Account.get(Account.address == "b@example.org")
