@@ -9,13 +9,14 @@ from flask import Blueprint, Response, flash, stream_template, url_for
 from flask_login import current_user
 from wtforms.fields.choices import SelectChoice
 
-from panel.alerts import service, watch
+from panel.alerts import conditions, service
 from panel.alerts.forms import ANY, ChannelsForm
 from panel.alerts.service import Picture
 from panel.errors import PanelError
 from panel.mail.steps import Step
+from panel.models import Heartbeat
 from panel.sending import outbox
-from panel.services import current
+from panel.services import current, one_rows
 from panel.sign_in.login import actor, require_reauth
 from panel.web.access import allow, reauth_required, recently_authenticated
 from panel.web.form_tokens import keeps_typed
@@ -30,11 +31,13 @@ def trouble() -> dict[str, Any]:
     """For the banner of every page: what is wrong, in the words for whoever looks."""
     role = getattr(current_user, "role", "")
     if role not in ("admin", "agent"):
-        return {"trouble": []}
-    wrong = watch.banner(current().vault)
+        return {"trouble": [], "trouble_total": 0}
+    found = conditions.banner(current().vault.latest(), one_rows().of(Heartbeat))
     if role == "admin":
-        return {"trouble": [{"message": each.message, "path": each.path} for each in wrong]}
-    return {"trouble": [{"message": each.told, "path": "/status"} for each in wrong if each.told]}
+        shown = [{"message": each.message, "path": each.path} for each in found.conditions]
+        return {"trouble": shown, "trouble_total": found.total}
+    told = [{"message": each.told, "path": "/status"} for each in found.conditions if each.told]
+    return {"trouble": told, "trouble_total": found.total - len(found.conditions) + len(told)}
 
 
 @blueprint.get("")

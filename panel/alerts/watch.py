@@ -11,7 +11,6 @@ import time
 
 from panel import db
 from panel.alerts import alert_log, channels, conditions
-from panel.alerts.conditions import Condition
 from panel.config import Settings
 from panel.errors import PanelError
 from panel.health import heartbeat, mail
@@ -72,8 +71,3 @@ class Watch:
         if beat != self._beat:
             self._beat, self._beat_seen = beat, now
         return now - self._beat_seen > mail.SILENT_SECONDS
-
-
-def banner(vault: Vault) -> list[Condition]:
-    """What stands on top of every page: what is wrong at this moment, told or not."""
-    return [each for each in conditions.found(vault) if each.banner]

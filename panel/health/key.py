@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from panel import db
 from panel.health.check import Check, Install, Link
 from panel.times import ago
-from panel.vault import reports, verification
+from panel.vault import verification
 from panel.vault.state import Failure, State
 
 PAGE = Link("/server/encryption", "Open Encryption")
@@ -34,8 +35,7 @@ def encryption(install: Install) -> Iterator[Check]:
 
 def records(install: Install) -> Iterator[Check]:
     """Whether every stored password opens: what is known of it, or with `deep` each of them tried."""
-    report = reports.last()
-    tried_at = max(install.key.times.verified_at or 0, report.finished_at if report else 0)
+    tried_at = max(install.key.times.verified_at or 0, _reported_at())
     if install.key.state.no_key:
         return  # nothing can be opened, and that is said already
     failures = install.key.failures
@@ -59,6 +59,14 @@ def records(install: Install) -> Iterator[Check]:
     else:
         message = f"None is known not to open. All were last tried {ago(tried_at)}."
         yield Check("records", True, message)
+
+
+def _reported_at() -> int:
+    """When the newest report of a sweep was finished; 0 where there is none."""
+    row = db.database.execute_sql(
+        "SELECT finished_at FROM sweep_report WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return row[0] if row and isinstance(row[0], int) else 0
 
 
 def _unvouched(verdict: verification.Verdict) -> Iterator[Check]:

@@ -14,8 +14,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from panel import db
+from panel.accounts.overview import Health
 from panel.config import Settings
-from panel.health import checks, spool
+from panel.health import checks, mail, spool
 from panel.health.check import Install
 from panel.vault.state import State
 from panel.vault.vault import Vault
@@ -78,17 +79,15 @@ def _key(install: Install) -> Iterator[Metric]:
 
 
 def _mail(install: Install) -> Iterator[Metric]:
-    running = [line for line in install.lines if not line.paused]
-    failing = sum(line.problem is not None for line in running)
-    yield _gauge("accounts", "Mail accounts.", len(install.lines))
-    yield _gauge("accounts_paused", "Those paused on purpose.", len(install.lines) - len(running))
-    yield _gauge("accounts_failing", "Those whose last round failed, and are not paused.", failing)
-    newest = max((line.last_success_at or 0 for line in running), default=0) or None
-    yield from _age("last_success_age_seconds", "Since any mailbox was last collected successfully.", newest)
+    found = install.mailboxes
+    yield _gauge("accounts", "Mail accounts.", found.total)
+    yield _gauge("accounts_paused", "Those paused on purpose.", found.health[Health.PAUSED])
+    yield _gauge("accounts_failing", "Those whose last round failed, and are not paused.", found.problems)
+    yield from _age("last_success_age_seconds", "Since any mailbox was last collected.", found.newest)
     yield from _age(
         "worker_beat_age_seconds", "Since the worker was last heard of.", install.heartbeat.beat_at
     )
-    unread = sum(count.unread for count in spool.noted())
+    unread = spool.waiting(None, mail.MANY_UNREAD, mail.LONG_UNREAD).unread
     yield _gauge("spool_unread_messages", "Delivered and not taken away, as the worker counted last.", unread)
 
 
