@@ -6,6 +6,7 @@ An index of small numbers over all rows also makes counting the rows themselves 
 from typing import Any
 
 INDEXES = (
+    "account_created_at ON account (created_at)",
     "account_paused ON account (uuid) WHERE paused_at IS NOT NULL",
     "collection_last_success_at ON collection (last_success_at)",
     "collection_problem ON collection (account_id) WHERE problem IS NOT NULL",
