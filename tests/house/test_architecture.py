@@ -1,0 +1,28 @@
+"""docs/architecture.md and CONTRIBUTING.md name what is there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from panel.config import ROOT
+
+GUIDES = ("docs/architecture.md", "CONTRIBUTING.md")
+PATH = re.compile(r"`((?:panel|tests|templates|static|script|docs|bench|requirements)/[\w./-]*)`")
+
+
+def test_the_list_of_rooms_is_what_lies_below_panel() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    rooms = text.partition("\n## Rooms\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `([\w/]+)` \|", rooms, re.MULTILINE)
+    packages = {f"{path.parent.name}/" for path in (ROOT / "panel").glob("*/__init__.py")}
+    modules = {path.stem for path in (ROOT / "panel").glob("*.py")} - {"__init__"}
+    assert sorted(listed) == sorted(packages | modules)
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_each_path_that_the_guide_names_is_there(guide: str) -> None:
+    named = set(PATH.findall((ROOT / guide).read_text("utf-8")))
+    assert named
+    assert [path for path in sorted(named) if "FEATURE" not in path and not (ROOT / path).exists()] == []
