@@ -49,8 +49,8 @@ TEXT = {
     r"whom to tell": "recipients",
     r"what (needs you|was checked|was lately)": "needs attention, system checks, history",
     r"notices?(?= (by|of|to|is|was|are|goes|went|that)\b)|(a|no|the|each|this|open) notices?": "alert",
-    r"waylaid|the way in|way back": "a standard term",
-    r"(?<!MIT )(?<!mailkeep/)licen[cs]e[sd]?(?!\))": "attestation",
+    r"waylaid|the way in": "a standard term",
+    r"(?<!MIT )(?<!mailkeep/)licen[cs]e[sd]?(?!\)|\.md)": "attestation",
     r"witness(es)?": "expected key",
     r"goal key": "primary key",
     r"releas(ing|e id)": "decrypting",
@@ -72,7 +72,7 @@ PEOPLE = {
 
 # In templates and the manual. A password is encrypted or it is not; `docs/encryption.md` describes the record.
 SEALED = {r"seal(s|ed|ing)?": "encrypted", r"passwords? (is|are|stay|stays) protected": "encrypted"}
-DESCRIBES_THE_RECORD = {"encryption.md", "architecture.md", "security.md", "performance.md"}
+DESCRIBES_THE_RECORD = {"encryption.md", "architecture.md", "security.md", "performance.md", "reliability.md"}
 
 # Names in panel/, in whole parts: `is_told` and `Told` hold `told`.
 NAMES = {
