@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 
-from vulture import Vulture
+from vulture import Vulture  # type: ignore[import-untyped]
 
 from panel.config import ROOT
 
