@@ -44,6 +44,7 @@ TEXT = {
     r"go on now|goes on now": "resume",
     r"being looked for": "scanning",
     r"collecting goes on": "collecting resumed",
+    r"is paused since": "has been paused since",
     r"read out:": "Reference:",
     r"mail accounts?": "mailbox",
     r"whom to tell": "recipients",
@@ -71,7 +72,10 @@ PEOPLE = {
 }
 
 # In templates and the manual. A password is encrypted or it is not; `docs/encryption.md` describes the record.
-SEALED = {r"seal(s|ed|ing)?": "encrypted", r"passwords? (is|are|stay|stays) protected": "encrypted"}
+SEALED = {
+    r"(?<![\"'.])seal(s|ed|ing)?(?![\"'])": "encrypted",
+    r"passwords? (is|are|stay|stays) protected": "encrypted",
+}
 DESCRIBES_THE_RECORD = {"encryption.md", "architecture.md", "security.md", "performance.md", "reliability.md"}
 
 # Names in panel/, in whole parts: `is_told` and `Told` hold `told`.
@@ -94,10 +98,12 @@ NAMES = {
     "notices?": "alert",
     "old_copies": "leftovers",
     "owed": "pending",
+    "passing": "transient",
     "patience": "idle_timeout",
     "releasing": "decrypting",
     "says": "message",
     "settled": "retire_others",
+    "talk|speak": "protocol_client",
     "told": "notified",
     "trial": "probe",
     "vitals": "heartbeat",
@@ -245,3 +251,13 @@ def test_a_term_that_comes_back_is_found(text: str) -> None:
 )
 def test_ordinary_words_are_not(text: str) -> None:
     assert not list(found_in(text, FOR_PEOPLE, "a page"))
+
+
+@pytest.mark.parametrize("name", ["told", "_is_told", "WayIn", "TRIAL_SECONDS", "vouches"])
+def test_a_name_that_comes_back_is_found(name: str) -> None:
+    assert list(found_in_name(name, "a module"))
+
+
+@pytest.mark.parametrize("name", ["try_again", "EAI_AGAIN", "recommended", "is_way_inside", "message"])
+def test_ordinary_names_are_not(name: str) -> None:
+    assert not list(found_in_name(name, "a module"))
