@@ -23,6 +23,12 @@ def test_the_list_of_rooms_is_what_lies_below_panel() -> None:
     assert sorted(listed) == sorted(packages | modules)
 
 
+def test_each_module_of_the_vault_is_on_one_of_its_paths() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    modules = {f"panel/vault/{path.name}" for path in (ROOT / "panel/vault").glob("*.py")}
+    assert modules - set(PATH.findall(text)) == {"panel/vault/__init__.py"}
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
 def test_each_path_that_a_guide_names_is_there(guide: Path) -> None:
     named = set(PATH.findall(guide.read_text("utf-8"))) - NOT_IN_GIT
