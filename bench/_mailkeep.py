@@ -1,4 +1,4 @@
-"""Mailkeep's own sweep, for `bench.sweep`."""
+"""Mailkeep itself: its sweep for `bench.sweep`, its pages for `bench.pages`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import uuid
 from pathlib import Path
 
 from bench._programs import passwords
+from bench._sites import PASSWORD, Wsgi, sign_in
 from panel import create_app, db, install
 from panel.audit import Actor
 from panel.config import Settings
+from panel.health import heartbeat
+from panel.secret import Secret
+from panel.setup import service as setup
 from panel.vault import rotation, sweep, turn_on, unfinished, verification
 from panel.vault.state import State
 from panel.vault.vault import Vault
@@ -82,3 +86,31 @@ class Mailkeep:
         """How many open."""
         verdict = verification.run(self.vault)
         return verdict.opened if self.vault.latest().clear == 0 else 0
+
+
+class MailkeepSite(Mailkeep):
+    """Its pages, with encryption on and every mailbox collected just now."""
+
+    def fill(self, mailboxes: int) -> str:
+        """Make the install as `bench.sweep` does, encrypt, and sign in."""
+        self.seed(mailboxes)
+        self.begin("enable")
+        self.enable()
+        self.finish()
+        with db.transaction():
+            db.database.execute_sql(
+                "INSERT INTO collection (account_id, last_uid, begin_below, last_success_at, permanent,"
+                " failures, next_due_at, waits, leased_until)"
+                " SELECT uuid, 1, 0, ?, 0, 0, ?, 300, 0 FROM account",
+                (db.now(), db.now() + 300),
+            )
+            heartbeat.beat()
+        setup.complete(self.settings, "Ada", "ada@example.org", Secret(PASSWORD))
+        db.database.close()
+        return sign_in(self.application(), "/login", email="ada@example.org", password=PASSWORD)
+
+    def application(self) -> Wsgi:
+        """Flask's own, with its connections pooled as `panel.serve` has them."""
+        app = create_app(self.settings)
+        db.database.obj.pool_connections()
+        return app

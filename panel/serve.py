@@ -87,11 +87,13 @@ def web(settings: Settings, line: int, listening: int) -> None:
     What the parent asks over `line` goes the way of every request, and is answered as one.
     """
     app = create_app(settings)
+    db.database.obj.pool_connections()
     Watch(settings, app.extensions["mailkeep"].vault).start()
     accepting = socket.socket(fileno=listening)
     server = Server(app, accepting, WEB_THREADS, LARGEST_REQUEST, partial(takes_body, app))
     server.adopt(socket.socket(fileno=line))
     server.serve(WEB_STOP_SECONDS)
+    db.database.obj.close_idle()
     _end()
 
 

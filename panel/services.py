@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask import current_app
+from flask import current_app, g
 
 from panel.config import Settings
+from panel.models.one_row import OneRows
 
 if TYPE_CHECKING:
     from panel.vault.vault import Vault
@@ -19,6 +20,14 @@ class Services:
 
     settings: Settings
     vault: Vault
+
+
+def one_rows() -> OneRows:
+    """The tables of one row as they were when this request first looked."""
+    if "one_rows" not in g:
+        g.one_rows = OneRows()
+    rows: OneRows = g.one_rows
+    return rows
 
 
 def current() -> Services:

@@ -20,17 +20,21 @@ from panel.models import Endpoint
 from panel.secret import Secret
 from panel.services import current
 from panel.shell import (
+    REFUSED,
     PanelGroup,
     ask,
     ask_hidden,
     json_option,
     password_option,
     print_json,
+    progress,
     say,
     yes_option,
 )  # fmt: skip
 from panel.times import ago
 from panel.vault import credential
+
+NAMED = 20  # lines that are wrong, named one by one
 
 accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
 
@@ -96,16 +100,31 @@ def add(
 
 @accounts.command("import")
 @click.argument("source", type=click.File("rb"))
-def import_(source: BinaryIO) -> None:
-    """Add many accounts from SOURCE (- is standard input): one JSON object to a line, all or none."""
-    wanted = importing.read(source, current().settings)
-    importing.store(wanted, Actor())
-    for one in wanted:
-        say(f"{one.box.address} was added.")
-    if wanted:
-        say(f"{len(wanted)} {'account was' if len(wanted) == 1 else 'accounts were'} added.")
-    else:
-        say("No account was added: there is no line that describes one.")
+@click.pass_context
+def import_(context: click.Context, source: BinaryIO) -> None:
+    """Add many accounts from SOURCE (- is standard input): one JSON object to a line.
+
+    Lines that are wrong are named, and all others added. Exit status 1: a line was wrong.
+    """
+    lines = importing.read(source, current().settings)
+    bad, added, total = [*lines.bad], 0, len(lines.wanted)
+    try:
+        with progress("Accounts", quiet=total <= importing.BATCH) as show:
+            for batch in importing.store(lines.wanted, Actor()):
+                added, bad = added + batch.added, bad + batch.bad
+                show(added, total)
+    finally:  # also where a batch failed: those before it are stored
+        _print_import_result(added, bad)
+    if bad:
+        context.exit(1 if added else REFUSED)
+
+
+def _print_import_result(added: int, bad: list[importing.BadLine]) -> None:
+    for one in bad[:NAMED]:
+        say(f"Line {one.line}: {one.why}", err=True)
+    if len(bad) > NAMED:
+        say(f"And {len(bad) - NAMED} more lines.", err=True)
+    say(f"{added or 'No'} {'account was' if added < 2 else 'accounts were'} added.")
 
 
 @accounts.command("list")

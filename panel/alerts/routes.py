@@ -14,8 +14,9 @@ from panel.alerts.forms import ANY, ChannelsForm
 from panel.alerts.service import Overview
 from panel.errors import PanelError
 from panel.mail.steps import Step
+from panel.models import Heartbeat
 from panel.sending import outbox
-from panel.services import current
+from panel.services import current, one_rows
 from panel.sign_in.login import actor, require_reauth
 from panel.web.access import allow, reauth_required, recently_authenticated
 from panel.web.form_tokens import keeps_typed
@@ -26,15 +27,15 @@ allow(blueprint, read={"admin"}, write={"admin"})
 
 
 @blueprint.app_context_processor
-def banner() -> dict[str, list[str]]:
+def banner() -> dict[str, Any]:
     """The problems for the banner of every page, as the role of the visitor may read them."""
     role = getattr(current_user, "role", "")
     if role not in ("admin", "agent"):
-        return {"banner_problems": []}
-    found = conditions.for_banner(current().vault)
-    if role == "admin":
-        return {"banner_problems": [each.message for each in found]}
-    return {"banner_problems": [each.agent_message for each in found if each.agent_message]}
+        return {"banner_problems": [], "banner_total": 0}
+    found = conditions.banner(current().vault.latest(), one_rows().of(Heartbeat))
+    messages = [each.message if role == "admin" else each.agent_message for each in found.conditions]
+    shown = [message for message in messages if message]
+    return {"banner_problems": shown, "banner_total": found.total - len(messages) + len(shown)}
 
 
 @blueprint.get("")

@@ -10,7 +10,7 @@ from email.errors import MessageError
 from email.headerregistry import Address
 
 from panel import audit, db
-from panel.accounts import overview, rules
+from panel.accounts import rules, totals
 from panel.accounts.overview import Health
 from panel.alerts import alert_log, channels, messages, webhook
 from panel.alerts.alert_log import Entry
@@ -24,6 +24,7 @@ from panel.mail.steps import Step
 from panel.models import AlertChannels
 from panel.sending import outbox
 from panel.times import ago
+from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
 
 MOST_RECIPIENTS = 10
@@ -49,24 +50,23 @@ class Overview:
 
 def read(vault: Vault) -> Overview:
     """Channels, open alerts and history."""
-    summary, is_ok = _summary(vault)
+    summary, is_ok = _summary(vault.latest())
     return Overview(channels.read(), alert_log.open_alerts(), alert_log.history(SHOWN), summary, is_ok)
 
 
-def _summary(vault: Vault) -> tuple[str, bool]:
+def _summary(key: Snapshot) -> tuple[str, bool]:
     """What is known where no alert is open, and whether it is OK."""
     checked_at = heartbeat.read().noticed_at
     if not heartbeat.is_recent(checked_at):
         last = "have not been checked yet" if checked_at is None else f"were last checked {ago(checked_at)}"
         return f"Alerts {last}. Check that script/server is running.", False
-    lines = overview.lines(vault)
-    mailboxes = counted(len(lines), "mailbox") if lines else "no mailboxes yet"
-    bad = [line.address for line in lines if line.health not in (Health.OK, Health.PAUSED)]
+    totals_ = totals.read(key)
+    mailboxes = counted(totals_.total, "mailbox") if totals_.total else "no mailboxes yet"
+    bad = totals_.health - Counter({Health.PAUSED: totals_.total, Health.OK: totals_.total})
     if bad:
-        found = Counter(line.health for line in lines)
-        del found[Health.PAUSED]
-        states = ", ".join(mail.not_collected(found))
-        return f"Of {mailboxes}, {states}: {few(bad)}. An alert is sent after an hour of failures.", False
+        states = ", ".join(mail.not_collected(bad))
+        named = few(totals.not_ok(key), bad.total())
+        return f"Of {mailboxes}, {states}: {named}. An alert is sent after an hour of failures.", False
     return f"Checked {ago(checked_at)}: worker, encryption key, passwords, key backup; {mailboxes}.", True
 
 

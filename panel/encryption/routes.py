@@ -25,6 +25,7 @@ from panel.web.htmx import go, page
 blueprint = Blueprint("encryption", __name__, url_prefix="/server/encryption")
 allow(blueprint, read={"admin", "agent"}, write={"admin"})
 NONCE = "key-backup-nonce"
+SHOWN = 50  # mailboxes of a list
 
 
 @blueprint.app_context_processor
@@ -67,8 +68,8 @@ def _render(status: int = 200, **context: Any) -> Any:
         preview=rotation.preview(now),
         found=reports.last(),
         looking=reports.pending() is not None,
-        boxes=changed.since(now.times.enabled_at) if admin else changed.Checklist(),
-        vault=vault.keystore if admin else None,
+        boxes=changed.since(now.times.enabled_at, SHOWN) if admin else changed.Checklist(),
+        keys=vault.keystore if admin else None,
         typed=typed,
         contact=settings.contact,
         backup_missing=admin and now.backup_due,

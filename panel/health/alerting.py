@@ -15,7 +15,7 @@ PAGE = Link("/server/alerts", "Open Alerts")
 
 def alerts(install: Install) -> Iterator[Check]:
     """Whether alerts are checked for, and whether each channel worked when it was last used."""
-    row = AlertChannels.get_or_none(AlertChannels.id == 1)
+    row = install.rows.of(AlertChannels)
     if row is None or not (row.recipients or row.webhook):
         message = "No mail address and no webhook is set. Alerts appear only on pages and in the log."
         yield Check("alerts", True, message, link=PAGE, passed_as=Label.OFF)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from panel.accounts.overview import Line
+from panel.accounts.totals import Totals
 from panel.config import Settings
 from panel.identity import Restored
 from panel.models import Heartbeat
+from panel.models.one_row import OneRows
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
 
@@ -52,6 +53,7 @@ class Check:
     link: Link | None = None
     agent_message: str = ""
     passed_as: Label = Label.OK
+    count: int = 1  # how many problems it stands for
 
     @property
     def status(self) -> Label:
@@ -72,17 +74,21 @@ class Install:
     vault: Vault
     key: Snapshot
     copy: Restored | None  # where this is a restored copy that is not confirmed yet
-    lines: list[Line]
-    added_at: dict[str, int]  # by account
-    busy: set[str]  # accounts that are being collected at this moment
-    heartbeat: Heartbeat
+    mailboxes: Totals
+    rows: OneRows
     deep: bool
 
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """What the running processes recorded of themselves."""
+        return self.rows.of(Heartbeat) or Heartbeat()
 
-def few(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+
+def few(names: Sequence[str], total: int = 0) -> str:
+    """The first names, and how many more there are; `total` where not all of them are in `names`."""
+    shown = names[:NAMED]
+    more = max(total, len(names)) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def counted(count: int, noun: str) -> str:

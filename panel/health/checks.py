@@ -6,17 +6,16 @@ every message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
 
 from panel import identity
-from panel.accounts import overview
-from panel.collect import lease
+from panel.accounts import totals
 from panel.config import Settings
 from panel.errors import PanelError
-from panel.health import alerting, heartbeat, key, mail, server
+from panel.health import alerting, key, mail, server
 from panel.health.check import Check, Install
-from panel.models import Account, Collection
+from panel.models import ThisCopy
+from panel.models.one_row import OneRows
 from panel.vault.vault import Vault
 
 # In the order in which people read them.
@@ -38,18 +37,16 @@ CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
 }
 
 
-def gather(settings: Settings, vault: Vault, *, deep: bool = False) -> Install:
-    """What the checks examine, as it is now."""
-    leased = Collection.select(Collection.account).where(~lease.is_free()).tuples()
+def gather(settings: Settings, vault: Vault, *, rows: OneRows | None = None, deep: bool = False) -> Install:
+    """What the checks examine, as it is now; `rows` where they were read already."""
+    key, rows = vault.latest(), rows or OneRows()
     return Install(
         settings=settings,
         vault=vault,
-        key=vault.latest(),
-        copy=identity.restored(settings.data_dir),
-        lines=overview.lines(vault),
-        added_at={row.uuid: row.created_at for row in Account.select(Account.uuid, Account.created_at)},
-        busy={uuid for (uuid,) in cast(Iterable[tuple[str]], leased)},
-        heartbeat=heartbeat.read(),
+        key=key,
+        copy=identity.restored_by(rows.of(ThisCopy), settings.data_dir),
+        mailboxes=totals.read(key),
+        rows=rows,
         deep=deep,
     )
 
@@ -61,7 +58,7 @@ def run(install: Install) -> list[Check]:
 
 def problems(install: Install) -> dict[str, int]:
     """How many problems each check finds, by its name."""
-    return {name: sum(not result.ok for result in _results(name, install)) for name in CHECKS}
+    return {name: sum(result.count for result in _results(name, install) if not result.ok) for name in CHECKS}
 
 
 def _results(name: str, install: Install) -> list[Check]:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import grp
 import shlex
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from panel import db
-from panel.accounts.overview import Health, Line
+from panel.accounts import overview
+from panel.accounts.overview import Health
 from panel.accounts.service import without_server
+from panel.accounts.totals import Totals
 from panel.health import heartbeat
 from panel.health import spool as counting
 from panel.health.check import Check, Install, Label, Link, counted, few, without_paths
 from panel.health.spool import Count
-from panel.models.moment import is_ahead
 from panel.times import ago
 from panel.vault.files import typed
 
-LATE_SECONDS = 3600  # since a mailbox without a known error should have been collected
 MANY_UNREAD = 10_000  # messages of one mailbox
 LONG_UNREAD = 24 * 3600  # that one message waits in new/
+FAILING_NAMED = 20  # failing mailboxes that a page names
 MAILBOXES = Link("/accounts", "Open Mailboxes")
 RESTORED = Link("/server/restored", "Confirm this server")
 READ_THE_LOG = "Check that script/server is running, and read its log."
@@ -61,50 +60,48 @@ def worker(install: Install) -> Iterator[Check]:
 
 def collecting(install: Install) -> Iterator[Check]:
     """Whether runs still succeed: the newest of all, and each mailbox that is overdue without an error."""
-    running = [line for line in install.lines if not line.paused]
-    if not install.lines:
+    found = install.mailboxes
+    if not found.total:
         yield Check("collecting", True, "No mailboxes yet.", passed_as=Label.OFF)
-    elif not running:
+    elif not found.running:
         yield Check("collecting", True, "All mailboxes are paused.", passed_as=Label.PAUSED)
     elif install.copy is not None:
         return  # `restored_copy` reports that
     elif install.key.state.no_key:
         message = "No mail is collected while the encryption key is unavailable."
         yield Check("collecting", False, message, "Restore the key; collecting then resumes by itself.")
+    elif found.late_unexplained or found.late == found.running:  # an error is a result of its own
+        yield _overdue(found)
     else:
-        yield _overdue(install, running) or _collected(install)
+        yield _collected(found)
 
 
-def _overdue(install: Install, running: list[Line]) -> Check | None:
+def _overdue(found: Totals) -> Check:
     """The result where a mailbox is overdue without a known error, or all are."""
-    overdue = [line for line in running if _is_overdue(install, line)]
-    late = [line.address for line in overdue if not line.problem]  # an error is a result of its own
-    if not late and len(overdue) < len(running):
-        return None
-    newest = max(line.last_success_at or 0 for line in running) or None
-    last = f"Mail was last collected {ago(newest)}." if newest else "No mail has been collected yet."
-    named = f" Overdue without an error: {few(late)}." if late else ""
-    agent_message = f"Mail is overdue from {few(late)}." if late else ""
+    late = few(found.late_named, found.late_unexplained) if found.late_unexplained else ""
+    last = (
+        f"Mail was last collected {ago(found.newest)}." if found.newest else "No mail has been collected yet."
+    )
+    named = f" Overdue without an error: {late}." if late else ""
+    agent_message = f"Mail is overdue from {late}." if late else ""
     return Check("collecting", False, last + named, READ_THE_LOG, MAILBOXES, agent_message)
 
 
-def _collected(install: Install) -> Check:
+def _collected(found: Totals) -> Check:
     """How many mailboxes are collected; OK only where that is each of them."""
-    found = Counter(_health(install, line) for line in install.lines)
-    good = [line.last_success_at or 0 for line in install.lines if _health(install, line) is Health.OK]
-    others = ", ".join(not_collected(found))
+    good, others = found.health[Health.OK], ", ".join(not_collected(found.health))
     if good:
-        all_good = len(good) + found[Health.PAUSED] == len(install.lines)
         message = (
-            f"{len(good)} of {counted(len(install.lines), 'mailbox')} collected, "
-            f"the least recent {ago(min(good))}.{f' {others}.' if others else ''}"
+            f"{good} of {counted(found.total, 'mailbox')} collected, the least recent {ago(found.oldest)}."
         )
+        message += f" {others}." if others else ""
+        all_good = good + found.health[Health.PAUSED] == found.total
         return Check("collecting", True, message, passed_as=Label.OK if all_good else Label.ATTENTION)
-    if found[Health.NEW]:
+    if found.health[Health.NEW]:
         message = f"No mailbox has been collected yet: {others}."
         return Check("collecting", True, message, passed_as=Label.PENDING)
     message = f"No mailbox is collected: {others}."
-    if found[Health.OVERDUE]:
+    if found.health[Health.OVERDUE]:
         return Check("collecting", False, message, READ_THE_LOG, MAILBOXES, "No mailbox is collected.")
     return Check("collecting", True, message, link=MAILBOXES, passed_as=Label.FAILING)
 
@@ -114,49 +111,40 @@ def not_collected(found: Mapping[Health, int]) -> list[str]:
     return [f"{found[each]} {text[found[each] != 1]}" for each, text in NOT_COLLECTED.items() if found[each]]
 
 
-def _health(install: Install, line: Line) -> Health:
-    """As the list shows it; but a mailbox that is being collected at this moment is not overdue."""
-    busy = line.health is Health.OVERDUE and line.uuid in install.busy
-    return Health.OK if busy else line.health
-
-
 def mailboxes(install: Install) -> Iterator[Check]:
-    """Each mailbox that fails, and why."""
-    for account in without_server():
+    """Each mailbox that fails, and why; the first ones of many."""
+    for account in without_server() if install.deep or install.mailboxes.without_server else ():
         message = f"{account.address} has no mail server in the database, so it is not collected."
         link = Link(f"/accounts/{account.uuid}/remove", f"Remove {account.address}")
         yield Check("mailboxes", False, message, "Remove the mailbox, then add it again.", link)
-    for line in install.lines:
-        if line.problem and not line.paused:
-            yield Check(
-                f"mailbox {line.address}",
-                False,
-                line.problem,
-                line.remedy or "See the page of the mailbox.",
-                Link(f"/accounts/{line.uuid}", f"Open {line.address}"),
-                mailbox_problem(line.address, line.problem, line.last_success_at),
-            )
+    failing = overview.failing(install.key, install.mailboxes.total if install.deep else FAILING_NAMED)
+    for line in failing.lines:
+        yield Check(
+            f"mailbox {line.address}",
+            False,
+            line.problem or "",
+            line.remedy or "See the page of the mailbox.",
+            Link(f"/accounts/{line.uuid}", f"Open {line.address}"),
+            mailbox_problem(line.address, line.problem, line.last_success_at),
+        )
+    if failing.others:
+        message = f"{failing.others} more {'mailbox is' if failing.others == 1 else 'mailboxes are'} failing."
+        yield Check("mailboxes", False, message, "See the list.", MAILBOXES, message, count=failing.others)
 
 
 def spool(install: Install) -> Iterator[Check]:
     """Whether the helpdesk picks mail up: each mailbox where many messages wait, or one for long."""
     yield from _group_access(install)
-    counts = counting.count(install.settings.mail_spool) if install.deep else counting.stored()
-    address = {line.uuid: line.address for line in install.lines}
-    left = [count for count in counts if count.account in address and _is_left(count)]
-    for count in left:
-        yield _left(install, address[count.account], count)
-    if not left:
-        yield _waiting(counts)
-
-
-def _waiting(counts: list[Count]) -> Check:
-    waiting = sum(count.unread for count in counts)
-    at = min((count.counted_at for count in counts), default=None)
-    if at is None:
-        return Check("mail spool", True, "Messages have not been counted yet.", passed_as=Label.PENDING)
-    messages = counted(waiting, "message") if waiting else "No messages"
-    return Check("mail spool", True, f"{messages} waiting for the helpdesk, counted {ago(at)}.")
+    found = counting.waiting(install.settings.mail_spool if install.deep else None, MANY_UNREAD, LONG_UNREAD)
+    for address, count in found.left:
+        yield _left(install, address, count)
+    if not found.left and found.counted_at is None:
+        message = "Messages have not been counted yet."
+        yield Check("mail spool", True, message, passed_as=Label.PENDING)
+    elif not found.left:
+        messages = counted(found.unread, "message") if found.unread else "No messages"
+        message = f"{messages} waiting for the helpdesk, counted {ago(found.counted_at)}."
+        yield Check("mail spool", True, message)
 
 
 def _group_access(install: Install) -> Iterator[Check]:
@@ -203,18 +191,6 @@ def _left(install: Install, address: str, count: Count) -> Check:
         Link(f"/accounts/{count.account}", f"Open {address}"),
         f"Mail for {address} arrives, but the helpdesk does not pick it up.",
     )
-
-
-def _is_left(count: Count) -> bool:
-    old = count.oldest_at is not None and db.now() - count.oldest_at > LONG_UNREAD
-    return count.unread > MANY_UNREAD or (count.unread > 0 and old)
-
-
-def _is_overdue(install: Install, line: Line) -> bool:
-    """Whether a run should have succeeded by now; not while one is under way."""
-    added = install.added_at.get(line.uuid, 0)
-    since = line.last_success_at or (0 if is_ahead(added) else added)
-    return line.uuid not in install.busy and db.now() > since + line.interval + LATE_SECONDS
 
 
 def mailbox_problem(address: str, problem: str | None, last_success_at: int | None) -> str:

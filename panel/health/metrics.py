@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from panel import db
+from panel.accounts.overview import Health
 from panel.config import Settings
-from panel.health import checks, spool
+from panel.health import checks, mail, spool
 from panel.health.check import Install
 from panel.vault.state import State
 from panel.vault.vault import Vault
@@ -57,10 +58,8 @@ def text(settings: Settings, vault: Vault) -> bytes:
 
 def _numbers(install: Install) -> dict[str, tuple[str, int]]:
     """Each number without a label: its name, its meaning, its value. Ages only where there is one."""
-    key, running = install.key, [line for line in install.lines if not line.paused]
-    failing = sum(line.problem is not None for line in running)
-    unread = sum(count.unread for count in spool.stored())
-    newest = max((line.last_success_at or 0 for line in running), default=0)
+    key, found = install.key, install.mailboxes
+    unread = spool.waiting(None, mail.MANY_UNREAD, mail.LONG_UNREAD).unread
     numbers = {
         "passwords_stored": ("Stored mailbox passwords.", key.total),
         "passwords_encrypted": ("Stored passwords that are encrypted.", key.sealed),
@@ -70,13 +69,13 @@ def _numbers(install: Install) -> dict[str, tuple[str, int]]:
             "1 where today's key has a verified backup.",
             key.times.backup_proved_at is not None,
         ),
-        "accounts": ("Mailboxes.", len(install.lines)),
-        "accounts_paused": ("Paused mailboxes.", len(install.lines) - len(running)),
-        "accounts_failing": ("Mailboxes whose last run failed, without the paused ones.", failing),
+        "accounts": ("Mailboxes.", found.total),
+        "accounts_paused": ("Paused mailboxes.", found.health[Health.PAUSED]),
+        "accounts_failing": ("Mailboxes whose last run failed, without the paused ones.", found.problems),
         "spool_unread_messages": ("Messages waiting for the helpdesk, as last counted.", unread),
     }
-    if newest:
-        numbers["last_success_age_seconds"] = ("Since a mailbox was last collected.", _age(newest))
+    if found.newest:
+        numbers["last_success_age_seconds"] = ("Since a mailbox was last collected.", _age(found.newest))
     if install.heartbeat.beat_at is not None:
         numbers["worker_beat_age_seconds"] = (
             "Since the worker's heartbeat.",

@@ -12,7 +12,7 @@ from panel.errors import NotFound, PanelError
 from panel.health import status
 from panel.health.heartbeat import ProxyWatch
 from panel.models import schema
-from panel.services import current
+from panel.services import current, one_rows
 from panel.web.access import ANYBODY, allow
 from panel.web.htmx import go, page
 
@@ -57,7 +57,7 @@ def show() -> Any:
 
 def _summary(template: str, fragment: str) -> Any:
     services = current()
-    found = status.summary(services.settings, services.vault)
+    found = status.summary(services.settings, services.vault, one_rows())
     return page(template, fragment=fragment, found=found, contact=services.settings.contact)
 
 

@@ -8,6 +8,7 @@ from panel.accounts.overview import Health
 from panel.config import Settings
 from panel.health import checks
 from panel.health.check import Check, Install, Label
+from panel.models.one_row import OneRows
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.vault import Vault
@@ -41,6 +42,11 @@ class Summary:
         return [check for check in self.checks if not check.ok]
 
     @property
+    def problem_count(self) -> int:
+        """How many problems these are."""
+        return sum(check.count for check in self.problems)
+
+    @property
     def pending(self) -> list[Check]:
         """Checks without a problem that cannot be called OK yet either."""
         return [check for check in self.checks if check.ok and check.status not in (Label.OK, *NOT_RUNNING)]
@@ -56,27 +62,27 @@ class Summary:
         return [check.agent_message for check in self.problems if check.agent_message]
 
 
-def summary(settings: Settings, vault: Vault) -> Summary:
+def summary(settings: Settings, vault: Vault, rows: OneRows) -> Summary:
     """The state now. The state of a mailbox is what its last real run found, never a flag."""
-    install = checks.gather(settings, vault)
+    install = checks.gather(settings, vault, rows=rows)
     results = checks.run(install)
     return Summary(
         mail=_mail(install, {check.check for check in results if not check.ok}),
         passwords=_passwords(install.key),
         key=install.key,
-        accounts=len(install.lines),
-        paused=sum(line.paused for line in install.lines),
-        last_success_at=max((line.last_success_at or 0 for line in install.lines), default=0) or None,
+        accounts=install.mailboxes.total,
+        paused=install.mailboxes.health[Health.PAUSED],
+        last_success_at=install.mailboxes.newest,
         checks=results,
     )
 
 
 def _mail(install: Install, failed: set[str]) -> Badge:
-    if not install.lines:
+    if not install.mailboxes.total:
         return Badge("plain", "No mailboxes yet")
     if install.key.state.no_key or install.copy is not None:
         return Badge("bad", "Paused")
-    found = {line.health for line in install.lines} - {Health.PAUSED}
+    found = {health for health, count in install.mailboxes.health.items() if count} - {Health.PAUSED}
     if not found:
         return Badge("plain", "All mailboxes paused")
     if failed & {"worker", "collecting"} or not found & {Health.OK, Health.NEW}:

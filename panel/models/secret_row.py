@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Protocol
 
 from peewee import (
@@ -30,6 +31,7 @@ from peewee import (
 
 from panel.errors import EditedMeanwhile, PasswordNeeded
 from panel.models.base import BaseModel
+from panel.models.prepared import Prepared, given
 from panel.secret import Secret
 
 SECRET_COLUMNS = ("clear", "sealed", "rev")
@@ -175,6 +177,13 @@ class BoundForeignKey(_BoundField, ForeignKeyField):
     """A reference that is part of the binding."""
 
 
+@cache
+def _bound_columns(model: type[SecretRow]) -> Prepared:
+    """The bound columns and `rev` of the row `key`: each save asks for them twice."""
+    fields = [model._meta.fields[name] for name in (*model.BOUND, "rev")]
+    return Prepared(lambda: model.select(*fields).where(model._meta.primary_key == given("key")))
+
+
 def _edited() -> EditedMeanwhile:
     return EditedMeanwhile(
         "The mailbox's server was changed meanwhile, so nothing was stored.",
@@ -306,10 +315,8 @@ class SecretRow(BaseModel):
 
     def _fresh(self, key: Any) -> dict[str, Any] | None:
         """The bound columns and `rev` as they stand in the row now; None where it is gone."""
-        model = type(self)
-        fields = [model._meta.fields[name] for name in (*self.BOUND, "rev")]
-        row = model.select(*fields).where(model._meta.primary_key == key).dicts().first()
-        return None if row is None else dict(row)
+        row = _bound_columns(type(self)).first(key=key)
+        return None if row is None else dict(row._asdict())
 
     def _columns(self, bound: dict[str, Any], others: dict[str, Any], rev: int) -> dict[Field, Any]:
         """The columns of a query, with the waiting password sealed for exactly `bound`."""
@@ -343,8 +350,8 @@ class SecretRow(BaseModel):
         A savepoint may have been rolled back alone; then the row does not have
         this `rev`, and the password goes on waiting.
         """
-        model = type(self)
-        if not model.select().where((model._meta.primary_key == key) & (model.rev == rev)).exists():
+        row = _bound_columns(type(self)).first(key=key)
+        if row is None or row.rev != rev:
             return
         self._pk = key
         self.__data__ |= {**bound, "rev": rev}

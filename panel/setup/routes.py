@@ -13,9 +13,10 @@ from flask_login import current_user
 
 from panel.accounts import overview
 from panel.errors import AlreadySetUp, BadInput, NotFound, PanelError
+from panel.models import SetUp
 from panel.people.password_rules import LONGEST, SHORTEST
 from panel.secret import Secret
-from panel.services import current
+from panel.services import current, one_rows
 from panel.setup import checks, service
 from panel.setup.forms import AdminForm
 from panel.setup.service import Step
@@ -48,7 +49,8 @@ def _step() -> Step | None:
 @blueprint.app_context_processor
 def set_up_frame() -> dict[str, Any]:
     """For the frame on every page of the administrator who is setting up."""
-    step = _step()
+    row = one_rows().of(SetUp) if current_user.is_authenticated else None
+    step = service.step_of(current_user.id, current().vault, row) if row else None
     if step is None:
         return {"set_up": None}
     return {"set_up": {"step": step, "here": request.endpoint == PAGES[step], "page": url_for(PAGES[step])}}
@@ -153,7 +155,7 @@ def summary() -> Any:
     if step is not Step.SUMMARY:
         return go(url_for(PAGES[step]))
     now = current().vault.latest()
-    return page("setup/summary.html", now=now, lines=overview.lines(current().vault))
+    return page("setup/summary.html", now=now, lines=overview.page(current().vault, 1).lines)
 
 
 @steps_blueprint.post("/finish")

@@ -6,6 +6,7 @@ import secrets
 
 from panel import db
 from panel.models import Encryption, Endpoint
+from panel.models.prepared import Prepared, given
 from panel.vault import reports
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
@@ -57,6 +58,14 @@ def require_scrub() -> None:
 
 def require_scrub_for_clear(row: Endpoint) -> None:
     """`require_scrub` where the save of `row` is about to replace a clear value. An index finds it."""
-    own = (Endpoint.account == row.account_id) & (Endpoint.direction == row.direction)
-    if Endpoint.select().where(Endpoint.clear.is_null(False) & own).exists():
+    if _CLEAR.first(account=row.account_id, direction=row.direction) is not None:
         require_scrub()
+
+
+_CLEAR = Prepared(
+    lambda: Endpoint.select(Endpoint.id).where(
+        Endpoint.clear.is_null(False)
+        & (Endpoint.account == given("account"))
+        & (Endpoint.direction == given("direction"))
+    )
+)

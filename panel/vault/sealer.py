@@ -42,7 +42,9 @@ class Sealer:
         if not database.in_transaction():
             activate.activate(self.vault)
         with database.atomic() if not database.in_transaction() else nullcontext():
-            self.vault.read().require_unaltered()
+            # Read once, however many rows are saved: who changes key file or state row holds this lock too.
+            self._now.reading = self.vault.read()
+            self._now.reading.require_unaltered()
             self._now.checks = {}
             try:
                 yield
@@ -63,12 +65,13 @@ class Sealer:
                 "Use a shorter one.",
                 field="password",
             )
-        now = self.vault.read()
+        now = self._now.reading
         key = now.sealing_key()
         if key is None:
             return Clear(secret)
         if now.disk.expected_key != key.id:
             self.vault.keystore.expect(key.id)
+            self._now.reading = self.vault.read()
         endpoint = cast(Endpoint, row)
         activate.require_scrub_for_clear(endpoint)
         return Sealed(record.seal(key, secret.reveal_bytes(), endpoint.binding(now.row.instance_id)))

@@ -43,11 +43,17 @@ CORRECT_SCHEMA = (
 )
 RESUMES = "Collecting then resumes by itself."
 UNKNOWN_KEY = "It was encrypted under a key that is not in the key file."
-# By key: records, clear values, and rows whose last opening failed.
-COUNTED = (
-    f"SELECT substr(sealed, 3, {KEY_ID_BYTES}), count(sealed), count(clear), count(failed_rev)"  # noqa: S608
-    " FROM endpoint GROUP BY 1"
-)
+# Records, clear values and rows whose last opening failed; then the records of every key but `:key`. All of
+# it is found by index: only counting rows grows with the mailboxes, half a millisecond for 100,000.
+KEY_ID = f"substr(sealed, 3, {KEY_ID_BYTES})"
+OTHERS = f"SELECT {KEY_ID}, count(*), 0, 0 FROM endpoint WHERE sealed IS NOT NULL AND {KEY_ID}"  # noqa: S608
+COUNTED = f"""
+SELECT NULL, (SELECT count(*) FROM endpoint) - (SELECT count(*) FROM endpoint WHERE sealed IS NULL),
+  (SELECT count(*) FROM endpoint WHERE clear IS NOT NULL),
+  (SELECT count(*) FROM endpoint WHERE failed_rev IS NOT NULL)
+UNION ALL {OTHERS} < :key GROUP BY 1
+UNION ALL {OTHERS} > :key GROUP BY 1
+"""  # noqa: S608 - text of ours
 
 
 @dataclass(frozen=True)
@@ -219,11 +225,11 @@ def any_under(key_ids: Iterable[bytes]) -> bool:
 
 
 def _records(file: KeyFile | None) -> RecordFacts:
-    clear, failed, by_key = 0, 0, dict[bytes, int]()
-    for key_id, sealed, in_clear, with_failure in db.database.execute_sql(COUNTED):
-        clear, failed = clear + in_clear, failed + with_failure
-        if sealed:
-            by_key[_bytes(key_id) or b""] = sealed
+    key = file.primary.id if file else b""
+    (_, sealed, clear, failed), *others = db.database.execute_sql(COUNTED, {"key": key}).fetchall()
+    by_key = {_bytes(key_id) or b"": count for key_id, count, *_ in others}
+    by_key[key] = sealed - sum(by_key.values())
+    by_key = {key_id: count for key_id, count in by_key.items() if count}
     if file is None:
         return RecordFacts(clear, by_key)
     # Hardly ever any: building the query that names them takes longer than all the rest.

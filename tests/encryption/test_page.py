@@ -106,7 +106,7 @@ def test_with_both_boxes_the_key_is_made_and_the_page_shows_progress(
     assert (response.status_code, response.location) == (303, "/server/encryption")
     assert "encryption-key.bin" in files(house)
     page = admin.get("/server/encryption").text
-    assert "Being turned on" in page
+    assert "Turning on" in page
     assert "0 of 1 passwords" in page
     in_database(lambda: unfinished.resume(house.vault))
     assert "1 of 1" in admin.get("/server/encryption").text
@@ -168,7 +168,7 @@ def rotating(house: House) -> None:
 
 
 FACES: dict[str, tuple[Callable[[House], object], State, list[str], list[str]]] = {
-    "off": (lambda h: h.add(), State.OFF, ["1 password is", "Before you start"], ["Turn off encryption"]),
+    "off": (lambda h: h.add(), State.OFF, ["1 mailbox password is not encrypted", "Before you start"], ["Turn off encryption"]),
     "enabling": (
         lambda h: (h.add(), turn_on.turn_on(h.vault, installs.BOTH, Actor())),
         State.ENABLING, ["Turning on", "0 of 1 passwords", "Resume"], ["Generate Key File"],
@@ -336,7 +336,7 @@ def test_the_backup_is_proved_by_its_hash_and_the_key_never_travels(admin: Flask
         assert key_form not in page
 
 
-BANNER = "Nobody has proved the backup of the encryption key."
+BANNER = '#backup">Verify backup</a>'
 
 
 def test_every_other_page_asks_for_the_proof_until_it_is_given_and_again_after_a_rotation(
@@ -348,10 +348,10 @@ def test_every_other_page_asks_for_the_proof_until_it_is_given_and_again_after_a
         assert BANNER in admin.get("/accounts").text
         page = admin.get("/server/encryption").text
         assert BANNER not in page, "the page has it in its own words"
-        assert "Nobody has proved yet" in page
+        assert "The encryption key has no verified backup." in page
         in_database(lambda: backup_proof.check(house.vault, house.key_file.read_bytes(), Actor()))
         assert BANNER not in admin.get("/accounts").text
-        assert "Nobody has proved yet" not in admin.get("/server/encryption").text
+        assert "The encryption key has no verified backup." not in admin.get("/server/encryption").text
 
 
 def test_a_time_written_into_the_database_does_not_silence_the_banner(
@@ -361,7 +361,7 @@ def test_a_time_written_into_the_database_does_not_silence_the_banner(
     in_database(lambda: house.sql("UPDATE encryption SET backup_proved_at = 1700000000"))
     assert BANNER in admin.get("/accounts").text
     page = admin.get("/server/encryption").text
-    assert "Nobody has proved yet" in page
+    assert "The encryption key has no verified backup." in page
     assert "2023" not in page
 
 
@@ -369,7 +369,7 @@ def test_a_record_of_no_account_is_named_without_a_link_to_nowhere(admin: FlaskC
     in_database(lambda: on(house))
     house.orphan(99, "in", b"\x01\x01" + bytes(80))
     page = admin.get("/server/encryption").text
-    assert "1 of 2 passwords does not open" in page
+    assert "1 of 2 passwords cannot be decrypted" in page
     assert "<li>(no account nobody): " in page
 
 
@@ -377,10 +377,10 @@ def test_while_old_copies_cannot_be_removed_for_an_hour_the_page_asks_for_the_pr
     admin: FlaskClient, house: House
 ) -> None:
     in_database(lambda: (on(house), house.sql("UPDATE encryption SET scrub_owed = x'01'")))
-    assert "Nobody has proved yet" not in admin.get("/server/encryption").text
+    assert "The encryption key has no verified backup." not in admin.get("/server/encryption").text
     at = house.key_file.stat().st_mtime - 3600
     os.utime(house.key_file, (at, at))
-    assert "Nobody has proved yet" in admin.get("/server/encryption").text
+    assert "The encryption key has no verified backup." in admin.get("/server/encryption").text
     assert BANNER in admin.get("/accounts").text
 
 
@@ -394,12 +394,12 @@ def test_the_backup_can_be_proved_while_single_passwords_do_not_open(
 ) -> None:
     in_database(lambda: tampered(house))
     page = admin.get("/server/encryption").text
-    assert "Nobody has proved yet" in page
+    assert "The encryption key has no verified backup." in page
     nonce = re.search(r"printf ([0-9a-f]{32});", page)
     assert nonce is not None
     answer = backup_proof.answer_for(nonce[1], house.key_file.read_bytes())
     assert admin.post("/server/encryption/backup", data={"answer": answer}).status_code == 303
-    assert "Nobody has proved yet" not in admin.get("/server/encryption").text
+    assert "The encryption key has no verified backup." not in admin.get("/server/encryption").text
 
 
 def test_htmx_gets_the_fragment_and_a_redirect_it_understands(admin: FlaskClient, house: House) -> None:
@@ -448,7 +448,7 @@ def test_the_key_is_changed_from_the_page_which_first_says_what_it_means(
     page = admin.get("/server/encryption").text
     assert f'value="{shown[1]}"' not in page
     assert "Kept from earlier changes" in page
-    assert "Nobody has proved yet" in page
+    assert "The encryption key has no verified backup." in page
 
 
 def test_changing_the_key_asks_for_the_own_password_again(admin: FlaskClient, house: House) -> None:

@@ -20,7 +20,7 @@ from panel.config import Settings
 from panel.jobs import Jobs
 from panel.models import Account, Endpoint
 from panel.secret import Secret
-from panel.vault import turn_on
+from panel.vault import turn_on, unfinished
 from panel.vault.state import State
 from panel.vault.vault import Vault
 from tests.house.processes import child
@@ -126,7 +126,7 @@ def test_no_exception_is_kept(app: Flask, settings: Settings, monkeypatch: pytes
     def fail(_keystore: object) -> None:
         raise ValueError("marker-of-a-password")
 
-    monkeypatch.setattr(turn_on, "resume", fail)
+    monkeypatch.setattr(unfinished, "resume", fail)
     jobs: Jobs = app.extensions["mailkeep.jobs"]
     jobs.sweep()
     huey = jobs._huey
