@@ -74,7 +74,7 @@ def insert(
     insert_endpoint(account, "in", where, password, actor)
     if sending is not None:
         insert_endpoint(account, "out", sending.server, sending.secret, actor)
-    audit.record("account added", box.address, who=actor.who, address=actor.address)
+    audit.record("mailbox added", box.address, who=actor.who, address=actor.address)
     return account.uuid
 
 
@@ -130,7 +130,7 @@ def edit(
             setattr(account, name, value)
         account.save()
         changed = store(account, endpoint, where, password, actor) if where or password else ""
-        audit.record("account changed", box.address, changed, who=actor.who, address=actor.address)
+        audit.record("mailbox changed", box.address, changed, who=actor.who, address=actor.address)
         due.at_once(account.uuid)
 
 
@@ -205,7 +205,7 @@ def pause(uuid: str, actor: Actor) -> None:
         account, _ = find(uuid)
         here = (Account.uuid == account.uuid) & Account.paused_at.is_null()
         if Account.update(paused_at=db.now()).where(here).execute():
-            audit.record("account paused", account.address, who=actor.who, address=actor.address)
+            audit.record("mailbox paused", account.address, who=actor.who, address=actor.address)
 
 
 def resume(uuid: str, actor: Actor) -> None:
@@ -214,7 +214,7 @@ def resume(uuid: str, actor: Actor) -> None:
         account, _ = find(uuid)
         here = (Account.uuid == account.uuid) & Account.paused_at.is_null(False)
         if Account.update(paused_at=None).where(here).execute():
-            audit.record("account resumed", account.address, who=actor.who, address=actor.address)
+            audit.record("mailbox resumed", account.address, who=actor.who, address=actor.address)
         due.at_once(account.uuid)
 
 
@@ -223,7 +223,7 @@ def remove(uuid: str, actor: Actor) -> None:
     with db.transaction():
         account = find_account(uuid)
         Account.delete().where(Account.uuid == account.uuid).execute()
-        audit.record("account removed", account.address, who=actor.who, address=actor.address)
+        audit.record("mailbox removed", account.address, who=actor.who, address=actor.address)
 
 
 def find(name: str) -> tuple[Account, Endpoint]:

@@ -1,4 +1,4 @@
-"""What is wrong and who was told of it; and whom to tell."""
+"""Alerts, open and resolved, and the channels that they are sent through."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from panel.models.moment import At, Next
 
 
 class Alert(BaseModel):
-    """One trouble, from when it was noticed until it was over. The last ones are kept to be looked up.
+    """One problem, from when it was first seen until it was resolved; then kept as history.
 
-    `topic` and `subject` say which trouble it is: of two rows with the same, one at most is not over.
+    `topic` and `subject` identify the problem: of the rows that share them, at most one is open.
     """
 
     id = AutoField()
     topic = CharField(max_length=16)  # key, records, account, backup, worker
     subject = CharField(max_length=36)  # the account's uuid, else empty
-    condition = CharField(max_length=32)  # such as key-missing: what the webhook is told
+    condition = CharField(max_length=32)  # such as key-missing: what the webhook receives
     message = TextField()
     remedy = TextField()
-    path = CharField(max_length=200)  # of the page that mends it, below the panel's root
+    path = CharField(max_length=200)  # of the page that solves it, below the panel's root
     since = At()
-    quiet_since = At(null=True)  # it has not been seen from then on; over only after a while
-    over_at = At(null=True, index=True)
-    # Telling. `next_at`: when the next word is due. Who takes it on moves it, so that nobody else does.
+    quiet_since = At(null=True)  # not seen from then on; resolved only after a while
+    resolved_at = At(null=True, index=True)
+    # Sending. `next_at`: when the next message may go out. The process that claims it moves it.
     notified_at = At(null=True)
     notified_times = IntegerField(default=0)
     resolution_sent_at = At(null=True)
-    failures = IntegerField(default=0)  # tries in a row that no channel took
+    failures = IntegerField(default=0)  # attempts in a row that no channel accepted
     next_at = Next(24 * 3600)
 
     class Meta:
@@ -36,7 +36,7 @@ class Alert(BaseModel):
 
 
 class AlertChannels(BaseModel):
-    """One row, made when somebody first says whom to tell; and how each way went the last time."""
+    """One row: who receives alerts, and how each channel last worked."""
 
     id = IntegerField(primary_key=True)
     recipients = TextField(default="")  # addresses, one a line

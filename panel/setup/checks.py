@@ -17,7 +17,7 @@ BEFORE = ("database", "file modes", "disk", "clock", "proxy")
 
 def run(settings: Settings, vault: Vault, *, exposed: bool) -> list[Check]:
     """Checks of the machine, of the key file's place, and of the way here (`exposed`: plain HTTP)."""
-    install = checks.look(settings, vault)
+    install = checks.gather(settings, vault)
     found = [check for check in checks.run(install) if check.check in BEFORE]
     return [*found, *_key_place(install), *_way(settings, exposed=exposed)]
 

@@ -16,7 +16,7 @@ ENTRIES = (
     ("status.show", "Status", {"agent"}),
     ("accounts.show", "Mail accounts", {"admin"}),
     ("encryption.show", "Encryption", {"admin", "agent"}),
-    ("alerts.show", "Notices", {"admin"}),
+    ("alerts.show", "Alerts", {"admin"}),
     ("people.show", "People", {"admin"}),
     ("activity.show", "Activity", {"admin"}),
 )

@@ -7,6 +7,7 @@ RENAMED = (
     "ALTER TABLE alert RENAME COLUMN says TO message",
     "ALTER TABLE alert RENAME COLUMN mend TO remedy",
     "ALTER TABLE alert RENAME COLUMN well_since TO quiet_since",
+    "ALTER TABLE alert RENAME COLUMN over_at TO resolved_at",
     "ALTER TABLE alert RENAME COLUMN told_at TO notified_at",
     "ALTER TABLE alert RENAME COLUMN told_times TO notified_times",
     "ALTER TABLE alert RENAME COLUMN well_told_at TO resolution_sent_at",
