@@ -28,11 +28,11 @@ from panel.mail.steps import Step
 from panel.models import Account, Endpoint, Skipped
 from panel.secret import Secret
 from panel.services import current
-from panel.sign_in.login import actor, require_reauth
+from panel.sign_in.login import require_reauth
 from panel.vault import credential
 from panel.vault.credential import Credential
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed, out_of_date, refused
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.form_tokens import preserve_form_input, out_of_date, refused
 from panel.web.htmx import go, is_htmx, page
 
 blueprint = Blueprint("accounts", __name__, url_prefix="/accounts")
@@ -61,7 +61,7 @@ def new() -> Any:
 
 
 @blueprint.post("/new")
-@keeps_typed
+@preserve_form_input
 def add() -> Any:
     """Store a new account and have its mail collected."""
     form = NewForm()
@@ -93,7 +93,7 @@ def edit(uuid: str) -> Any:
 
 
 @blueprint.post("/<uuid>")
-@keeps_typed
+@preserve_form_input
 def change(uuid: str) -> Any:
     """Store what was changed."""
     form = _edit_form(uuid)
@@ -219,7 +219,7 @@ def _on_field(form: ServerForm, error: PanelError) -> PanelError | None:
 
 
 @blueprint.post("/suggest")
-@keeps_typed
+@preserve_form_input
 def suggest() -> Any:
     """Fill in the servers of the address that was typed, where anybody knows them. Saves nothing."""
     form = NewForm()
@@ -285,7 +285,7 @@ def remove(uuid: str) -> Any:
 
 
 @blueprint.post("/test")
-@keeps_typed
+@preserve_form_input
 def test() -> Any:
     """Try the typed server out: steps as they happen, by htmx as events, else as a page that grows."""
     uuid = request.form.get("account") or None

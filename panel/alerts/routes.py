@@ -16,10 +16,10 @@ from panel.errors import PanelError
 from panel.mail.steps import Step
 from panel.sending import outbox
 from panel.services import current
-from panel.sign_in.login import actor, require_reauth
+from panel.sign_in.login import require_reauth
 from panel.vault import snapshot
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("alerts", __name__, url_prefix="/server/alerts")
@@ -62,7 +62,7 @@ def _page(picture: Picture, form: ChannelsForm, status: int = 200, problem: Pane
 
 
 @blueprint.post("")
-@keeps_typed
+@preserve_form_input
 def store() -> Any:
     """Store whom to tell."""
     form = ChannelsForm()

@@ -11,8 +11,7 @@ from panel import identity
 from panel.backup import restored
 from panel.errors import PanelError
 from panel.services import current
-from panel.sign_in.login import actor
-from panel.web.access import allow, reauth_required
+from panel.web.access import actor, allow, reauth_required
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("backup", __name__, url_prefix="/server/restored")

@@ -12,12 +12,12 @@ from panel.encryption.forms import EnableForm, ProofForm
 from panel.encryption.leftovers import changed, scan
 from panel.errors import PanelError, Refused
 from panel.services import current
-from panel.sign_in.login import actor, require_reauth
+from panel.sign_in.login import require_reauth
 from panel.vault import backup_proof, reports, rotation, snapshot, turn_off, turn_on
 from panel.vault.files import typed
 from panel.vault.state import State
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("encryption", __name__, url_prefix="/server/encryption")
@@ -79,7 +79,7 @@ def show() -> Any:
 
 
 @blueprint.post("/enable")
-@keeps_typed
+@preserve_form_input
 def enable() -> Any:
     """Generate the key file and begin to encrypt, once both boxes are confirmed."""
     form = EnableForm()
@@ -160,7 +160,7 @@ def scan_again() -> Any:
 
 
 @blueprint.post("/backup")
-@keeps_typed
+@preserve_form_input
 @reauth_required
 def backup() -> Any:
     """Take the answer that proves the backup of the key file."""

@@ -16,10 +16,10 @@ from panel.secret import Secret
 from panel.sending import service
 from panel.sending.forms import SendingForm
 from panel.services import current
-from panel.sign_in.login import actor, require_reauth
+from panel.sign_in.login import require_reauth
 from panel.vault import credential
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("sending", __name__, url_prefix="/accounts/<uuid>/sending")
@@ -63,7 +63,7 @@ def _page(
 
 
 @blueprint.post("")
-@keeps_typed
+@preserve_form_input
 def store(uuid: str) -> Any:
     """Store the server to send through."""
     account, _ = accounts.find(uuid)

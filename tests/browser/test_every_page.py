@@ -282,7 +282,7 @@ def test_the_question_of_a_restored_copy(site: Site, house: House, page: Page, a
     with db.database.connection_context():
         restored(house)
     site.sign_in(page, "admin")
-    page.get_by_role("link", name="Is the other install switched off?").click()
+    page.get_by_role("link", name="Confirm that the original is switched off").click()
     axe(page)
     page.get_by_role("button", name="Yes, collect here from now on").click()
     expect(page.locator("main")).to_contain_text("Mail is collected here from now on.")
