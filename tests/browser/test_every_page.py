@@ -205,7 +205,7 @@ def test_every_other_page(site: Site, house: House, page: Page, axe: CheckAxe) -
         expect(page.locator("h1")).to_have_count(1)
         axe(page)
     page.goto(f"{site.url}/accounts/new")
-    page.get_by_role("button", name="Add this account").click()
+    page.get_by_role("button", name="Add mailbox").click()
     expect(page.get_by_text("There is a problem")).to_be_visible()
     axe(page)
 
