@@ -12,8 +12,7 @@ from panel.backup import restored
 from panel.errors import PanelError
 from panel.models import ThisCopy
 from panel.services import current, one_rows
-from panel.sign_in.login import actor
-from panel.web.access import allow, reauth_required
+from panel.web.access import actor, allow, reauth_required
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("backup", __name__, url_prefix="/server/restored")

@@ -20,7 +20,7 @@ def alerts(install: Install) -> Iterator[Check]:
         message = "No mail address and no webhook is set. Alerts appear only on pages and in the log."
         yield Check("alerts", True, message, link=PAGE, passed_as=Label.OFF)
     elif problems := list(_problems(row, install)):
-        remedy = "Solve this, then send a test from the Alerts page, or type: flask alerts test"
+        remedy = "Solve this, then send a test from the Alerts page, or run: flask alerts test"
         yield Check("alerts", False, " ".join(problems), remedy, PAGE)
     else:
         used = [row.mail_worked_at] * bool(row.recipients) + [row.webhook_worked_at] * bool(row.webhook)

@@ -22,7 +22,7 @@ def encryption(install: Install) -> Iterator[Check]:
     elif key.state is State.OFF:
         clear = f"{key.clear} of {counted(key.total, 'password')} stored in clear text."
         message = f"Encryption is off: {clear if key.total else 'no passwords are stored yet.'}"
-        remedy = "Turn encryption on: open the Encryption page, or type: flask encryption enable"
+        remedy = "Turn encryption on: open the Encryption page, or run: flask encryption enable"
         yield Check("encryption", False, message, remedy, PAGE)
     elif key.state.working:
         message = f"Encryption is being changed ({key.state}): {some}"

@@ -40,7 +40,7 @@ def restored_copy(install: Install) -> Iterator[Check]:
         yield Check("restored copy", True, "This install is not a restored copy.")
         return
     message = f"{install.copy.message} No mail is collected, so that two installs never collect one mailbox."
-    remedy = "Make sure that the other install is off, then confirm this one, or type: flask backup confirm"
+    remedy = "Make sure that the other install is off, then confirm this one, or run: flask backup confirm"
     agent_message = (
         "No mail is collected: the server was restored from a copy, and an administrator must confirm it."
     )
@@ -164,12 +164,12 @@ def _group_access(install: Install) -> Iterator[Check]:
         return
     if spool.exists() and not _group_has(spool, gid, 0o5):
         message = f"The group {group} cannot read the mail spool {spool}."
-        remedy = f"Type: chgrp {shlex.quote(group)} {typed(spool)} && chmod 2750 {typed(spool)}"
+        remedy = f"Run: chgrp {shlex.quote(group)} {typed(spool)} && chmod 2750 {typed(spool)}"
         yield Check("mail spool", False, message, remedy)
     shut = next((each for each in spool.parents if each.exists() and not _group_has(each, gid, 0o1)), None)
     if shut is not None:
         message = f"The group {group} cannot reach the mail spool: it may not enter {shut}."
-        yield Check("mail spool", False, message, f"Type: chmod o+x {typed(shut)}, or move PANEL_MAIL_SPOOL.")
+        yield Check("mail spool", False, message, f"Run: chmod o+x {typed(shut)}, or move PANEL_MAIL_SPOOL.")
 
 
 def _group_has(directory: Path, gid: int, bits: int) -> bool:

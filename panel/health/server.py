@@ -59,10 +59,10 @@ def files(install: Install) -> Iterator[Check]:
     if wrong:
         message = f"Other users can read or own private files: {few([path.name for path in wrong])}."
         owner, where = install.vault.keystore.owner, typed(data_dir)
-        yield Check("file modes", False, message, f"Type: chown -R {owner} {where} && chmod -R go= {where}")
+        yield Check("file modes", False, message, f"Run: chown -R {owner} {where} && chmod -R go= {where}")
     elif spool.is_dir() and spool.stat().st_mode & (0o007 if group else 0o077):
         message = f"Other users can read the collected mail in {spool}."
-        yield Check("file modes", False, message, f"Type: chmod {'o=' if group else 'go='} {typed(spool)}")
+        yield Check("file modes", False, message, f"Run: chmod {'o=' if group else 'go='} {typed(spool)}")
     else:
         some = (
             "its files" if len(found) <= MOST_FILES else f"the first {MOST_FILES} of its {len(found)} files"
