@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.encryption.leftovers import patterns
+from panel.encryption.leftovers import search
 from panel.models import schema
 from panel.secret import Secret
 from panel.vault import foreign

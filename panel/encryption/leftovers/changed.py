@@ -54,8 +54,14 @@ def since(at: int | None) -> Checklist:
 
 def _mailbox(endpoint: Endpoint, at: int) -> Mailbox:
     account, entered = endpoint.account, endpoint.secret_set_at
-    changed = isinstance(entered, int) and entered > at
-    added = isinstance(account.created_at, int) and account.created_at > at
     return Mailbox(
-        str(account.uuid), str(account.address), str(endpoint.direction), entered if changed else None, added
-    )  # fmt: skip
+        account=str(account.uuid),
+        address=str(account.address),
+        direction=str(endpoint.direction),
+        changed_at=entered if _is_later(entered, at) else None,
+        added=_is_later(account.created_at, at),
+    )
+
+
+def _is_later(moment: object, at: int) -> bool:
+    return isinstance(moment, int) and moment > at
