@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +98,8 @@ def check(
 
 def _search(decrypted: list[_Decrypted], settings: Settings, also: Sequence[Path]) -> Scan:
     locations = list(_locations(settings, also))
-    wanted = _meaningful(decrypted)
+    numbers = worth_searching([each.secret.reveal() for each in decrypted], _names())
+    wanted = [decrypted[number] for number in numbers]
     answers = iter(
         _run([each.path for each in locations if not each.skipped], [each.secret for each in wanted])
     )
@@ -141,30 +142,25 @@ def _run(files: list[Path], secrets: list[Secret]) -> list[Any]:
 # -- which passwords -----------------------------------------------------------------
 
 
-def _meaningful(decrypted: Sequence[_Decrypted]) -> list[_Decrypted]:
-    """Those whose find would mean that a password stands there.
+def worth_searching(secrets: Sequence[str], names: Iterable[str]) -> list[int]:
+    """The numbers of those whose find would mean that a password stands there.
 
-    Not the short and the common ones, nor what Mailkeep itself writes in clear text: (part of) an address,
-    a username, a server's name, a word of its own code.
+    Not the short and the common ones, nor what Mailkeep itself writes in clear text: (part of) one of the
+    `names`, which are addresses, usernames and servers, or of a word of its own code.
     """
-    strong = [each for each in decrypted if not _is_weak(each.secret.reveal())]
-    lower = (each.secret.reveal().lower() for each in strong)
-    public = Searcher(lower).secrets_in(io.BytesIO(_public_text().encode("utf-8", "replace")))
-    return [each for number, each in enumerate(strong) if number not in public]
-
-
-def _is_weak(text: str) -> bool:
-    return len(text) < SHORTEST or is_common(text)
-
-
-def _public_text() -> str:
-    """In small letters: what the database holds of mailboxes and people anyway, and the words of the code."""
-    rows = Endpoint.select(Account.address, Endpoint.username, Endpoint.host).join(Account).tuples()
-    people = Person.select(Person.email, Person.name).tuples()
-    names = [str(name) for row in (*rows, *people) for name in row]
+    strong = [n for n, text in enumerate(secrets) if len(text) >= SHORTEST and not is_common(text)]
     code = (path.read_text("utf-8") for path in (ROOT / "panel").rglob("*.py"))
     words = {word for text in code for word in WORDS.findall(text)}
-    return "\n".join([*names, *words]).lower()
+    public = io.BytesIO("\n".join([*names, *words]).lower().encode("utf-8", "replace"))
+    found = Searcher(secrets[number].lower() for number in strong).secrets_in(public)
+    return [number for place, number in enumerate(strong) if place not in found]
+
+
+def _names() -> Iterator[str]:
+    """What the database holds of mailboxes and people in clear text."""
+    rows = Endpoint.select(Account.address, Endpoint.username, Endpoint.host).join(Account).tuples()
+    people = Person.select(Person.email, Person.name).tuples()
+    return (str(name) for row in (*rows, *people) for name in row)
 
 
 # -- which files ---------------------------------------------------------------------

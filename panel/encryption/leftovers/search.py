@@ -109,7 +109,7 @@ class Searcher:
 
 def _search(path: str, searcher: Searcher) -> list[int] | str | None:
     try:
-        with _open_regular(path) as file:
+        with open_regular(path) as file:
             return _not_searchable(path, file) or sorted(searcher.secrets_in(file))
     except FileNotFoundError:
         return None
@@ -117,7 +117,7 @@ def _search(path: str, searcher: Searcher) -> list[int] | str | None:
         return (error.strerror or "it cannot be read").lower()
 
 
-def _open_regular(path: str) -> BinaryIO:
+def open_regular(path: str) -> BinaryIO:
     """Open `path`, which was a regular file when it was listed. Raises OSError where it is none now."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
