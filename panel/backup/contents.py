@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any
 
 from panel import process
 from panel.backup import database
@@ -82,34 +82,11 @@ class Report:
         return cls(**found)
 
 
-class _Stream(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _Capped:
-    """Streams of one archive, which ends with an error where they come to more than `limit` bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self._left = limit
-
-    def of(self, stream: IO[bytes]) -> _Capped:
-        """Read from `stream` from now on."""
-        self._stream = stream
-        return self
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
-        data = self._stream.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise ValueError(f"it unpacks to more than {RATIO} times its size")
-        return data
-
-
 class _Reader:
     """Goes through one path and gathers in `report`."""
 
     _key: KeyFile | None = None
+    _left = sys.maxsize  # bytes that the archive at hand may still unpack to
 
     def __init__(self, path: Path, data_dir: Path, key_file: Path, live: Path, room: Path) -> None:
         """`live`: the database of the running server; `room`: a private, empty directory."""
@@ -138,6 +115,7 @@ class _Reader:
         except OSError as error:
             self.report.not_checked[name] = _reason(error)
             return
+        self._left = sys.maxsize
         try:
             with stream:
                 kind = self._stream(name, stream)
@@ -152,7 +130,8 @@ class _Reader:
 
     def _archive(self, path: Path, archive: str, kind: str) -> None:
         copy = self._room / "member.db"
-        for member, stream in _members(path, kind):
+        self._left = max(UNPACKED, path.stat().st_size * RATIO)
+        for member, stream in _zip(path) if kind == "zip" else self._packed(path, kind):
             name = f"{archive}: {member}"
             with copy.open("wb") as file:
                 inner = self._stream(name, stream, file)
@@ -161,13 +140,38 @@ class _Reader:
             elif inner:
                 self.report.not_checked[name] = "it is an archive inside an archive"
 
-    def _stream(self, name: str, stream: _Stream, copy: IO[bytes] | None = None) -> str:
+    def _packed(self, path: Path, kind: str) -> Iterator[tuple[str, IO[bytes]]]:
+        """The members of a tar, or the one file that is packed. Read each before asking for the next."""
+        with OPENERS[kind](path, "rb") as unpacked:
+            is_tar = unpacked.read(TAR.stop)[TAR] == b"ustar"
+            unpacked.seek(0)
+            if not is_tar:
+                yield path.name, unpacked
+                return
+            with tarfile.open(fileobj=unpacked, mode="r|") as archive:
+                for entry in archive:
+                    content = archive.extractfile(entry) if entry.isreg() else None
+                    if content is not None:
+                        yield entry.name, content
+            for _ in self._chunks(
+                unpacked
+            ):  # what comes behind the end: a packed file's sum is checked there
+                pass
+
+    def _chunks(self, stream: IO[bytes]) -> Iterator[bytes]:
+        while chunk := stream.read(CHUNK):
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise ValueError(f"it unpacks to more than {RATIO} times its size")
+            yield chunk
+
+    def _stream(self, name: str, stream: IO[bytes], copy: IO[bytes] | None = None) -> str:
         """Read `stream` to its end, note what is in it, and write a database to `copy`; its kind."""
         self.report.files += 1
         head = block = b""
         keys: set[FoundKey] = set()
         dump = False
-        while chunk := stream.read(CHUNK):
+        for chunk in self._chunks(stream):
             head = head or chunk
             block = block[-OVERLAP:] + chunk
             keys.update(_keys(name, block))
@@ -218,35 +222,11 @@ def _keys(name: str, block: bytes) -> Iterator[FoundKey]:
         at = block.find(MAGIC, at + 1)
 
 
-def _members(path: Path, kind: str) -> Iterator[tuple[str, _Stream]]:
-    """The files in an archive, or the one in a packed file. Read each before asking for the next.
-
-    Nothing is written and no link followed. Raises whatever the library does for a damaged one.
-    """
-    capped = _Capped(max(UNPACKED, path.stat().st_size * RATIO))
-    if kind == "zip":
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                with archive.open(entry) as stream:
-                    yield entry.filename, capped.of(stream)
-        return
-    with OPENERS[kind](path, "rb") as unpacked:
-        is_tar = unpacked.read(TAR.stop)[TAR] == b"ustar"
-        unpacked.seek(0)
-        if not is_tar:
-            yield path.name, capped.of(unpacked)
-            return
-        yield from _tar(unpacked, capped)
-
-
-def _tar(unpacked: IO[bytes], capped: _Capped) -> Iterator[tuple[str, _Stream]]:
-    with tarfile.open(fileobj=cast(IO[bytes], capped.of(unpacked)), mode="r|") as archive:
-        for entry in archive:
-            content = archive.extractfile(entry) if entry.isreg() else None
-            if content is not None:
-                yield entry.name, content
-    while capped.read(CHUNK):  # what comes behind the end: a packed file's sum is checked there
-        pass
+def _zip(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as stream:
+                yield entry.filename, stream
 
 
 def _reason(error: Exception) -> str:

@@ -361,8 +361,9 @@ def test_every_kind_of_file_is_searched_and_links_and_keys_are_not(house: House,
     }  # fmt: skip
     assert "panel.db" in found.searched
     assert not [name for name in found.searched if "encryption-key.bin" in name]
+    assert "collected mail" in found.not_visible
     assert set(found.skipped) == {
-        ("mail", "collected mail"), ("link", "a link"), ("packed.sql.gz", "an archive (gzip)"),
+        ("pipe", "not a regular file"), ("link", "a link"), ("packed.sql.gz", "an archive (gzip)"),
     }  # fmt: skip
 
 

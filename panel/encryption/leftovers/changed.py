@@ -45,23 +45,21 @@ def since(at: int | None) -> Checklist:
         Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False) | Endpoint.secret_set_at.is_null(False)
     )
     query = Endpoint.select(Endpoint, Account).join(Account).where(ever)
-    boxes = [_mailbox(endpoint, at) for endpoint in query.order_by(Account.address, Endpoint.direction)]
+    boxes = [
+        Mailbox(
+            account=str(endpoint.account.uuid),
+            address=str(endpoint.account.address),
+            direction=str(endpoint.direction),
+            changed_at=_if_later(endpoint.secret_set_at, at),
+            added=_if_later(endpoint.account.created_at, at) is not None,
+        )
+        for endpoint in query.order_by(Account.address, Endpoint.direction)
+    ]
     return Checklist(
         tuple(box for box in boxes if box.changed_at is None),
         tuple(box for box in boxes if box.changed_at is not None),
     )
 
 
-def _mailbox(endpoint: Endpoint, at: int) -> Mailbox:
-    account, entered = endpoint.account, endpoint.secret_set_at
-    return Mailbox(
-        account=str(account.uuid),
-        address=str(account.address),
-        direction=str(endpoint.direction),
-        changed_at=entered if _is_later(entered, at) else None,
-        added=_is_later(account.created_at, at),
-    )
-
-
-def _is_later(moment: object, at: int) -> bool:
-    return isinstance(moment, int) and moment > at
+def _if_later(moment: object, at: int) -> int | None:
+    return moment if isinstance(moment, int) and moment > at else None

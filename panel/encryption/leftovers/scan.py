@@ -14,9 +14,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from panel import db
 from panel.config import ROOT, Settings
@@ -37,6 +36,7 @@ WORDS = re.compile(rf"\w{{{SHORTEST},}}")
 SQLITE = "sqlite:///"
 SQLITE_FILES = ("", "-wal", "-shm", "-journal")
 NOT_VISIBLE = (
+    "collected mail",
     "old backups and snapshots",
     "replicas",
     "swap and hibernation files",
@@ -46,18 +46,15 @@ NOT_VISIBLE = (
 Kind = Literal["database", "queue", "data", "also"]
 
 
-@dataclass(frozen=True)
-class _Location:
+class _Location(NamedTuple):
     """One file. `name`: what people read, short where it lies in the data directory."""
 
     path: Path
     name: str
     kind: Kind
-    skipped: str = ""  # why it is not searched
 
 
-@dataclass(frozen=True)
-class _Decrypted:
+class _Decrypted(NamedTuple):
     address: str
     secret: Secret
 
@@ -69,13 +66,12 @@ def look(
 
     Raises KeyAbsent where the key is missing, unreadable or wrong.
     """
-    addresses = {account.uuid: str(account.address) for account in Account.select()}
     decrypted: list[_Decrypted] = []
 
     def each() -> Iterator[sweep.Tried]:
         for tried in sweep.each_opened(keystore, progress):
             if isinstance(tried.found, Secret):
-                address = addresses.get(tried.row.account_id, tried.row.account_id)
+                address = tried.row.account_address or tried.row.account_id
                 decrypted.append(_Decrypted(address, tried.found))
             yield tried
 
@@ -100,10 +96,8 @@ def _search(decrypted: list[_Decrypted], settings: Settings, also: Sequence[Path
     locations = list(_locations(settings, also))
     numbers = worth_searching([each.secret.reveal() for each in decrypted], _names())
     wanted = [decrypted[number] for number in numbers]
-    answers = iter(
-        _run([each.path for each in locations if not each.skipped], [each.secret for each in wanted])
-    )
-    outcomes = [(each, each.skipped or next(answers)) for each in locations]
+    answers = _run([each.path for each in locations], [each.secret for each in wanted])
+    outcomes = list(zip(locations, answers, strict=True))
     searched = [(each, hits) for each, hits in outcomes if isinstance(hits, list)]
     return Scan(
         searched=tuple(each.name for each, _ in searched),
@@ -169,14 +163,14 @@ def _names() -> Iterator[str]:
 def _locations(settings: Settings, also: Sequence[Path]) -> Iterator[_Location]:
     """Every file of database and queue, in the data directory and below `also`, each once.
 
-    Links are not followed; the key files and the mail spool are left out.
+    The key files and the mail spool are left out.
     """
     seen = set()
     for root, kind in _roots(settings, also):
-        for path, skipped in _below(root, settings.mail_spool):
+        for path in _below(root, settings.mail_spool):
             if path not in seen and not _is_key(path, settings.key_file):
                 seen.add(path)
-                yield _Location(path, _name(path, settings.data_dir), kind, skipped)
+                yield _Location(path, _name(path, settings.data_dir), kind)
 
 
 def _roots(settings: Settings, also: Sequence[Path]) -> Iterator[tuple[Path, Kind]]:
@@ -189,22 +183,18 @@ def _roots(settings: Settings, also: Sequence[Path]) -> Iterator[tuple[Path, Kin
     yield from ((path.absolute(), "also") for path in also)
 
 
-def _below(path: Path, spool: Path) -> Iterator[tuple[Path, str]]:
-    """Regular files at and below `path` by name, and what is not looked into, with the reason."""
-    if path.is_symlink():
-        yield path, "a link"
-    elif path == spool:
-        yield path, "collected mail"
-    elif path.is_file():
-        yield path, ""
-    elif path.is_dir():
-        try:
-            inside = sorted(path.iterdir())
-        except OSError as error:
-            yield path, (error.strerror or "it cannot be read").lower()
-            return
-        for each in inside:
-            yield from _below(each, spool)
+def _below(path: Path, spool: Path) -> Iterator[Path]:
+    """What lies at and below `path`, by name. Of what is no readable file the search says why."""
+    if path == spool:
+        return
+    try:
+        inside = sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else None
+    except OSError:
+        inside = None
+    if inside is None:
+        yield path
+    for each in inside or ():
+        yield from _below(each, spool)
 
 
 def _is_key(path: Path, key_file: Path) -> bool:

@@ -8,6 +8,7 @@ it, never a secret; a text that says why it was not searched; or null where it i
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import runpy
@@ -114,7 +115,7 @@ def _search(path: str, searcher: Searcher) -> list[int] | str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return (error.strerror or "it cannot be read").lower()
+        return "a link" if error.errno == errno.ELOOP else error.strerror.lower()
 
 
 def open_regular(path: str) -> BinaryIO:
@@ -122,7 +123,7 @@ def open_regular(path: str) -> BinaryIO:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise OSError(0, "not a regular file")
+        raise OSError(errno.EINVAL, "not a regular file")
     return os.fdopen(fd, "rb", buffering=0)
 
 
