@@ -1,4 +1,4 @@
-"""The question that a restored copy asks: is the other install switched off?"""
+"""Confirming that the other install is switched off, so that a restored copy may collect mail."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_an_admin_reads_what_was_searched_and_what_cannot_be_seen(
     assert re.search(r"No password was found in the \d+ files that were searched\.", page)
     assert "Encryption was turned on: 2 records written anew, 2 opened one by one, 0 did not open." in page
     assert "<code>panel.db</code>" in page
-    assert "Out of reach of this scan: collected mail, old backups and snapshots, replicas" in page
+    assert "Out of reach of this scan: old backups and snapshots, replicas" in page
 
 
 def test_a_find_is_named_with_its_account_and_its_remedy_and_scanned_again_on_demand(

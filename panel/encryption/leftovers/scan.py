@@ -36,11 +36,11 @@ WORDS = re.compile(rf"\w{{{SHORTEST},}}")
 SQLITE = "sqlite:///"
 SQLITE_FILES = ("", "-wal", "-shm", "-journal")
 NOT_VISIBLE = (
-    "collected mail",
     "old backups and snapshots",
     "replicas",
     "swap and hibernation files",
     "blocks that the file system or the disk has set aside",
+    "collected mail",
 )
 
 Kind = Literal["database", "queue", "data", "also"]

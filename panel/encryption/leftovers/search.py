@@ -13,6 +13,7 @@ import json
 import os
 import runpy
 import stat
+import struct
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ LONGEST = (
     192  # bytes; of a longer form three pieces are searched for: a database splits long values over pages
 )
 PIECE = 48
-BLOCK = 1 << 18  # bytes read at once
+BLOCK = 1 << 16  # bytes read at once
 HEAD, WORD = SHORTEST, 4
 ARCHIVES = {
     b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd",
@@ -40,12 +41,8 @@ def forms(secret: str) -> set[bytes]:
     """How `secret` may stand in a file: any one of them found means that it, or a piece of it, is there."""
     escaped = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     texts = escaped | {text.replace("/", "\\/") for text in escaped}  # as PHP writes JSON
-    texts |= {
-        secret,
-        quote(secret, safe=""),
-        quote_plus(secret),
-        secret.replace("'", "''"),
-    }  # URLs, SQL dumps
+    texts |= {secret, quote(secret, safe=""), quote_plus(secret)}  # URLs
+    texts.add(secret.replace("'", "''"))  # SQL dumps
     whole = {text.encode() for text in texts} | {secret.encode("utf-16-le"), *_in_base64(secret.encode())}
     return {piece for form in whole for piece in _pieces(form)}
 
@@ -85,8 +82,7 @@ class Searcher:
                 lengths = self._lengths.get(form[:HEAD], ())
                 if len(form) not in lengths:
                     self._lengths[form[:HEAD]] = (*lengths, len(form))
-        words = (head[at : at + WORD] for head in self._lengths for at in range(WORD))
-        self._words = {int.from_bytes(word, sys.byteorder) for word in words}
+        self._words = {head[at : at + WORD] for head in self._lengths for at in range(WORD)}
 
     def secrets_in(self, file: BinaryIO) -> set[int]:
         """The numbers of the secrets that stand in `file`."""
@@ -99,10 +95,9 @@ class Searcher:
         return found
 
     def _in_block(self, block: bytes) -> Iterator[int]:
-        words = memoryview(block)[: len(block) // WORD * WORD].cast("I")
-        if self._words.isdisjoint(words):
-            return
-        for place in [place for place, word in enumerate(words) if word in self._words]:
+        words = struct.unpack(f"{WORD}s" * (len(block) // WORD), block[: len(block) // WORD * WORD])
+        here = self._words.intersection(words)
+        for place in [place for place, word in enumerate(words) if word in here] if here else ():
             for begin in range(max(0, place * WORD - WORD + 1), place * WORD + 1):
                 for length in self._lengths.get(block[begin : begin + HEAD], ()):
                     yield from self._owners.get(block[begin : begin + length], ())
