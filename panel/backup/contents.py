@@ -224,7 +224,7 @@ def _keys(name: str, block: bytes) -> Iterator[FoundKey]:
 
 def _zip(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
+        for entry in (entry for entry in archive.infolist() if not entry.is_dir()):
             with archive.open(entry) as stream:
                 yield entry.filename, stream
 

@@ -264,6 +264,22 @@ def cut(path: Path) -> None:
     path.write_bytes(data[:50_000])
 
 
+def wrong_sum(path: Path) -> None:
+    """A packed tar whose sum, which stands behind all that is in it, is another one."""
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("empty"))
+    data = bytearray(path.read_bytes())
+    data[-6] ^= 1
+    path.write_bytes(data)
+
+
+def zeros_behind_a_tar(path: Path) -> None:
+    with gzip.open(path, "wb") as file:
+        file.write(tarfile.TarInfo("empty").tobuf() + bytes(1024))
+        for _ in range(100):
+            file.write(bytes(1 << 20))
+
+
 def empty_zip_entries(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("one", b"content")
@@ -271,7 +287,9 @@ def empty_zip_entries(path: Path) -> None:
     path.write_bytes(data[:-10])
 
 
-@pytest.mark.parametrize("make_it", [bomb, zip_bomb, sparse_member, cut, empty_zip_entries])
+@pytest.mark.parametrize(
+    "make_it", [bomb, zip_bomb, sparse_member, cut, wrong_sum, zeros_behind_a_tar, empty_zip_entries]
+)
 def test_bombs_and_broken_archives_end_with_a_plain_sentence_and_leave_nothing(
     on: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_it: Callable[[Path], None]
 ) -> None:

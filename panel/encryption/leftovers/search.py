@@ -110,7 +110,7 @@ def _search(path: str, searcher: Searcher) -> list[int] | str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return "a link" if error.errno == errno.ELOOP else error.strerror.lower()
+        return "a link" if error.errno == errno.ELOOP else (error.strerror or "it cannot be read").lower()
 
 
 def open_regular(path: str) -> BinaryIO:
