@@ -134,7 +134,7 @@ class Jobs:
             if not looking.acquire(blocking=False):
                 return
             try:
-                scan.write_owed(collector.vault, self._services.settings)
+                scan.finish_report(collector.vault, self._services.settings)
             finally:
                 looking.release()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from panel.audit import Actor
 from panel.backup import check, create
-from panel.backup.check import Report
+from panel.backup.contents import Report
 from panel.backup.create import Snapshot
 from tests.encryption.conftest import House, house
 
