@@ -24,7 +24,7 @@ from panel.accounts.forms import EditForm, MailboxForm, NewForm, ServerForm
 from panel.accounts.service import Seen
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError, PasswordNeeded
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Account, Endpoint, Skipped
 from panel.secret import Secret
 from panel.services import current
@@ -318,9 +318,9 @@ def _no_test(form: ServerForm, error: PanelError | None = None) -> Response:
                 form=form, ask_own=ask_own)  # fmt: skip
 
 
-def _events(steps: Iterator[Step], plan: list[str]) -> Iterator[str]:
+def _events(steps: Iterator[ProbeStep], plan: list[str]) -> Iterator[str]:
     """Server-sent events, each with the list of all steps: those done, and those to come."""
-    done: list[Step] = []
+    done: list[ProbeStep] = []
     yield _event(render_template("accounts/_steps.html", steps=done, to_come=plan, running=True))
     for step in steps:
         done.append(step)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from panel.config import Settings
 from panel.errors import BadInput
-from panel.mail.address import domain_to_wire
-from panel.mail.server import MailServer, normalise_host
+from panel.mail.server import MailServer, domain_to_wire, normalise_host
 from panel.models.account import BEGINS, ON_SERVER
 from panel.secret import Secret
 
@@ -57,7 +56,7 @@ def server(
     if security == "none" and not _is_this_machine(host):
         raise BadInput(
             "Without TLS the password would cross the network readable.",
-            "Choose TLS or STARTTLS; none is only for a server on this very machine.",
+            "Choose TLS or STARTTLS; none is only for a mail server on this server.",
             field="security",
         )
     _require_text(username, "username", "The username", LONGEST_USERNAME)

@@ -21,6 +21,7 @@ from panel.mail.server import MailServer
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+CHECK_DNS = "Try again later, and check the DNS settings of this server."
 IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
 
 
@@ -47,7 +48,7 @@ def resolve(endpoint: MailServer, policy: Policy, seconds: float) -> list[Addres
     if endpoint.port not in policy.ports:
         raise MailError(
             "connect",
-            f"Port {endpoint.port} is not one that mail servers may be reached on.",
+            f"Port {endpoint.port} is not allowed for mail servers.",
             "Choose another port, or add it to PANEL_MAIL_PORTS.",
             permanent=True,
         )
@@ -88,7 +89,7 @@ def _look_up(endpoint: MailServer, seconds: float) -> list[Address]:
         raise MailError(
             "name",
             f"Looking up {endpoint.host} took longer than {seconds:.0f} seconds.",
-            "Try again later, and check the DNS servers of this machine.",
+            CHECK_DNS,
         ) from None
     if isinstance(answer, OSError):
         raise _unknown_name(endpoint.host, answer)
@@ -100,12 +101,12 @@ def _unknown_name(host: str, error: OSError) -> MailError:
         return MailError(
             "name",
             f"The name {host} could not be looked up: no DNS server answered.",
-            "Try again later, and check the DNS servers of this machine.",
+            CHECK_DNS,
         )
     return MailError(
         "name",
         f"There is no server named {host}.",
-        "Check the name for typing errors; the provider's help pages name the server for IMAP.",
+        "Check the name for typing errors. The provider's help pages name the server.",
     )
 
 
@@ -118,16 +119,16 @@ def _check(ip: IPAddress, endpoint: MailServer, policy: Policy) -> None:
             "Choose another server, or change PANEL_MAIL_DENY_NETWORKS.",
             permanent=True,
         )
-    if endpoint.security == "none" and not _this_machine(ip):
+    if endpoint.security == "none" and not _is_loopback(ip):
         raise MailError(
             "connect",
-            f"{endpoint.host} is another machine ({ip}): its password would cross the network unencrypted.",
-            "Choose TLS or STARTTLS; no encryption is possible only with a server on this very machine.",
+            f"{endpoint.host} is another server ({ip}): the password would cross the network unencrypted.",
+            "Choose TLS or STARTTLS. No encryption is possible only with a mail server on this server.",
             permanent=True,
         )
 
 
-def _this_machine(ip: IPAddress) -> bool:
+def _is_loopback(ip: IPAddress) -> bool:
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
     return (mapped or ip).is_loopback
 

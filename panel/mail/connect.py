@@ -55,12 +55,12 @@ def _unreachable(host: str, error: OSError) -> MailError:
         return MailError(
             "connect",
             f"{host} did not answer in time.",
-            "Check the name and the port; a firewall may stand between.",
+            "Check the name and the port. A firewall may block the connection.",
         )
     return MailError(
         "connect",
-        f"{host} cannot be reached: {error.strerror or 'no way there'}.",
-        "Check the network of this machine.",
+        f"{host} cannot be reached: {error.strerror or 'no route'}.",
+        "Check the network of this server.",
     )
 
 
@@ -75,7 +75,7 @@ def tls_context(policy: Policy) -> ssl.SSLContext:
             raise MailError(
                 "tls",
                 f"The CA file {policy.ca_file} cannot be read as certificates in PEM form.",
-                "Mend the file, or take PANEL_MAIL_CA_FILE out of the settings.",
+                "Correct the file, or remove PANEL_MAIL_CA_FILE from the settings.",
                 permanent=True,
             ) from None
     return context
@@ -101,18 +101,18 @@ def _unverified(host: str, error: ssl.SSLCertVerificationError) -> MailError:
     code = error.verify_code
     if code in (OTHER_NAME, OTHER_ADDRESS):
         what = "belongs to a server of another name."
-        remedy = "Type the name that the certificate was made for; ask the provider for it."
+        remedy = "Enter the name that the certificate was issued for. The provider knows it."
     elif code == EXPIRED:
         what, remedy = (
             "has expired.",
-            "Whoever runs that server must renew it; check this machine's clock too.",
+            "Its operator must renew it. Check the clock of this server too.",
         )
     elif code == NOT_YET_VALID:
-        what, remedy = "is not valid yet.", "Check the clock of this machine."
+        what, remedy = "is not valid yet.", "Check the clock of this server."
     elif code == SELF_SIGNED:
-        what, remedy = "is signed by nobody but itself.", TRUST
+        what, remedy = "is a self-signed certificate.", TRUST
     elif code in (SELF_SIGNED_IN_CHAIN, UNKNOWN_ISSUER, UNVERIFIABLE):
-        what, remedy = "is signed by a CA that this machine does not know.", TRUST
+        what, remedy = "is signed by a CA that this server does not trust.", TRUST
     else:
         what, remedy = f"cannot be verified: {error.verify_message}.", TRUST
     return MailError("tls", f"The certificate of {host} {what}", remedy, permanent=True)
@@ -122,14 +122,14 @@ def _no_tls(host: str, error: ssl.SSLError) -> MailError:
     if error.reason in NOT_TLS:
         return MailError(
             "tls",
-            f"{host} does not speak TLS from the first byte on this port.",
+            f"{host} does not begin with TLS on this port.",
             "Choose STARTTLS (port 143), or the port for TLS (993).",
             permanent=True,
         )
     if isinstance(error, ssl.SSLEOFError):
-        return MailError("tls", f"{host} hung up while TLS was being agreed on.", "Check the port.")
+        return MailError("tls", f"{host} closed the connection during the TLS handshake.", "Check the port.")
     return MailError(
         "tls",
-        f"{host} and this machine could not agree on TLS ({error.reason or 'unknown reason'}).",
+        f"{host} and this server could not agree on TLS ({error.reason or 'unknown reason'}).",
         "The server must offer TLS 1.2 or newer.",
     )

@@ -1,6 +1,6 @@
-"""What may become of a message on its IMAP server once it is delivered: seen, moved, deleted.
+"""What may happen to a message on its IMAP server after delivery: marked as read, moved, deleted.
 
-Only ever by UID. A plain EXPUNGE would also remove what somebody else has marked
+Only ever by UID. A plain EXPUNGE would also remove what another program has marked
 as deleted, so a server without UIDPLUS (RFC 4315) is refused.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from panel.errors import MailError
 from panel.mail.imap_folders import named
 from panel.mail.imap_protocol import Imap
-from panel.mail.imap_words import uid_sets
+from panel.mail.imap_syntax import uid_sets
 from panel.mail.refusal import ServerRefused, failure
 
 AT_ONCE = 500  # UIDs per command
@@ -46,6 +46,13 @@ def delete(imap: Imap, uids: Iterable[int]) -> None:
         _delete(imap, uid_set)
 
 
+def _into(imap: Imap, folder: str, command: bytes) -> None:
+    try:
+        named(imap, folder, lambda word: imap.run(command + word))
+    except ServerRefused as refused:
+        raise _refused(imap, f"moved to “{folder}”", refused) from None
+
+
 def _delete(imap: Imap, uid_set: bytes) -> None:
     _run(imap, b"UID STORE %s +FLAGS.SILENT (\\Deleted)" % uid_set, "deleted")
     _run(imap, b"UID EXPUNGE %s" % uid_set, "deleted")
@@ -53,39 +60,21 @@ def _delete(imap: Imap, uid_set: bytes) -> None:
 
 def _require_uidplus(imap: Imap) -> None:
     if b"UIDPLUS" not in imap.capabilities():
-        raise MailError(
-            "after",
-            f"{imap.wire.host} cannot delete single messages (it lacks UIDPLUS). All mail was delivered.",
-            "Choose to keep mail on the server, or to mark it as read.",
+        raise imap.wire.error(
+            "cannot delete single messages (it lacks UIDPLUS). All mail was delivered.",
+            "Choose to leave mail on the server, or to mark it as read.",
         )
-
-
-def _into(imap: Imap, folder: str, command: bytes) -> None:
-    try:
-        named(imap, folder, lambda word: _done(imap, command + word))
-    except ServerRefused as refused:
-        raise _refused(imap, f"moved to “{folder}”", refused) from None
 
 
 def _run(imap: Imap, command: bytes, what: str) -> None:
     try:
-        _done(imap, command)
+        imap.run(command)
     except ServerRefused as refused:
         raise _refused(imap, what, refused) from None
 
 
-def _done(imap: Imap, command: bytes) -> None:
-    for _ in imap.command(command):
-        pass
-
-
 def _refused(imap: Imap, what: str, refused: ServerRefused) -> MailError:
     missing = refused.code in ("TRYCREATE", "NONEXISTENT")
-    return failure(
-        refused,
-        imap.wire.host,
-        "after",
-        f"Mail was delivered, but cannot be {what} on {imap.wire.host}.",
-        "Make that folder, or choose another." if missing else "Choose to keep mail on the server.",
-        permanent=False,
-    )
+    message = f"Mail was delivered, but cannot be {what} on {imap.wire.host}."
+    remedy = "Create that folder, or choose another." if missing else "Choose to leave mail on the server."
+    return failure(refused, imap.wire, message, remedy, permanent=False)

@@ -7,33 +7,21 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from panel.errors import MailError
+from panel.mail.imap_names import folder_name, folder_of, folder_word
 from panel.mail.imap_protocol import Imap
-from panel.mail.imap_words import (
-    Answer,
-    code_of,
-    exists_of,
-    folder_name,
-    folder_of,
-    folder_word,
-    number,
-    quoted,
-    status_items,
-    status_of,
-)
-from panel.mail.refusal import BY_ITSELF, ServerRefused, failure, recognised
+from panel.mail.imap_syntax import Answer, code_of, exists_of, number, quoted, status_items, status_of
+from panel.mail.refusal import RETRIES, ServerRefused, failure, recognised
 
-SHOWN, KEPT = 30, 1000  # names of folders
+MOST_SHOWN, MOST_NAMES = 30, 1000  # names of folders
 MISSING = frozenset({"NONEXISTENT", "TRYCREATE"})
-NOT_LET_IN = frozenset(
-    {"NOPERM", "AUTHORIZATIONFAILED", "AUTHENTICATIONFAILED", "EXPIRED", "PRIVACYREQUIRED"}
-)
+NO_ACCESS = frozenset({"NOPERM", "AUTHORIZATIONFAILED", "AUTHENTICATIONFAILED", "EXPIRED", "PRIVACYREQUIRED"})
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class OpenFolder:
-    """What the server said of a folder when it was opened.
+    """What the server reported of a folder when it was opened.
 
     `uidvalidity` and `uidnext` are 0, and `exists` is None, where it did not tell.
     Where numbers are not `sticky` (RFC 4315, 4), they do not outlive the session.
@@ -88,43 +76,43 @@ def _noted(opened: OpenFolder, status: bytes) -> OpenFolder:
 def _asked(imap: Imap, word: bytes, opened: OpenFolder) -> OpenFolder:
     """`opened`, with what STATUS tells where opening did not. A server need not answer it here."""
     try:
-        told = _status(imap.command(b"STATUS " + word + b" (MESSAGES UIDNEXT UIDVALIDITY)"))
+        numbers = _status(imap.command(b"STATUS " + word + b" (MESSAGES UIDNEXT UIDVALIDITY)"))
     except ServerRefused:
         return opened
     return replace(
         opened,
-        uidvalidity=opened.uidvalidity or told.get(b"UIDVALIDITY", 0),
-        uidnext=opened.uidnext or told.get(b"UIDNEXT", 0),
-        exists=told.get(b"MESSAGES") if opened.exists is None else opened.exists,
+        uidvalidity=opened.uidvalidity or numbers.get(b"UIDVALIDITY", 0),
+        uidnext=opened.uidnext or numbers.get(b"UIDNEXT", 0),
+        exists=numbers.get(b"MESSAGES") if opened.exists is None else opened.exists,
     )
 
 
 def _status(answers: Iterable[Answer]) -> dict[bytes, int]:
-    told: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
     for answer in answers:
-        told |= status_items(answer)
-    return told
+        numbers |= status_items(answer)
+    return numbers
 
 
 def describe(imap: Imap, folder: str) -> str:
-    """How many messages a folder holds, without opening it, and which others there are, for who looks on.
+    """How many messages a folder holds, without opening it, and which others there are, for a person.
 
     Raises MailError; names of folders, which the server made, are in it: nothing of it is to be stored.
     """
     command = b" (MESSAGES UNSEEN)"
     try:
-        told = named(imap, folder, lambda word: _status(imap.command(b"STATUS " + word + command)))
+        numbers = named(imap, folder, lambda word: _status(imap.command(b"STATUS " + word + command)))
     except ServerRefused as refused:
         names = _names(imap)
         remedy = f"Choose one of these: {_listed(names)}." if names else "Check the name of the folder."
         raise _refused(imap, folder, refused, remedy) from None
-    messages = told.get(b"MESSAGES")
+    messages = numbers.get(b"MESSAGES")
     if messages is None:
         messages = open_folder(imap, folder).exists
     if messages is None:
         raise imap.unreadable("how many messages the folder holds")
     holds = f"“{folder}” holds {messages} {'message' if messages == 1 else 'messages'}"
-    if (unseen := told.get(b"UNSEEN")) is not None:
+    if (unseen := numbers.get(b"UNSEEN")) is not None:
         holds += f", {unseen} of them unread"
     return f"{holds}. Folders: {_listed(_names(imap))}."
 
@@ -132,7 +120,7 @@ def describe(imap: Imap, folder: str) -> str:
 def named(imap: Imap, folder: str, run: Callable[[bytes], T]) -> T:
     """Run a command that names `folder`: as IMAP writes it, else as the server itself does in its list.
 
-    Where the server wants to know first who we are, it is told. Raises ServerRefused, MailError.
+    Where the server first requires ID, it is sent. Raises ServerRefused, MailError.
     """
     try:
         return run(folder_word(folder))
@@ -159,17 +147,18 @@ def _other_word(imap: Imap, folder: str, refused: ServerRefused) -> bytes | None
 
 
 def _refused(imap: Imap, folder: str, refused: ServerRefused, remedy: str) -> MailError:
-    host = imap.wire.host
+    host, permanent = imap.wire.host, True
     if recognised(refused) or refused.transient:
-        message = f"{host} cannot open the folder “{folder}” now."
-        return failure(refused, host, "folder", message, BY_ITSELF, permanent=False)
-    if refused.code in MISSING or _is_missing(imap, folder):
-        return failure(refused, host, "folder", f"There is no folder “{folder}” in this mailbox.", remedy)
-    if refused.code in NOT_LET_IN:
+        message, remedy, permanent = f"{host} cannot open the folder “{folder}” now.", RETRIES, False
+    elif refused.code in MISSING or _is_missing(imap, folder):
+        message = f"There is no folder “{folder}” in this mailbox."
+    elif refused.code in NO_ACCESS:
         message = f"{host} does not let this user open the folder “{folder}”."
-        return failure(refused, host, "folder", message, "Check the username and the folder.")
-    message = f"The folder “{folder}” cannot be opened on {host}."
-    return failure(refused, host, "folder", message, BY_ITSELF, permanent=refused.code == "CANNOT")
+        remedy = "Check the username and the folder."
+    else:
+        message = f"The folder “{folder}” cannot be opened on {host}."
+        remedy, permanent = RETRIES, refused.code == "CANNOT"
+    return failure(refused, imap.wire, message, remedy, permanent=permanent)
 
 
 def _is_missing(imap: Imap, folder: str) -> bool:
@@ -192,7 +181,7 @@ def _folders(imap: Imap) -> dict[str, bytes]:
 
 def _add(folders: dict[str, bytes], answer: Answer) -> None:
     raw = folder_of(answer)
-    if raw is None or len(folders) >= KEPT:
+    if raw is None or len(folders) >= MOST_NAMES:
         return
     name = folder_name(raw)
     if name not in folders or folder_word(name) == quoted(raw):  # of two that read alike, the regular one
@@ -205,6 +194,6 @@ def _names(imap: Imap) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    shown = ", ".join(names[:SHOWN])
+    more = len(names) - MOST_SHOWN
+    shown = ", ".join(names[:MOST_SHOWN])
     return f"{shown} and {more} more" if more > 0 else shown

@@ -60,7 +60,7 @@ class Policy:
     """Limits of one session. Sizes in bytes, times in seconds.
 
     `deadline` holds for the whole session, from the name to the last message;
-    `patience` for one silence of the server.
+    `idle_timeout` for one silence of the server.
     """
 
     ports: frozenset[int]

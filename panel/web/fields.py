@@ -14,7 +14,7 @@ FALSE = (False, "false", "0", "off", "no", "")  # what a check box may send and 
 SECURITIES = [
     SelectChoice("tls", "TLS"),
     SelectChoice("starttls", "STARTTLS"),
-    SelectChoice("none", "None (on this very machine only)"),
+    SelectChoice("none", "None (on this server only)"),
 ]
 
 

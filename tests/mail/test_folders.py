@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from panel.errors import MailError
 from panel.mail.imap import ImapSession
-from panel.mail.imap_words import folder_name, folder_of, folder_word, quoted
+from panel.mail.imap_names import folder_name, folder_of, folder_word
+from panel.mail.imap_syntax import quoted
 from panel.mail.policy import Policy
 from panel.secret import Secret
 from tests.mail.conftest import PASSWORD, at, tried

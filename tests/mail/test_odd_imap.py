@@ -192,7 +192,7 @@ def test_a_date_or_a_flag_that_is_not_told_leaves_no_message_out(opened: Opened)
 
 NOISE = {
     "a blank line": b"\r\n  \r\n",
-    "no IMAP": b"hello?\r\n)\r\n",
+    "not IMAP": b"hello?\r\n)\r\n",
     "a go-ahead": b"+ go ahead\r\n+\r\n",
     "another tag": b"a999 OK done\r\nA1 NO what?\r\n",
     "an alert in 8 bits": b"* OK [ALERT] Wartung um f\xfcnf \xff\xfe\x00\r\n* NO disk nearly full\r\n",
@@ -214,7 +214,7 @@ def test_a_line_that_answers_nothing_stops_no_mail(opened: Opened, what: str) ->
 
 
 def test_lines_that_answer_nothing_are_not_read_for_ever(opened: Opened) -> None:
-    with pytest.raises(MailError, match="no IMAP"):
+    with pytest.raises(MailError, match="not IMAP"):
         with opened(ImapMailbox(MAIL, noise=b"what?\r\n" * 1001)):
             pass
 
