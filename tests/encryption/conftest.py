@@ -142,8 +142,8 @@ def in_process(house: House, code: str, *arguments: str) -> subprocess.Popen[str
     """Run `code` in another process that works on the same install; `keystore` is there by name."""
     head = (
         "import sys; from pathlib import Path; from panel import create_app, db; from panel.config import Settings;"
-        "from panel.vault.keystore import KeyStore; from panel.encryption import *;"
-        "from panel.encryption import release, rotation, switch, sweep, facts; from panel.models import *; from panel.secret import Secret;from panel.audit import Actor;"
+        "from panel.vault.keystore import KeyStore; from panel.audit import Actor;"
+        "from panel.vault import turn_off, rotation, turn_on, sweep, snapshot; from panel.models import *; from panel.secret import Secret;"
         "s = Settings.load({'PANEL_DATA_DIR': sys.argv[1], 'PANEL_ENV_FILE': '/dev/null'}); create_app(s);"
         "keystore = KeyStore.of(s); db.database.connect(); actor = Actor('other');\n"
     )
