@@ -13,13 +13,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from panel.mail.smtp import Smtp
 
 from panel.errors import MailError
 from panel.mail import imap_names, imap_protocol, imap_syntax, pop3, pop3_protocol, refusal, smtp
 from panel.mail.imap_protocol import Imap
 from panel.mail.policy import Policy
 from panel.mail.refusal import ServerRefused
+from panel.mail.smtp import Smtp
 from panel.secret import Secret
 
 try:
