@@ -21,7 +21,7 @@ from typing import IO, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from panel.errors import BadInput, MailError
-from panel.mail import addresses, connect
+from panel.mail import connect
 from panel.mail.policy import KIB, Policy
 from panel.mail.server import MailServer, normalise_host
 from panel.mail.wire import HungUp, Wire
@@ -173,7 +173,7 @@ def _exchange(
 ) -> Response:
     where = MailServer(to.scheme, to.host, to.port, "tls" if to.scheme == "https" else "none", "")
     seconds = min(policy.connect_timeout, ends_at - time.monotonic())
-    wire = connect.dial(to.host, addresses.resolve(where, policy, seconds), policy, ends_at)
+    wire = connect.dial(to.host, connect.resolve(where, policy, seconds), policy, ends_at)
     try:
         if to.scheme == "https":
             connect.encrypt(wire, policy)

@@ -1,4 +1,4 @@
-"""Reading a folder over IMAP, and probing whether that works. `imap_changes` is what may change it."""
+"""Reading a folder over IMAP, what may happen to its messages after delivery, and probing both."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from panel.errors import MailError
-from panel.mail import imap_changes, imap_folders
+from panel.mail import imap_folders
 from panel.mail.imap_protocol import Imap
 from panel.mail.imap_syntax import (
     Items,
@@ -26,7 +26,11 @@ from panel.mail.session import ProbeStep, Session, interactive
 from panel.mail.wire import HungUp
 from panel.secret import Secret
 
-BODIES_AT_ONCE, SIZES_AT_ONCE = 100, 500  # UIDs per command: lines stay short of every server's limit
+BODIES_AT_ONCE, SIZES_AT_ONCE, CHANGED_AT_ONCE = (
+    100,
+    500,
+    500,
+)  # UIDs per command: lines stay short of every server's limit
 MORE_MEANWHILE = 10_000  # messages that may arrive while a folder is open
 UNDER_WAY = 2  # commands sent ahead, so that the server never waits for us
 
@@ -132,19 +136,66 @@ class ImapSession(Session[Imap]):
             if not complete:
                 self.close()
 
-    # -- after delivery; only in a `writable` folder ---------------------------------------
+    # -- after delivery; only in a `writable` folder, and only by UID ----------------------
 
     def mark_seen(self, uids: Iterable[int]) -> None:
         """Mark messages as read. Those gone meanwhile are left out."""
-        imap_changes.mark_seen(self._client("after"), uids)
+        for uid_set in uid_sets(uids, CHANGED_AT_ONCE):
+            self._change(b"UID STORE %s +FLAGS.SILENT (\\Seen)" % uid_set, "marked as read")
 
     def move(self, uids: Iterable[int], folder: str) -> None:
-        """Move messages into another folder, which must be there."""
-        imap_changes.move(self._client("after"), uids, folder)
+        """Move messages into another, existing folder by MOVE (RFC 6851), else by copying and deleting.
+
+        Killed between copying and deleting, the second way leaves a copy in both
+        folders and makes another one next time; nothing is lost.
+        """
+        can_move = b"MOVE" in self._client("after").capabilities()
+        if not can_move:
+            self._require_uidplus()
+        for uid_set in uid_sets(uids, CHANGED_AT_ONCE):
+            self._into(folder, b"UID %s %s " % (b"MOVE" if can_move else b"COPY", uid_set))
+            if not can_move:
+                self._delete(uid_set)
+
+    def _into(self, folder: str, command: bytes) -> None:
+        imap = self._client("after")
+        try:
+            imap_folders.named(imap, folder, lambda word: imap.run(command + word))
+        except ServerRefused as refused:
+            raise self._unchanged(refused, f"moved to “{folder}”") from None
 
     def delete(self, uids: Iterable[int]) -> None:
-        """Delete these messages, and no others that are marked as deleted."""
-        imap_changes.delete(self._client("after"), uids)
+        """Delete these messages for good, and no others that are marked as deleted."""
+        self._require_uidplus()
+        for uid_set in uid_sets(uids, CHANGED_AT_ONCE):
+            self._delete(uid_set)
+
+    def _delete(self, uid_set: bytes) -> None:
+        self._change(b"UID STORE %s +FLAGS.SILENT (\\Deleted)" % uid_set, "deleted")
+        self._change(b"UID EXPUNGE %s" % uid_set, "deleted")
+
+    def _require_uidplus(self) -> None:
+        """A plain EXPUNGE would also remove what another program has marked as deleted (RFC 4315)."""
+        imap = self._client("after")
+        if b"UIDPLUS" not in imap.capabilities():
+            raise imap.wire.error(
+                "cannot delete single messages (it lacks UIDPLUS). All mail was delivered.",
+                "Choose to leave mail on the server, or to mark it as read.",
+            )
+
+    def _change(self, command: bytes, what: str) -> None:
+        try:
+            self._client("after").run(command)
+        except ServerRefused as refused:
+            raise self._unchanged(refused, what) from None
+
+    def _unchanged(self, refused: ServerRefused, what: str) -> MailError:
+        missing = refused.code in ("TRYCREATE", "NONEXISTENT")
+        message = f"Mail was delivered, but cannot be {what} on {self.host}."
+        remedy = (
+            "Create that folder, or choose another." if missing else "Choose to leave mail on the server."
+        )
+        return failure(refused, self._client("after").wire, message, remedy, permanent=False)
 
     # -- one command after the other -----------------------------------------------------
 
@@ -244,4 +295,4 @@ class ImapSession(Session[Imap]):
 
     def _no_mail(self, refused: ServerRefused) -> MailError:
         wire = self._client("fetch").wire
-        return failure(refused, wire, f"{wire.host} refused to hand out mail.", RETRIES, permanent=False)
+        return failure(refused, wire, f"{self.host} refused to hand out mail.", RETRIES, permanent=False)

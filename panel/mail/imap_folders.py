@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 from panel.errors import MailError
@@ -21,70 +22,57 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class OpenFolder:
-    """What the server reported of a folder when it was opened.
+    """What the server reported of a folder: the numbers are 0, and `exists` is None, where it did not.
 
-    `uidvalidity` and `uidnext` are 0, and `exists` is None, where it did not tell.
-    Where numbers are not `sticky` (RFC 4315, 4), they do not outlive the session.
+    Where UIDs are not sticky (RFC 4315, 4), they do not outlive the session: `uidvalidity` is 0.
     """
 
-    uidvalidity: int = 0
-    uidnext: int = 0
-    exists: int | None = None
-    sticky: bool = True
+    uidvalidity: int
+    uidnext: int
+    exists: int | None
 
 
 def open_folder(imap: Imap, folder: str, *, writable: bool = False) -> OpenFolder:
     """Open a folder, read-only unless `writable` (EXAMINE or SELECT, RFC 3501, 6.3). Raises MailError.
 
-    What the server does not tell on its own is asked for by STATUS.
+    What the server does not report on its own is asked for by STATUS.
     """
     command = b"SELECT " if writable else b"EXAMINE "
     try:
-        opened = named(imap, folder, lambda word: _opened(imap, command + word))
-        if not opened.uidvalidity or opened.exists is None:
-            opened = named(imap, folder, lambda word: _asked(imap, word, opened))
+        numbers = named(imap, folder, lambda word: _opened(imap, command + word))
+        if b"UIDVALIDITY" not in numbers or b"MESSAGES" not in numbers:
+            numbers = named(imap, folder, lambda word: _asked(imap, word)) | numbers
     except ServerRefused as refused:
-        raise _refused(
-            imap, folder, refused, "“Test the connection” lists the folders that there are."
-        ) from None
-    if 0 < opened.uidnext <= (opened.exists or 0):  # so many messages have at least as many numbers
-        opened = replace(opened, uidnext=0)
-    return opened if opened.sticky else replace(opened, uidvalidity=0)
+        raise _refused(imap, folder, refused, "“Test the connection” lists the folders.") from None
+    exists, uidnext = numbers.get(b"MESSAGES"), numbers.get(b"UIDNEXT", 0)
+    if uidnext <= (exists or 0):  # so many messages have at least as many numbers
+        uidnext = 0
+    sticky = b"UIDNOTSTICKY" not in numbers
+    return OpenFolder(numbers.get(b"UIDVALIDITY", 0) if sticky else 0, uidnext, exists)
 
 
-def _opened(imap: Imap, command: bytes) -> OpenFolder:
-    opened = OpenFolder()
+def _opened(imap: Imap, command: bytes) -> dict[bytes, int]:
+    """What opening reports: response codes by their names, and EXISTS as MESSAGES, as STATUS names it."""
+    numbers: dict[bytes, int] = {}
+    statuses: list[bytes] = []
     for answer in imap.command(command):
         if (exists := exists_of(answer)) is not None:
-            opened = replace(opened, exists=exists)
+            numbers[b"MESSAGES"] = exists
         if status := status_of(answer[0]):
-            opened = _noted(opened, status[1])
-    return _noted(opened, imap.completed)
+            statuses.append(status[1])
+    for name, argument, _ in map(code_of, [*statuses, imap.completed]):
+        if name == b"UIDNOTSTICKY":
+            numbers[name] = 1
+        elif name in (b"UIDVALIDITY", b"UIDNEXT") and (value := number(argument)):
+            numbers[name] = value
+    return numbers
 
 
-def _noted(opened: OpenFolder, status: bytes) -> OpenFolder:
-    """`opened`, with what the response code of a status tells."""
-    name, argument, _ = code_of(status)
-    value = number(argument)
-    if name == b"UIDVALIDITY" and value:
-        return replace(opened, uidvalidity=value)
-    if name == b"UIDNEXT" and value:
-        return replace(opened, uidnext=value)
-    return replace(opened, sticky=False) if name == b"UIDNOTSTICKY" else opened
-
-
-def _asked(imap: Imap, word: bytes, opened: OpenFolder) -> OpenFolder:
-    """`opened`, with what STATUS tells where opening did not. A server need not answer it here."""
-    try:
-        numbers = _status(imap.command(b"STATUS " + word + b" (MESSAGES UIDNEXT UIDVALIDITY)"))
-    except ServerRefused:
-        return opened
-    return replace(
-        opened,
-        uidvalidity=opened.uidvalidity or numbers.get(b"UIDVALIDITY", 0),
-        uidnext=opened.uidnext or numbers.get(b"UIDNEXT", 0),
-        exists=numbers.get(b"MESSAGES") if opened.exists is None else opened.exists,
-    )
+def _asked(imap: Imap, word: bytes) -> dict[bytes, int]:
+    """What STATUS reports. A server need not answer it for an open folder."""
+    with suppress(ServerRefused):
+        return _status(imap.command(b"STATUS " + word + b" (MESSAGES UIDNEXT UIDVALIDITY)"))
+    return {}
 
 
 def _status(answers: Iterable[Answer]) -> dict[bytes, int]:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import ClassVar, Generic, Self, TypeVar
 
 from panel.errors import MailError
-from panel.mail import addresses, connect
+from panel.mail import connect
 from panel.mail.client import ProtocolClient
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
@@ -126,7 +126,7 @@ class Session(Generic[C]):
     def _login_steps(self) -> Iterator[tuple[str, str]]:
         endpoint, policy = self._endpoint, self._policy
         self._require_known_kinds()
-        found = addresses.resolve(endpoint, policy, min(policy.connect_timeout, self.seconds_left()))
+        found = connect.resolve(endpoint, policy, min(policy.connect_timeout, self.seconds_left()))
         yield "name", f"{endpoint.host} is {', '.join(dict.fromkeys(str(one.ip) for one in found))}."
         wire = connect.dial(endpoint.host, found, policy, self._ends_at)
         client: C = self.client_type(wire, policy, endpoint.username, self._secret)  # type: ignore[assignment]

@@ -31,7 +31,7 @@ def test_a_good_certificate_lets_us_in(certificates: Authority, trusting: Trusti
     [
         (Authority.wrong_name, "another name"),
         (Authority.expired, "has expired"),
-        (Authority.self_signed, "is a self-signed certificate"),
+        (Authority.self_signed, "is self-signed"),
     ],
 )
 def test_a_bad_certificate_ends_it_before_any_password(
