@@ -28,6 +28,7 @@ PLACES = (
     "https://autoconfig.{domain}/mail/config-v1.1.xml",
     "https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml",
 )
+PLACE_SECONDS = 3.0  # for each, so that a silent one leaves time for the next
 SECURITIES = {"SSL": "tls", "STARTTLS": "starttls"}
 SERVICES = (
     ("imap", "_imaps", "tls"), ("imap", "_imap", "starttls"), ("pop3", "_pop3s", "tls"),
@@ -58,7 +59,8 @@ def published(
     too, which a stranger's domain could name. Raises nothing that a server or a network can cause.
     """
     for place in PLACES:
-        limits = https.Limits(seconds=ends_at - time.monotonic(), connect_seconds=2.0, redirects=2)
+        seconds = min(PLACE_SECONDS, ends_at - time.monotonic())
+        limits = https.Limits(seconds, connect_seconds=2.0, redirects=2)
         with suppress(MailError, BadInput):
             url = place.format(domain=domain)
             response = https.fetch(url, policy, internal=internal, ports=ports, limits=limits)

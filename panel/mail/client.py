@@ -47,7 +47,7 @@ class ProtocolClient(ABC):
 
     @abstractmethod
     def _mechanisms(self) -> Mechanisms:
-        """The offered ways of logging in, in the order to try them. Each raises ServerRefused."""
+        """The offered login methods, in the order to try them. May raise ServerRefused, as each of them."""
 
     @abstractmethod
     def _is_about_mechanism(self, refused: ServerRefused, *, was_sent: bool) -> bool:
@@ -77,19 +77,23 @@ class ProtocolClient(ABC):
 
         A refused password is never sent again: servers lock accounts out for that.
         """
+        try:
+            self._log_in()
+        except ServerRefused as refused:
+            raise login_failure(refused, self.wire) from None
+        self.logged_in = True
+
+    def _log_in(self) -> None:
         mechanisms, refused = self._mechanisms(), None
         for log_in in mechanisms.values():
             before = self.wire.credentials_sent
             try:
-                log_in()
+                return log_in()
             except ServerRefused as refusal:
                 was_sent = self.wire.credentials_sent > before
                 if refusal.transient or not self._is_about_mechanism(refusal, was_sent=was_sent):
-                    raise login_failure(refusal, self.wire) from None
+                    raise
                 refused = refusal
-            else:
-                self.logged_in = True
-                return
         if refused is None or (self._ascii_command and not self._fits_ascii()):
             raise self._no_mechanism()
         raise refused_mechanisms(refused, self.wire, list(mechanisms))

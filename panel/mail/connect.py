@@ -1,8 +1,8 @@
 """To a mail server: checked addresses, the connection, and TLS that always verifies the server.
 
 The name is resolved once; every address is checked; the connection goes to an
-address checked here, never to the name again. Whoever controls the name can
-so not point it elsewhere between check and connection.
+address checked here, never to the name again. So who controls the
+name cannot point it elsewhere between check and connection.
 """
 
 from __future__ import annotations

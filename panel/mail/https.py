@@ -239,7 +239,7 @@ class _Connection:
         return io.BufferedReader(self._received)
 
     def close(self) -> None:
-        """The wire is closed by whoever opened it."""
+        """`_exchange` closes the wire."""
 
 
 def _is_loopback(host: str) -> bool:

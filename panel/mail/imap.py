@@ -34,7 +34,7 @@ BODIES_AT_ONCE, SIZES_AT_ONCE, CHANGED_AT_ONCE = (
 MORE_MEANWHILE = 10_000  # messages that may arrive while a folder is open
 UNDER_WAY = 2  # commands sent ahead, so that the server never waits for us
 
-MOST_MESSAGES = 1_000_000  # where the folder does not tell how many it holds
+MOST_MESSAGES = 1_000_000  # where the folder does not report how many it holds
 BAD_IN_A_ROW = 3  # commands that the server did not understand, one after the other
 
 
@@ -46,7 +46,7 @@ def probe(endpoint: MailServer, secret: Secret, folder: str, policy: Policy) -> 
 class ImapSession(Session[Imap]):
     """A folder opened read-only (EXAMINE) unless `writable`. Reading marks nothing as seen in either.
 
-    `uidvalidity` and `uidnext` (0 if the server does not tell) and `exists` (None then)
+    `uidvalidity` and `uidnext` (0 if the server does not report it) and `exists` (None then)
     are those of the moment it was opened. None of them is proof: what is in the
     folder is always asked for. Every method raises MailError, also where the
     answers to it cannot be read: silence is never taken for 'nothing there'.
@@ -226,7 +226,7 @@ class ImapSession(Session[Imap]):
             yield from self._fetched(waiting.popleft(), lenient)
 
     def _listed(self, uid_set: bytes, items: bytes, *, may_be_none: bool = False) -> dict[int, Items]:
-        """What FETCH tells of each message in `uid_set`. What it may have left out, SEARCH finds.
+        """What FETCH reports of each message in `uid_set`. What it may have left out, SEARCH finds.
 
         `may_be_none`: the folder's UIDNEXT means that nothing is there; FETCH without an answer agrees.
         """
@@ -249,7 +249,7 @@ class ImapSession(Session[Imap]):
         return found
 
     def _search(self, uid_set: bytes) -> set[int]:
-        """The UIDs of `uid_set` that are there. Raises MailError where the answer does not tell."""
+        """The UIDs of `uid_set` that are there. Raises MailError where the answer leaves it open."""
         imap = self._client("fetch")
         found: set[int] = set()
         answered = self.exists == 0  # then silence only repeats it
@@ -278,7 +278,7 @@ class ImapSession(Session[Imap]):
     def _fetched(self, tag: bytes, lenient: bool) -> Iterator[Items]:
         """The answers of one command. A NO ends it, `lenient`, with `_refused` set, else with a MailError.
 
-        Only what was completed with OK tells that something is not there.
+        Only a completion with OK means that something is not there.
         """
         try:
             for answer in self._client("fetch").answers(tag):
@@ -289,7 +289,7 @@ class ImapSession(Session[Imap]):
             self._bad = 0 if refused.understood else self._bad + 1
             waits = refused.transient or recognised(refused) is not None
             if lenient and not waits and self._bad < BAD_IN_A_ROW:
-                self._refused = True  # one of them cannot be had, or is gone (EXPUNGEISSUED, RFC 5530)
+                self._refused = True  # one of them cannot be fetched, or is gone (EXPUNGEISSUED, RFC 5530)
                 return
             raise self._no_mail(refused) from None
 

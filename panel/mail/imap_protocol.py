@@ -61,7 +61,7 @@ class Imap(ProtocolClient):
         word, text = status_of(line) or (b"", b"")
         if word != b"OK":
             self._check_status(word, text)
-            raise self.not_greeted(self.wire.server_text(text) if word else None)
+            raise self.not_greeted(self.wire.server_text(text) if word == b"BYE" else None)
         self._note_code(text)
 
     def capabilities(self) -> frozenset[bytes]:
@@ -181,7 +181,7 @@ class Imap(ProtocolClient):
         """Yield the untagged answers until the command `tag` is completed.
 
         `respond` is called for each `+`. Raises ServerRefused when the command was completed
-        with NO or BAD, MailError when the server ends the session, or says too much.
+        with NO or BAD, MailError when the server ends the session, or sends too much.
         """
         while (status := self._done_early.pop(tag, None)) is None:
             line = self._line().lstrip(b" \t")
@@ -204,7 +204,7 @@ class Imap(ProtocolClient):
     def unreadable(self, what: str) -> MailError:
         """The server answered, but not `what` was asked for."""
         return self.wire.error(
-            f"did not say {what}, or not in a way that can be read.",
+            f"did not report {what}, or not in a readable form.",
             "Nothing is lost: Mailkeep tries again automatically. If this continues, ask its provider.",
         )
 
@@ -220,7 +220,7 @@ class Imap(ProtocolClient):
         if status[0] == b"BYE":
             self._bye = self._goodbye(status[1])
             if self.logged_in:
-                raise self._bye  # else logging in may still be refused, which tells more
+                raise self._bye  # else logging in may still be refused, which explains more
         self._note_code(status[1])
         return [line]
 

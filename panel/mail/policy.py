@@ -50,9 +50,8 @@ class Interrupt:
 
     def _shut_down(self, connection: socket.socket) -> None:
         with suppress(OSError):  # closed meanwhile
-            socket.socket.shutdown(
-                connection, socket.SHUT_RDWR
-            )  # SSLSocket's own would pull TLS from under a read
+            # SSLSocket's own would pull TLS from under a read.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True)

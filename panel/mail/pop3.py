@@ -22,7 +22,7 @@ from panel.mail.server import MailServer
 from panel.mail.session import ProbeStep, Session, interactive
 from panel.secret import Secret
 
-UNDER_WAY = 20  # RETR sent ahead, where the server says it can (PIPELINING)
+UNDER_WAY = 20  # RETR sent ahead, where the server offers PIPELINING
 MOST_TRANSIENT = 20  # refusals in a row that are transient: then the server's storage is away
 MOST_MESSAGES = 250_000  # a listing of so many takes less than 200 MiB
 LONGEST_NAME = 1000  # RFC 1939 allows 70 characters
@@ -36,9 +36,9 @@ COUNT = re.compile(rb"([0-9]{1,10})\b")
 class Listed:
     """One message: its `place` in this session, its unique-id, its bytes as the server counts them.
 
-    `size` 0: the server does not say. Not `named`: the unique-id is none that
+    `size` 0: the server does not report it. Not `named`: the unique-id is none that
     tells messages apart, since it is empty, or others have it too, or they count
-    the places (RFC 1939, 7 says what it must be).
+    the places (RFC 1939, 7).
     """
 
     place: int
@@ -72,7 +72,7 @@ class Pop3Session(Session[Pop3]):
 
     @property
     def login_delay(self) -> int:
-        """The seconds that the server wants between two logins; 0 where it says nothing."""
+        """The seconds that the server wants between two logins; 0 where it announces none."""
         return self._connected.login_delay if self._connected is not None else 0
 
     def fetch(self, places: Iterable[int]) -> Iterator[tuple[int, bytes, int]]:
@@ -139,7 +139,7 @@ class Pop3Session(Session[Pop3]):
             yield place, text
 
     def received_at(self, place: int) -> float | None:
-        """When the last server noted the message's arrival (UTC seconds); None where nothing tells."""
+        """When the last server noted the message's arrival (UTC seconds); None where no header has it."""
         heads = dict(self.heads([place]))
         return received_at(heads[place]) if place in heads else None
 
@@ -183,7 +183,7 @@ def _not_deleted(pop: Pop3, refused: ServerRefused) -> MailError:
 
 
 def received_at(head: bytes) -> float | None:
-    """What the topmost Received header says (UTC seconds); None where nothing can be read."""
+    """The date in the topmost Received header (UTC seconds); None where nothing can be read."""
     if len(head) > LONGEST_HEAD:
         return None
     try:
@@ -194,11 +194,11 @@ def received_at(head: bytes) -> float | None:
 
 
 def _listing(pop: Pop3) -> list[Listed]:
-    """All messages that the server tells of in any way.
+    """All messages that the server reports in any form.
 
-    UIDL names them; what only LIST, or only the number in STAT, tells of has no
-    name. Raises MailError where answers cannot be read, or say that messages are
-    there and none which.
+    UIDL names them; what only LIST, or only the number in STAT, reports has no
+    name. Raises MailError where answers cannot be read, or report messages
+    without listing them.
     """
     names = dict(_table(pop, b"UIDL", NAME))
     sizes = dict(_table(pop, b"LIST", SIZE))
@@ -245,7 +245,7 @@ def _table(pop: Pop3, command: bytes, pattern: re.Pattern[bytes]) -> Iterator[tu
 
 
 def _count(pop: Pop3) -> int:
-    """How many messages STAT says there are; 0 where it does not say."""
+    """How many messages STAT reports; 0 where it does not."""
     try:
         match = COUNT.match(pop.command(b"STAT"))
     except ServerRefused:

@@ -51,7 +51,7 @@ class Pop3(ProtocolClient):
     def capabilities(self) -> dict[bytes, bytes]:
         """What the server can do, by names in upper case, and what stands behind each name.
 
-        Nothing where it does not say: then whoever asks tries what RFC 1939 knows.
+        Empty where it does not report them: then what RFC 1939 defines is tried.
         """
         if self._capabilities is None:
             self._capabilities = {}
@@ -64,7 +64,7 @@ class Pop3(ProtocolClient):
         return self._capabilities
 
     def may(self, name: bytes) -> bool:
-        """Whether it is worth trying: the server offers it, or says nothing at all of what it offers."""
+        """Whether it is worth trying: the server offers it, or reports no capabilities at all."""
         offered = self.capabilities()
         return not offered or name in offered
 

@@ -104,7 +104,7 @@ KNOWN = (
     ),
 )  # fmt: skip
 
-# How a server refuses a mechanism, where its code does not tell that from a refused password.
+# How a server refuses a mechanism, where its code does not distinguish that from a refused password.
 MECHANISM = (
     b"mechanism", b"not supported", b"unsupported", b"not implemented", b"unknown command", b"unrecognized",
     b"unrecognised", b"not available", b"auth type", b"initial response", b"authentication type",
@@ -149,7 +149,7 @@ def failure(
 ) -> MailError:
     """The refusal as an error for people: the one place where this is done.
 
-    `message` says what it meant, unless the answer is recognised. It is permanent
+    `message` is what people read, unless the answer is recognised. It is permanent
     unless it is transient, or where `permanent` is false.
     """
     if known := recognised(refused):
@@ -167,10 +167,8 @@ def login_failure(refused: ServerRefused, wire: Wire) -> MailError:
 
 
 def refused_mechanisms(refused: ServerRefused, wire: Wire, tried: list[str]) -> MailError:
-    """No mechanism that the server offers was accepted: it never judged the password."""
-    message = (
-        f"{wire.host} refused each way of logging in that it offers ({', '.join(tried)}), not the password."
-    )
+    """No mechanism that the server offers was accepted: it never checked the password."""
+    message = f"{wire.host} refused each login method that it offers ({', '.join(tried)}), not the password."
     return failure(refused, wire, message, "Ask its provider how mail programs log in with a password.")
 
 

@@ -26,7 +26,7 @@ C = TypeVar("C", bound=ProtocolClient)
 
 @dataclass(frozen=True)
 class ProbeStep:
-    """One step of a probe; `remedy` says what to do if it failed.
+    """One step of a probe; `remedy` is what to do if it failed.
 
     `name` is name, connect, tls or login; at last folder (IMAP), count (POP3) or send (SMTP).
     """
@@ -145,7 +145,7 @@ class Session(Generic[C]):
             raise MailError("tls", "The kind of encryption is not known.", "Choose TLS.", permanent=True)
         if endpoint.auth_method != "plain" or "\0" in endpoint.username:
             remedy = "Choose username and password, and enter the username again."
-            raise MailError("login", "The way of logging in is not known.", remedy, permanent=True)
+            raise MailError("login", "The login method is not known.", remedy, permanent=True)
 
     def _encrypt(self, client: C) -> str:
         client.wire.step = "tls"

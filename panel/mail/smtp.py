@@ -89,18 +89,12 @@ class Smtp(ProtocolClient):
     def _forget_capabilities(self) -> None:
         self._smtp.esmtp_features = {}
 
-    def login(self) -> None:
-        """As `ProtocolClient.login`."""
+    def _mechanisms(self) -> Mechanisms:
         if not self._smtp.esmtp_features:
             self._hello()  # what was offered before STARTTLS may be forged (RFC 3207, 4.2)
-        super().login()
-
-    def _mechanisms(self) -> Mechanisms:
         offered = self._smtp.esmtp_features.get("auth", "").upper().split()
-        plain, (name, password) = (
-            self._plain_response().decode(),
-            [one.decode() for one in self._login_responses()],
-        )
+        plain = self._plain_response().decode()
+        name, password = (response.decode() for response in self._login_responses())
         mechanisms: Mechanisms = {}
         if "PLAIN" in offered:
             mechanisms["PLAIN"] = lambda: self._authenticate("AUTH PLAIN", plain)
@@ -185,7 +179,7 @@ def send(
 ) -> None:
     """Hand `message` over. A recipient that is refused refuses the whole message.
 
-    Raises MailError; then nobody has it, or the connection broke at the very end. What
+    Raises MailError; then no recipient has it, or the connection broke at the very end. What
     the server does after it took the message is no error.
     """
     with SmtpSession(endpoint, secret, interactive(policy)) as session:

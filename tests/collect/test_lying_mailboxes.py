@@ -357,10 +357,10 @@ def test_a_round_whose_answers_cannot_be_read_is_a_failure_with_a_name(at: At) -
         {1: b"one"}, fetched=lambda *_: b"* 1 FLETCH (UID 1)\r\n", searched=lambda _: b"* SERCH 1\r\n"
     )
     post, account = at(mailbox)
-    with pytest.raises(MailError, match="did not say which messages the folder holds"):
+    with pytest.raises(MailError, match="did not report which messages the folder holds"):
         post.collect(account)
     row = post.row(account)
-    assert row.last_success_at is None and "did not say" in str(row.problem) and not row.permanent
+    assert row.last_success_at is None and "did not report" in str(row.problem) and not row.permanent
 
 
 def test_a_message_whose_size_is_not_told_is_not_taken_for_gone(at: At) -> None:

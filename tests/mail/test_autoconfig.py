@@ -148,6 +148,21 @@ def test_nobody_on_this_network_is_asked_for_a_stranger() -> None:
     assert any(str(network) == "127.0.0.0/8" for network in https.INTERNAL)
 
 
+def test_a_silent_server_leaves_time_for_the_next_place(
+    certificates: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        ScriptedServer(lambda talk: time.sleep(5), certificates.good()) as silent,
+        ScriptedServer(answer(GOOD), certificates.good()) as good,
+    ):
+        places = [f"https://{{domain}}:{server.port}/config.xml" for server in (silent, good)]
+        monkeypatch.setattr(autoconfig, "PLACES", places)
+        monkeypatch.setattr(autoconfig, "PLACE_SECONDS", 1.0)
+        policy = Policy(frozenset(), ca_file=certificates.ca_file)
+        ports, ends_at = (silent.port, good.port), time.monotonic() + 20
+        assert autoconfig.published("localhost", policy, ends_at, internal=True, ports=ports)
+
+
 def test_a_denied_network_is_not_asked(ask: Ask) -> None:
     import ipaddress
 

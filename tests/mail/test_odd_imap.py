@@ -75,7 +75,7 @@ def test_silence_is_never_nothing_new(opened: Opened, asked: str) -> None:
     """It tells that three messages are there, and lists none."""
     silent = ImapMailbox(MAIL, fetched=lambda *_: b"", searched=lambda _: b"")
     with opened(silent) as imap:
-        with pytest.raises(MailError, match="did not say which messages"):
+        with pytest.raises(MailError, match="did not report which messages"):
             getattr(imap, asked)(*[] if asked == "unseen" else [0])
 
 
@@ -167,7 +167,7 @@ def test_a_message_without_a_number_is_an_error_never_gone(opened: Opened, told:
     )
     with opened(mailbox) as imap:
         assert imap.uids(0) == [5] and imap.sizes([5]) == {5: 0}, "SEARCH tells"
-        with pytest.raises(MailError, match="did not say which message it sent"):
+        with pytest.raises(MailError, match="did not report which message it sent"):
             dict(imap.fetch([5]))
 
 
@@ -299,4 +299,4 @@ def test_a_trial_counts_or_asks(status: bytes | None, says: str) -> None:
 def test_a_trial_that_cannot_count_says_so() -> None:
     with ScriptedServer(ImapMailbox(MAIL, status=None, opened=b"* OK [UIDVALIDITY 1] .\r\n")) as server:
         last = tried(at(server, "none"), Policy(frozenset({server.port})))[-1]
-    assert not last.ok and "did not say how many messages" in last.message
+    assert not last.ok and "did not report how many messages" in last.message

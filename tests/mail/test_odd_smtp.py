@@ -208,13 +208,13 @@ def test_what_is_refused_before_the_password_was_sent_is_the_mechanism(refusal: 
 def test_a_refused_password_is_never_sent_again(refusal: bytes) -> None:
     script = SmtpScript(password_reply=refusal)
     says = log_in(script)
-    assert says != "ok" and "each way of logging in" not in says
+    assert says != "ok" and "each login method" not in says
     assert script.commands.count(SECRET) == 1 and script.commands[-1] in (SECRET, b"QUIT")
 
 
 def test_all_mechanisms_refused_is_no_wrong_password() -> None:
     says = log_in(taking(refusal=b"504 no\r\n"))
-    assert "refused each way of logging in that it offers" in says and "username or password" not in says
+    assert "refused each login method that it offers" in says and "username or password" not in says
 
 
 @pytest.mark.parametrize(

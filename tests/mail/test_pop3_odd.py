@@ -195,7 +195,7 @@ def test_a_refused_password_is_tried_by_no_other_way(opened: Open) -> None:
 def test_where_each_way_is_refused_it_says_so(opened: Open) -> None:
     no = dict.fromkeys((b"AUTH PLAIN", b"AUTH PLAIN =", b"AUTH LOGIN", b"USER"), NO)
     error = failure(opened(ways(no)[0]))
-    assert "refused each way of logging in" in error.message and error.permanent
+    assert "refused each login method" in error.message and error.permanent
     error = failure(opened(ways(no)[0], "Grüße"))
     assert "only ASCII characters" in error.message
 

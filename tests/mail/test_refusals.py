@@ -199,7 +199,7 @@ def test_an_initial_response_that_is_not_offered_is_tried_at_last() -> None:
 
 def test_all_mechanisms_refused_is_no_wrong_password() -> None:
     says, received = log_in(taking(refusal=b"BAD no"))
-    assert "refused each way of logging in that it offers" in says and "username or password" not in says
+    assert "refused each login method that it offers" in says and "username or password" not in says
     assert received.count(SECRET) == 1 and received.count(b'LOGIN "') == 1
 
 

@@ -138,6 +138,15 @@ def injecting(talk: Talk) -> None:
     talk.line()
 
 
+def refusing_after_starttls(talk: Talk) -> None:
+    hello(talk, b"STARTTLS")
+    talk.line()
+    talk.send(b"220 go\r\n")
+    talk.encrypt()
+    talk.line()
+    talk.send(b"421 4.3.0 not now\r\n")
+
+
 def echoing(talk: Talk) -> None:
     hello(talk, b"AUTH PLAIN")
     talk.line()
@@ -162,6 +171,7 @@ def endless(talk: Talk) -> None:
     ("script", "tls", "says"),
     [
         (no_starttls, False, "does not begin STARTTLS"),
+        (refusing_after_starttls, False, "does not open the mailbox now. It says: 421 4.3.0 not now"),
         (injecting, False, "more before the encryption than it may"),
         (echoing, True, "refused the username or password. Its code: 535."),
         (dripping, True, "did not answer in time"),
