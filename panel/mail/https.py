@@ -140,8 +140,8 @@ def fetch(
 
     `internal`: whether it may lie on this server or in its network; no where a stranger named it.
     `ports`: those that it may lie on; None: whichever. Redirects, as many as `limits` allows, are
-    followed from GET to HTTPS alone, each checked like the first. Raises MailError, and BadInput
-    for a URL that is not called.
+    followed from GET to HTTPS alone, without `headers`, each checked like the first. Raises
+    MailError, and BadInput for a URL that is not called.
     """
     ends_at = time.monotonic() + limits.seconds
     web = replace(
@@ -156,7 +156,7 @@ def fetch(
         response = _exchange(to, web, ends_at, limits, body, headers or {})
         if body is not None or not limits.redirects or response.status not in REDIRECTS:
             return response
-        url = _redirected(url, to, response)
+        url, headers = _redirected(url, to, response), None  # which may hold a secret for the first server
     raise MailError("fetch", f"{to.origin} redirects too often.", "Check the URL.")
 
 
