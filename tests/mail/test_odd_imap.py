@@ -98,7 +98,7 @@ def test_a_fetch_that_is_refused_is_no_end_where_search_tells(opened: Opened, re
 )
 def test_a_list_that_cannot_be_read_is_an_error(opened: Opened, searched: bytes) -> None:
     mailbox = ImapMailbox(MAIL, fetched=lambda *_: b"", searched=lambda _: searched)
-    with opened(mailbox) as imap, pytest.raises(MailError, match="can be read"):
+    with opened(mailbox) as imap, pytest.raises(MailError, match="in a readable form"):
         imap.uids(0)
 
 
