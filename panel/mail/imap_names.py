@@ -13,7 +13,7 @@ LONGEST_NAME = 1000  # bytes
 LIST = re.compile(
     rb'\*[ \t]+X?LIST[ \t]*\(([^)]*)\)[ \t]*(?:NIL|"(?:[^"\\]|\\.)*")', re.IGNORECASE | re.DOTALL
 )
-UTF7 = re.compile(rb"&([^-]*)-|&")
+UTF7 = re.compile(rb"&([^&-]*)(-?)")
 BEYOND = re.compile(r"[^\x20-\x7e]+")  # what modified UTF-7 writes in base64
 
 
@@ -31,8 +31,8 @@ def from_utf7(raw: bytes) -> str:
     """The name that `utf7` writes as `raw`. Raises ValueError for what it never writes."""
 
     def unshifted(match: re.Match[bytes]) -> bytes:
-        coded = match[1]
-        if coded is None:
+        coded, end = match.groups()
+        if not end:
             raise ValueError("a shift without an end")
         padded = coded + b"=" * (-len(coded) % 4)
         return base64.b64decode(padded, b"+,", validate=True).decode("utf-16-be").encode() or b"&"
