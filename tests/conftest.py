@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.routing import Rule
 
 from panel import create_app
 from panel.config import Settings
@@ -122,8 +123,9 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _remembered_passwords() -> Iterator[None]:
+def _remembered() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", remembered.compiling(Rule._compile_builder))
         patch.setattr(login_hash, "verify", remembered.verifying(login_hash.verify))
         patch.setattr(login_hash, "hash_password", remembered.hashing(login_hash.hash_password))
         yield

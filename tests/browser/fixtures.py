@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 AXE = next((Path(__file__).parents[1] / "vendor").glob("axe-*.min.js"))
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")
 ARGUMENTS = (
     "--no-sandbox",  # tests may run as root
     "--disable-gpu",
@@ -31,8 +32,11 @@ Photograph = Callable[[Page, str], None]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; the test is skipped where there is none."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    """Debian's Chromium; the test is skipped where there is none.
+
+    Preferably the one without a desktop's parts: a new page costs it a tenth of the processor time.
+    """
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
