@@ -32,6 +32,8 @@ FIRST = (
     "tests/docs/test_proxy.py", "tests/faults/", "tests/collect/", "tests/docs/", "tests/house/",
 )  # fmt: skip
 COMPILED = remembered.CompiledTemplates()
+# Each connection reads the machine's authorities, which takes 50 ms and signed nothing here.
+os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 
 
 # -- how a run is chosen and judged ------------------------------------------------
