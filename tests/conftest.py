@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.routing import Rule
 
 from panel import create_app
 from panel.config import Settings
@@ -31,7 +30,7 @@ FIRST = (
     "tests/docs/test_commands.py", "tests/faults/test_every_write.py", "tests/browser/", "tests/house/test_serve.py",
     "tests/docs/test_proxy.py", "tests/faults/", "tests/collect/", "tests/docs/", "tests/house/",
 )  # fmt: skip
-COMPILED = remembered.CompiledTemplates()
+remembered.compile_once()
 # Each connection reads the machine's authorities, which takes 50 ms and signed nothing here.
 os.environ |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 
@@ -111,7 +110,6 @@ def app(settings: Settings) -> Flask:
     installs.prepare(settings)
     app = create_app(settings)
     app.testing = True
-    app.jinja_env.bytecode_cache = COMPILED
     return app
 
 
@@ -125,9 +123,8 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _remembered() -> Iterator[None]:
+def _remembered_passwords() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rule, "_compile_builder", remembered.compiling(Rule._compile_builder))
         patch.setattr(login_hash, "verify", remembered.verifying(login_hash.verify))
         patch.setattr(login_hash, "hash_password", remembered.hashing(login_hash.hash_password))
         yield

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jinja2
-from jinja2.bccache import Bucket
+from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 from werkzeug.routing import Rule
 
 from panel.crypto.login_hash import CURRENT, Parameters
@@ -17,21 +17,31 @@ Hash = Callable[[Secret, Parameters], str]
 Verify = Callable[[Secret, str], bool]
 
 
-class CompiledTemplates(jinja2.BytecodeCache):
-    """Keeps compiled templates by the checksum of their source, for all applications of this process."""
+Builder = Callable[..., tuple[str, str]]
+CompileBuilder = Callable[[Rule, bool], Builder]
 
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._kept: dict[tuple[str, str], bytes] = {}
 
-    def load_bytecode(self, bucket: Bucket) -> None:
-        """Fill `bucket` if its very source was compiled before."""
-        if found := self._kept.get((bucket.key, bucket.checksum)):
-            bucket.bytecode_from_string(found)
+def compile_once() -> None:
+    """Have all applications of this process, and of those it forks, compile each template and route once.
 
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep what was compiled."""
-        self._kept[bucket.key, bucket.checksum] = bucket.bytecode_to_string()
+    Templates are kept below TMPDIR, by their sources, for the other processes of a run too.
+    """
+    Flask.jinja_options = {"bytecode_cache": FileSystemBytecodeCache()}
+    Rule._compile_builder = compiling(Rule._compile_builder)  # type: ignore[assignment, method-assign]
+
+
+def compiling(real: CompileBuilder) -> CompileBuilder:
+    """`real`, which Werkzeug calls twice for each route: nine tenths of the time that an application takes."""
+    made: dict[tuple[Any, ...], Builder] = {}
+
+    @functools.wraps(real)
+    def compile_builder(rule: Rule, append_unknown: bool = True) -> Builder:
+        key = (rule.rule, tuple(rule._trace), repr(rule.defaults), append_unknown)
+        if key not in made:
+            made[key] = real(rule, append_unknown)
+        return made[key]
+
+    return compile_builder
 
 
 def verifying(real: Verify) -> Verify:
@@ -54,21 +64,3 @@ def hashing(real: Hash) -> Callable[..., str]:
         return str(made(password.reveal(), parameters))
 
     return hash_password
-
-
-Builder = Callable[..., tuple[str, str]]
-CompileBuilder = Callable[[Rule, bool], Builder]
-
-
-def compiling(real: CompileBuilder) -> CompileBuilder:
-    """`real`, which Werkzeug calls twice for each route: nine tenths of the time that an application takes."""
-    made: dict[tuple[Any, ...], Builder] = {}
-
-    @functools.wraps(real)
-    def compile_builder(rule: Rule, append_unknown: bool = True) -> Builder:
-        key = (rule.rule, tuple(rule._trace), repr(rule.defaults), append_unknown)
-        if key not in made:
-            made[key] = real(rule, append_unknown)
-        return made[key]
-
-    return compile_builder

@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 2**20  # bytes of a request
 # What Python, libc and OpenSSL read when they start: who needs it otherwise gets another parent.
-READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "OPENSSL_", "TZ")
+READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "OPENSSL_", "TZ", "TMPDIR")
 T = TypeVar("T", str, bytes)
 
 
@@ -154,7 +154,9 @@ def main(path: str) -> None:
     """Import everything, then fork for whoever asks. Returns in a fork, which is to `_become`."""
     import flask.cli  # noqa: F401 - importing is what this is for
 
-    import tests.running  # noqa: F401 - and the panel
+    from tests import remembered, running  # noqa: F401 - and the panel
+
+    remembered.compile_once()
 
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as listening:
         listening.bind(path)
