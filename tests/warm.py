@@ -58,6 +58,13 @@ def run_module(
     return subprocess.CompletedProcess([module, *arguments], process.returncode, printed, complained)
 
 
+def run(command: Sequence[str], *, input: bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """subprocess.run of a Python program, as `Popen` runs it."""
+    with Popen(command[1:], env=os.environ, stdin=subprocess.PIPE, **options) as process:
+        printed, complained = process.communicate(input)
+    return subprocess.CompletedProcess(command, process.returncode, printed, complained)
+
+
 class Popen(subprocess.Popen[T]):
     """subprocess.Popen of `["-m", MODULE, ARGUMENTS…]` or `["-c", CODE, ARGUMENTS…]`, forked instead of started.
 
