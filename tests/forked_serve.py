@@ -58,7 +58,7 @@ def _be(arguments: Sequence[str], fds: Sequence[int]) -> None:
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 - told as at the end of any process
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
 
@@ -73,5 +73,5 @@ def _close_others(fds: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    children.subprocess = SimpleNamespace(Popen=Forked)  # type: ignore[attr-defined]
+    vars(children)["subprocess"] = SimpleNamespace(Popen=Forked)
     serve.main(sys.argv[1:])

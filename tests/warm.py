@@ -60,7 +60,8 @@ def run_module(
 
 def run(command: Sequence[str], *, input: bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """subprocess.run of a Python program, as `Popen` runs it."""
-    with Popen(command[1:], env=os.environ, stdin=subprocess.PIPE, **options) as process:
+    begun: Any = Popen(command[1:], env=os.environ, stdin=subprocess.PIPE, **options)
+    with begun as process:
         printed, complained = process.communicate(input)
     return subprocess.CompletedProcess(command, process.returncode, printed, complained)
 
@@ -78,9 +79,8 @@ class Popen(subprocess.Popen[T]):
         shell: object, p2cread: int, p2cwrite: int, c2pread: int, c2pwrite: int, errread: int, errwrite: int,
         *others: object,
     ) -> None:  # fmt: skip
-        option, what, *arguments = args
-        module = [what] if option == "-m" else ["tests.snippet", what]
-        request = {"argv": [*module, *arguments], "environ": dict(env), "group": others[-1]}
+        program = list(args[1:] if args[0] == "-m" else ["tests.snippet", *args[1:]])
+        request = {"argv": program, "environ": dict(env), "group": others[-1]}
         fds = [n if fd == -1 else fd for n, fd in enumerate((p2cread, c2pwrite, errwrite))]
         self._connection, self.pid = _parent(_read_at_start(env)).start(request, fds)
         self._child_created = True
