@@ -183,7 +183,7 @@ def password_for(where: MailServer, entered: Secret | None, endpoint: Endpoint |
 
 def require_authentic(endpoint: Endpoint) -> None:
     """Raise PasswordNeeded unless the stored password proves that the stored server is genuine."""
-    if not credential.is_authentic(endpoint, db.database.obj.sealer.keystore):
+    if not credential.is_authentic(endpoint, Endpoint.vault()):
         raise PasswordNeeded(
             "The stored password does not prove the stored server, which may have been changed.",
             "Enter the whole server and its password (in the shell: --protocol, --host, --port, --security, "
