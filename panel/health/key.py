@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from panel import db
+from panel.encryption.advice import advise
 from panel.health.check import Check, Install, Label, Link, counted, few
 from panel.times import ago
 from panel.vault import verification
@@ -18,7 +19,8 @@ def encryption(install: Install) -> Iterator[Check]:
     key = install.key
     some = f"{key.sealed} of {counted(key.total, 'password')} encrypted."
     if key.state.no_key:
-        yield Check("encryption", False, f"{key.reason} Collecting is paused.", key.remedy, PAGE)
+        advice = advise(key, install.vault)
+        yield Check("encryption", False, f"{advice.reason} Collecting is paused.", advice.remedy, PAGE)
     elif key.state is State.OFF:
         clear = f"{key.clear} of {counted(key.total, 'password')} stored in clear text."
         message = f"Encryption is off: {clear if key.total else 'no passwords are stored yet.'}"
@@ -74,7 +76,7 @@ def _reported_at() -> int:
 
 
 def _unattested(verdict: verification.Verdict) -> Iterator[Check]:
-    """Passwords that somebody wrote into the database in clear text: their servers may be an attacker's."""
+    """Passwords written into the database in clear text: their servers may be an attacker's."""
     if verdict.unattested:
         addresses = few([each.address for each in verdict.unattested])
         message = f"Some passwords in clear text were not entered in Mailkeep: {addresses}."
@@ -83,7 +85,7 @@ def _unattested(verdict: verification.Verdict) -> Iterator[Check]:
 
 
 def backup(install: Install) -> Iterator[Check]:
-    """Whether somebody verified a backup of the key file as it is now."""
+    """Whether the key file as it is now has a verified backup."""
     verified_at = install.key.times.backup_proved_at
     if install.key.backup_due:
         remedy = "Verify a backup on the Encryption page, with the command shown there."

@@ -276,7 +276,7 @@ def test_what_is_told_of_the_key_has_no_time_ahead(house: House) -> None:
         names = ("key_created_at", "enabled_at", "verified_at", "trouble_since")
         Encryption.update(**dict.fromkeys(names, db.now() + 3 * DAY)).execute()
         found = house.vault.latest()
-        assert [getattr(found, name) for name in names] == [None] * 4
+        assert [getattr(found.times, name) for name in names] == [None] * 4
 
 
 def test_a_worker_last_heard_of_tomorrow_is_silent(house: House) -> None:
