@@ -33,7 +33,7 @@ from panel.sign_in import login
 from panel.sign_in import routes as sign_in
 from panel.vault import sealer
 from panel.vault.vault import Vault
-from panel.web import access, connection, errors, headers, navigation, text, times
+from panel.web import access, connection, errors, headers, templating, text
 from panel.web.form_tokens import FormTokens
 
 
@@ -59,8 +59,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     login.init_app(app)
     FormTokens(app)
     access.init_app(app)
-    navigation.init_app(app)
-    times.init_app(app, settings)
+    templating.init_app(app, settings)
 
     app.register_blueprint(health.blueprint)
     app.register_blueprint(health.home_blueprint)

@@ -33,7 +33,7 @@ from panel.config import Settings
 from panel.encryption.leftovers import scan
 from panel.errors import DatabaseError, KeyAbsent, PanelError, RestoredCopy
 from panel.health import heartbeat, maintenance
-from panel.mail import addresses
+from panel.mail import connect
 from panel.secret import Secret
 from panel.vault import reports, unfinished
 
@@ -134,7 +134,7 @@ class Jobs:
             if not looking.acquire(blocking=False):
                 return
             try:
-                scan.write_owed(collector.vault, self._services.settings)
+                scan.finish_report(collector.vault, self._services.settings)
             finally:
                 looking.release()
 
@@ -172,7 +172,7 @@ class Jobs:
 
         return Scheduler(
             lambda uuid, turn: _told(partial(collect, turn=turn), "collect_account")(uuid),
-            address_of=partial(addresses.number_of, seconds=LOOK_UP_SECONDS),
+            address_of=partial(connect.one_address, seconds=LOOK_UP_SECONDS),
         )
 
     @property

@@ -13,7 +13,7 @@ from panel.alerts import messages, webhook
 from panel.alerts.alert_log import Due
 from panel.config import Settings
 from panel.errors import PanelError
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import AlertChannels
 from panel.sending import outbox
 from panel.vault.vault import Vault
@@ -85,7 +85,7 @@ def send(due: Due, channels: Channels, settings: Settings, vault: Vault) -> set[
     return sent
 
 
-def send_mail(due: Due | None, channels: Channels, settings: Settings, vault: Vault) -> Iterator[Step]:
+def send_mail(due: Due | None, channels: Channels, settings: Settings, vault: Vault) -> Iterator[ProbeStep]:
     """One mail with all that is due, or with None a test: a step for each account that was tried."""
     to = channels.recipients
 
@@ -100,7 +100,7 @@ def send_mail(due: Due | None, channels: Channels, settings: Settings, vault: Va
         yield step
 
 
-def call_webhook(event: messages.Json, channels: Channels, settings: Settings) -> Step:
+def call_webhook(event: messages.Json, channels: Channels, settings: Settings) -> ProbeStep:
     """One call of the webhook."""
     begun = time.monotonic()
     try:
@@ -108,7 +108,7 @@ def call_webhook(event: messages.Json, channels: Channels, settings: Settings) -
     except PanelError as error:
         message, remedy, ok = error.message, error.remedy, False
     _record_use("webhook", "" if ok else f"{message} {remedy}".strip())
-    return Step("Webhook", ok, time.monotonic() - begun, message, remedy)
+    return ProbeStep("Webhook", ok, time.monotonic() - begun, message, remedy)
 
 
 def _call_for_each(due: Due, channels: Channels, settings: Settings) -> set[int]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from panel import db
 from panel.alerts.alert_log import Due, Entry
 from panel.config import Settings
-from panel.mail.address import to_wire
+from panel.mail.server import address_to_wire
 from panel.times import exact, machine
 
 MOST_LISTED = 50  # alerts of one kind in a mail
@@ -76,7 +76,7 @@ def _message(
     message["To"] = ", ".join(recipients)
     message["Subject"] = _one_line(f"Mailkeep on {install_name(settings)}: {subject}")[:LONGEST_SUBJECT]
     message["Date"] = formatdate()
-    message["Message-ID"] = make_msgid(domain=to_wire(sender).rpartition("@")[2])
+    message["Message-ID"] = make_msgid(domain=address_to_wire(sender).rpartition("@")[2])
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office reply answers it
     message.set_content(text)
     return message

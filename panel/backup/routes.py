@@ -1,4 +1,4 @@
-"""The question that a restored copy asks, in the browser."""
+"""Confirming in the browser that a restored copy may collect mail."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from panel.backup import restored
 from panel.errors import PanelError
 from panel.models import ThisCopy
 from panel.services import current, one_rows
-from panel.sign_in.login import actor
-from panel.web.access import allow, reauth_required
+from panel.web.access import actor, allow, reauth_required
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("backup", __name__, url_prefix="/server/restored")
@@ -33,7 +32,7 @@ def restored_copy() -> dict[str, Any]:
 
 @blueprint.get("")
 def show() -> Any:
-    """Ask, or tell that there is nothing to ask."""
+    """The question, or that there is nothing to confirm."""
     return _page(200)
 
 

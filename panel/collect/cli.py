@@ -20,7 +20,7 @@ from panel.collect.round import Collector, Outcome
 from panel.collect.scheduler import Limits, Scheduler
 from panel.collect.turn import Turn
 from panel.errors import KeyAbsent, NotFound, PanelError, Refused, RestoredCopy
-from panel.mail import addresses
+from panel.mail import connect
 from panel.models import Account
 from panel.services import current
 from panel.shell import PanelCommand, reader_is_gone, say
@@ -82,7 +82,7 @@ class _Rounds:
         self._anyway = False
         limits = Limits(turn=math.inf) if once else Limits()
         self._scheduler = Scheduler(
-            self._collect, limits, partial(addresses.number_of, seconds=LOOK_UP_SECONDS)
+            self._collect, limits, partial(connect.one_address, seconds=LOOK_UP_SECONDS)
         )
 
     def begin(self, waiting: Sequence[Waiting], *, force: bool = False) -> None:

@@ -10,21 +10,21 @@ from panel.config import Settings
 from panel.errors import KeyAbsent, MailError, PanelError
 from panel.mail import smtp
 from panel.mail.policy import Policy
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Account, Endpoint
 from panel.vault import credential
 from panel.vault.credential import Credential
 from panel.vault.vault import Vault
 
 MOST_SECONDS = 120.0  # for all accounts together
-NO_KEY = Step(
+NO_KEY = ProbeStep(
     "send",
     False,
     0.0,
     "No mail can go out: while the key is not in order, no password for sending can be read.",
     "Put the key right: the Encryption page says how.",
 )
-NO_ACCOUNT = Step(
+NO_ACCOUNT = ProbeStep(
     "send", False, 0.0, "No account sends mail.", "Open a mail account and set up its server for sending."
 )
 
@@ -41,7 +41,7 @@ def senders() -> list[Account]:
 
 def send(
     compose: Compose, recipients: Sequence[str], first: str, settings: Settings, vault: Vault
-) -> Iterator[Step]:
+) -> Iterator[ProbeStep]:
     """Send through the account `first`, else through the others, until one takes it: a step for each.
 
     The last step says whether it is on its way. Raises nothing that a server, a
@@ -63,7 +63,7 @@ def send(
 
 def _through(
     account: Account, compose: Compose, recipients: Sequence[str], settings: Settings, vault: Vault
-) -> Step:
+) -> ProbeStep:
     """Through one account. Raises KeyAbsent."""
     begun = time.monotonic()
     endpoint = Endpoint.get_or_none(Endpoint.account == account.uuid, Endpoint.direction == "out")
@@ -76,11 +76,11 @@ def _through(
         raise
     except PanelError as error:
         message = f"{account.address}: {error.message}"
-        return Step("send", False, time.monotonic() - begun, message, error.remedy)
+        return ProbeStep("send", False, time.monotonic() - begun, message, error.remedy)
     message = f"{opened.server.host} took it from {account.address}."
     if refused:
         message += f" It refused {', '.join(refused)}."
-    return Step("send", True, time.monotonic() - begun, message, REFUSED if refused else "")
+    return ProbeStep("send", True, time.monotonic() - begun, message, REFUSED if refused else "")
 
 
 def _hand_over(

@@ -9,17 +9,18 @@ from flask import Blueprint, Response, flash, stream_template, url_for
 from panel.accounts import rules
 from panel.accounts import service as accounts
 from panel.accounts.service import Seen
-from panel.errors import EditedMeanwhile, PanelError, PasswordNeeded
+from panel.errors import EditedMeanwhile, PanelError
 from panel.mail.server import MailServer
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from panel.sending import service
 from panel.sending.forms import SendingForm
 from panel.services import current
-from panel.sign_in.login import actor, require_reauth
+from panel.sign_in.login import require_reauth
 from panel.vault import credential
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.fields import show_on_field
+from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("sending", __name__, url_prefix="/accounts/<uuid>/sending")
@@ -63,7 +64,7 @@ def _page(
 
 
 @blueprint.post("")
-@keeps_typed
+@preserve_form_input
 def store(uuid: str) -> Any:
     """Store the server to send through."""
     account, _ = accounts.find(uuid)
@@ -82,12 +83,8 @@ def store(uuid: str) -> Any:
 
 def _again(account: Account, form: SendingForm, error: PanelError | None = None) -> Response:
     """The form as it was typed, without the password, and what is wrong with it."""
-    name = "password" if isinstance(error, PasswordNeeded) else getattr(error, "field", None)
     status, endpoint = error.status if error else 422, accounts.sending_of(account.uuid)
-    if error is not None and name in form:
-        form[name].errors = [str(error)]
-        error = None
-    return _page(account, endpoint, form, status, error)
+    return _page(account, endpoint, form, status, error and show_on_field(form, error))
 
 
 def _server(form: SendingForm, account: Account) -> MailServer:

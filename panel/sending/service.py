@@ -15,11 +15,11 @@ from panel.accounts import service as accounts
 from panel.accounts.service import Seen
 from panel.audit import Actor
 from panel.config import Settings
-from panel.errors import BadInput, MailError, NotFound, PasswordNeeded
+from panel.errors import BadInput, MailError, NotFound
 from panel.mail import smtp
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from panel.vault import credential
@@ -55,9 +55,6 @@ def store(uuid: str, where: MailServer, password: Secret | None, seen: Seen, act
 
 
 def _insert(account: Account, where: MailServer, password: Secret | None, actor: Actor) -> str:
-    if password is None:
-        raise PasswordNeeded("A password is needed for a new mail server.", "Enter it.")
-    rules.require_password(password)
     accounts.insert_endpoint(account, "out", where, password, actor)
     return "New: the server to send through."
 
@@ -71,7 +68,7 @@ def remove(uuid: str, actor: Actor) -> None:
         audit.record("sending removed", account.address, who=actor.who, address=actor.address)
 
 
-def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iterator[Step]:
+def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iterator[ProbeStep]:
     """Log in with the stored password and send a message to the account's own address; step by step.
 
     Raises NotFound, CannotOpen, Throttled before the first step, nothing later.
@@ -82,16 +79,18 @@ def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iter
     return _and_send(steps, opened, Policy.of(settings), account.address)
 
 
-def _and_send(steps: Iterator[Step], opened: Credential, policy: Policy, address: str) -> Iterator[Step]:
+def _and_send(
+    steps: Iterator[ProbeStep], opened: Credential, policy: Policy, address: str
+) -> Iterator[ProbeStep]:
     for step in steps:
         yield step
         if not step.ok:
             return
     begun = time.monotonic()
     try:
-        smtp.send(opened.server, opened.secret, policy, smtp.trial_message(address), address, [address])
+        smtp.send(opened.server, opened.secret, policy, smtp.probe_message(address), address, [address])
     except (MailError, BadInput) as error:
-        yield Step("send", False, time.monotonic() - begun, error.message, error.remedy)
+        yield ProbeStep("send", False, time.monotonic() - begun, error.message, error.remedy)
     else:
         message = f"{opened.server.host} took a message to {address}. See whether it arrives."
-        yield Step("send", True, time.monotonic() - begun, message)
+        yield ProbeStep("send", True, time.monotonic() - begun, message)

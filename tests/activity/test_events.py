@@ -57,8 +57,8 @@ def test_every_step_of_signing_in_and_of_the_profile(app: Flask, admin: Browser)
         ("login password changed", ADMIN, ADMIN, FROM),
         ("other sessions signed out", ADMIN, ADMIN, FROM),
         ("signed out", ADMIN, ADMIN, FROM),
-        ("sign-in failed", ADMIN, "somebody", "198.51.100.9"),
-        ("sign-in failed", "unknown", "somebody", "198.51.100.9"),
+        ("sign-in failed", ADMIN, "unknown", "198.51.100.9"),
+        ("sign-in failed", "unknown", "unknown", "198.51.100.9"),
     ]
 
 

@@ -67,7 +67,7 @@ def test_a_change_and_a_test_want_the_own_password_when_it_was_typed_long_ago(
     world.send_to(webhook=True)
     Session.update(confirmed_at=1).execute()
     refused = admin.post(PAGE, recipients="evil@example.com", through="", webhook="")
-    assert refused.status_code == 422 and "type your own password too" in refused.text
+    assert refused.status_code == 422 and "This step needs your own password." in refused.text
     asked = admin.post(f"{PAGE}/test-webhook", on=PAGE, came_from=PAGE)
     assert asked.status_code == 303 and "/confirm" in asked.headers["Location"]
     assert stored() == ((), "", world.receiver.url) and world.receiver.taken == []

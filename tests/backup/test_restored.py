@@ -206,9 +206,9 @@ def test_every_page_says_so_and_one_button_with_the_own_password_ends_it(
     agent.sign_in("agent@example.org")
     admin.sign_in()
     for path in ("/", "/accounts", "/people", "/activity", "/server/encryption", "/profile"):
-        assert "This is a restored copy: no mail is collected." in admin.get(path).text, path
+        assert "This is a restored copy, so it collects no mail." in admin.get(path).text, path
     page = agent.get("/status").text
-    assert "An administrator must say" in page
+    assert "An administrator must confirm" in page
     assert "/server/restored" not in page
     assert agent.get("/server/restored").status_code == 403
     assert "Is the other install switched off?" in admin.get("/server/restored").text

@@ -290,7 +290,7 @@ def test_a_worker_last_heard_of_tomorrow_is_silent(house: House) -> None:
 # -- the limit of tests in an hour --------------------------------------------------------------
 
 
-def record_at(at: int, count: int, what: str = probe.TRIED) -> None:
+def record_at(at: int, count: int, what: str = probe.TESTED) -> None:
     for _ in range(count):
         Activity.create(at=at, who="x", what=what, subject="", address="", detail="")
 
@@ -301,9 +301,9 @@ def test_tests_of_tomorrow_count_as_now_and_no_longer_than_an_hour(house: House)
         with pytest.raises(Throttled):
             next(probe.run([], "INBOX", house.settings, Actor("a"), "x"))
         record_at(db.now() - 3600, 1, "signed in")  # an hour later: something else was written since
-        assert audit.recent(probe.TRIED) == 0
+        assert audit.recent(probe.TESTED) == 0
         record_at(db.now() - 3599, 2)
-        assert audit.recent(probe.TRIED) == 2
+        assert audit.recent(probe.TESTED) == 2
 
 
 def test_the_clock_of_another_machine_may_be_a_little_ahead() -> None:

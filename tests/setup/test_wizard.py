@@ -1,4 +1,4 @@
-"""The steps after the first administrator: theirs alone, resumed wherever they were left, closed for ever."""
+"""The steps after the first administrator: only theirs, resumed where they stopped, closed for good."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_both_may_be_put_off_and_a_banner_stays(admin: Browser) -> None:
     assert "Encryption is off" in admin.get("/setup/summary").text
     admin.post("/setup/finish", on="/setup/summary")
     for path in ("/", "/accounts", "/people"):
-        assert "Passwords are stored in clear." in admin.get(path).text
+        assert "Mailbox passwords are not encrypted." in admin.get(path).text
 
 
 def test_every_page_leads_on_and_none_traps(admin: Browser) -> None:
@@ -158,7 +158,7 @@ def test_a_good_machine_is_told_ready(app: Flask, settings: Settings) -> None:
     assert "The key file will be" in page.text
 
 
-def test_what_would_not_hold_is_named_with_its_mend(
+def test_a_failing_check_is_shown_with_its_remedy(
     app: Flask, house: House, settings: Settings, tmp_path: Path
 ) -> None:
     place = tmp_path / "for everybody"
@@ -166,12 +166,12 @@ def test_what_would_not_hold_is_named_with_its_mend(
     place.chmod(0o777)
     store = Vault(db.database, KeyStore(place / "key.bin", settings.data_dir))
     with db.database.connection_context():
-        says = {c.check: c for c in checks.run(settings, store, exposed=True)}
-        assert says["key file"].remedy == f"Type: chmod go-w '{place}'"
-        assert "plain HTTP" in says["connection"].message and "PANEL_URL" in says["connection"].remedy
+        found = {c.check: c for c in checks.run(settings, store, exposed=True)}
+        assert found["key file"].remedy == f"Run: chmod go-w '{place}'"
+        assert "plain HTTP" in found["connection"].message and "PANEL_URL" in found["connection"].remedy
         place.rmdir()
         gone = {c.check: c for c in checks.run(settings, store, exposed=False)}
-        assert "is not there" in gone["key file"].message
+        assert "does not exist" in gone["key file"].message
         settings.data_dir.chmod(0o755)
         modes = {c.check: c for c in checks.run(settings, house.vault, exposed=False)}
         assert "chmod -R go=" in modes["file modes"].remedy

@@ -1,4 +1,4 @@
-"""What stands at the top of every page."""
+"""What every template can use: the navigation, the facts of the page frame, filters for times."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from flask import Flask, current_app, request
 from flask_login import current_user
 
 from panel import db
+from panel.config import Settings
+from panel.times import ago, exact, machine, until
 from panel.web.headers import plain_http_exposed
 
-# endpoint, words, roles that see it
+ROLES = {"admin": "Administrator", "agent": "Agent", "user": "User"}
+# endpoint, label, roles that see it
 ENTRIES = (
     ("home.show", "Overview", {"admin"}),
     ("status.show", "Status", {"agent"}),
-    ("accounts.show", "Mail accounts", {"admin"}),
+    ("accounts.show", "Mailboxes", {"admin"}),
     ("encryption.show", "Encryption", {"admin", "agent"}),
     ("alerts.show", "Alerts", {"admin"}),
     ("people.show", "People", {"admin"}),
@@ -22,9 +25,14 @@ ENTRIES = (
 )
 
 
-def init_app(app: Flask) -> None:
-    """Give every template the navigation and the banners."""
+def init_app(app: Flask, settings: Settings) -> None:
+    """Register them. Times are shown in the time zone of `settings`."""
     app.context_processor(_context)
+    app.jinja_env.globals["role_names"] = ROLES
+    app.jinja_env.filters["ago"] = ago
+    app.jinja_env.filters["until"] = until
+    app.jinja_env.filters["exact_time"] = lambda at: exact(at, settings.timezone)
+    app.jinja_env.filters["machine_time"] = machine
 
 
 def _context() -> dict[str, Any]:
@@ -32,8 +40,8 @@ def _context() -> dict[str, Any]:
     role = current_user.role if signed_in else ""
     return {
         "navigation": [
-            {"endpoint": endpoint, "words": words, "here": request.blueprint == endpoint.split(".")[0]}
-            for endpoint, words, roles in ENTRIES
+            {"endpoint": endpoint, "label": label, "here": request.blueprint == endpoint.split(".")[0]}
+            for endpoint, label, roles in ENTRIES
             if role in roles and endpoint in current_app.view_functions
         ],
         "plain_http_exposed": plain_http_exposed(),
