@@ -14,7 +14,7 @@ from pathlib import Path
 
 from panel import durable
 from panel.errors import DataDirError, RestoredCopy
-from panel.models.this_copy import ID_BYTES, ThisCopy
+from panel.models.install import ID_BYTES, InstallCopy
 
 FILE = "copy-id"
 ROW = 1
@@ -30,7 +30,7 @@ class Restored:
 
 def restored(data_dir: Path) -> Restored | None:
     """What tells that this is a restored copy which nobody has confirmed yet; None on the install itself."""
-    row = ThisCopy.get_or_none(ThisCopy.id == ROW)
+    row = InstallCopy.get_or_none(InstallCopy.id == ROW)
     if row is None or (row.copy_id is None and row.backup_made_at is None):
         return None  # from before ids were kept: `adopt` follows at the next start
     if row.backup_made_at is not None:
@@ -59,7 +59,7 @@ def adopt(data_dir: Path) -> None:
     A new one, and one from before ids were kept. The file comes first: killed in
     between, the next start takes the id that the file has. Raises DataDirError.
     """
-    row = ThisCopy.get_or_none(ThisCopy.id == ROW)
+    row = InstallCopy.get_or_none(InstallCopy.id == ROW)
     if row is not None and (row.copy_id is not None or row.backup_made_at is not None):
         return
     try:
@@ -82,7 +82,7 @@ def take_over(data_dir: Path) -> None:
 
 
 def _write(copy_id: bytes) -> None:
-    ThisCopy.insert(id=ROW, copy_id=copy_id, backup_made_at=None).on_conflict_replace().execute()
+    InstallCopy.insert(id=ROW, copy_id=copy_id, backup_made_at=None).on_conflict_replace().execute()
 
 
 def _new_file(data_dir: Path) -> bytes:

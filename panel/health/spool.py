@@ -12,7 +12,7 @@ from pathlib import Path
 
 from panel import db
 from panel.errors import SpoolError
-from panel.models import Account, Waiting
+from panel.models import Account, SpoolCount
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ def note(counts: Iterable[Count]) -> None:
     """Keep `counts` for the pages."""
     with db.transaction():
         there = {account.uuid for account in Account.select(Account.uuid)}
-        Waiting.delete().execute()
+        SpoolCount.delete().execute()
         for each in counts:
             if each.account in there:
-                Waiting.create(**vars(each))
+                SpoolCount.create(**vars(each))
 
 
 def noted() -> list[Count]:
     """What the worker counted last."""
     return [
         Count(row.account_id, row.unread, row.oldest_at, row.counted_at)
-        for row in Waiting.select()
+        for row in SpoolCount.select()
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from panel.errors import MailError
 from panel.mail.policy import Policy
 
 # Somebody looks at the page meanwhile, and a thread of the web server is held, which is taken to stand still
-# where none of its threads answers for half a minute (`panel.children`).
+# where none of its threads answers for half a minute (`panel.serve.children`).
 TRIAL_SECONDS, TRIAL_PATIENCE = 25.0, 15.0
 
 

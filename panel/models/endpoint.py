@@ -11,7 +11,7 @@ from peewee import AutoField, DoesNotExist
 from panel.crypto.record import Binding
 from panel.models.account import Account
 from panel.models.base import BigIntegerField, IntegerField, TextField
-from panel.models.moment import At
+from panel.models.moment import UtcTime
 from panel.models.secret_row import BoundForeignKey, BoundInteger, BoundText, SecretRow
 
 PASSWORD = "password"  # noqa: S105 - a kind of secret
@@ -101,7 +101,7 @@ class Endpoint(SecretRow):
     token_url = BoundText()
     address = BoundText()  # of the mailbox; its account's must equal it
     kind = BoundText()  # of secret
-    secret_set_at = At(null=True)  # when a person last entered the secret
+    secret_set_at = UtcTime(null=True)  # when a person last entered the secret
     # What the last opening found. It counts only for this `rev` and this generation of the key file.
     failed_rev = IntegerField(null=True)
     failed_generation = BigIntegerField(null=True)

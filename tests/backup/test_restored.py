@@ -18,8 +18,8 @@ from panel.collect.round import Collector
 from panel.config import Settings
 from panel.errors import Refused, RestoredCopy
 from panel.health import checks
-from panel.jobs import Jobs
-from panel.models import Activity, ThisCopy
+from panel.models import Activity, InstallCopy
+from panel.serve.jobs import Jobs
 from panel.vault.keystore import KeyStore
 from panel.vault.state import State
 from tests.collect.conftest import PostOffice, letter, post  # noqa: F401
@@ -132,7 +132,7 @@ def test_a_file_that_is_gone_or_damaged_asks(closed: House, content: str | None)
 
 
 def ask(house: House) -> None:
-    ThisCopy.update(copy_id=None, backup_made_at=db.now()).execute()
+    InstallCopy.update(copy_id=None, backup_made_at=db.now()).execute()
 
 
 def test_the_collector_and_the_worker_touch_no_mailbox(house: House) -> None:
@@ -199,7 +199,7 @@ def test_every_page_says_so_and_one_button_with_the_own_password_ends_it(
     app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with db.database.connection_context():
-        ThisCopy.update(copy_id=None, backup_made_at=db.now()).execute()
+        InstallCopy.update(copy_id=None, backup_made_at=db.now()).execute()
     add_person()
     add_person("agent@example.org", "agent")
     agent, admin = Browser(app), Browser(app)

@@ -92,7 +92,7 @@ def test_a_database_that_is_newer_than_the_code(environ: Environ, refusal: Refus
         database.execute("INSERT INTO schema_migration (name, applied) VALUES ('9999_future', '2030-01-01')")
     database.close()
     told = refusal()
-    assert "written by a newer Mailkeep" in told
+    assert "A newer Mailkeep wrote the database" in told
     assert "9999_future" in told
 
 

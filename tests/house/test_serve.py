@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from panel import children as child_processes
-from panel.children import UNANSWERED, Child
 from panel.config import ROOT
+from panel.serve.children import UNANSWERED, Child
 from tests.house.processes import alive, arguments, child, children, descendants
 from tests.running import Environ, PanelServer, environ_for, free_port, process_environ, wait_until
 
@@ -43,7 +43,7 @@ def test_a_stop_says_what_it_waits_for_and_a_second_one_ends_that(panel_server: 
 
 def test_a_first_start_that_fails_ends_everything_and_says_why(tmp_path: Path) -> None:
     script = (
-        "from panel.children import Child, run; from panel.shell import exit_on_error\n"
+        "from panel.serve.children import Child, run; from panel.shell import exit_on_error\n"
         "with exit_on_error(): run([Child('nonsense')], print)"
     )
     done = subprocess.run(
@@ -99,7 +99,10 @@ def test_a_web_process_that_does_not_answer_is_started_again(
 ) -> None:
     """Stopped, it is alive, and the port answers: the other one does."""
     server = PanelServer(environ, tmp_path / "server.log")
-    server.program = ["-c", "from panel import children, serve; children.ASK_SECONDS = 1; serve.main([])"]
+    server.program = [
+        "-c",
+        "from panel.serve import __main__, children; children.ASK_SECONDS = 1; __main__.main([])",
+    ]
     server.start()
     stopped = web_processes(server)[number]
     os.kill(stopped, signal.SIGSTOP)

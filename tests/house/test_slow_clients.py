@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from panel import http_server
+from panel.serve import http_server
 from panel.web.headers import LARGEST_REQUEST
 from tests.running import PanelServer, environ_for
 

@@ -27,7 +27,7 @@ from panel.models import (
     Skipped,
     SweepReport,
 )
-from panel.models.moment import SLACK, At, Next, Past, furthest, is_ahead
+from panel.models.moment import SLACK, FutureTime, PastTime, UtcTime, furthest, is_ahead
 from panel.vault import reports, snapshot
 from tests.encryption.conftest import House, house  # noqa: F401
 
@@ -42,7 +42,7 @@ NUMBERS = {
 }  # fmt: skip
 # Sessions and sign-in tries have rules of their own, in panel.sign_in.
 SIGN_IN = ("session", "sign_in_try")
-# Read as they stand, each for a reason. What is not among them and not `Past` or `Next` fails below.
+# Read as they stand, each for a reason. What is not among them and not `PastTime` or `FutureTime` fails below.
 AS_IT_STANDS = {
     "person.created_at": "shown", "activity.at": "a record: shown, counted by activity.recent",
     "account.created_at": "listing and the check of collecting ask is_ahead",
@@ -75,14 +75,14 @@ def test_each_whole_number_of_the_schema_is_a_time_under_a_rule_or_no_time() -> 
     left = {
         name
         for name, column in columns().items()
-        if not isinstance(column, Past | Next) and not name.startswith(SIGN_IN)
+        if not isinstance(column, PastTime | FutureTime) and not name.startswith(SIGN_IN)
     }
     assert left - NUMBERS == set(AS_IT_STANDS)
-    assert all(isinstance(columns()[name], At) for name in AS_IT_STANDS)
+    assert all(isinstance(columns()[name], UtcTime) for name in AS_IT_STANDS)
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, column in columns().items() if isinstance(column, At | Next)]
+    "name", [name for name, column in columns().items() if isinstance(column, UtcTime | FutureTime)]
 )
 def test_one_that_lies_ahead_is_named_by_doctor(house: House, name: str) -> None:
     column = columns()[name]
@@ -304,6 +304,6 @@ def test_the_clock_of_another_machine_may_be_a_little_ahead() -> None:
     assert not is_ahead(db.now() + SLACK) and is_ahead(db.now() + SLACK + 2)
     assert not is_ahead(db.now() + SLACK + 60, 60) and not is_ahead("tomorrow") and not is_ahead(None)
     Check = Callable[[object], object]
-    read: Check = Past(null=True).python_value
+    read: Check = PastTime(null=True).python_value
     assert read(db.now() + SLACK) is not None and read(db.now() + 1000) is None
     assert read("x") is None and read(-1) is None and read(None) is None

@@ -1,7 +1,7 @@
 """`python -m panel.serve`: prepares the install, then is the parent of web and worker.
 
 It starts itself again, twice as `web LINE SOCKET` and once as `worker LINE`: fresh processes, which
-the kernel kills when their parent is gone. See `panel.children` for how they live. All web processes
+the kernel kills when their parent is gone. See `panel.serve.children` for how they live. All web processes
 accept on one socket, which the parent has opened: no port is lost while one is started again.
 """
 
@@ -22,11 +22,11 @@ from flask import Flask
 
 from panel import create_app, db, identity, install, logs, process
 from panel.alerts.watch import Watch
-from panel.children import SIGNALS, Child, run
 from panel.config import Settings
 from panel.errors import ServeError, SettingsError
-from panel.http_server import Server
-from panel.jobs import Jobs
+from panel.serve.children import SIGNALS, Child, run
+from panel.serve.http_server import Server
+from panel.serve.jobs import Jobs
 from panel.setup import service as setup
 from panel.shell import exit_on_error
 from panel.vault import turn_on
