@@ -108,7 +108,7 @@ def edit(
         account.save()
         changed = store(account, endpoint, where, password, actor) if where or password else ""
         audit.record("account changed", box.address, changed, who=actor.who, address=actor.address)
-        due.at_once(account.uuid)
+        due.make_due(account.uuid)
 
 
 def require_seen(endpoint: Endpoint | None, seen: Seen) -> None:
@@ -192,7 +192,7 @@ def resume(uuid: str, actor: Actor) -> None:
         here = (Account.uuid == account.uuid) & Account.paused_at.is_null(False)
         if Account.update(paused_at=None).where(here).execute():
             audit.record("account resumed", account.address, who=actor.who, address=actor.address)
-        due.at_once(account.uuid)
+        due.make_due(account.uuid)
 
 
 def remove(uuid: str, actor: Actor) -> None:

@@ -1,10 +1,8 @@
 """The queue between web and worker: Huey, and its tasks, each one line into a service.
 
-Nothing hangs on the queue: our tables say what is due, and the tick of every
-few seconds enqueues again what a kill has lost. Arguments are ids only, tasks are
-signed (whoever writes queue.db still cannot make the worker load a pickle of
-his), and results are switched off, because they would keep exceptions, and with
-them what a server echoed.
+Nothing depends on the queue: the tables know what is due, and every few seconds the tick enqueues what a
+kill has lost. Arguments are ids only. Tasks are signed: write access to queue.db must not make the worker
+load a pickle. Results are switched off, since they would store exceptions and with them reflected secrets.
 """
 
 from __future__ import annotations
@@ -26,9 +24,9 @@ from huey.serializer import SignedSerializer
 
 from panel import db, install
 from panel.collect import due
+from panel.collect.control import RoundControl
 from panel.collect.round import Collector
 from panel.collect.scheduler import Scheduler
-from panel.collect.turn import Turn
 from panel.config import Settings
 from panel.encryption.leftovers import scan
 from panel.errors import DatabaseError, KeyAbsent, PanelError, RestoredCopy
@@ -40,11 +38,11 @@ from panel.vault import reports, turn_on
 if TYPE_CHECKING:
     from panel.services import Services
 
-THREADS = 4  # for what the queue carries; rounds have threads of their own
-TICK_SECONDS = 5.0  # between two looks at what is due
-LONGEST_POLL = 1.0  # seconds until an idle worker thread looks again
-STOP_SECONDS = 5  # given to tasks in hand when the worker is stopped: each can be resumed,
-ROUND_STOP_SECONDS = 15  # and then to rounds under way
+THREADS = 4  # for the queue; rounds have threads of their own
+TICK_SECONDS = 5.0  # between two queries for what is due
+LONGEST_POLL = 1.0  # seconds between two looks of an idle thread into the queue
+STOP_SECONDS = 5  # for running tasks to end, each of which can be resumed,
+ROUND_STOP_SECONDS = 15  # and then for running rounds
 LOOK_UP_SECONDS = 5.0  # for the address of a mail server
 
 log = logging.getLogger(__name__)
@@ -53,32 +51,34 @@ log = logging.getLogger(__name__)
 class Jobs:
     """The queue of one install: what routes enqueue, and what the worker does with it."""
 
-    def __init__(self, services: Services) -> None:
-        """Keep `services` for the tasks; the queue itself is opened at the first use."""
+    def __init__(self, services: Services, *, tick_seconds: float = TICK_SECONDS) -> None:
+        """Tasks work on `services`. The queue is opened at its first use."""
         self._services = services
+        self._collector = Collector(services.settings, services.keystore)
+        self._tick_seconds = tick_seconds
 
     def prepare(self) -> None:
-        """Make the queue where there is none. Raises DatabaseError where it cannot be used."""
+        """Create the queue if there is none. Raises DatabaseError where it cannot be used."""
         self._huey  # noqa: B018 - opening it is all
 
     def collect(self, uuid: str) -> None:
-        """Have the worker collect the mail of account `uuid` soon, whatever it backs off from."""
-        due.at_once(uuid)
+        """Have the worker collect account `uuid` soon, in spite of any back-off."""
+        due.make_due(uuid)
         self._enqueue("collect_account", uuid)
 
     def sweep(self) -> None:
-        """Have the worker go on with encrypting or decrypting stored passwords soon."""
+        """Have the worker resume encrypting or decrypting stored passwords soon."""
         self._enqueue("sweep")
 
     def _enqueue(self, task: str, *ids: str) -> None:
-        """What was asked for is done already; if the queue is busy, the next tick enqueues it."""
+        """Enqueue a task. Where the queue is busy, the next tick does: the tables know the work."""
         try:
             self._tasks[task](*ids)
         except (sqlite3.Error, DatabaseError) as error:
-            log.warning("%s could not be enqueued (%s); the worker finds it by itself.", task, error)
+            log.warning("%s could not be enqueued (%s); the worker finds the work by itself.", task, error)
 
     def work(self, ready: Callable[[], None]) -> None:
-        """Be the worker until SIGTERM, which lets tasks and rounds in hand finish for some seconds.
+        """Be the worker until SIGTERM, which gives running tasks and rounds some seconds to end.
 
         `ready` is called once work has begun. Raises DatabaseError where the queue cannot be opened.
         """
@@ -90,88 +90,78 @@ class Jobs:
             shutdown_timeout=STOP_SECONDS,
         )
         scheduler = self._scheduler
-        threading.Thread(target=self._tick_on, daemon=True).start()
+        threading.Thread(target=self._tick_forever, daemon=True).start()
         ready()
         consumer.run()
         scheduler.stop(ROUND_STOP_SECONDS)
 
-    def _tick_on(self) -> None:
+    def _tick_forever(self) -> None:
         # Huey's crontab knows whole minutes only: an account due a second later would wait for two.
-        beat = _told(heartbeat.beat)
+        beat = _logged(heartbeat.beat, "heartbeat")
         while True:
             try:
-                beat()  # of this very loop: while it stands still, the worker is not heard of
+                beat()  # by this very loop: if it hangs, the heartbeat stops
                 self._tasks["tick"].call_local()
-            except Exception:  # a full disk, a locked queue: the next turn may go well, and must come
-                log.exception("Looking for what is due met an error that Mailkeep does not know.")
-            time.sleep(TICK_SECONDS)
+            except Exception:  # a full disk, a locked queue: the next tick may succeed, and must come
+                log.exception("The worker's tick failed with an unknown error.")
+            time.sleep(self._tick_seconds)
+
+    # -- tasks ---------------------------------------------------------------------------
 
     @cached_property
     def _tasks(self) -> dict[str, TaskWrapper]:
-        """Every task by its name. Huey finds them by that name, in web and worker alike.
+        """Every task by its name, by which Huey finds it in web and worker alike.
 
-        Two threads that come here at once make two queues on the same file, which is harmless.
+        Two threads that come here at once open the same queue file twice, which is harmless.
         """
         huey = _open(self._services.settings)
-        collector = Collector(self._services.settings, self._services.keystore)
-        sweeping, looking = threading.Lock(), threading.Lock()
-
-        def collect_account(uuid: str) -> None:
-            if one := due.find(uuid):
-                self._scheduler.add(one)
-
-        def sweep() -> None:
-            if not sweeping.acquire(blocking=False):
-                return  # one at a time: a long one must not take the threads of collecting
-            try:
-                turn_on.resume(collector.keystore)
-                if reports.pending() is not None:
-                    self._enqueue("look")
-            finally:
-                sweeping.release()
-
-        def look() -> None:
-            if not looking.acquire(blocking=False):
-                return
-            try:
-                scan.write_owed(collector.keystore, self._services.settings)
-            finally:
-                looking.release()
-
-        def run_maintenance() -> None:
-            maintenance.run(self._services.settings)
-
-        def tick() -> None:
-            self.sweep()
-            if maintenance.is_due():
-                self._enqueue("keep_up")
-            waiting: list[due.Waiting] = []
-            # The sweep keeps the one in Activity, once; `panel.serve` has said the other at its start.
-            with suppress(KeyAbsent, RestoredCopy):
-                collector.require_ready()
-                waiting = due.waiting()
-            self._scheduler.offer(waiting)
-
-        return {
-            "collect_account": huey.task(name="collect_account")(_told(collect_account)),
-            "sweep": huey.task(name="sweep")(_told(sweep)),
-            "look": huey.task(name="look")(_told(look)),
-            "keep_up": huey.task(name="keep_up")(_told(run_maintenance)),
-            "tick": huey.task(name="tick")(_told(tick)),
+        tasks: dict[str, Callable[..., None]] = {
+            "collect_account": self._collect_account,
+            "sweep": _one_at_a_time(self._sweep),
+            "scan": _one_at_a_time(self._scan),
+            "maintain": self._maintain,
+            "tick": self._tick,
         }
+        return {name: huey.task(name=name)(_logged(task, name)) for name, task in tasks.items()}
+
+    def _collect_account(self, uuid: str) -> None:
+        if account := due.find(uuid):
+            self._scheduler.add(account)
+
+    def _sweep(self) -> None:
+        turn_on.resume(self._services.keystore)
+        if reports.pending() is not None:
+            self._enqueue("scan")
+
+    def _scan(self) -> None:
+        scan.write_owed(self._services.keystore, self._services.settings)
+
+    def _maintain(self) -> None:
+        maintenance.run(self._services.settings)
+
+    def _tick(self) -> None:
+        """Enqueue whatever the tables say is due."""
+        self.sweep()
+        if maintenance.is_due():
+            self._enqueue("maintain")
+        accounts: list[due.DueAccount] = []
+        # The sweep reports a missing key in Activity, once; the server's start logs a restored copy.
+        with suppress(KeyAbsent, RestoredCopy):
+            self._collector.require_ready()
+            accounts = due.accounts()
+        self._scheduler.offer(accounts)
 
     @cached_property
     def _scheduler(self) -> Scheduler:
-        """Who collects, in the worker alone: it makes it before it has other threads."""
-        collector = Collector(self._services.settings, self._services.keystore)
+        """Runs the rounds, in the worker alone, which creates it before it has other threads."""
 
-        def collect(uuid: str, turn: Turn) -> None:
-            outcome = collector.collect(uuid, turn=turn)
+        def collect(uuid: str, control: RoundControl) -> None:
+            outcome = self._collector.collect(uuid, control=control)
             if outcome and outcome.delivered:
                 log.info("%s: %d new messages.", outcome.address, outcome.delivered)
 
         return Scheduler(
-            lambda uuid, turn: _told(partial(collect, turn=turn), "collect_account")(uuid),
+            _logged(collect, "collect_account"),
             address_of=partial(addresses.number_of, seconds=LOOK_UP_SECONDS),
         )
 
@@ -190,7 +180,7 @@ def _open(settings: Settings) -> Huey:
             raise DatabaseError(f"The queue {path} is busy.", "Try again in a minute.") from None
         raise DatabaseError(
             f"The queue {path} cannot be used ({error}).",
-            "Stop Mailkeep and remove that file: it holds nothing that is not enqueued again.",
+            "Stop Mailkeep and delete that file: the next start creates it again, and loses no work.",
         ) from None
 
 
@@ -200,14 +190,30 @@ def _signing_key(secret: Secret | None) -> str:
     return hmac.new(secret.reveal_bytes(), b"mailkeep/queue", hashlib.sha256).hexdigest()
 
 
-def _told(task: Callable[..., None], name: str = "") -> Callable[..., None]:
+def _one_at_a_time(task: Callable[[], None]) -> Callable[[], None]:
+    """`task`, skipped while it runs: a long one must not occupy all threads."""
+    lock = threading.Lock()
+
+    def run() -> None:
+        if not lock.acquire(blocking=False):
+            return
+        try:
+            task()
+        finally:
+            lock.release()
+
+    return run
+
+
+def _logged(task: Callable[..., None], name: str) -> Callable[..., None]:
     """`task` with the database open for it; an expected error becomes a line of the log."""
 
-    def run(*ids: str) -> None:
+    def run(*arguments: object) -> None:
         try:
             with db.explained(), db.database.connection_context():
-                task(*ids)
+                task(*arguments)
         except PanelError as error:
-            log.warning("%s: %s", " ".join((name or task.__name__, *ids)), error)
+            ids = [argument for argument in arguments if isinstance(argument, str)]
+            log.warning("%s: %s", " ".join((name, *ids)), error)
 
     return run

@@ -200,13 +200,13 @@ def test_keep_chosen_in_the_middle_of_a_round_is_kept_to(
 
     account = post.add(letter(1), letter(2))
     Account.update(on_server="delete").execute()
-    real = after.settle
+    real = after.apply_pending
 
     def settle(*arguments: object) -> None:
         service.edit(account.uuid, Mailbox(account.address), None, None, service.ANYTHING, Actor())
         real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(after, "settle", settle)
+    monkeypatch.setattr(after, "apply_pending", settle)
     post.collect(account)
     box = post.dovecot.maildir(post.user(account))
     assert len([path for part in ("cur", "new") for path in (box / part).iterdir()]) == 2

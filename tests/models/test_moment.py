@@ -12,7 +12,7 @@ from panel import audit, db
 from panel.accounts import overview, probe
 from panel.alerts import alert_log, conditions, schedule
 from panel.audit import Actor
-from panel.collect import due, lease, listing
+from panel.collect import cursor, due, lease
 from panel.collect.cursor import Cursor
 from panel.errors import Throttled
 from panel.health import checks, heartbeat
@@ -27,8 +27,10 @@ from panel.models import (
     Skipped,
     SweepReport,
 )
+from panel.models.collection import LEASE_SECONDS
 from panel.models.moment import SLACK, FutureTime, PastTime, UtcTime, furthest, is_ahead
 from panel.vault import reports, snapshot
+from tests.collect.conftest import due_uuids
 from tests.encryption.conftest import House, house  # noqa: F401
 
 DAY = 24 * 3600
@@ -152,27 +154,27 @@ def test_a_mailbox_that_is_due_in_a_time_that_no_wait_has_is_due(
         row = note(
             next_due_at=min(ahead, 2**62), waits=waits, failures=int(kind not in ("success", "never ran"))
         )
-        assert due.accounts() == [account.uuid] and due.is_due(account.uuid)
+        assert due_uuids() == [account.uuid] and due.find(account.uuid)
         assert due.next_try(row, 60) is None
         row = note(next_due_at=db.now() + (waits or 60) - 5)
-        assert due.accounts() == []
+        assert due_uuids() == []
         assert due.next_try(row, 60) == row.next_due_at
 
 
 def test_a_wait_that_sql_made_longer_is_no_longer_than_a_day(house: House, account: Account) -> None:
     with db.database.connection_context():
         note(next_due_at=db.now() + 2 * DAY, waits=2**40)
-        assert due.is_due(account.uuid)
+        assert due.find(account.uuid)
 
 
 @pytest.mark.parametrize("seconds", AHEAD)
 def test_a_lease_longer_than_any_holds_nobody_up(house: House, account: Account, seconds: int) -> None:
     with db.database.connection_context():
-        note(leased_by="elsewhere:1:x", leased_until=min(db.now() + lease.SECONDS + seconds, 2**62))
-        assert due.is_due(account.uuid)
+        note(leased_by="elsewhere:1:x", leased_until=min(db.now() + LEASE_SECONDS + seconds, 2**62))
+        assert due.find(account.uuid)
         assert not checks.look(house.settings, house.keystore).busy
         assert lease.Lease(account.uuid).take()
-        note(leased_by="elsewhere:1:x", leased_until=db.now() + lease.SECONDS - 1)
+        note(leased_by="elsewhere:1:x", leased_until=db.now() + LEASE_SECONDS - 1)
         assert not lease.Lease(account.uuid).take()
 
 
@@ -226,7 +228,7 @@ def test_a_reminder_is_due_that_lies_further_ahead_than_any(times: int, failures
 def test_that_a_trouble_is_over_is_told_once_whatever_the_time_of_the_last_word(house: House) -> None:
     with db.database.connection_context():
         Alert.create(
-            topic="worker", subject="", condition="x", says="x", remedy="x", path="/", since=1, over_at=db.now(),
+            topic="worker", subject="", condition="x", message="x", remedy="x", path="/", since=1, over_at=db.now(),
             notified_at=db.now() + 3 * DAY, notified_times=1, next_at=0,
         )  # fmt: skip
         told = alert_log.take_due(told_somewhere=True)
@@ -250,7 +252,7 @@ def test_a_message_is_tried_again_though_its_time_is_days_ahead(house: House, ac
                 account=account, uidvalidity=1, uid=uid, size=1, reason="x", at=1, again_at=db.now() + seconds
             )
         Account.update(begin="all").execute()
-        found = listing.wanted(Box(), Account.get(), Cursor(1, 9, 1))  # type: ignore[arg-type]
+        found = cursor.wanted_uids(Box(), Account.get(), Cursor(1, 9, 1))  # type: ignore[arg-type]
         assert found == [7]
 
 

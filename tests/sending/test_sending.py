@@ -10,13 +10,13 @@ import pytest
 
 from panel import db
 from panel.accounts import service as accounts
-from panel.collect import due
 from panel.errors import NotFound
 from panel.models import Activity, Endpoint
 from panel.sending import service
 from panel.vault import credential, snapshot, turn_on
 from panel.vault.state import State
 from tests.accounts.conftest import form
+from tests.collect.conftest import due_uuids
 from tests.encryption.conftest import House
 from tests.sending.conftest import ADDRESS
 from tests.servers.hostile import ScriptedServer
@@ -156,7 +156,7 @@ def test_a_server_edited_by_sql_is_named_and_sees_no_login(
         status = snapshot.look(house.keystore)
         assert status.state is State.INCONSISTENT
         assert [f.reason.startswith("The password for sending:") for f in status.failures] == [True]
-        assert due.accounts() == [uuid()]  # collecting goes on
+        assert due_uuids() == [uuid()]  # collecting goes on
     shown = admin.get(page)
     assert "Found in the database, possibly changed" in " ".join(shown.text.split())
     retyped = admin.post(page, **sent(smtp, port=str(smtp.starttls_port), security="starttls"))

@@ -1,4 +1,4 @@
-"""The mailbox that a round has open, whichever protocol it is reached by."""
+"""The open mailbox of a round, over either protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from panel.collect.lease import Lease
-from panel.collect.pop import PopBox
+from panel.collect.pop3 import Pop3Mailbox
 from panel.mail.imap import ImapSession
 from panel.mail.policy import Policy
 from panel.mail.pop3 import Pop3Session
@@ -15,11 +15,11 @@ from panel.models import Account
 from panel.vault.credential import Credential
 
 
-class Box(Protocol):
-    """Messages numbered by ascending UIDs, which mean something under one `uidvalidity` only.
+class MailboxSession(Protocol):
+    """Messages with ascending UIDs, which are valid under one `uidvalidity` only.
 
-    Both it and `uidnext` are 0 where the server does not tell. Every method raises MailError.
-    `panel.mail.imap.ImapSession` says what each does.
+    `uidvalidity` and `uidnext` are 0 where the server does not name them. `panel.mail.imap.ImapSession`
+    documents each method. All raise MailError.
     """
 
     uidvalidity: int
@@ -43,21 +43,21 @@ class Box(Protocol):
 
 
 @contextmanager
-def open_box(
+def open_mailbox(
     opened: Credential, account: Account, policy: Policy, lease: Lease, mark: bytes
-) -> Iterator[Box]:
-    """Log in to the very server that the password was opened for: nothing is read from the row again.
+) -> Iterator[MailboxSession]:
+    """Log in to the server that the credential is bound to, which the row may no longer name.
 
-    `mark` stands for endpoint and folder. Raises MailError, LeaseLost.
+    `mark` identifies server and folder. Raises MailError, LeaseLost.
     """
     server, secret = opened.server, opened.secret
     if server.protocol == "pop3":
         with Pop3Session(server, secret, policy) as session:
-            pop = PopBox(session, lease, mark, policy.max_message)
-            yield pop
+            pop3 = Pop3Mailbox(session, lease, mark, policy.max_message)
+            yield pop3
             if account.begin == "now":
-                pop.keep_heads()
+                pop3.store_headers()
     else:
         writable = account.on_server != "keep"
-        with ImapSession(server, secret, account.folder, policy, writable=writable) as box:
-            yield box
+        with ImapSession(server, secret, account.folder, policy, writable=writable) as imap:
+            yield imap
