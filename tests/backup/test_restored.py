@@ -183,7 +183,7 @@ def test_killed_while_confirming_the_question_stays_open(house: House) -> None:
 import os, signal
 from panel import identity
 from panel.backup import restored
-identity._write = lambda copy_id: os.kill(os.getpid(), signal.SIGKILL)
+identity._store = lambda copy_id: os.kill(os.getpid(), signal.SIGKILL)
 restored.confirm(s.data_dir, actor)
 """
     assert in_process(house, code).wait() == -9
@@ -249,7 +249,7 @@ def test_from_two_backups_a_new_machine_collects_once_it_is_told_and_never_besid
     server = PanelServer(new, tmp_path / "new.log")
     server.start()
     try:
-        server.wait_for("Collecting is paused until somebody confirms")
+        server.wait_for("Collecting is paused until you confirm")
         spool = data / "mail" / account.uuid / "new"
         refused = flask(new, "collect", "--once", "--account", account.address)
         assert refused.returncode == 3
