@@ -72,13 +72,13 @@ def _authorize(action: int, _1: str | None, _2: str | None, _database: str | Non
     return sqlite3.SQLITE_DENY if by is not None and action in WRITES else sqlite3.SQLITE_OK
 
 
-def connect(url: str, busy_seconds: float = BUSY_SECONDS) -> GuardedSqlite:
-    """The database at `url` (sqlite:///path), not yet opened; it waits `busy_seconds` for a lock."""
+def connect(url: str) -> GuardedSqlite:
+    """The database at `url` (sqlite:///path), not yet opened."""
     path = url.removeprefix("sqlite:///")
     logger = logging.getLogger("peewee")
     logger.setLevel(max(logger.level, logging.INFO))  # its debug lines contain parameters
     logging.getLogger("peewee.migrations").setLevel(logging.WARNING)  # the expected schema is made in memory
-    return GuardedSqlite(path, pragmas=PRAGMAS, lock_type="IMMEDIATE", timeout=busy_seconds)
+    return GuardedSqlite(path, pragmas=PRAGMAS, lock_type="IMMEDIATE", timeout=BUSY_SECONDS)
 
 
 @contextmanager
@@ -97,34 +97,40 @@ def explained() -> Iterator[None]:
         ) from error
 
 
+RESTORE = "Stop Mailkeep and restore the database from a backup."
+# By parts of SQLite's text: the message, in which {text} stands for all of it, and the remedy.
+EXPLANATIONS = (
+    (
+        ("locked", "busy"),
+        f"The database was busy for more than {BUSY_SECONDS} seconds; nothing was changed.",
+        "Try again.",
+    ),
+    (("full",), "The disk is full; nothing was changed.", "Free some space, then try again."),
+    (
+        ("readonly", "read-only", "unable to open"),
+        "The database cannot be written ({text}).",
+        "Check the owner and permissions of the data directory, and whether its disk is writable.",
+    ),
+    (
+        ("disk I/O",),
+        "The disk that the database is on is full or broken ({text}).",
+        "Check it with df and in the system log, free some space, then try again.",
+    ),
+    (
+        ("not authorized",),
+        "The database has a trigger that is not Mailkeep's; Mailkeep stopped it.",
+        "Run flask doctor, which names it and how to remove it. Then restart Mailkeep.",
+    ),
+    (("not a database", "malformed", "corrupt"), "The database file is damaged ({text}).", RESTORE),
+)
+
+
 def explain(error: peewee.DatabaseError) -> DatabaseError:
     """A driver's error for people. SQLite's own text contains no values."""
     text = str(error)
-    if "locked" in text or "busy" in text:
-        return DatabaseError(
-            f"The database was busy for more than {BUSY_SECONDS} seconds; nothing was changed.", "Try again."
-        )
-    if "full" in text:
-        return DatabaseError("The disk is full; nothing was changed.", "Free some space, then try again.")
-    if "readonly" in text or "read-only" in text or "unable to open" in text:
-        return DatabaseError(
-            f"The database cannot be written ({text}).",
-            "Check the owner and permissions of the data directory, and whether its disk is writable.",
-        )
-    if "disk I/O" in text:
-        return DatabaseError(
-            f"The disk that the database is on is full or broken ({text}).",
-            "Check it with df and in the system log, free some space, then try again.",
-        )
-    if "not authorized" in text:
-        return DatabaseError(
-            "The database has a trigger that is not Mailkeep's; Mailkeep stopped it.",
-            "Run flask doctor, which names it and how to remove it. Then restart Mailkeep.",
-        )
-    if "not a database" in text or "malformed" in text or "corrupt" in text:
-        return DatabaseError(
-            f"The database file is damaged ({text}).", "Stop Mailkeep and restore the database from a backup."
-        )
+    for parts, message, remedy in EXPLANATIONS:
+        if any(part in text for part in parts):
+            return DatabaseError(message.format(text=text), remedy)
     return DatabaseError(f"The database reported: {text}.", "Check the server's log, or run: flask doctor")
 
 

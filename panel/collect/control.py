@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 
 from panel.mail.policy import Interrupt
 
 
+@dataclass
 class RoundControl:
     """Shared by two threads: the round reports its progress, the scheduler asks it to stop. One flag each."""
 
-    def __init__(self) -> None:
-        """The round starts now."""
-        self.started_at = time.monotonic()
-        # Set by the round.
-        self.mailbox_open = False
-        self.delivered = False  # at least one batch
-        self.result = ""  # at its end: worked, failed (the server's fault), or empty where neither is known
-        # Set by the scheduler.
-        self.should_yield = False  # end after the next batch; a later round goes on from there
-        self.yield_asked_at = 0.0
-        self.interrupt = Interrupt()  # ends the round where it waits for the network
+    started_at: float = field(default_factory=time.monotonic)
+    # Set by the round.
+    mailbox_open: bool = False
+    delivered: bool = False  # at least one batch
+    result: str = ""  # at its end: worked, failed (the server's fault), or empty where neither is known
+    # Set by the scheduler.
+    should_yield: bool = False  # end after the next batch; a later round goes on from there
+    yield_asked_at: float = 0.0
+    interrupt: Interrupt = field(default_factory=Interrupt)  # ends the round where it waits for the network
 
     @property
     def seconds(self) -> float:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from panel.collect.lease import Lease
 from panel.collect.pop3 import Pop3Mailbox
@@ -14,32 +13,9 @@ from panel.mail.pop3 import Pop3Session
 from panel.models import Account
 from panel.vault.credential import Credential
 
-
-class MailboxSession(Protocol):
-    """Messages with ascending UIDs, which are valid under one `uidvalidity` only.
-
-    `uidvalidity` and `uidnext` are 0 where the server does not name them. `panel.mail.imap.ImapSession`
-    documents each method. All raise MailError.
-    """
-
-    uidvalidity: int
-    uidnext: int
-
-    @property
-    def pause(self) -> int: ...  # seconds that the server wants between two sessions
-    @property
-    def ended(self) -> bool: ...
-
-    def highest(self) -> int: ...
-    def uids(self, after: int) -> list[int]: ...
-    def unseen(self) -> list[int]: ...
-    def arrived_since(self, moment: int) -> list[int]: ...
-    def sizes(self, uids: Iterable[int]) -> dict[int, int]: ...
-    def fetch(self, uids: Iterable[int]) -> Iterator[tuple[int, bytes]]: ...
-    def seconds_left(self) -> float: ...
-    def mark_seen(self, uids: Iterable[int]) -> None: ...
-    def move(self, uids: Iterable[int], folder: str) -> None: ...
-    def delete(self, uids: Iterable[int]) -> None: ...
+# Both have the same methods, documented in ImapSession. UIDs ascend, and are valid under one `uidvalidity`
+# only; that and `uidnext` are 0 where the server does not name them. Every method raises MailError.
+MailboxSession = ImapSession | Pop3Mailbox
 
 
 @contextmanager

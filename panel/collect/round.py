@@ -124,7 +124,7 @@ class Collector:
         with open_mailbox(opened, account, policy, lease, mark) as mailbox:
             cursor = open_cursor(lease, account.begin, mark, mailbox)
             control.mailbox_open = True
-            transfer = Transfer(account, mailbox, maildir, lease, policy, control)
+            transfer = Transfer(account, mailbox, maildir, lease, policy.max_message, control)
             transfer.run(cursor, measure)
         return Outcome(account.address, transfer.delivered, transfer.skipped, transfer.more, mailbox.pause)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 THREADS = 4  # for the queue; rounds have threads of their own
 TICK_SECONDS = 5.0  # between two queries for what is due
+LOCK_SECONDS = 5.0  # for which a task waits for a busy queue
 LONGEST_POLL = 1.0  # seconds between two looks of an idle thread into the queue
 STOP_SECONDS = 5  # for running tasks to end, each of which can be resumed,
 ROUND_STOP_SECONDS = 15  # and then for running rounds
@@ -51,11 +52,10 @@ log = logging.getLogger(__name__)
 class Jobs:
     """The queue of one install: what routes enqueue, and what the worker does with it."""
 
-    def __init__(self, services: Services, *, tick_seconds: float = TICK_SECONDS) -> None:
+    def __init__(self, services: Services) -> None:
         """Tasks work on `services`. The queue is opened at its first use."""
         self._services = services
         self._collector = Collector(services.settings, services.keystore)
-        self._tick_seconds = tick_seconds
 
     def prepare(self) -> None:
         """Create the queue if there is none. Raises DatabaseError where it cannot be used."""
@@ -104,7 +104,7 @@ class Jobs:
                 self._tasks["tick"].call_local()
             except Exception:  # a full disk, a locked queue: the next tick may succeed, and must come
                 log.exception("The worker's tick failed with an unknown error.")
-            time.sleep(self._tick_seconds)
+            time.sleep(TICK_SECONDS)
 
     # -- tasks ---------------------------------------------------------------------------
 
@@ -174,7 +174,9 @@ def _open(settings: Settings) -> Huey:
     path = settings.queue_url.removeprefix("sqlite:///")
     serializer = SignedSerializer(_signing_key(install.read_secret_key(settings)))
     try:
-        return SqliteHuey("mailkeep", filename=path, results=False, serializer=serializer)
+        return SqliteHuey(
+            "mailkeep", filename=path, results=False, serializer=serializer, timeout=LOCK_SECONDS
+        )
     except sqlite3.DatabaseError as error:
         if "locked" in str(error) or "busy" in str(error):
             raise DatabaseError(f"The queue {path} is busy.", "Try again in a minute.") from None

@@ -109,12 +109,12 @@ def test_a_spool_that_cannot_be_written_is_named_and_nothing_is_counted_as_fetch
     assert post.mail(account) == [letter(1)]
 
 
-def test_an_error_nobody_knows_is_noted_too(post: PostOffice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_error_is_stored_too(post: PostOffice, monkeypatch: pytest.MonkeyPatch) -> None:
     account = post.add(letter(1))
     monkeypatch.setattr("panel.collect.transfer.Transfer.run", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         post.collect(account)
-    assert "does not know" in (post.row(account).problem or "")
+    assert "unknown error" in (post.row(account).problem or "")
 
 
 # -- due ----------------------------------------------------------------------------------

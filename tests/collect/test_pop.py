@@ -114,7 +114,7 @@ def test_a_kill_between_new_names_and_a_new_cursor_loses_nothing(post: PostOffic
         .replace("def deadly(self, *arguments, **named)", "def deadly(*arguments, **named)")
         .replace("real(self, *arguments", "real(*arguments")
     )
-    process = post.python(code, "_numbered", "after", "1", account.uuid)
+    process = post.python(code, "_number", "after", "1", account.uuid)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, output
     post.collect(account)

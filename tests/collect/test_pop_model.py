@@ -160,9 +160,8 @@ class World:
             Delivery(self.maildir, lease).recover()
             box = Pop3Mailbox(session, lease, b"mark", POLICY.max_message)  # type: ignore[arg-type]
             cursor = open_cursor(lease, str(self.account.begin), b"mark", box)
-            Transfer(self.account, box, self.maildir, lease, POLICY, RoundControl()).run(
-                cursor, measure=False
-            )
+            limit, control = POLICY.max_message, RoundControl()
+            Transfer(self.account, box, self.maildir, lease, limit, control).run(cursor, measure=False)
             if self.account.begin == "now":
                 box.store_headers()
         except MailError:

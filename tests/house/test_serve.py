@@ -119,7 +119,7 @@ def test_a_child_that_answers_late_is_left_alone(monkeypatch: pytest.MonkeyPatch
     line, its = socket.socketpair()
     line.setblocking(False)
     one = Child("web", b"?")
-    one._line = line
+    one._socket = line
     for _ in range(3):
         assert all(one.answers() for _ in range(UNANSWERED - 1))
         its.send(b"late")
