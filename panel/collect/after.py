@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from peewee import Expression
 
-from panel import db
 from panel.collect.control import RoundControl
 from panel.collect.lease import Lease
 from panel.collect.mailbox import MailboxSession
@@ -34,8 +33,7 @@ def apply_pending(
         if current is None or current.paused_at is not None:
             return
         _apply(mailbox, current, uids)
-        with db.transaction():
-            lease.renew()
+        with lease.transaction():
             Message.update(pending=False).where(pending & Message.uid.in_(uids)).execute()
 
 

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import click
 from flask.cli import with_appcontext
@@ -18,9 +17,8 @@ from panel.collect import due
 from panel.collect.control import RoundControl
 from panel.collect.due import DueAccount
 from panel.collect.round import Collector, Outcome
-from panel.collect.scheduler import Limits, Scheduler
+from panel.collect.scheduler import Limits, Scheduler, look_up
 from panel.errors import KeyAbsent, NotFound, PanelError, Refused, RestoredCopy
-from panel.mail import addresses
 from panel.models import Account
 from panel.services import current
 from panel.shell import PanelCommand, reader_is_gone, say
@@ -28,7 +26,6 @@ from panel.shell import PanelCommand, reader_is_gone, say
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 5.0  # between two queries for what is due
-LOOK_UP_SECONDS = 5.0  # for the address of a mail server
 
 
 @click.command("collect", cls=PanelCommand)
@@ -73,8 +70,7 @@ class _Rounds:
         self._force = False
         self._count = self._with_news = 0
         limits = Limits(slice_seconds=math.inf) if once else Limits()
-        address_of = partial(addresses.number_of, seconds=LOOK_UP_SECONDS)
-        self._scheduler = Scheduler(self._collect, limits, address_of)
+        self._scheduler = Scheduler(self._collect, limits, look_up)
 
     def start(self, accounts: Sequence[DueAccount], *, force: bool = False) -> None:
         """One round of each, with `force` even if it is not due."""

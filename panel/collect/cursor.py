@@ -63,8 +63,7 @@ def open_cursor(lease: Lease, begin: str, mark: bytes, mailbox: MailboxSession) 
     if same and not went_back and (mailbox.uidvalidity or _uids_unchanged(mailbox, lease.account)):
         return Cursor(uidvalidity, row.last_uid, row.begin_below)
     cursor = _first(mailbox, uidvalidity, new_only=row.uidvalidity is None and begin == "now")
-    with db.transaction():
-        lease.renew()
+    with lease.transaction():
         _supersede(lease.account)
         Collection.update(
             uidvalidity=uidvalidity,

@@ -21,6 +21,10 @@ from panel.mail.maildir import Maildir
 from panel.models import Message, Skipped, Uidl
 from panel.models.collection import RETRY_SECONDS
 
+COLUMNS = (
+    Message.account, Message.uidvalidity, Message.uid, Message.name, Message.digest, Message.ready,
+    Message.pending,
+)  # fmt: skip
 LARGEST = 2**63 - 1  # of the database; a server may name any size
 
 
@@ -78,8 +82,7 @@ class Delivery:
         Raises LeaseLost before the commit, SpoolError.
         """
         self._maildir.sync_tmp()
-        with db.transaction():
-            self._lease.renew()
+        with self._lease.transaction():
             self._clear_ready()
             new = self._new(batch, cursor.uidvalidity)
             self._insert(new, cursor.uidvalidity)
@@ -93,8 +96,7 @@ class Delivery:
     def finish(self) -> None:
         """Store that the last batch is in new/. Raises LeaseLost."""
         if self._unfinished:
-            with db.transaction():
-                self._lease.renew()
+            with self._lease.transaction():
                 self._clear_ready()
 
     # -- rows ------------------------------------------------------------------------
@@ -130,19 +132,11 @@ class Delivery:
 
     def _insert(self, new: Sequence[Written], uidvalidity: int) -> None:
         rows = [
-            {
-                "account": self._account,
-                "uidvalidity": uidvalidity,
-                "uid": message.uid,
-                "name": message.name,
-                "digest": message.digest,
-                "ready": True,
-                "pending": self._pending,
-            }
+            (self._account, uidvalidity, message.uid, message.name, message.digest, True, self._pending)
             for message in new
         ]
         if rows:
-            Message.insert_many(rows).execute()
+            Message.insert_many(rows, COLUMNS).execute()
 
     def _list(self, not_fetched: Iterable[NotFetched], uidvalidity: int) -> None:
         for message in not_fetched:

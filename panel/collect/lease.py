@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from panel import db
@@ -67,9 +69,16 @@ class Lease:
         return self._update(is_free(), leased_by=self.holder, leased_until=db.now() + LEASE_SECONDS)
 
     def renew(self) -> None:
-        """Extend it by LEASE_SECONDS. Inside a transaction it guards that commit. Raises LeaseLost."""
+        """Extend it by LEASE_SECONDS. Raises LeaseLost."""
         if not self._update(self._is_mine, leased_until=db.now() + LEASE_SECONDS):
             raise LeaseLost(self.account)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A transaction that can commit only while the lease is held. Raises LeaseLost at its start."""
+        with db.transaction():
+            self.renew()
+            yield
 
     def release(self, **values: object) -> bool:
         """Give it back, if it is still ours, and write `values` into the row. Whether it was ours."""

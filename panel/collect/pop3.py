@@ -201,8 +201,7 @@ class _Numbering:
         with suppress(MailError):
             headers.of(some)
         found = headers.known(some)
-        with db.transaction():
-            self._lease.renew()
+        with self._lease.transaction():
             for place in some:
                 head = found[place].digest if place in found else b""
                 this = (Uidl.account == self._lease.account) & (Uidl.number == old[place].number)
@@ -218,8 +217,7 @@ class _Numbering:
         gone = [one for one in rest if one.gone_at is None]
         vanished = [replace(one, gone_at=now) if one.gone_at is None else one for one in rest]
         forgotten = [*pop3_identity.expired(vanished, now), *(one.row for one in rest if one.key in unknown)]
-        with db.transaction():
-            self._lease.renew()
+        with self._lease.transaction():
             for rows in chunked([one.row for one in gone], ROWS):
                 Uidl.update(gone_at=now).where(Uidl.id.in_(rows)).execute()
             for rows in chunked(forgotten, ROWS):
@@ -260,8 +258,7 @@ def _stage(number: int, fetched: Mapping[int, bool], last: int) -> Stage:
 
 def _store_gone(lease: Lease, numbers: Sequence[int]) -> None:
     """The server has deleted these; their names may be reused at once."""
-    with db.transaction():
-        lease.renew()
+    with lease.transaction():
         for some in chunked(numbers, ROWS):
             here = (Uidl.account == lease.account) & Uidl.number.in_(some) & Uidl.gone_at.is_null()
             Uidl.update(gone_at=db.now()).where(here).execute()
@@ -269,7 +266,6 @@ def _store_gone(lease: Lease, numbers: Sequence[int]) -> None:
 
 def _reset_numbers(lease: Lease) -> None:
     """Delete the numbers, and in the same commit void the cursor that was made of them (`open_cursor`)."""
-    with db.transaction():
-        lease.renew()
+    with lease.transaction():
         Uidl.delete().where(Uidl.account == lease.account).execute()
         Collection.update(endpoint_mark=None).where(Collection.account == lease.account).execute()

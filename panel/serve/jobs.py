@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from huey import SqliteHuey
@@ -26,12 +26,11 @@ from panel import db, install
 from panel.collect import due
 from panel.collect.control import RoundControl
 from panel.collect.round import Collector
-from panel.collect.scheduler import Scheduler
+from panel.collect.scheduler import Scheduler, look_up
 from panel.config import Settings
 from panel.encryption.leftovers import scan
 from panel.errors import DatabaseError, KeyAbsent, PanelError, RestoredCopy
 from panel.health import heartbeat, maintenance
-from panel.mail import addresses
 from panel.secret import Secret
 from panel.vault import reports, turn_on
 
@@ -44,7 +43,6 @@ LOCK_SECONDS = 5.0  # for which a task waits for a busy queue
 LONGEST_POLL = 1.0  # seconds between two looks of an idle thread into the queue
 STOP_SECONDS = 5  # for running tasks to end, each of which can be resumed,
 ROUND_STOP_SECONDS = 15  # and then for running rounds
-LOOK_UP_SECONDS = 5.0  # for the address of a mail server
 
 log = logging.getLogger(__name__)
 
@@ -160,10 +158,7 @@ class Jobs:
             if outcome and outcome.delivered:
                 log.info("%s: %d new messages.", outcome.address, outcome.delivered)
 
-        return Scheduler(
-            _logged(collect, "collect_account"),
-            address_of=partial(addresses.number_of, seconds=LOOK_UP_SECONDS),
-        )
+        return Scheduler(_logged(collect, "collect_account"), address_of=look_up)
 
     @property
     def _huey(self) -> Huey:
