@@ -60,19 +60,21 @@ def require_owner(settings: Settings) -> None:
 
     The server could not read files that root leaves behind, and would refuse the key file.
     """
-    import pwd
-
-    owner = settings.data_dir.stat().st_uid
-    if owner == os.geteuid():
+    if settings.data_dir.stat().st_uid == os.geteuid():
         return
-    try:
-        name = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        name = f"#{owner}"
+    name = owner(settings)
     raise NotTheOwner(
         f"The data directory {settings.data_dir} belongs to another user ({name}).",
         f"Run the command as that user: sudo -u '{name}' …",
     )
+
+
+def owner(settings: Settings) -> str:
+    """The data directory's owner as `sudo -u` takes it: the name, or # and the number of one without."""
+    try:
+        return settings.data_dir.owner()
+    except KeyError:
+        return f"#{settings.data_dir.stat().st_uid}"
 
 
 def read_secret_key(settings: Settings, create: bool = False) -> Secret | None:

@@ -96,8 +96,7 @@ class PanelCommand(_Parsed, click.Command):
             else:
                 install.require(settings)
         except NotTheOwner as error:
-            owner = settings.data_dir.owner()
-            line = shlex.join(["sudo", "-u", owner, *sys.argv])
+            line = shlex.join(["sudo", "-u", install.owner(settings), *sys.argv])
             raise NotTheOwner(error.message, f"Run it as that user: {line}") from None
 
     def _run(self, ctx: click.Context) -> Any:

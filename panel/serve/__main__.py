@@ -107,7 +107,6 @@ def takes_body(app: Flask, method: str, path: str) -> bool:
 
 def worker(settings: Settings, ready_fd: int) -> None:
     """The worker, until SIGTERM."""
-    process.raise_file_limit()
     jobs: Jobs = create_app(settings).extensions["mailkeep.jobs"]
     jobs.work(partial(_report_ready, ready_fd))
     _end()
