@@ -112,7 +112,7 @@ def test_without_the_key_the_page_says_that_no_mail_can_go_out(world: World, adm
     world.send_to(mail=True)
     world.house.key_file.unlink()
     assert "Alert mail cannot be sent now." in admin.get(PAGE).text
-    assert "No mail can go out: while the key" in admin.post(f"{PAGE}/test-mail", on=PAGE).text
+    assert "Mail cannot be sent while the encryption key" in admin.post(f"{PAGE}/test-mail", on=PAGE).text
 
 
 def test_the_page_shows_open_alerts_their_next_reminder_and_history(world: World, admin: Browser) -> None:
