@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from panel import children, serve
+from panel.serve import __main__ as serve
+from panel.serve import children
 
 
 class Forked:
-    """As much of subprocess.Popen as `panel.children.Child` asks for."""
+    """As much of subprocess.Popen as `panel.serve.children.Child` asks for."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from peewee import ModelSelect
 
 from panel import db
 from panel.audit import record
-from panel.models.activity import Activity
+from panel.models.events import Activity
 from panel.times import machine
 
 PAGE = 50  # events

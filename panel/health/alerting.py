@@ -1,4 +1,4 @@
-"""The check of alerts: whether somebody is notified when something fails."""
+"""The check of alerts: whether recipients are notified when something fails."""
 
 from __future__ import annotations
 

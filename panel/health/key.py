@@ -76,7 +76,7 @@ def _reported_at() -> int:
 
 
 def _unattested(verdict: verification.Verdict) -> Iterator[Check]:
-    """Passwords that somebody wrote into the database in clear text: their servers may be an attacker's."""
+    """Passwords written into the database in clear text: their servers may be an attacker's."""
     if verdict.unattested:
         addresses = few([each.address for each in verdict.unattested])
         message = f"Some passwords in clear text were not entered in Mailkeep: {addresses}."
@@ -85,7 +85,7 @@ def _unattested(verdict: verification.Verdict) -> Iterator[Check]:
 
 
 def backup(install: Install) -> Iterator[Check]:
-    """Whether somebody verified a backup of the key file as it is now."""
+    """Whether the key file as it is now has a verified backup."""
     verified_at = install.key.times.backup_proved_at
     if install.key.backup_due:
         remedy = "Verify a backup on the Encryption page, with the command shown there."

@@ -14,11 +14,11 @@ from panel.models import (
     AlertChannels,
     Encryption,
     Heartbeat,
+    InstallCopy,
     Person,
     Session,
-    SetUp,
+    SetupState,
     SweepReport,
-    ThisCopy,
 )
 from panel.models.moment import SLACK, furthest
 from panel.times import ago, exact
@@ -30,7 +30,7 @@ MOST_FILES = 200  # of the data directory itself, not of the mail below it
 CLOCK_SECONDS = SLACK  # that the clock may be behind a stored time
 DAY = 24 * 3600
 # Tables of few rows, however large the install is.
-SMALL = (Encryption, Person, Session, SetUp, Heartbeat, SweepReport, AlertChannels, ThisCopy)
+SMALL = (Encryption, Person, Session, SetupState, Heartbeat, SweepReport, AlertChannels, InstallCopy)
 
 
 def database(install: Install) -> Iterator[Check]:

@@ -67,7 +67,7 @@ def test_a_change_and_a_test_want_the_own_password_when_it_was_typed_long_ago(
     world.send_to(webhook=True)
     Session.update(confirmed_at=1).execute()
     refused = admin.post(PAGE, recipients="evil@example.com", through="", webhook="")
-    assert refused.status_code == 422 and "type your own password too" in refused.text
+    assert refused.status_code == 422 and "This step needs your own password." in refused.text
     asked = admin.post(f"{PAGE}/test-webhook", on=PAGE, came_from=PAGE)
     assert asked.status_code == 303 and "/confirm" in asked.headers["Location"]
     assert stored() == ((), "", world.receiver.url) and world.receiver.taken == []
@@ -112,7 +112,7 @@ def test_without_the_key_the_page_says_that_no_mail_can_go_out(world: World, adm
     world.send_to(mail=True)
     world.house.key_file.unlink()
     assert "Alert mail cannot be sent now." in admin.get(PAGE).text
-    assert "No mail can go out: while the key" in admin.post(f"{PAGE}/test-mail", on=PAGE).text
+    assert "Mail cannot be sent while the encryption key" in admin.post(f"{PAGE}/test-mail", on=PAGE).text
 
 
 def test_the_page_shows_open_alerts_their_next_reminder_and_history(world: World, admin: Browser) -> None:

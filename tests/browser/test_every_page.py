@@ -15,7 +15,7 @@ from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
 from panel.encryption.leftovers import scan
 from panel.health import heartbeat, spool
-from panel.models import Account, Collection, Skipped, ThisCopy, Waiting
+from panel.models import Account, Collection, InstallCopy, Skipped, SpoolCount
 from panel.vault import reports, rotation, turn_off, verification
 from panel.vault.vault import Vault
 from tests.browser.fixtures import CheckAxe, Photograph
@@ -238,7 +238,7 @@ def trouble(house: House) -> None:
     good(house)
     failing, left = Account.select()
     Collection.update(problem="The server says no.").where(Collection.account == failing).execute()
-    Waiting.insert(
+    SpoolCount.insert(
         account=left, unread=1234, oldest_at=db.now() - 5 * 86400, counted_at=db.now()
     ).on_conflict_replace().execute()
     heartbeat.ProxyWatch().see(["X-Forwarded-For"], "10.0.0.2")
@@ -247,7 +247,7 @@ def trouble(house: House) -> None:
 
 def restored(house: House) -> None:
     good(house)
-    ThisCopy.update(copy_id=None, backup_made_at=db.now()).execute()
+    InstallCopy.update(copy_id=None, backup_made_at=db.now()).execute()
 
 
 OVERVIEWS: dict[str, tuple[Callable[[House], None], str, str]] = {

@@ -13,6 +13,7 @@ import pytest
 
 from panel import create_app, db
 from panel.audit import Actor
+from panel.collect import due
 from panel.collect.round import Collector, Outcome
 from panel.config import Settings
 from panel.models import Account, Collection, Endpoint, Message, Skipped
@@ -135,6 +136,10 @@ def post(environ: Environ, dovecot: DovecotServer) -> Iterator[PostOffice]:
     create_app(settings)
     with db.database.connection_context():
         yield PostOffice(environ, settings, dovecot)
+
+
+def due_uuids() -> list[str]:
+    return [account.uuid for account in due.accounts()]
 
 
 def letter(number: int, body: bytes = b"Hello.\r\n") -> bytes:

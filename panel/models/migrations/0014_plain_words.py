@@ -19,7 +19,7 @@ RENAMED = (
     'DROP INDEX "notice_over_at"',
     'DROP INDEX "notice_topic_subject"',
     'DROP INDEX "message_account_id_owed"',
-    'CREATE INDEX "alert_over_at" ON "alert" ("over_at")',
+    'CREATE INDEX "alert_resolved_at" ON "alert" ("resolved_at")',
     'CREATE INDEX "alert_topic_subject" ON "alert" ("topic", "subject")',
     'CREATE INDEX "message_account_id_pending" ON "message" ("account_id", "pending")',
 )
