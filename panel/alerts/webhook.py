@@ -50,7 +50,7 @@ def call(url: str, message: Mapping[str, object], settings: Settings) -> str:
 
 
 def signature(settings: Settings, body: bytes) -> str:
-    """What proves that the body comes from this install: HMAC-SHA256 under `signing_key`."""
+    """What shows that the body comes from this install: HMAC-SHA256 under `signing_key`."""
     return "sha256=" + hmac.new(signing_key(settings).encode(), body, hashlib.sha256).hexdigest()
 
 

@@ -225,7 +225,7 @@ def test_without_the_key_no_mail_goes_out_but_the_webhook_is_called(
     world.next_check()
     assert world.smtp.taken == []
     assert world.receiver.events == [("opened", "key-missing")]
-    assert "while the key" in (channels.read().mail_use.problem or "")
+    assert "while the encryption key" in (channels.read().mail_use.problem or "")
     assert "The encryption key file is missing." in caplog.text  # and the log has it
 
 

@@ -131,7 +131,7 @@ def test_a_missing_extra_says_at_start_what_to_type(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SettingsError) as caught:
         Settings.load(environ)
-    command = str(caught.value.remedy).removeprefix("Type: ")
+    command = str(caught.value.remedy).removeprefix("Install it: ")
     assert command == ".venv/bin/python -m pip install --require-hashes -r requirements/metrics.txt"
     assert (ROOT / command.split()[-1]).exists()
     assert not Settings.load(environ | {"PANEL_METRICS": "0"}).metrics
