@@ -26,6 +26,10 @@ class Actor:
         """Who it is, as it is kept."""
         return self.who or _in_shell()
 
+    def record(self, what: str, subject: str = "", detail: str = "") -> None:
+        """Record an event of this actor, as `record` does."""
+        record(what, subject, detail, who=self.who, address=self.address)
+
 
 def _in_shell() -> str:
     return f"shell ({getpass.getuser()})"

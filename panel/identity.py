@@ -30,7 +30,11 @@ class Restored:
 
 def restored(data_dir: Path) -> Restored | None:
     """Why this is a restored copy that no one has confirmed yet; None on the install itself."""
-    row = InstallCopy.get_or_none(InstallCopy.id == ROW)
+    return restored_by(InstallCopy.get_or_none(InstallCopy.id == ROW), data_dir)
+
+
+def restored_by(row: InstallCopy | None, data_dir: Path) -> Restored | None:
+    """The same by the `row` that was read."""
     if row is None or (row.copy_id is None and row.backup_made_at is None):
         return None  # older than ids: the next start adopts it
     if row.backup_made_at is not None:

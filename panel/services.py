@@ -1,27 +1,36 @@
-"""What every route and command works with. Their services take it as arguments, and know nothing of this."""
+"""The install that routes and commands work on. Services get it as arguments and never import this."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask import current_app
+from flask import current_app, g
 
 from panel.config import Settings
+from panel.models.one_row import OneRows
 
 if TYPE_CHECKING:
-    from panel.vault.keystore import KeyStore
+    from panel.vault.vault import Vault
 
 
 @dataclass(frozen=True)
 class Services:
-    """The install that an application works on: how it is set up, and its key file."""
+    """The settings and the key store of an application's install."""
 
     settings: Settings
-    keystore: KeyStore
+    vault: Vault
+
+
+def one_rows() -> OneRows:
+    """The tables of one row as they were when this request first looked."""
+    if "one_rows" not in g:
+        g.one_rows = OneRows()
+    rows: OneRows = g.one_rows
+    return rows
 
 
 def current() -> Services:
-    """Those of the application that answers this request or runs this command."""
+    """The ones of the current application."""
     services: Services = current_app.extensions["mailkeep"]
     return services

@@ -18,6 +18,9 @@ from panel import identity, install
 from panel.config import Settings
 from panel.models import encryption
 from panel.models import install as install_tables
+from panel.vault.turn_on import Confirmations
+
+BOTH = Confirmations(understands_key_loss=True, backup_prepared=True)
 
 MADE = {"panel.db", "secret-key", identity.FILE, install.LOCK}
 

@@ -173,9 +173,9 @@ def _add(file: IO[bytes], chunk: bytes) -> None:
     file.write(chunk)
 
 
-def _key(keystore: KeyStore) -> KeyFile | None:
+def _key(vault: KeyStore) -> KeyFile | None:
     with suppress(KeyFileError):
-        return keystore.read()
+        return vault.read()
     return None
 
 

@@ -37,7 +37,7 @@ def collect(once: bool, address: str | None) -> None:
     services = current()
     identity.require_ours(services.settings.data_dir)
     chosen = _find(address) if address else None
-    rounds = _Rounds(Collector(services.settings, services.keystore), chosen, once=once)
+    rounds = _Rounds(Collector(services.settings, services.vault), chosen, once=once)
     try:
         rounds.start([DueAccount(chosen)] if chosen else due.accounts(), force=chosen is not None)
         if once:

@@ -22,9 +22,9 @@ from panel.errors import KeyAbsent, MailError, MessageTooLarge, PanelError, Pass
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
 from panel.models import Account, Collection, Endpoint
-from panel.vault import credential, snapshot, state
+from panel.vault import credential
 from panel.vault.credential import Credential
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 UNKNOWN = ("Collecting failed with an unknown error.", "Look for it in the server's log.")
 
@@ -50,12 +50,12 @@ class Collector:
     """Collects the accounts of one install."""
 
     settings: Settings
-    keystore: KeyStore
+    vault: Vault
 
     def require_ready(self) -> None:
         """Raise RestoredCopy or KeyAbsent where no account may be collected, or none can be."""
         identity.require_ours(self.settings.data_dir)
-        state.require_readable(snapshot.disk(self.keystore), snapshot.row(), snapshot.any_sealed())
+        self.vault.read().require_readable()
 
     def collect(
         self, uuid: str, *, force: bool = False, control: RoundControl | None = None
@@ -108,7 +108,7 @@ class Collector:
         endpoint = Endpoint.get_or_none(Endpoint.account == account, Endpoint.direction == "in")
         if endpoint is None:
             raise PasswordNeeded("The mailbox has no server to collect from.", "Open it and enter one.")
-        opened = credential.open_for(endpoint, self.keystore)
+        opened = credential.open_for(endpoint, self.vault)
         transfer = partial(self._transfer, account, opened, maildir, lease, control)
         try:
             return transfer(measure=False)

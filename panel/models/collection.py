@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peewee import AutoField, BlobField, BooleanField, ForeignKeyField
+from peewee import SQL, AutoField, BlobField, BooleanField, ForeignKeyField
 
 from panel.models.account import Account
 from panel.models.base import BaseModel, BigIntegerField, CharField, IntegerField, TextField
@@ -23,7 +23,7 @@ class Collection(BaseModel):
     begin_below = BigIntegerField(default=0)  # UIDs below it are older than the account: 'Start with' decides
     endpoint_mark = BlobField(null=True)  # digest of the server and folder that the cursor belongs to
     # Health: how the last round went.
-    last_success_at = PastTime(null=True)
+    last_success_at = PastTime(null=True, index=True)
     problem = TextField(null=True)
     remedy = TextField(null=True)
     permanent = BooleanField(default=False)
@@ -34,6 +34,11 @@ class Collection(BaseModel):
     # Lease: its holder collects; after a crash it expires.
     leased_by = CharField(max_length=64, null=True)
     leased_until = FutureTime(LEASE_SECONDS, default=0, index=True)
+
+
+Collection.add_index(
+    SQL("CREATE INDEX collection_problem ON collection (account_id) WHERE problem IS NOT NULL")
+)
 
 
 class Message(BaseModel):
@@ -108,3 +113,6 @@ class SpoolCount(BaseModel):
 
     class Meta:
         table_name = "waiting"
+
+
+SpoolCount.add_index(SQL("CREATE INDEX waiting_unread ON waiting (unread) WHERE unread > 0"))

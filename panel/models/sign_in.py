@@ -32,7 +32,7 @@ class Session(BaseModel):
     token_hash = BlobField(unique=True)  # SHA-256 of the cookie's token
     person = ForeignKeyField(Person, backref="sessions", on_delete="CASCADE")
     created_at = BigIntegerField()
-    seen_at = BigIntegerField()
+    seen_at = UtcTime()
     confirmed_at = BigIntegerField(null=True)  # when the password was last typed in it
     address = CharField(max_length=64)
     agent = CharField(max_length=300)

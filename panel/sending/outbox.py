@@ -14,7 +14,7 @@ from panel.mail.steps import Step
 from panel.models import Account, Endpoint
 from panel.vault import credential
 from panel.vault.credential import Credential
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 MOST_SECONDS = 120.0  # for all mailboxes together
 NO_KEY = Step(
@@ -39,7 +39,7 @@ def senders() -> list[Account]:
 
 
 def send(
-    compose: Compose, recipients: Sequence[str], first: str, settings: Settings, keystore: KeyStore
+    compose: Compose, recipients: Sequence[str], first: str, settings: Settings, vault: Vault
 ) -> Iterator[Step]:
     """Send through the account `first`, or else the others, until a server accepts it; one step each.
 
@@ -51,7 +51,7 @@ def send(
         yield NO_ACCOUNT
     for account in accounts:
         try:
-            step = _through(account, compose, recipients, settings, keystore)
+            step = _through(account, compose, recipients, settings, vault)
         except KeyAbsent:
             step = NO_KEY
         yield step
@@ -60,7 +60,7 @@ def send(
 
 
 def _through(
-    account: Account, compose: Compose, recipients: Sequence[str], settings: Settings, keystore: KeyStore
+    account: Account, compose: Compose, recipients: Sequence[str], settings: Settings, vault: Vault
 ) -> Step:
     """Send through one account. Raises KeyAbsent."""
     started = time.monotonic()
@@ -68,7 +68,7 @@ def _through(
     if endpoint is None:
         return NO_ACCOUNT
     try:
-        opened = credential.open_for(endpoint, keystore)
+        opened = credential.open_for(endpoint, vault)
         refused = _submit(opened, account.address, compose(account.address), recipients, settings)
     except KeyAbsent:
         raise

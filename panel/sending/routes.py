@@ -9,17 +9,18 @@ from flask import Blueprint, Response, flash, stream_template, url_for
 from panel.accounts import rules
 from panel.accounts import service as accounts
 from panel.accounts.service import Seen
-from panel.errors import EditedMeanwhile, PanelError, PasswordNeeded
+from panel.errors import EditedMeanwhile, PanelError
 from panel.mail.server import MailServer
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from panel.sending import service
 from panel.sending.forms import SendingForm
 from panel.services import current
-from panel.sign_in.login import actor, require_reauth
+from panel.sign_in.login import require_reauth
 from panel.vault import credential
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.fields import show_on_field
+from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("sending", __name__, url_prefix="/accounts/<uuid>/sending")
@@ -45,7 +46,7 @@ def _stored(endpoint: Endpoint | None) -> dict[str, Any]:
 
 
 def _is_forged(endpoint: Endpoint | None) -> bool:
-    return endpoint is not None and not credential.is_authentic(endpoint, current().keystore)
+    return endpoint is not None and not credential.is_authentic(endpoint, current().vault)
 
 
 def _page(
@@ -63,7 +64,7 @@ def _page(
 
 
 @blueprint.post("")
-@keeps_typed
+@preserve_form_input
 def store(uuid: str) -> Any:
     """Store the server."""
     account, _ = accounts.find(uuid)
@@ -82,12 +83,8 @@ def store(uuid: str) -> Any:
 
 def _invalid(account: Account, form: SendingForm, error: PanelError | None = None) -> Response:
     """The form as it was typed, without the password, with what is wrong."""
-    name = "password" if isinstance(error, PasswordNeeded) else getattr(error, "field", None)
     status, endpoint = error.status if error else 422, accounts.sending_of(account.uuid)
-    if error is not None and name in form:
-        form[name].errors = [str(error)]
-        error = None
-    return _page(account, endpoint, form, status, error)
+    return _page(account, endpoint, form, status, error and show_on_field(form, error))
 
 
 def _server(form: SendingForm, account: Account) -> MailServer:
@@ -114,6 +111,6 @@ def remove(uuid: str) -> Any:
 def test(uuid: str) -> Any:
     """Log in and send a message to the mailbox's own address; the page shows each step as it happens."""
     account, _ = accounts.find(uuid)
-    steps = service.send_test(account.uuid, current().settings, current().keystore, actor())
+    steps = service.send_test(account.uuid, current().settings, current().vault, actor())
     page_ = stream_template("sending/test.html", steps=steps, account=account)
     return Response(page_, mimetype="text/html")

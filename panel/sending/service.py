@@ -15,7 +15,7 @@ from panel.accounts import service as accounts
 from panel.accounts.service import Seen
 from panel.audit import Actor
 from panel.config import Settings
-from panel.errors import BadInput, MailError, NotFound, PasswordNeeded
+from panel.errors import BadInput, MailError, NotFound
 from panel.mail import smtp
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
@@ -24,7 +24,7 @@ from panel.models import Account, Endpoint
 from panel.secret import Secret
 from panel.vault import credential
 from panel.vault.credential import Credential
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 
 def find(uuid: str) -> Endpoint:
@@ -43,7 +43,7 @@ def store(uuid: str, where: MailServer, password: Secret | None, seen: Seen, act
     """
     if where.protocol not in rules.OUTGOING:
         raise BadInput("Mail is sent over SMTP.", "Choose smtp.", field="protocol")
-    with db.database.obj.sealer.storing():
+    with Endpoint.storing():
         account, _ = accounts.find(uuid)
         endpoint = accounts.sending_of(account.uuid)
         accounts.require_seen(endpoint, seen)
@@ -55,9 +55,6 @@ def store(uuid: str, where: MailServer, password: Secret | None, seen: Seen, act
 
 
 def _insert(account: Account, where: MailServer, password: Secret | None, actor: Actor) -> str:
-    if password is None:
-        raise PasswordNeeded("The new mail server needs a password.", "Enter it.")
-    rules.require_password(password)
     accounts.insert_endpoint(account, "out", where, password, actor)
     return "New: the server to send through."
 
@@ -71,13 +68,13 @@ def remove(uuid: str, actor: Actor) -> None:
         audit.record("sending removed", account.address, who=actor.who, address=actor.address)
 
 
-def send_test(uuid: str, settings: Settings, keystore: KeyStore, actor: Actor) -> Iterator[Step]:
+def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iterator[Step]:
     """Log in with the stored password and send a message to the mailbox's own address, in steps.
 
     Raises NotFound, CannotOpen or Throttled before the first step, nothing later.
     """
     account, _ = accounts.find(uuid)
-    opened = credential.open_for(find(account.uuid), keystore)
+    opened = credential.open_for(find(account.uuid), vault)
     steps = probe.run([opened], "", settings, actor, account.address)
     return _and_send(steps, opened, Policy.of(settings), account.address)
 

@@ -32,7 +32,7 @@ from panel.encryption.leftovers import scan
 from panel.errors import DatabaseError, KeyAbsent, PanelError, RestoredCopy
 from panel.health import heartbeat, maintenance
 from panel.secret import Secret
-from panel.vault import reports, turn_on
+from panel.vault import reports, unfinished
 
 if TYPE_CHECKING:
     from panel.services import Services
@@ -53,7 +53,7 @@ class Jobs:
     def __init__(self, services: Services) -> None:
         """Tasks work on `services`. The queue is opened at its first use."""
         self._services = services
-        self._collector = Collector(services.settings, services.keystore)
+        self._collector = Collector(services.settings, services.vault)
 
     def prepare(self) -> None:
         """Create the queue if there is none. Raises DatabaseError where it cannot be used."""
@@ -127,12 +127,12 @@ class Jobs:
             self._scheduler.add(account)
 
     def _sweep(self) -> None:
-        turn_on.resume(self._services.keystore)
+        unfinished.resume(self._services.vault)
         if reports.pending() is not None:
             self._enqueue("scan")
 
     def _scan(self) -> None:
-        scan.write_owed(self._services.keystore, self._services.settings)
+        scan.write_owed(self._services.vault, self._services.settings)
 
     def _maintain(self) -> None:
         maintenance.run(self._services.settings)

@@ -12,7 +12,7 @@ from panel import db
 from panel.accounts import service
 from panel.audit import Actor
 from panel.models import Account, Activity, Session
-from panel.vault import turn_on
+from panel.vault import verification
 from tests.accounts.conftest import form, stored
 from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser
@@ -170,7 +170,7 @@ def test_a_stale_form_keeps_what_was_typed_and_leads_to_the_account_as_it_is(adm
     response = admin.post(edit_url(), **stale)
     assert response.status_code == 409
     assert value_of("folder", response) == "Mine"
-    assert "Look at the account as it is now" in response.text
+    assert "Show the current settings" in response.text
     assert stored().account.folder == "INBOX"
 
 
@@ -223,9 +223,9 @@ def test_a_record_found_changed_shows_the_stored_server_only_as_found(admin: Bro
     with db.database.connection_context():
         house.enable()
         house.sql("UPDATE endpoint SET host = 'evil.example.org', username = 'mallory', port = 143")
-        turn_on.verify(house.keystore)
+        verification.run_and_note(house.vault)
     page = admin.get(edit_url())
-    assert "Found in the database, possibly changed" in re.sub(r"\s+", " ", page.text)
+    assert "The database holds this server, which may have been changed" in re.sub(r"\s+", " ", page.text)
     assert [value_of(name, page) or "" for name in ("host", "port", "username")] == ["", "", ""]
     assert not re.search(r"<option[^>]*selected", page.text)
 

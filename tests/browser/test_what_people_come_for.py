@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from panel import create_app, db
 from panel.config import Settings
 from panel.models import Collection
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 from tests.browser.fixtures import CheckAxe
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer
@@ -35,7 +35,7 @@ def house(panel_server: PanelServer, environ: Environ) -> House:
     create_app(settings)
     for role in ("admin", "agent", "user"):
         add_person(f"{role}@example.org", role)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     with db.database.connection_context():
         account = house.add().account
         working = {"last_success_at": db.now(), "next_due_at": db.now() + 40_000, "waits": 86_400}
@@ -88,7 +88,7 @@ def test_a_user_comes_to_change_the_own_password_and_nothing_else(
     page.get_by_label("Old password").or_(page.locator("#old")).first.fill(PASSWORD)
     page.locator("#password").fill(NEW_PASSWORD)
     page.locator("#again").fill(NEW_PASSWORD)
-    page.get_by_role("button", name="Change the password").click()
+    page.get_by_role("button", name="Change password").click()
     expect(page.get_by_text("Your password was changed.")).to_be_visible()
     axe(page)
     page.get_by_role("button", name="Sign out").click()
@@ -112,7 +112,7 @@ def test_an_administrator_comes_to_see_what_is_wrong_and_is_led_to_its_mend(
     ).first.click()
     expect(page.get_by_role("heading", name="1 of 1 passwords does not open")).to_be_visible()
     page.locator("main .card.danger li a").first.click()
-    expect(page.get_by_role("heading", name="Type the server and its password afresh")).to_be_visible()
+    expect(page.get_by_role("heading", name="Enter the server and its password again")).to_be_visible()
     axe(page)
     page.locator("#host").fill("imap.example.org")
     page.locator("#port").fill("993")

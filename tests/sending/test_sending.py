@@ -13,7 +13,7 @@ from panel.accounts import service as accounts
 from panel.errors import NotFound
 from panel.models import Activity, Endpoint
 from panel.sending import service
-from panel.vault import credential, snapshot, turn_on
+from panel.vault import credential, unfinished
 from panel.vault.state import State
 from tests.accounts.conftest import form
 from tests.collect.conftest import due_uuids
@@ -42,7 +42,7 @@ def uuid() -> str:
 def opened(house: House, direction: str) -> str:
     with db.database.connection_context():
         endpoint = Endpoint.get(Endpoint.direction == direction)
-        return credential.open_for(endpoint, house.keystore).secret.reveal()
+        return credential.open_for(endpoint, house.vault).secret.reveal()
 
 
 def sent(smtp: SmtpServer, **over: str) -> dict[str, str]:
@@ -77,8 +77,8 @@ def test_another_password_for_sending_is_kept_apart(admin: Browser, house: House
     ("over", "message"),
     [
         ({"sending-host": ""}, "The name of the mail server is empty."),
-        ({"sending-port": "22"}, "Port 22 is not one"),
-        ({"sending-port": "many"}, "Type the port as a number."),
+        ({"sending-port": "22"}, "Port 22 is not allowed"),
+        ({"sending-port": "many"}, "Enter the port as a number."),
         ({"sending-security": "none", "sending-host": "smtp.example.org"}, "Without TLS the password"),
         ({"same_password": "", "sending-password": ""}, "The password is empty."),
     ],
@@ -97,10 +97,10 @@ def test_an_account_that_only_collects_can_be_made_to_send(
     admin: Browser, house: House, smtp: SmtpServer
 ) -> None:
     admin.post(NEW, **form())
-    assert "This account only collects mail." in admin.get(f"/accounts/{uuid()}").text
+    assert "This mailbox only collects mail." in admin.get(f"/accounts/{uuid()}").text
     page = f"/accounts/{uuid()}/sending"
     refused = admin.post(page, **sent(smtp))
-    assert refused.status_code == 422 and "needs a password" in refused.text
+    assert refused.status_code == 422 and "needs its password" in refused.text
     assert admin.post(page, **sent(smtp, password="for sending")).status_code == 303
     assert opened(house, "out") == "for sending"
     assert f"localhost:{smtp.tls_port}" in admin.get(f"/accounts/{uuid()}").text
@@ -112,7 +112,7 @@ def test_a_changed_server_wants_the_password_again(admin: Browser, house: House,
     for over in ({"host": "127.0.0.1"}, {"port": "587"}, {"security": "starttls"}, {"username": "other"}):
         refused = admin.post(page, **{**sent(smtp), **over})
         assert refused.status_code == 422
-        assert "can change only together with the password" in refused.text
+        assert "changed mail server needs its password" in refused.text
     assert opened(house, "out") == "hunter2hunter2"
     assert admin.post(page, **sent(smtp, username="other", password="new")).status_code == 303
     assert opened(house, "out") == "new"
@@ -153,7 +153,7 @@ def test_a_server_edited_by_sql_is_named_and_sees_no_login(
         assert response.status_code == 422 or response.status_code >= 400
         assert rogue.connections == 0
     with db.database.connection_context():
-        status = snapshot.look(house.keystore)
+        status = house.vault.latest()
         assert status.state is State.INCONSISTENT
         assert [f.reason.startswith("The password for sending:") for f in status.failures] == [True]
         assert due_uuids() == [uuid()]  # collecting goes on
@@ -192,8 +192,8 @@ def test_turning_encryption_off_writes_both_back(admin: Browser, house: House, s
     with db.database.connection_context():
         house.enable()
         house.disable()
-        assert snapshot.look(house.keystore).state is State.OFF
-        turn_on.settle(house.keystore)
+        assert house.vault.latest().state is State.OFF
+        unfinished.settle(house.vault)
     assert opened(house, "in") == opened(house, "out") == "hunter2hunter2"
 
 
