@@ -20,7 +20,7 @@ from panel.errors import PanelError
 
 SAFE = (PanelError, OSError, ImportError, AttributeError, NameError, TypeError, NotImplementedError)
 # Libraries of which only warnings and errors are logged.
-QUIET = ("huey", "waitress", "werkzeug", "imapclient")
+QUIET = ("huey", "waitress", "werkzeug")
 # Controls a terminal, ends a line, reorders text, or has no UTF-8 form.
 CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"

@@ -1,4 +1,4 @@
-"""The question that a restored copy asks, in the browser."""
+"""Confirming in the browser that a restored copy may collect mail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def restored_copy() -> dict[str, Any]:
 
 @blueprint.get("")
 def show() -> Any:
-    """Ask, or tell that there is nothing to ask."""
+    """The question, or that there is nothing to confirm."""
     return _page(200)
 
 

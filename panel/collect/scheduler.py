@@ -25,13 +25,13 @@ from functools import partial
 
 from panel.collect.control import RoundControl
 from panel.collect.due import DueAccount
-from panel.mail import addresses
+from panel.mail import connect
 
 ADDRESS_SECONDS = 300  # for which a host's address is remembered
 MOST_SERVERS = 5_000  # that are remembered
 MOST_DOUBLINGS = 6
 
-look_up = partial(addresses.number_of, seconds=5.0)
+look_up = partial(connect.one_address, seconds=5.0)
 
 log = logging.getLogger(__name__)
 

@@ -10,21 +10,21 @@ from panel.config import Settings
 from panel.errors import KeyAbsent, MailError, PanelError
 from panel.mail import smtp
 from panel.mail.policy import Policy
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Account, Endpoint
 from panel.vault import credential
 from panel.vault.credential import Credential
 from panel.vault.vault import Vault
 
 MOST_SECONDS = 120.0  # for all mailboxes together
-NO_KEY = Step(
+NO_KEY = ProbeStep(
     "send",
     False,
     0.0,
     "Mail cannot be sent while the encryption key is missing or wrong.",
     "Restore the key: the Encryption page explains how.",
 )
-NO_ACCOUNT = Step(
+NO_ACCOUNT = ProbeStep(
     "send", False, 0.0, "No mailbox sends mail.", "Open a mailbox and set up its server for sending."
 )
 REFUSED = "Correct or remove the addresses that were refused."
@@ -40,7 +40,7 @@ def senders() -> list[Account]:
 
 def send(
     compose: Compose, recipients: Sequence[str], first: str, settings: Settings, vault: Vault
-) -> Iterator[Step]:
+) -> Iterator[ProbeStep]:
     """Send through the account `first`, or else the others, until a server accepts it; one step each.
 
     The last step has the result. Errors of servers, network, key and records become steps.
@@ -61,7 +61,7 @@ def send(
 
 def _through(
     account: Account, compose: Compose, recipients: Sequence[str], settings: Settings, vault: Vault
-) -> Step:
+) -> ProbeStep:
     """Send through one account. Raises KeyAbsent."""
     started = time.monotonic()
     endpoint = Endpoint.get_or_none(Endpoint.account == account.uuid, Endpoint.direction == "out")
@@ -74,11 +74,11 @@ def _through(
         raise
     except PanelError as error:
         message = f"{account.address}: {error.message}"
-        return Step("send", False, time.monotonic() - started, message, error.remedy)
+        return ProbeStep("send", False, time.monotonic() - started, message, error.remedy)
     message = f"{opened.server.host} accepted it from {account.address}."
     if refused:
         message += f" It refused {', '.join(refused)}."
-    return Step("send", True, time.monotonic() - started, message, REFUSED if refused else "")
+    return ProbeStep("send", True, time.monotonic() - started, message, REFUSED if refused else "")
 
 
 def _submit(

@@ -19,7 +19,7 @@ from panel.errors import BadInput, MailError, NotFound
 from panel.mail import smtp
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from panel.vault import credential
@@ -68,7 +68,7 @@ def remove(uuid: str, actor: Actor) -> None:
         audit.record("sending removed", account.address, who=actor.who, address=actor.address)
 
 
-def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iterator[Step]:
+def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iterator[ProbeStep]:
     """Log in with the stored password and send a message to the mailbox's own address, in steps.
 
     Raises NotFound, CannotOpen or Throttled before the first step, nothing later.
@@ -79,16 +79,18 @@ def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iter
     return _and_send(steps, opened, Policy.of(settings), account.address)
 
 
-def _and_send(steps: Iterator[Step], opened: Credential, policy: Policy, address: str) -> Iterator[Step]:
+def _and_send(
+    steps: Iterator[ProbeStep], opened: Credential, policy: Policy, address: str
+) -> Iterator[ProbeStep]:
     for step in steps:
         yield step
         if not step.ok:
             return
     started = time.monotonic()
     try:
-        smtp.send(opened.server, opened.secret, policy, smtp.trial_message(address), address, [address])
+        smtp.send(opened.server, opened.secret, policy, smtp.probe_message(address), address, [address])
     except (MailError, BadInput) as error:
-        yield Step("send", False, time.monotonic() - started, error.message, error.remedy)
+        yield ProbeStep("send", False, time.monotonic() - started, error.message, error.remedy)
     else:
         message = f"{opened.server.host} accepted a message to {address}. Check that it arrives."
-        yield Step("send", True, time.monotonic() - started, message)
+        yield ProbeStep("send", True, time.monotonic() - started, message)

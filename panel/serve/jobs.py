@@ -132,7 +132,7 @@ class Jobs:
             self._enqueue("scan")
 
     def _scan(self) -> None:
-        scan.write_owed(self._services.vault, self._services.settings)
+        scan.finish_report(self._services.vault, self._services.settings)
 
     def _maintain(self) -> None:
         maintenance.run(self._services.settings)

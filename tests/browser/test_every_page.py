@@ -121,7 +121,7 @@ def inconsistent(house: House) -> None:
 def found(house: House) -> None:
     """Old copies were found; two of the passwords were changed, the account's name is long."""
     house.enable()
-    scan.write_owed(house.vault, house.settings)
+    scan.finish_report(house.vault, house.settings)
     house.sql("UPDATE encryption SET enabled_at = enabled_at - 100000")
     house.sql("UPDATE endpoint SET secret_set_at = ? WHERE id = 1", db.now())
     (house.data / "before-restore").mkdir()

@@ -39,7 +39,7 @@ def test_a_failure_ends_with_status_1_and_names_the_account(post: PostOffice, cl
     post.dovecot.add_user(post.user(account), "changed")
     done = cli("collect", "--once")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"{account.address}: localhost refused the username or the password.")
+    assert done.stderr.startswith(f"{account.address}: localhost refused the username or password.")
     assert "Traceback" not in done.stderr
 
 

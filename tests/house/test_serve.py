@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,17 @@ from tests.house.processes import alive, arguments, child, children, descendants
 from tests.running import Environ, PanelServer, environ_for, free_port, process_environ, wait_until
 
 
+@pytest.fixture
+def panel_server(environ: Environ, tmp_path: Path) -> Iterator[PanelServer]:
+    """Started from cold, since these tests are about how its processes start and end."""
+    server = PanelServer(environ, tmp_path / "server.log", cold=True)
+    server.start()
+    yield server
+    server.stop()
+
+
 def second_server(environ: Environ, tmp_path: Path, **over: str) -> PanelServer:
-    return PanelServer(environ | over, tmp_path / "second.log")
+    return PanelServer(environ | over, tmp_path / "second.log", cold=True)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -98,7 +108,7 @@ def test_a_web_process_that_does_not_answer_is_started_again(
     environ: Environ, tmp_path: Path, number: int
 ) -> None:
     """Stopped, it is alive, and the port answers: the other one does."""
-    server = PanelServer(environ, tmp_path / "server.log")
+    server = PanelServer(environ, tmp_path / "server.log", cold=True)
     server.program = [
         "-c",
         "from panel.serve import __main__, children; children.ASK_SECONDS = 1; __main__.main([])",
@@ -175,7 +185,7 @@ def test_it_listens_on_names_and_on_addresses_of_both_kinds(
 
 
 def test_two_starts_at_once_leave_one_server(environ: Environ, tmp_path: Path) -> None:
-    first = PanelServer(environ, tmp_path / "first.log")
+    first = PanelServer(environ, tmp_path / "first.log", cold=True)
     second = second_server(environ, tmp_path, PANEL_BIND=f"127.0.0.1:{free_port()}")
     both = (first, second)
     try:

@@ -1,7 +1,7 @@
-"""How IMAP writes strings, folder names and sets of UIDs, and where an answer holds what was asked for.
+"""How IMAP writes strings and sets of UIDs, and where an answer holds what was asked for.
 
 Servers differ in blanks, case, order and the width of numbers: what an answer means is
-read from its words, in one pass over it, never from a pattern of the whole.
+read from its tokens, in one pass over it, never from a pattern of the whole.
 """
 
 from __future__ import annotations
@@ -11,34 +11,26 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import groupby
 
-from imapclient import imap_utf7
-
-from panel.errors import MailError
-
 Answer = list[bytes]  # text, then literal and text in turn
-Word = tuple[bool, bytes]  # whether it is a string (quoted, or a literal), and what it says
-Items = dict[bytes, list[Word]]  # of an answer to FETCH, by name in upper case
+Token = tuple[bool, bytes]  # whether it is a string (quoted, or a literal), and its text
+Items = dict[bytes, list[Token]]  # of an answer to FETCH, by name in upper case
 
 LARGEST = 2**63 - 2  # that the database holds, and one more
 MOST_UIDS = 1_000_000  # in one answer to SEARCH
-LONGEST_NAME = 1000  # bytes of a folder's name
 LONGEST_DATE = 40
 
-WORD = re.compile(rb'[()]|"(?:[^"\\]|\\.)*"?|[^ \t()"]+', re.DOTALL)
+TOKEN = re.compile(rb'[()]|"(?:[^"\\]|\\.)*"?|[^ \t()"]+', re.DOTALL)
 ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 FETCH = re.compile(rb"\*[ \t]+[0-9]+[ \t]+FETCH(?=[ \t(]|\Z)", re.IGNORECASE)
 EXISTS = re.compile(rb"\*[ \t]+([0-9]+)[ \t]+EXISTS\b", re.IGNORECASE)
 ONLY_UID = re.compile(rb"[ \t]*\([ \t]*UID[ \t]+([0-9]+)[ \t]*\)\Z", re.IGNORECASE)  # of a listing: thousands
 SEARCH = re.compile(rb"\*[ \t]+(E?)SEARCH(?=[ \t(]|\Z)", re.IGNORECASE)
-LIST = re.compile(
-    rb'\*[ \t]+X?LIST[ \t]*\(([^)]*)\)[ \t]*(?:NIL|"(?:[^"\\]|\\.)*")', re.IGNORECASE | re.DOTALL
-)
 QUOTE = ord('"')
 STATUSES = frozenset({b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH"})
 WHOLE = frozenset({b"BODY[]", b"BODY.PEEK[]", b"BODY[]<0>", b"RFC822"})  # names for a message as a whole
 
 
-# -- words ----------------------------------------------------------------------------
+# -- tokens ---------------------------------------------------------------------------
 
 
 def number(text: bytes) -> int | None:
@@ -50,21 +42,21 @@ def number(text: bytes) -> int | None:
     return value if value <= LARGEST else None
 
 
-def words(answer: Answer) -> Iterator[Word]:
-    """The words of an answer in their order; brackets are words of their own."""
+def tokens(answer: Answer) -> Iterator[Token]:
+    """The tokens of an answer in their order; brackets are tokens of their own."""
     for place, part in enumerate(answer):
         if place % 2:
             yield True, part
             continue
-        for word in WORD.findall(part):
-            if word[0] == QUOTE:
-                yield True, _unquoted(word)
+        for token in TOKEN.findall(part):
+            if token[0] == QUOTE:
+                yield True, unquoted(token)
             else:
-                yield False, word
+                yield False, token
 
 
 def status_of(line: bytes) -> tuple[bytes, bytes] | None:
-    """`* OK …` and its like (RFC 3501, 7.1): the word in upper case, and what follows; None for others."""
+    """`* OK …` and its like (RFC 3501, 7.1): the token in upper case, and what follows; None for others."""
     parts = line.split(None, 2)
     if len(parts) < 2 or parts[0] != b"*" or parts[1].upper() not in STATUSES:
         return None
@@ -99,17 +91,17 @@ def fetched(answer: Answer) -> Items | None:
         return {b"UID": [(False, only[1])]}
     items: Items = {}
     name, depth = b"", 0
-    for is_string, word in words([answer[0][match.end() :], *answer[1:]]):
-        if not is_string and word == b"(":
+    for is_string, token in tokens([answer[0][match.end() :], *answer[1:]]):
+        if not is_string and token == b"(":
             depth += 1
-        elif not is_string and word == b")":
+        elif not is_string and token == b")":
             depth -= 1
             name = name if depth > 1 else b""
         elif not name and depth < 2:
-            name = word.upper()
+            name = token.upper()
             items.setdefault(name, [])
         else:
-            items.setdefault(name, []).append((is_string, word))
+            items.setdefault(name, []).append((is_string, token))
             name = name if depth > 1 else b""
     return items
 
@@ -127,22 +119,22 @@ def size_of(items: Items) -> int | None:
 def body_of(items: Items) -> bytes | None:
     """The message itself; None if there is none, or NIL instead of it."""
     for name in WHOLE.intersection(items):
-        for is_string, word in items[name]:
+        for is_string, token in items[name]:
             if is_string:
-                return word
+                return token
     return None
 
 
 def is_seen(items: Items) -> bool:
-    """Whether the flag \\Seen is told."""
-    return any(word.upper() == b"\\SEEN" for _, word in items.get(b"FLAGS", []))
+    """Whether the flag \\Seen is set."""
+    return any(token.upper() == b"\\SEEN" for _, token in items.get(b"FLAGS", []))
 
 
 def date_of(items: Items) -> int | None:
     """The INTERNALDATE of a message in UTC seconds; None if there is none that can be read."""
-    for _, word in items.get(b"INTERNALDATE", []):
+    for _, token in items.get(b"INTERNALDATE", []):
         try:
-            text = word[:LONGEST_DATE].decode("ascii").strip()
+            text = token[:LONGEST_DATE].decode("ascii").strip()
             return int(datetime.strptime(text, "%d-%b-%Y %H:%M:%S %z").timestamp())
         except (ValueError, OverflowError):
             return None
@@ -163,21 +155,21 @@ def found_by(answer: Answer) -> set[int] | None:
     match = SEARCH.match(answer[0])
     if match is None:
         return None
-    told = [word for _, word in words([answer[0][match.end() :], *answer[1:]])]
+    found = [token for _, token in tokens([answer[0][match.end() :], *answer[1:]])]
     if match[1]:
-        names = [word.upper() for word in told]
-        return _expanded(b"".join(told[names.index(b"ALL") + 1 :][:1])) if b"ALL" in names else set()
-    end = told.index(b"(") if b"(" in told else len(told)  # (MODSEQ 5), RFC 7162
-    return {_uid(word) for word in told[:end]}
+        names = [token.upper() for token in found]
+        return _expanded(b"".join(found[names.index(b"ALL") + 1 :][:1])) if b"ALL" in names else set()
+    end = found.index(b"(") if b"(" in found else len(found)  # (MODSEQ 5), RFC 7162
+    return {_uid(token) for token in found[:end]}
 
 
 def status_items(answer: Answer) -> dict[bytes, int]:
     """The numbers in an answer to STATUS, by name in upper case; empty for other answers."""
-    told = list(words(answer))
-    if [word.upper() for _, word in told[:2]] != [b"*", b"STATUS"] or (False, b"(") not in told:
+    found = list(tokens(answer))
+    if [token.upper() for _, token in found[:2]] != [b"*", b"STATUS"] or (False, b"(") not in found:
         return {}
-    begin = len(told) - told[::-1].index((False, b"("))
-    values = [word for _, word in told[begin:]]
+    begin = len(found) - found[::-1].index((False, b"("))
+    values = [token for _, token in found[begin:]]
     pairs = zip(values[::2], values[1::2], strict=False)
     return {name.upper(): value for name, text in pairs if (value := number(text)) is not None}
 
@@ -222,53 +214,15 @@ def _number_in(items: Items, name: bytes) -> int | None:
     return number(values[0][1]) if values else None
 
 
-# -- folders --------------------------------------------------------------------------------
+# -- strings ------------------------------------------------------------------------------
 
 
 def quoted(text: bytes) -> bytes:
-    """A quoted string of IMAP. The caller has made sure that no CR, LF or NUL is in it."""
+    """A quoted string. The caller has made sure that no CR, LF or NUL is in it."""
     return b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
-def folder_word(folder: str) -> bytes:
-    """A folder's name as IMAP writes it: modified UTF-7 (RFC 3501, 5.1.3), quoted. Raises MailError."""
-    try:
-        if folder and not any(c in folder for c in "\r\n\0"):
-            return quoted(imap_utf7.encode(folder))
-    except ValueError:  # half a character, which SQL may have put there
-        pass
-    raise MailError("folder", "The name of the folder cannot be used.", "Type it again.", permanent=True)
-
-
-def folder_of(answer: Answer) -> bytes | None:
-    """The name in an answer to LIST, as the server writes it.
-
-    None for other answers, for folders that hold no messages, and for names that no command can carry.
-    """
-    match = LIST.match(answer[0])
-    if match is None or any(flag in match[1].lower() for flag in (b"\\noselect", b"\\nonexistent")):
-        return None
-    raw = answer[1] if len(answer) > 1 else answer[0][match.end() :].strip(b" \t")
-    if len(answer) == 1 and raw.startswith(b'"'):
-        raw = _unquoted(raw)
-    return raw if 0 < len(raw) <= LONGEST_NAME and not any(c in raw for c in b"\r\n\0") else None
-
-
-def folder_name(raw: bytes) -> str:
-    """How people read and type a folder that the server writes as `raw`.
-
-    Modified UTF-7 where it is that for sure, else as it stands, in UTF-8; what cannot be printed, escaped.
-    """
-    name = raw.decode("utf-8", "backslashreplace")
-    try:
-        decoded = str(imap_utf7.decode(raw)) if raw.isascii() else name
-        if imap_utf7.encode(decoded) == raw:
-            name = decoded
-    except (ValueError, LookupError):
-        pass
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-
-
-def _unquoted(word: bytes) -> bytes:
-    inside = word[1:-1] if len(word) > 1 and word.endswith(b'"') else word[1:]
+def unquoted(token: bytes) -> bytes:
+    """What a quoted string, which may lack its end, stands for."""
+    inside = token[1:-1] if len(token) > 1 and token.endswith(b'"') else token[1:]
     return ESCAPED.sub(rb"\1", inside) if b"\\" in inside else inside
