@@ -92,7 +92,7 @@ def test_what_was_refused_is_not_noted(admin: Browser, house: House) -> None:
     admin.post("/accounts/new", **form())
     before = (house.data / server_log.FILE).read_bytes()
     row = stored()
-    box, moved = Mailbox(row.account.address), replace(service.server_of(row), host="new.example.org")
+    box, moved = Mailbox(row.account.address), replace(row.server, host="new.example.org")
     with db.database.connection_context():
         with pytest.raises(BadInput):
             service.edit(row.account.uuid, box, moved, Secret(""), service.ANYTHING, Actor())
@@ -110,7 +110,7 @@ def test_an_earlier_record_put_back_is_told_from_the_server_that_was_set_last(
         house.enable()
     admin.post("/accounts/new", **form(host="evil.example.org"))
     row = stored()
-    where = replace(service.server_of(row), host="imap.example.org")
+    where = replace(row.server, host="imap.example.org")
     with db.database.connection_context():
         kept = house.sql("SELECT host, sealed, rev FROM endpoint")[0]
         service.edit(
