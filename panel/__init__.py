@@ -21,11 +21,11 @@ from panel.encryption import cli as encryption_cli
 from panel.encryption import routes as encryption
 from panel.health import cli as health_cli
 from panel.health import routes as health
-from panel.jobs import Jobs
 from panel.people import cli as people_cli
 from panel.people import routes as people
 from panel.sending import cli as sending_cli
 from panel.sending import routes as sending
+from panel.serve.jobs import Jobs
 from panel.services import Services
 from panel.setup import cli as setup_cli
 from panel.setup import routes as setup

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from panel.db import now
-from panel.models.activity import Activity
+from panel.models.events import Activity
 
 ALARMING = ("collecting paused", "password found in clear")
 

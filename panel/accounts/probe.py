@@ -12,7 +12,7 @@ from panel.errors import Throttled
 from panel.mail import imap, pop3, smtp
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.secret import Secret
 from panel.vault import credential
 from panel.vault.credential import Credential
@@ -44,7 +44,7 @@ def plan(credentials: Sequence[Credential]) -> list[str]:
 
 def run(
     credentials: Sequence[Credential], folder: str, settings: Settings, actor: Actor, subject: str
-) -> Iterator[Step]:
+) -> Iterator[ProbeStep]:
     """Test one server after the other: the steps as they happen, up to the first that fails.
 
     Raises Throttled, before the first step, after too many tests.
@@ -58,7 +58,7 @@ def run(
 
 def _steps(
     credentials: Sequence[Credential], folder: str, policy: Policy, actor: Actor, subject: str
-) -> Iterator[Step]:
+) -> Iterator[ProbeStep]:
     for each in credentials:
         for step in _probe(each, folder, policy):
             if not step.ok:
@@ -68,7 +68,7 @@ def _steps(
                 return
 
 
-def _probe(one: Credential, folder: str, policy: Policy) -> Iterator[Step]:
+def _probe(one: Credential, folder: str, policy: Policy) -> Iterator[ProbeStep]:
     if one.server.protocol == "pop3":
         return pop3.probe(one.server, one.secret, policy)
     if one.server.protocol == "smtp":

@@ -22,7 +22,7 @@ from panel.accounts import suggest as suggestions
 from panel.accounts.forms import EditForm, NewForm, ServerForm
 from panel.accounts.service import Seen
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Account, Endpoint, Skipped
 from panel.secret import Secret
 from panel.services import current
@@ -256,9 +256,9 @@ def _no_test(form: ServerForm, error: PanelError | None = None) -> Response:
                 form=form, ask_own=ask_own)  # fmt: skip
 
 
-def _events(steps: Iterator[Step], plan: list[str]) -> Iterator[str]:
+def _events(steps: Iterator[ProbeStep], plan: list[str]) -> Iterator[str]:
     """Server-sent events, each with the list of all steps: those done, and those pending."""
-    done: list[Step] = []
+    done: list[ProbeStep] = []
     yield _steps_event(done, plan, running=True)
     for step in steps:
         done.append(step)
@@ -266,7 +266,7 @@ def _events(steps: Iterator[Step], plan: list[str]) -> Iterator[str]:
     yield _steps_event(done, plan, running=False)
 
 
-def _steps_event(done: list[Step], plan: list[str], *, running: bool) -> str:
+def _steps_event(done: list[ProbeStep], plan: list[str], *, running: bool) -> str:
     pending = plan[len(done) :]
     html = render_template("accounts/_steps.html", steps=done, pending=pending, running=running)
     return "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from panel.config import Settings
 from panel.errors import BadInput
-from panel.mail.address import domain_to_wire
-from panel.mail.server import MailServer, normalise_host
+from panel.mail.server import MailServer, domain_to_wire, normalise_host
 from panel.models.account import BEGINS, ON_SERVER
 from panel.secret import Secret
 

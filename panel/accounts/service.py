@@ -125,7 +125,7 @@ def edit(
         account.save()
         changed = store(account, endpoint, where, password, actor) if where or password else ""
         actor.record("account changed", box.address, changed)
-        due.at_once(account.uuid)
+        due.make_due(account.uuid)
 
 
 def require_seen(endpoint: Endpoint | None, seen: Seen) -> None:
@@ -224,7 +224,7 @@ def resume(uuid: str, actor: Actor) -> None:
         account, _ = find(uuid)
         if _set_paused(account, None):
             actor.record("account resumed", account.address)
-        due.at_once(account.uuid)
+        due.make_due(account.uuid)
 
 
 def _set_paused(account: Account, at: int | None) -> bool:

@@ -13,7 +13,7 @@ from panel.alerts import conditions, service
 from panel.alerts.forms import ANY, ChannelsForm
 from panel.alerts.service import Picture
 from panel.errors import PanelError
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Heartbeat
 from panel.sending import outbox
 from panel.services import current, one_rows
@@ -103,7 +103,7 @@ def test_webhook() -> Any:
     return _tested("Test of the webhook", lambda: service.test_webhook(current().settings, actor()))
 
 
-def _tested(title: str, begin: Callable[[], Iterator[Step]]) -> Any:
+def _tested(title: str, begin: Callable[[], Iterator[ProbeStep]]) -> Any:
     try:
         steps = begin()
     except PanelError as error:

@@ -18,7 +18,7 @@ FOLDERS = ("tmp", "new", "cur")
 
 
 class Maildir:
-    """Messages are written into `tmp/`, where nobody looks, and later renamed into `new/`.
+    """Messages are written into `tmp/`, where no reader looks, and later renamed into `new/`.
 
     With a Unix `group` its members may take the mail away: `new/` and `cur/` are
     2770, files 0660. The Maildir itself is 2750 and `tmp/` is ours alone, or a member

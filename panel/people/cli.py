@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from panel.models.person import ROLES
+from panel.models.sign_in import ROLES
 from panel.people import service
 from panel.people.service import PersonInfo
 from panel.secret import Secret

@@ -12,8 +12,7 @@ from panel import db
 from panel.audit import Actor
 from panel.crypto import login_hash
 from panel.errors import BadInput, NotFound, Refused
-from panel.models.person import ROLES, Person
-from panel.models.session import Session
+from panel.models.sign_in import ROLES, Person, Session
 from panel.people import password_rules
 from panel.secret import Secret
 

@@ -13,7 +13,7 @@ from flask_login import current_user
 
 from panel.accounts import overview
 from panel.errors import AlreadySetUp, BadInput, NotFound, PanelError
-from panel.models import SetUp
+from panel.models import SetupState
 from panel.people.password_rules import LONGEST, SHORTEST
 from panel.secret import Secret
 from panel.services import current, one_rows
@@ -50,7 +50,7 @@ def _step() -> Step | None:
 @blueprint.app_context_processor
 def set_up_frame() -> dict[str, Any]:
     """For the frame on every page of the administrator who is setting up."""
-    row = one_rows().of(SetUp) if current_user.is_authenticated else None
+    row = one_rows().of(SetupState) if current_user.is_authenticated else None
     step = service.step_of(current_user.id, current().vault, row) if row else None
     if step is None:
         return {"set_up": None}

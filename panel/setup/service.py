@@ -18,7 +18,7 @@ from panel.audit import record
 from panel.config import Settings
 from panel.errors import AlreadySetUp
 from panel.models import Account
-from panel.models.set_up import SetUp
+from panel.models.install import SetupState
 from panel.people import service as people
 from panel.people.service import PersonInfo
 from panel.secret import Secret
@@ -95,7 +95,7 @@ class Step(IntEnum):
     SUMMARY = 5
 
 
-def step_of(person_id: int, vault: Vault, row: SetUp | None = None) -> Step | None:
+def step_of(person_id: int, vault: Vault, row: SetupState | None = None) -> Step | None:
     """The current step of this person's set-up; None if it is finished or belongs to another person."""
     row = row or _row()
     if row.closed_at is not None or row.admin_id is None or row.admin_id != person_id:
@@ -121,19 +121,19 @@ def finish(email: str, address: str) -> None:
 
 
 def _update(**columns: object) -> None:
-    SetUp.update(**columns).where(SetUp.id == 1).execute()
+    SetupState.update(**columns).where(SetupState.id == 1).execute()
 
 
-def _row() -> SetUp:
-    row: SetUp = SetUp.get_by_id(1)
+def _row() -> SetupState:
+    row: SetupState = SetupState.get_by_id(1)
     return row
 
 
-def _is_open(row: SetUp) -> bool:
+def _is_open(row: SetupState) -> bool:
     return row.closed_at is None and row.admin_id is None and not people.an_admin_exists()
 
 
-def _matches(token: str | None, row: SetUp) -> bool:
+def _matches(token: str | None, row: SetupState) -> bool:
     if not token or row.token_hash is None:
         return False
     return hmac.compare_digest(_hash(token), bytes(row.token_hash))

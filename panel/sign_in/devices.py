@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from panel.models.person import Person
+from panel.models.sign_in import Person
 from panel.secret import Secret
 
 SALT = "mailkeep device cookie of "

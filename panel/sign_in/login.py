@@ -7,7 +7,7 @@ from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, current_user
 
 from panel.errors import BadInput
-from panel.models.person import Person
+from panel.models.sign_in import Person
 from panel.secret import Secret
 from panel.sign_in import service, sessions
 from panel.sign_in.devices import DeviceCookie

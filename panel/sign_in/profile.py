@@ -8,8 +8,7 @@ from panel import db
 from panel.audit import record
 from panel.crypto import login_hash
 from panel.errors import BadInput
-from panel.models.person import Person
-from panel.models.session import Session
+from panel.models.sign_in import Person, Session
 from panel.people import password_rules
 from panel.people.service import normalise_name
 from panel.secret import Secret

@@ -8,7 +8,7 @@ from panel import db
 from panel.audit import record
 from panel.crypto import login_hash
 from panel.errors import BadInput
-from panel.models.person import Person
+from panel.models.sign_in import Person
 from panel.people.service import fold_email
 from panel.secret import Secret
 from panel.sign_in import sessions, throttle

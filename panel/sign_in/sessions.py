@@ -14,8 +14,7 @@ from flask_login import UserMixin
 from peewee import Expression
 
 from panel import db
-from panel.models.person import ROLES, Person
-from panel.models.session import Session
+from panel.models.sign_in import ROLES, Person, Session
 
 IDLE_SECONDS = 12 * 3600
 LONGEST_SECONDS = 7 * 24 * 3600

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from panel import db
 from panel.errors import Throttled
-from panel.models.sign_in_try import SignInTry
+from panel.models.sign_in import SignInTry
 from panel.people.service import fold_email
 
 WINDOW = 60 * 60  # seconds, for unknown browsers

@@ -15,7 +15,7 @@ from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
 from panel.encryption.leftovers import scan
 from panel.health import heartbeat, spool
-from panel.models import Account, Collection, Skipped, ThisCopy, Waiting
+from panel.models import Account, Collection, InstallCopy, Skipped, SpoolCount
 from panel.vault import reports, rotation, turn_off, verification
 from panel.vault.vault import Vault
 from tests.browser.fixtures import CheckAxe, Photograph
@@ -121,7 +121,7 @@ def inconsistent(house: House) -> None:
 def found(house: House) -> None:
     """Old copies were found; two of the passwords were changed, the account's name is long."""
     house.enable()
-    scan.write_owed(house.vault, house.settings)
+    scan.finish_report(house.vault, house.settings)
     house.sql("UPDATE encryption SET enabled_at = enabled_at - 100000")
     house.sql("UPDATE endpoint SET secret_set_at = ? WHERE id = 1", db.now())
     (house.data / "before-restore").mkdir()
@@ -238,7 +238,7 @@ def trouble(house: House) -> None:
     good(house)
     failing, left = Account.select()
     Collection.update(problem="The server says no.").where(Collection.account == failing).execute()
-    Waiting.insert(
+    SpoolCount.insert(
         account=left, unread=1234, oldest_at=db.now() - 5 * 86400, counted_at=db.now()
     ).on_conflict_replace().execute()
     heartbeat.note_forwarded(["X-Forwarded-For"], "10.0.0.2")
@@ -247,7 +247,7 @@ def trouble(house: House) -> None:
 
 def restored(house: House) -> None:
     good(house)
-    ThisCopy.update(copy_id=None, backup_made_at=db.now()).execute()
+    InstallCopy.update(copy_id=None, backup_made_at=db.now()).execute()
 
 
 OVERVIEWS: dict[str, tuple[Callable[[House], None], str, str]] = {

@@ -15,7 +15,7 @@ from panel.accounts.suggest import Suggestion
 from panel.audit import Actor
 from panel.mail.providers import WITHOUT_PASSWORDS
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Account, Collection
 from panel.vault import turn_on, unfinished
 from tests.browser.conftest import Open
@@ -97,10 +97,10 @@ def test_a_page_that_looks_again_by_itself_moves_nothing_and_keeps_focus_and_pla
 class Slow:
     """A mail server's steps, one at each `step()`."""
 
-    def __init__(self, *steps: Step) -> None:
+    def __init__(self, *steps: ProbeStep) -> None:
         self._steps, self._go = steps, threading.Semaphore(0)
 
-    def run(self, *_arguments: Any) -> Iterator[Step]:
+    def run(self, *_arguments: Any) -> Iterator[ProbeStep]:
         for step in self._steps:
             assert self._go.acquire(timeout=20)
             yield step
@@ -110,23 +110,23 @@ class Slow:
 
 
 GOOD = [
-    Step("name", True, 0.1, "imap.example.org is 192.0.2.7."),
-    Step("connect", True, 0.1, "imap.example.org answers on port 993."),
-    Step("tls", True, 0.1, "Encrypted with TLSv1.3, and the certificate is valid for imap.example.org."),
-    Step("login", True, 0.1, "Logged in as 0@example.org."),
-    Step("folder", True, 0.1, "INBOX holds 1234 messages."),
+    ProbeStep("name", True, 0.1, "imap.example.org is 192.0.2.7."),
+    ProbeStep("connect", True, 0.1, "imap.example.org answers on port 993."),
+    ProbeStep("tls", True, 0.1, "Encrypted with TLSv1.3, and the certificate is valid for imap.example.org."),
+    ProbeStep("login", True, 0.1, "Logged in as 0@example.org."),
+    ProbeStep("folder", True, 0.1, "INBOX holds 1234 messages."),
 ]
-REFUSED = Step(
+REFUSED = ProbeStep(
     "login", False, 0.1,
-    "imap.example.org refused the username or the password. It says: [AUTHENTICATIONFAILED] Authentication failed.",
-    "Type both again. Some providers want a password made for mail programs only.",
+    "imap.example.org refused the username or password. It says: [AUTHENTICATIONFAILED] Authentication failed.",
+    "Enter the new password, and check the username. Some providers require an app password.",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("steps", [GOOD, [*GOOD[:3], REFUSED]], ids=["it works", "it is refused"])
 def test_the_steps_of_a_test_move_nothing_as_they_come(
-    site: Site, open_as: Open, monkeypatch: pytest.MonkeyPatch, steps: list[Step], size: dict[str, int]
+    site: Site, open_as: Open, monkeypatch: pytest.MonkeyPatch, steps: list[ProbeStep], size: dict[str, int]
 ) -> None:
     slow = Slow(*steps)
     monkeypatch.setattr(probe, "run", slow.run)

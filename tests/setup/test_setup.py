@@ -16,7 +16,7 @@ from flask import Flask
 from panel import create_app, db
 from panel.config import Settings
 from panel.errors import AlreadySetUp
-from panel.models import Activity, Person, SetUp
+from panel.models import Activity, Person, SetupState
 from panel.people import service as people
 from panel.secret import Secret
 from panel.setup import service
@@ -60,7 +60,7 @@ def test_the_token_lies_in_a_private_file_and_only_its_digest_in_the_database(
     token = token_file(settings).read_text().strip()
     assert url == f"/setup/{token}"
     assert stat.S_IMODE(token_file(settings).stat().st_mode) == 0o600
-    assert bytes(SetUp.get().token_hash or b"") == hashlib.sha256(token.encode()).digest()
+    assert bytes(SetupState.get().token_hash or b"") == hashlib.sha256(token.encode()).digest()
     assert len(token) >= 43  # 256 bits
 
 
@@ -178,7 +178,7 @@ def test_the_token_dies_with_the_first_administrator(
 ) -> None:
     browser.post("/setup/admin", **FIELDS)
     assert not token_file(settings).exists()
-    assert SetUp.get().token_hash is None
+    assert SetupState.get().token_hash is None
     for path in ("/setup", url, "/setup/admin"):
         assert Browser(app).get(path).status_code == 403
     with db.database.connection_context():
@@ -247,7 +247,7 @@ def test_where_closing_fails_there_is_no_administrator_either(
     with pytest.raises(OSError, match="gone"), db.database.connection_context():
         service.create_admin(settings, "Ada", "ada@example.org", Secret(PASSWORD), None)
     assert Person.select().count() == 0
-    assert SetUp.get().closed_at is None
+    assert SetupState.get().closed_at is None
     assert opened(settings) == url
 
 

@@ -11,7 +11,7 @@ from flask import Flask
 
 from panel import db
 from panel.config import Settings
-from panel.models import Account, Activity, SetUp
+from panel.models import Account, Activity, SetupState
 from panel.setup import checks, service
 from panel.vault import unfinished
 from panel.vault.keystore import KeyStore
@@ -67,7 +67,7 @@ def test_one_goes_from_step_to_step_and_is_finished(app: Flask, admin: Browser, 
     assert "Set-up" not in admin.get("/").text.replace("Set-up address", "")
     for path in ("/setup", "/setup/summary", "/setup/checks", "/setup/admin"):
         assert admin.get(path).status_code == 403
-    assert SetUp.get().closed_at
+    assert SetupState.get().closed_at
     assert [event.what for event in Activity.select().where(Activity.what.startswith("set"))] == [
         "set up", "set-up finished",
     ]  # fmt: skip
@@ -108,7 +108,7 @@ def test_nobody_else_sees_or_takes_the_steps(app: Flask, admin: Browser, role: s
     assert other.get("/setup/summary").status_code == 403
     for path in ("/setup/later", "/setup/finish"):
         assert other.post(path, on="/profile").status_code == 403
-    assert SetUp.get().closed_at is None
+    assert SetupState.get().closed_at is None
 
 
 def test_nobody_takes_the_steps_before_there_is_an_administrator(app: Flask, settings: Settings) -> None:
@@ -116,7 +116,7 @@ def test_nobody_takes_the_steps_before_there_is_an_administrator(app: Flask, set
     browser.get(opened(settings))
     assert browser.get("/setup/summary").location == "/login?next=/setup/summary"
     assert (browser.post("/setup/finish", on="/setup/admin").location or "").startswith("/login")
-    assert SetUp.get().closed_at is None
+    assert SetupState.get().closed_at is None
 
 
 def test_in_the_shell_all_is_done_at_once(
@@ -141,7 +141,7 @@ def test_in_the_shell_all_is_done_at_once(
 
 def test_an_install_from_before_the_steps_is_finished(app: Flask) -> None:
     add_person()
-    SetUp.update(closed_at=1, token_hash=None).execute()
+    SetupState.update(closed_at=1, token_hash=None).execute()
     browser = Browser(app)
     browser.sign_in()
     assert browser.get("/setup").status_code == 403
