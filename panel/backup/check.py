@@ -19,9 +19,8 @@ from panel.backup.database import FoundDatabase
 from panel.config import ROOT, Settings
 from panel.crypto.keyfile import fingerprint
 from panel.errors import BadInput, PanelError
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 NAMED = 5  # of each kind, in sentences; the lists have them all
 
@@ -56,7 +55,7 @@ class _Here:
     encrypts: bool
 
 
-def check(settings: Settings, keystore: KeyStore, path: Path) -> Report:
+def check(settings: Settings, vault: Vault, path: Path) -> Report:
     """Look through `path` and judge it. Nothing there is changed, and nothing unpacked beside it.
 
     Raises BadInput where there is nothing to look at, PanelError where looking itself failed.
@@ -70,7 +69,7 @@ def check(settings: Settings, keystore: KeyStore, path: Path) -> Report:
     if not os.access(path, os.R_OK):
         raise BadInput(f"{path} may not be read.", "Give it to the user that Mailkeep runs as, or copy it.")
     report = _looked(settings, path.resolve())
-    here = _here(keystore)
+    here = _here(vault)
     problems, warnings = _problems(report, here), _warnings(report, here)
     return replace(report, problems=tuple(problems), warnings=tuple(warnings))
 
@@ -120,11 +119,11 @@ def _looked(settings: Settings, path: Path) -> Report:
     )
 
 
-def _here(keystore: KeyStore) -> _Here:
-    file = snapshot.disk(keystore).file
+def _here(vault: Vault) -> _Here:
+    file = vault.read().file
     keys = frozenset(fingerprint(key.id) for key in file.keys) if file else frozenset()
-    encrypts = snapshot.look(keystore).state is not State.OFF
-    return _Here(snapshot.row().instance_id.hex(), keys, encrypts)
+    encrypts = vault.latest().state is not State.OFF
+    return _Here(vault.read().row.instance_id.hex(), keys, encrypts)
 
 
 # -- what is wrong -------------------------------------------------------------------

@@ -16,7 +16,6 @@ from panel.backup.database import FoundDatabase
 from panel.errors import Refused
 from panel.services import current
 from panel.shell import PanelGroup, ask, json_option, print_json, say, yes_option
-from panel.vault import snapshot
 from panel.vault.state import State
 
 backup = PanelGroup("backup", help="Backups of the database; the key is copied apart from them.")
@@ -56,7 +55,7 @@ def _clear_warning(clear: int) -> str:
     if not clear:
         return ""
     says = f"{passwords(clear)} in clear in this backup: whoever gets it reads them."
-    if snapshot.look(current().keystore).state is State.OFF:
+    if current().vault.latest().state is State.OFF:
         return f"{says} Encryption is off: turn it on, then make another."
     return f"{says} Finish first (flask encryption resume), make another, and remove this one."
 
@@ -71,7 +70,7 @@ def check_path(context: click.Context, path: Path, json_: bool) -> None:
     PATH is a file, a directory, a tar or a zip. Exit status 1 where it is not good, above all where
     key and database lie together.
     """
-    report = check.check(current().settings, current().keystore, path)
+    report = check.check(current().settings, current().vault, path)
     if json_:
         print_json(report.as_json())
     else:

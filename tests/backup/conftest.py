@@ -18,4 +18,4 @@ def make(house: House, dest: Path) -> Snapshot:
 
 
 def judge(house: House, path: Path) -> Report:
-    return check.check(house.settings, house.keystore, path)
+    return check.check(house.settings, house.vault, path)

@@ -20,7 +20,7 @@ from panel.models import Account, Encryption, Endpoint, SweepReport
 from panel.people import service as people
 from panel.secret import Secret
 from panel.vault import reports
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House, new_endpoint
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -35,12 +35,12 @@ def house(settings: Settings) -> House:
     """An install that is on and was looked through."""
     install.prepare(settings)
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     with db.database.connection_context():
         house.add(SECRET)
         house.add("another one")
         house.enable()
-        scan.write_owed(house.keystore, settings)
+        scan.write_owed(house.vault, settings)
     return house
 
 
@@ -70,7 +70,7 @@ def in_database(step: Callable[[], Any]) -> Any:
 def left_over(house: House) -> Path:
     path = house.data / "panel.db.bak"
     path.write_text(SECRET)
-    in_database(lambda: scan.check(house.keystore, house.settings))
+    in_database(lambda: scan.check(house.vault, house.settings))
     return path
 
 
@@ -101,7 +101,7 @@ def test_a_find_is_named_with_its_account_and_its_mend_and_looked_for_again_on_d
     path.unlink()
     assert admin.post(f"{URL}/scan").status_code == 303
     assert "Being looked for" in text(admin)
-    in_database(lambda: scan.write_owed(house.keystore, house.settings))
+    in_database(lambda: scan.write_owed(house.vault, house.settings))
     assert "No password was found in the" in text(admin)
 
 
@@ -121,7 +121,7 @@ def test_after_turning_off_the_page_says_that_passwords_are_in_clear(
     page_for: Callable[[str], FlaskClient], house: House
 ) -> None:
     in_database(house.disable)
-    in_database(lambda: scan.write_owed(house.keystore, house.settings))
+    in_database(lambda: scan.write_owed(house.vault, house.settings))
     admin = page_for("admin")
     assert "Passwords now stand in clear in the database, and in every backup" in text(admin)
     assert admin.post(f"{URL}/scan").status_code == 409
@@ -145,7 +145,7 @@ def test_the_checklist_counts_sorts_and_links_to_the_forms(
 
 def test_500_mailboxes_stay_folded(page_for: Callable[[str], FlaskClient], house: House) -> None:
     def add() -> None:
-        with db.database.obj.sealer.storing():
+        with Endpoint.storing():
             for n in range(498):
                 account = Account.create(address=f"box{n:03}@example.org", created_at=db.now())
                 endpoint = new_endpoint(account)

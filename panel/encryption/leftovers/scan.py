@@ -24,12 +24,13 @@ from panel.encryption.leftovers.locations import Place
 from panel.errors import PanelError, Refused
 from panel.models import Account, Endpoint, Person
 from panel.secret import Secret
-from panel.vault import activate, reports, snapshot, sweep, turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault import activate, reports, verification
 from panel.vault.reports import Found, Scan
 from panel.vault.state import State
-from panel.vault.sweep import Progress, Verdict
-from panel.vault.turn_on import SEALED
+from panel.vault.sweep import Progress
+from panel.vault.unfinished import ENCRYPTED
+from panel.vault.vault import Vault
+from panel.vault.verification import Verdict
 
 SEARCH = Path(__file__).with_name("search.py")
 
@@ -41,7 +42,7 @@ class _Opened:
 
 
 def look(
-    keystore: KeyStore, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
+    vault: Vault, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
 ) -> tuple[Verdict, Scan]:
     """Open every stored password, then look for each in every file that can be seen, and below `also`.
 
@@ -50,25 +51,25 @@ def look(
     addresses = {account.uuid: str(account.address) for account in Account.select()}
     opened: list[_Opened] = []
 
-    def each() -> Iterator[sweep.Tried]:
-        for tried in sweep.each_opened(keystore, progress):
+    def each() -> Iterator[verification.Tried]:
+        for tried in verification.each_opened(vault, progress):
             if isinstance(tried.found, Secret):
                 opened.append(_Opened(addresses.get(tried.row.account_id, tried.row.account_id), tried.found))
             yield tried
 
-    return sweep.verdict(each()), _search(opened, settings, also)
+    return verification.verdict(each()), _search(opened, settings, also)
 
 
 def check(
-    keystore: KeyStore, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
+    vault: Vault, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
 ) -> tuple[Verdict, Scan]:
     """`look` for a person who asked, and keep what was found as the newest report.
 
     While passwords are in clear they are found, of course: that is told and not kept.
     """
-    verdict, scan = look(keystore, settings, also, progress)
-    turn_on.note_verified(keystore)
-    if snapshot.look(keystore).state in SEALED:
+    verdict, scan = look(vault, settings, also, progress)
+    verification.note_verified(vault)
+    if vault.latest().state in ENCRYPTED:
         reports.keep_check(verdict.opened, verdict.failures, scan)
     return verdict, scan
 
@@ -126,7 +127,7 @@ def _ask(files: list[str], wanted: list[set[bytes]]) -> dict[str, Any]:
 # -- reports -------------------------------------------------------------------------
 
 
-def write_owed(keystore: KeyStore, settings: Settings) -> bool:
+def write_owed(vault: Vault, settings: Settings) -> bool:
     """Look for old copies and finish the report of a sweep, if one is owed and the sweep has ended.
 
     True where a report was written. What changed meanwhile leaves it owed for the next
@@ -135,22 +136,22 @@ def write_owed(keystore: KeyStore, settings: Settings) -> bool:
     pending = reports.pending()
     if pending is None:
         return False
-    ends = (State.OFF,) if snapshot.look(keystore).state is State.OFF else SEALED
-    if snapshot.look(keystore).state not in ends:
+    ends = (State.OFF,) if vault.latest().state is State.OFF else ENCRYPTED
+    if vault.latest().state not in ends:
         return False
-    verdict, scan = (sweep.verify(keystore), None) if State.OFF in ends else look(keystore, settings)
-    if reports.pending() != pending or snapshot.look(keystore).state not in ends:
+    verdict, scan = (verification.run(vault), None) if State.OFF in ends else look(vault, settings)
+    if reports.pending() != pending or vault.latest().state not in ends:
         return False
     reports.finish(pending, verdict.opened, verdict.failures, scan)
     return True
 
 
-def again(keystore: KeyStore) -> None:
+def again(vault: Vault) -> None:
     """Owe another look; where old copies stood in the database's files, remove them once more before.
 
     Raises Refused where passwords are not all encrypted: they would be found, of course.
     """
-    if snapshot.look(keystore).state not in SEALED:
+    if vault.latest().state not in ENCRYPTED:
         raise Refused(
             "Old copies are looked for once every password is encrypted.", "Try again when that is done."
         )
@@ -161,10 +162,10 @@ def again(keystore: KeyStore) -> None:
         reports.begin("check")
 
 
-def again_where_found(keystore: KeyStore) -> None:
+def again_where_found(vault: Vault) -> None:
     """Owe another look, as `again` does, where the last one found something: it may be mended by now."""
     last = reports.last()
     if last is None or last.scan is None or not last.scan.on_this_server:
         return
     with suppress(Refused):  # in another state there is other work to finish, which owes a look itself
-        again(keystore)
+        again(vault)
