@@ -17,9 +17,9 @@ from panel.mail.session import ProbeStep
 from panel.models import Heartbeat
 from panel.sending import outbox
 from panel.services import current, one_rows
-from panel.sign_in.login import actor, require_reauth
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed
+from panel.sign_in.login import require_reauth
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("alerts", __name__, url_prefix="/server/alerts")
@@ -64,7 +64,7 @@ def _page(picture: Picture, form: ChannelsForm, status: int = 200, problem: Pane
 
 
 @blueprint.post("")
-@keeps_typed
+@preserve_form_input
 def store() -> Any:
     """Store whom to tell."""
     form = ChannelsForm()

@@ -1,1 +1,1 @@
-"""Backups: making one of the database (`snapshot`), judging any (`check`), restoring (`restored`)."""
+"""Backups: making one of the database (`create`), judging any (`check`), restoring (`restored`)."""

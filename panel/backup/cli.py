@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -9,14 +11,20 @@ import click
 from panel import identity, times
 from panel.audit import Actor
 from panel.backup import check, restored
-from panel.backup.check import Report, passwords
-from panel.backup.content import FoundKey
+from panel.backup.check import passwords
+from panel.backup.contents import Report
 from panel.backup.create import create as create_backup
 from panel.backup.database import FoundDatabase
 from panel.errors import Refused
 from panel.services import current
-from panel.shell import PanelGroup, ask, json_option, print_json, say, yes_option
+from panel.shell import PanelGroup, ask, json_option, print_json, print_lines, say, yes_option
 from panel.vault.state import State
+
+KEYS = {
+    "intact": "a key file",
+    "damaged": "a damaged key file",
+    "converted": "a key file whose line ends were converted",
+}
 
 backup = PanelGroup("backup", help="Backups of the database; the key is copied apart from them.")
 
@@ -43,10 +51,12 @@ def create(dest: Path, json_: bool) -> None:
             }
         )
     else:
-        say(f"Backup made: {made.path} ({made.size} bytes).")
-        say(f"In it: {made.sealed} encrypted passwords, {made.clear} in clear; neither key nor mail.")
+        say(f"Backup created: {made.path} ({made.size} bytes).")
+        say(
+            f"It holds {passwords(made.sealed)} encrypted and {made.clear} in clear text, no key and no mail."
+        )
         if made.keys:
-            say(f"To read it, keep the key apart from it: {', '.join(made.keys)}.")
+            say(f"Keep the key apart from it: {', '.join(made.keys)}.")
     if warning:
         say(f"WARNING: {warning}", err=True, alarm=True)
 
@@ -54,10 +64,10 @@ def create(dest: Path, json_: bool) -> None:
 def _clear_warning(clear: int) -> str:
     if not clear:
         return ""
-    says = f"{passwords(clear)} in clear in this backup: whoever gets it reads them."
+    message = f"{passwords(clear)} in clear text in this backup: anyone who gets it can read them."
     if current().vault.latest().state is State.OFF:
-        return f"{says} Encryption is off: turn it on, then make another."
-    return f"{says} Finish first (flask encryption resume), make another, and remove this one."
+        return f"{message} Encryption is off: turn it on, then make another."
+    return f"{message} Finish first (flask encryption resume), make another, and delete this one."
 
 
 @backup.command("check")
@@ -65,58 +75,48 @@ def _clear_warning(clear: int) -> str:
 @json_option
 @click.pass_context
 def check_path(context: click.Context, path: Path, json_: bool) -> None:
-    """Tell what is in PATH, and whether it is a good backup.
+    """Show what is in PATH, and whether it is a good backup.
 
     PATH is a file, a directory, a tar or a zip. Exit status 1 where it is not good, above all where
     key and database lie together.
     """
     report = check.check(current().settings, current().vault, path)
     if json_:
-        print_json(report.as_json())
+        print_json(asdict(report))
     else:
-        _tell(report)
+        _print(report)
     if report.problems:
         context.exit(1)
 
 
-def _tell(report: Report) -> None:
+def _print(report: Report) -> None:
     for database in report.databases:
-        _tell_database(database)
+        print_lines(_database(database))
     for key in report.keys:
-        say(f"Key: {key.name}: {_key(key)}.")
+        say(f"Key: {', '.join([key.name, KEYS[key.state], *key.fingerprints])}.")
     for text in report.warnings:
         say(f"Note: {text}")
     for text in report.problems:
         say(f"PROBLEM: {text}", alarm=True)
     if not report.problems:
-        unseen = len(report.unseen) + len(report.inside)
-        but = f" Nothing is known of what was not looked into ({unseen})." if unseen else ""
-        say(f"No problem found in {report.files} {'file' if report.files == 1 else 'files'}.{but}")
+        say(f"No problem found in {report.files} {'file' if report.files == 1 else 'files'}.")
 
 
-def _tell_database(found: FoundDatabase) -> None:
+def _database(found: FoundDatabase) -> Iterator[str]:
     if not found.intact:
-        say(f"Database: {found.name}: damaged.")
+        yield f"Database: {found.name}: damaged."
         return
-    zone = current().settings.timezone
-    made = f"made {times.exact(found.made_at, zone)}" if found.made_at else "a plain copy"
+    made = (
+        f"made {times.exact(found.made_at, current().settings.timezone)}" if found.made_at else "a plain copy"
+    )
     made = "the running install's own" if found.live else made
     install = f"of install {found.instance[:8]}" if found.instance else "of no known install"
-    say(f"Database: {found.name}: intact, {made}, {install}, accounts: {found.accounts}.")
-    say(f"  {passwords(found.sealed)} encrypted, {len(found.clear)} in clear.")
-    for key, count in found.keys:
-        say(f"  Under key {key}: {count}.")
+    yield f"Database: {found.name}: intact, {made}, {install}, mailboxes: {found.mailboxes}."
+    yield f"  {passwords(found.sealed)} encrypted, {len(found.clear)} in clear text."
+    for key, count in found.keys.items():
+        yield f"  Encrypted with key {key}: {count}."
     if found.sealed:
-        say(f"  {found.opened} of {found.sealed} open with the key file of this server.")
-
-
-def _key(found: FoundKey) -> str:
-    prints = ", ".join(found.fingerprints) or "fingerprint not readable"
-    if found.state == "intact":
-        return f"a key file, {prints}"
-    if found.state == "inside":
-        return f"key bytes inside another file, {prints}"
-    return f"a key file that is not intact ({found.why}), {prints}"
+        yield f"  {found.opened} of {found.sealed} can be decrypted with the key file of this server."
 
 
 @backup.command()
@@ -124,11 +124,11 @@ def _key(found: FoundKey) -> str:
 def confirm(yes: bool) -> None:
     """After restoring: collect mail here from now on.
 
-    You say with it that no other install collects these mailboxes any more.
+    By this you confirm that no other install collects these mailboxes any more.
     """
     copy = identity.restored(current().settings.data_dir)
     if copy is None:
-        raise Refused("This is the install that collects already.", "There is nothing to confirm.")
+        raise Refused("This install collects mail already.", "There is nothing to confirm.")
     ask(f"{copy.message} Is the other install switched off?", yes)
     restored.confirm(current().settings.data_dir, Actor())
     say("Mail is collected here from now on.")

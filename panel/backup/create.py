@@ -32,10 +32,10 @@ from panel.vault.files import typed
 
 NAME = "mailkeep-%Y%m%d-%H%M%SZ.db"
 TEMPORARY = re.compile(r"\.mailkeep-backup-[0-9a-f]{16}\.tmp(-journal)?\Z")
-STALE_SECONDS = 24 * 3600  # since its last write: nobody is at work on a temporary file any more
+STALE_SECONDS = 24 * 3600  # since its last write: no process is at work on a temporary file any more
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
-# What no restored install has a use for: who is signed in, and who tried to.
+# No restored install needs it: who is signed in, and who tried to.
 LEFT_OUT = ("DELETE FROM session", "DELETE FROM sign_in_try")
 MARK = "INSERT OR REPLACE INTO this_copy (id, copy_id, backup_made_at) VALUES (?, NULL, ?)"
 KEYS = "SELECT substr(sealed, 3, 8), count(*) FROM endpoint WHERE sealed IS NOT NULL GROUP BY 1"
@@ -86,8 +86,8 @@ def _place(settings: Settings, dest: Path, made_at: int) -> Path:
     path = path.parent.resolve() / path.name
     if path.suffix != ".db":
         raise Refused(
-            f"{dest} is no directory, and no name of a database.",
-            "Name an existing directory, or a file that ends in .db.",
+            f"{dest} is neither a directory nor a name that ends in .db.",
+            "Name an existing directory, or a new file that ends in .db.",
         )
     if os.path.lexists(path):
         raise Refused(f"{path} is there already; a backup never overwrites.", "Choose another name.")
@@ -109,7 +109,7 @@ def _refuse_beside_the_key(settings: Settings, path: Path) -> None:
             )
     if path.parent == settings.key_file.parent.resolve():
         raise Refused(
-            f"The key file lies in {path.parent}, and whoever has both reads every password.",
+            f"The key file lies in {path.parent}, and anyone who has both can read every password.",
             "Name another directory.",
         )
 
@@ -147,12 +147,13 @@ def _finish(path: Path, made_at: int) -> None:
 
 
 def _verified(path: Path) -> tuple[int, int, tuple[str, ...]]:
-    """Sealed and clear passwords in the copy, and the keys. Raises DatabaseError where it is not intact."""
+    """Sealed and clear passwords in the copy, and the keys. Raises DatabaseError for a damaged copy."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as copy:
-        (says,) = copy.execute("PRAGMA integrity_check").fetchone()
-        if says != "ok":
+        (integrity,) = copy.execute("PRAGMA integrity_check").fetchone()
+        if integrity != "ok":
             raise DatabaseError(
-                f"The copy is damaged ({says}); no backup was made.", "Check the disk; then: flask doctor"
+                f"The copy is damaged ({integrity}); no backup was created.",
+                "Check the disk; then: flask doctor",
             )
         (clear,) = copy.execute("SELECT count(clear) FROM endpoint").fetchone()
         by_key = [(bytes_of(key), count) for key, count in copy.execute(KEYS)]
@@ -189,7 +190,7 @@ def _rename(temporary: Path, path: Path) -> None:
 
 
 def _clean(directory: Path) -> None:
-    """Remove what a killed backup left here. Nobody else's files have such names."""
+    """Remove what a killed backup left here. Only backups give files such names."""
     for path in directory.glob(".mailkeep-backup-*"):
         with suppress(OSError):  # gone meanwhile, or another user's
             if TEMPORARY.match(path.name) and time.time() - path.lstat().st_mtime > STALE_SECONDS:
@@ -198,12 +199,12 @@ def _clean(directory: Path) -> None:
 
 @contextmanager
 def _explained(directory: Path) -> Iterator[None]:
-    """Turn what the disk or SQLite says into a Refused that names the place."""
+    """Turn an error of the disk or of SQLite into a Refused that names the place."""
     try:
         yield
     except FileExistsError:
         raise Refused(
-            "Somebody else has just made a file of that name; a backup never overwrites.", "Choose another."
+            "A file of that name was created meanwhile; a backup never overwrites.", "Choose another name."
         ) from None
     except OSError as error:
         raise _not_written(directory, (error.strerror or "unknown reason").lower()) from None
@@ -222,4 +223,4 @@ def _note(made: Snapshot, actor: Actor) -> None:
     try:
         audit.record("database backup made", made.path.name, **vars(actor))
     except peewee.DatabaseError as error:
-        logger.warning("the backup was made, but Activity could not be told: %s", error)
+        logger.warning("the backup was created, but could not be recorded in Activity: %s", error)

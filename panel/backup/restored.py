@@ -1,4 +1,4 @@
-"""The question that a restored copy asks: is the other install switched off?"""
+"""Confirming that the other install is switched off, so that a restored copy may collect mail."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from panel.models import Collection
 
 
 def confirm(data_dir: Path, actor: Actor) -> None:
-    """Somebody vouches that no other install collects these mailboxes: collect here from now on.
+    """The actor confirms that no other install collects these mailboxes: collect here from now on.
 
     Raises Refused where there is nothing to confirm, DataDirError where it cannot be noted.
     """
     with db.transaction():
         copy = identity.restored(data_dir)
         if copy is None:
-            raise Refused("This is the install that collects already.", "There is nothing to confirm.")
+            raise Refused("This install collects mail already.", "There is nothing to confirm.")
         identity.take_over(data_dir)
         # Mail comes at once, whatever the other install's last round and its leases say.
         Collection.update(next_due_at=0, leased_by=None, leased_until=0).execute()

@@ -1,4 +1,4 @@
-"""The question that a restored copy asks, in the browser."""
+"""Confirming in the browser that a restored copy may collect mail."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from flask_login import current_user
 from panel import identity
 from panel.backup import restored
 from panel.errors import PanelError
-from panel.models import ThisCopy
+from panel.models import InstallCopy
 from panel.services import current, one_rows
-from panel.sign_in.login import actor
-from panel.web.access import allow, reauth_required
+from panel.web.access import actor, allow, reauth_required
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("backup", __name__, url_prefix="/server/restored")
@@ -21,7 +20,7 @@ allow(blueprint, read={"admin"}, write={"admin"})
 
 
 def _copy() -> identity.Restored | None:
-    return identity.restored_by(one_rows().of(ThisCopy), current().settings.data_dir)
+    return identity.restored_by(one_rows().of(InstallCopy), current().settings.data_dir)
 
 
 @blueprint.app_context_processor
@@ -33,7 +32,7 @@ def restored_copy() -> dict[str, Any]:
 
 @blueprint.get("")
 def show() -> Any:
-    """Ask, or tell that there is nothing to ask."""
+    """The question, or that there is nothing to confirm."""
     return _page(200)
 
 

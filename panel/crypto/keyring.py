@@ -16,7 +16,7 @@ def unseal(file: KeyFile, sealed: bytes, binding: record.Binding) -> bytes:
     key = file.find(key_id)
     if key is None:
         raise UnknownKey(
-            f"The stored password was sealed under key {fingerprint(key_id)}, which is not in the key file.",
+            f"The stored password is encrypted with key {fingerprint(key_id)}, which is not in the key file.",
             "Put the key file with that key back, or enter the password again.",
         )
     return record.unseal(key, sealed, binding)

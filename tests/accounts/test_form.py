@@ -170,7 +170,7 @@ def test_a_stale_form_keeps_what_was_typed_and_leads_to_the_account_as_it_is(adm
     response = admin.post(edit_url(), **stale)
     assert response.status_code == 409
     assert value_of("folder", response) == "Mine"
-    assert "Look at the account as it is now" in response.text
+    assert "Show the current settings" in response.text
     assert stored().account.folder == "INBOX"
 
 
@@ -225,7 +225,7 @@ def test_a_record_found_changed_shows_the_stored_server_only_as_found(admin: Bro
         house.sql("UPDATE endpoint SET host = 'evil.example.org', username = 'mallory', port = 143")
         verification.run_and_note(house.vault)
     page = admin.get(edit_url())
-    assert "Found in the database, possibly changed" in re.sub(r"\s+", " ", page.text)
+    assert "The database holds this server, which may have been changed" in re.sub(r"\s+", " ", page.text)
     assert [value_of(name, page) or "" for name in ("host", "port", "username")] == ["", "", ""]
     assert not re.search(r"<option[^>]*selected", page.text)
 

@@ -71,12 +71,10 @@ def test_every_backup_made_while_passwords_are_saved_and_the_key_changes_is_whol
             other.kill()
             other.wait()
     report = judge(house, dest)
-    assert report.problems == ()
+    assert report.problems == []
     assert len(report.databases) == 12
     assert all(found.intact and found.sealed == found.opened == 30 for found in report.databases)
-    assert len({key for found in report.databases for key, _ in found.keys}) > 1, (
-        "no key was changed meanwhile"
-    )
+    assert len({key for found in report.databases for key in found.keys}) > 1, "no key was changed meanwhile"
 
 
 def test_right_after_turning_on_there_is_no_password_no_key_and_no_secret_key_in_it(
@@ -320,9 +318,9 @@ def test_the_empty_file_that_a_kill_leaves_without_hard_links_is_judged_to_be_no
     house: House, tmp_path: Path
 ) -> None:
     (tmp_path / "one.db").touch()
-    assert judge(house, tmp_path / "one.db").problems == (
-        "Nothing of Mailkeep is in it: no database and no key.",
-    )
+    assert judge(house, tmp_path / "one.db").problems == [
+        "Nothing of Mailkeep is in it: no database and no key."
+    ]
 
 
 # -- killed --------------------------------------------------------------------------
@@ -381,11 +379,11 @@ def test_in_the_shell_any_name_is_taken_and_clear_passwords_are_counted_aloud(
     done = cli("backup", "create", "--json", "--", name)
     told = json.loads(done.stdout)
     assert (done.returncode, told["path"], told["passwords"]) == (0, name, {"sealed": 0, "clear": 1})
-    assert "WARNING: 1 password in clear in this backup" in done.stderr
+    assert "WARNING: 1 password in clear text in this backup" in done.stderr
     house.enable()
     done = cli("backup", "create", str(tmp_path / "two.db"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 encrypted passwords, 0 in clear" in done.stdout
+    assert "1 password encrypted and 0 in clear text" in done.stdout
     again = cli("backup", "create", str(tmp_path / "two.db"))
     assert (again.returncode, "never overwrites" in again.stderr) == (3, True)
 

@@ -86,7 +86,7 @@ def test_one_message_that_cannot_be_had_hides_no_others_and_is_tried_again(at: A
     post.collect(account)
     assert post.mail(account) == [b"one", b"three"]
     [skipped] = post.skipped(account)
-    assert skipped.uid == 2 and "tried again" in skipped.reason and skipped.again_at
+    assert skipped.uid == 2 and "tries again" in skipped.reason and skipped.again_at
     post.collect(account)
     assert len(post.mail(account)) == 2  # not before its time
     refused.clear()
@@ -200,13 +200,13 @@ def test_keep_chosen_in_the_middle_of_a_round_is_kept_to(
 
     account = post.add(letter(1), letter(2))
     Account.update(on_server="delete").execute()
-    real = after.settle
+    real = after.apply_pending
 
     def settle(*arguments: object) -> None:
         service.edit(account.uuid, Mailbox(account.address), None, None, service.ANYTHING, Actor())
         real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(after, "settle", settle)
+    monkeypatch.setattr(after, "apply_pending", settle)
     post.collect(account)
     box = post.dovecot.maildir(post.user(account))
     assert len([path for part in ("cur", "new") for path in (box / part).iterdir()]) == 2

@@ -1,4 +1,4 @@
-"""Promises of 'Old copies' on the page and in the shell: what was found, where, whose, and what to do."""
+"""Promises of 'Leftovers in clear text' on the page and in the shell: what was found, where, whose, and what to do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def house(settings: Settings) -> House:
         house.add(SECRET)
         house.add("another one")
         house.enable()
-        scan.write_owed(house.vault, settings)
+        scan.finish_report(house.vault, settings)
     return house
 
 
@@ -84,10 +84,10 @@ def test_an_admin_reads_what_was_searched_and_what_cannot_be_seen(
     assert re.search(r"No password was found in the \d+ files that were searched\.", page)
     assert "Encryption was turned on: 2 records written anew, 2 opened one by one, 0 did not open." in page
     assert "<code>panel.db</code>" in page
-    assert "Cannot be seen from here: old backups and snapshots, replicas" in page
+    assert "Out of reach of this scan: old backups and snapshots, replicas" in page
 
 
-def test_a_find_is_named_with_its_account_and_its_mend_and_looked_for_again_on_demand(
+def test_a_find_is_named_with_its_account_and_its_remedy_and_scanned_again_on_demand(
     page_for: Callable[[str], FlaskClient], house: House
 ) -> None:
     path = left_over(house)
@@ -100,8 +100,8 @@ def test_a_find_is_named_with_its_account_and_its_mend_and_looked_for_again_on_d
     assert SECRET not in page
     path.unlink()
     assert admin.post(f"{URL}/scan").status_code == 303
-    assert "Being looked for" in text(admin)
-    in_database(lambda: scan.write_owed(house.vault, house.settings))
+    assert "Scanning" in text(admin)
+    in_database(lambda: scan.finish_report(house.vault, house.settings))
     assert "No password was found in the" in text(admin)
 
 
@@ -112,7 +112,7 @@ def test_an_agent_sees_that_something_was_found_but_no_name_of_a_file(
     agent = page_for("agent")
     page = text(agent)
     assert "An administrator sees where." in page
-    for hidden in ("panel.db", "0@example.org", "Look again", str(house.data)):
+    for hidden in ("panel.db", "0@example.org", "Scan again", str(house.data)):
         assert hidden not in page
     assert agent.post(f"{URL}/scan").status_code == 403
 
@@ -121,7 +121,7 @@ def test_after_turning_off_the_page_says_that_passwords_are_in_clear(
     page_for: Callable[[str], FlaskClient], house: House
 ) -> None:
     in_database(house.disable)
-    in_database(lambda: scan.write_owed(house.vault, house.settings))
+    in_database(lambda: scan.finish_report(house.vault, house.settings))
     admin = page_for("admin")
     assert "Passwords now stand in clear in the database, and in every backup" in text(admin)
     assert admin.post(f"{URL}/scan").status_code == 409
@@ -173,6 +173,22 @@ def test_the_shell_tells_after_each_sweep_what_was_looked_for(
     assert "Passwords now stand in clear in the database, and in every backup" in off
 
 
+def test_words_that_are_no_secret_end_turning_on_with_no_find_and_are_counted(
+    settings: Settings, cli: Cli
+) -> None:
+    """Searching for what stands everywhere would cry wolf: `null`, the address itself, a column's name."""
+    install.prepare(settings)
+    create_app(settings)
+    house = House(settings, Vault.of(settings, db.database))
+    with db.database.connection_context():
+        for password in ("null", "1@example.org", "password", "endpoint", SECRET):
+            house.add(password)
+    assert cli("encryption", "enable", *BOTH).returncode == 0
+    done = cli("encryption", "verify", "--scan", "--json")
+    found = json.loads(done.stdout)["scan"]
+    assert (done.returncode, found["found"], found["looked_for"], found["not_looked_for"]) == (0, [], 1, 4)
+
+
 def test_verify_scan_looks_into_backups_that_are_named_and_lists_what_is_unchanged(
     cli: Cli, house: House, tmp_path: Path
 ) -> None:
@@ -185,9 +201,7 @@ def test_verify_scan_looks_into_backups_that_are_named_and_lists_what_is_unchang
     assert done.returncode == 1
     assert result["scan"]["found"] == ["left-over", f"{backups}/deep/old.sql"]
     assert result["scan"]["found_of"][0] == {"file": "left-over", "accounts": ["0@example.org"]}
-    assert {"file": "mail", "reason": "collected mail"} in result["scan"]["not_searched"] or not (
-        house.data / "mail"
-    ).exists()
+    assert "collected mail" in result["scan"]["not_visible"]
     assert result["unchanged"] == [
         {"account": "0@example.org", "direction": "in"}, {"account": "1@example.org", "direction": "in"},
     ]  # fmt: skip

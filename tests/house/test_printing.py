@@ -111,7 +111,7 @@ def test_a_settings_error_shows_no_escape(environ: Environ) -> None:
 
 PRINTS = {"echo", "secho", "style", "prompt", "confirm", "progressbar", "echo_via_pager", "stdout", "stderr"}
 OWN = {"panel/shell.py"}  # the printing functions themselves
-BETWEEN_PROCESSES = {"panel/encryption/old_copies/search.py", "panel/backup/looking.py"}  # JSON in ASCII
+BETWEEN_PROCESSES = {"panel/encryption/leftovers/search.py", "panel/backup/contents.py"}  # JSON in ASCII
 STREAMS = {"panel/logs.py"}  # the log's own formatters escape
 
 

@@ -1,4 +1,4 @@
-"""The key taken out of the server and put back: an age file, or a sheet of paper for a safe.
+"""The key exported and imported again: an age file, or a sheet of paper for a safe.
 
 `export` writes and takes back; `age` and `sheet` are the two forms as pure functions, `sheet_page` what
 is printed, and `copies` reads whichever form a copy has.

@@ -24,7 +24,7 @@ GROUPS, GROUP = 6, 5  # of a generated one: 150 bits
 
 
 def generate() -> Secret:
-    """A passphrase that nobody guesses: six groups of five characters without look-alikes."""
+    """A passphrase that cannot be guessed: six groups of five characters without look-alikes."""
     groups = ("".join(secrets.choice(ALPHABET.lower()) for _ in range(GROUP)) for _ in range(GROUPS))
     return Secret("-".join(groups))
 
@@ -35,8 +35,8 @@ def require_strong(passphrase: Secret) -> None:
     if len(text) < SHORTEST or len(set(text)) < FEWEST_KINDS:
         raise BadInput(
             f"The passphrase is too easy to guess: at least {SHORTEST} characters are needed, "
-            f"{FEWEST_KINDS} of them different. Whoever has the file can try as often as they like.",
-            "Take several words, or leave --passphrase-file away and have one made.",
+            f"{FEWEST_KINDS} of them different. Anyone who has the file can guess as often as they like.",
+            "Take several words, or leave out --passphrase-file and have one generated.",
         )
     if len(text) > LONGEST:
         raise BadInput(f"The passphrase is longer than {LONGEST} characters.", "Choose a shorter one.")
@@ -69,7 +69,7 @@ def unseal(data: bytes, passphrase: Secret) -> bytes:
         opened: bytes = pyrage.passphrase.decrypt(given, passphrase.reveal())
     except pyrage.DecryptError:
         raise BadCopy(
-            "The age file does not open: the passphrase is another one, or the file is damaged.",
+            "The age file cannot be decrypted: the passphrase is another one, or the file is damaged.",
             "Type the passphrase as it was given, spaces and capitals included.",
         ) from None
     return opened

@@ -13,8 +13,8 @@ LARGEST = 2 * keyfile.LARGEST  # bytes: an age file in its text form is a third 
 def read(copy: bytes, passphrase: Secret | None) -> bytes:
     """The key file's bytes in `copy`, whatever its form; a copy of no known form comes back as it is.
 
-    Raises BadCopy for a sheet with a wrong line, an age file that does not open; Refused for an age
-    file without a passphrase.
+    Raises BadCopy for a sheet with a wrong line or an age file that cannot be decrypted, Refused for an
+    age file without a passphrase.
     """
     if copy.startswith(keyfile.MAGIC[:4]):
         return copy

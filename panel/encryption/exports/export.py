@@ -1,13 +1,13 @@
-"""Taking the key out to be kept elsewhere, and putting it back where it was lost. In a shell only.
+"""Exporting the key to keep it elsewhere, and importing it where it was lost. In a shell only.
 
-What leaves is an age file or a recovery sheet, read back and compared before it counts as made.
-A backup counts as *proved* only when a copy comes back: `key check`, the page, or an import.
+What leaves is an age file or a recovery sheet, read back and compared before it is handed out.
+A backup is verified only when a copy comes back: `key check`, the page, or an import.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from panel.encryption.exports.sheet_page import About
 from panel.errors import BadCopy, Refused
 from panel.secret import Secret
 from panel.vault import backup_proof
-from panel.vault.files import typed
+from panel.vault.files import reason, typed
 from panel.vault.state import RowFacts, State
 from panel.vault.vault import Vault
 
@@ -28,12 +28,12 @@ EXPORTED = "encryption key exported"
 IMPORTED = "encryption key put back"
 
 
-# -- taking it out -----------------------------------------------------------------
+# -- export ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Made:
-    """An export that reads back as today's key file: its form in words, of which key, its bytes."""
+    """An export that reads back as today's key file. `form`: what it is, for Activity."""
 
     form: str
     fingerprint: str
@@ -47,7 +47,7 @@ def as_age(vault: Vault, passphrase: Secret) -> Made:
 
 
 def as_sheet(vault: Vault, about: About) -> Made:
-    """Today's key file as a page to print, in clear. Raises Refused."""
+    """Today's key file as a page to print, in clear text. Raises Refused."""
     return _made("recovery sheet", vault, lambda file: sheet_page.html(file, about), None)
 
 
@@ -86,9 +86,9 @@ def require_apart(target: Path, vault: Vault, settings: Settings) -> None:
 
 
 def hand_out(made: Made, target: Path | None, actor: Actor) -> None:
-    """Keep in Activity that the key left, and in which form; write it to `target`, unless that is None.
+    """Record in Activity that the key left, and in which form; write it to `target`, unless that is None.
 
-    Raises Refused where it cannot be written; nothing is noted then.
+    Raises Refused where it cannot be written; nothing is recorded then.
     """
     with db.transaction():
         audit.record(EXPORTED, made.fingerprint, made.form, **vars(actor))
@@ -96,39 +96,40 @@ def hand_out(made: Made, target: Path | None, actor: Actor) -> None:
             _write(target, made.content)
 
 
-def _write(target: Path, made: bytes) -> None:
-    """Write `made` durably under a free name, private (0600), and read it back; nothing stays on failure."""
+def _write(target: Path, content: bytes) -> None:
+    """Write a durable, private (0600) file of a free name, and read it back; on failure none stays."""
     try:
-        durable.write(target, made)
+        durable.write(target, content)
+        with _removed_on_failure(target):
+            durable.sync_directory(target.parent)
+            if target.read_bytes() != content:
+                raise OSError(None, "it reads back differently")
     except FileExistsError:
         raise Refused(f"{target} exists already and is not overwritten.", "Name another file.") from None
     except OSError as error:
-        raise _not_taken(target, error) from None
+        raise Refused(
+            f"The file {target} could not be written ({reason(error)}); nothing was exported.",
+            "Make room or correct the directory's permissions, or name another place.",
+        ) from None
+
+
+@contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
     try:
-        durable.sync_directory(target.parent)
-        if target.read_bytes() != made:
-            raise OSError(None, "it reads back differently")
-    except OSError as error:
+        yield
+    except OSError:
         with suppress(OSError):
-            target.unlink()
-        raise _not_taken(target, error) from None
+            path.unlink()
+        raise
 
 
-def _not_taken(target: Path, error: OSError) -> Refused:
-    why = (error.strerror or "unknown reason").lower()
-    return Refused(
-        f"The file {target} could not be written ({why}); nothing was exported.",
-        "Make room or correct the directory's permissions, or name another place.",
-    )
-
-
-# -- putting it back -----------------------------------------------------------------
+# -- import ------------------------------------------------------------------------
 
 
 def put_back(vault: Vault, copy: bytes, actor: Actor) -> bool:
     """Put the key file `copy` in its place, where it is missing; False where it is there already.
 
-    Takes keys, never flags. The copy has then shown that it is good, so the backup counts as proved.
+    Takes keys, never flags. The copy is good then, so the backup counts as verified.
     Raises BadCopy, Refused; nothing is changed then, and no file is ever overwritten.
     """
     given = backup_proof.parse(copy)
@@ -158,13 +159,13 @@ def _already(present: KeyFile, given: KeyFile, vault: Vault) -> bool:
         return False
     if present.instance_id != given.instance_id:
         raise BadCopy(
-            "There is a key file here, and the copy is the one of another install.",
+            "The copy is the key file of another install, and there is a key file here.",
             f"If the one here is the wrong one, move it away first: {_moved_away(vault)}",
         )
     raise Refused(
         "Another key file is in place here; it was not touched.",
-        "To bring the copy's keys in: flask encryption key add FILE. "
-        f"To have the copy instead, first: {_moved_away(vault)}",
+        "To add the copy's keys: flask encryption key add FILE. "
+        f"To use the copy instead, first: {_moved_away(vault)}",
     )
 
 

@@ -1,5 +1,5 @@
-"""Looking for old copies of passwords in this server's files, and telling people what was found.
+"""Leftovers in clear text: passwords that still stand in this server's files after they were encrypted.
 
-`scan` opens every password and has `search`, a process of its own, look for its `needles` in the files
-that `places` lists; `changed` says whose password old backups still hold. The reports are `findings`.
+`scan` decrypts every password and has `search`, a process of its own, search the files for them; `changed`
+lists whose password old backups still hold. The reports are `panel.vault.reports`.
 """

@@ -1,28 +1,28 @@
-"""Opening every password once and looking for each in the files of this server.
+"""Decrypting every password once and searching the files of this server for it.
 
-Files are only listed here and read by a process of its own: closing a file that
-this process has open as a database would drop its locks, and a commit could be
-lost. Passwords reach that process through a pipe.
+Files are only listed here and read by a process of its own: closing a file that this process has open as a
+database would drop its locks, and a commit could be lost. Passwords reach that process through a pipe.
 """
 
 from __future__ import annotations
 
-import base64
+import io
 import json
+import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from panel import db
-from panel.config import Settings
-from panel.encryption.leftovers import locations, patterns
-from panel.encryption.leftovers.locations import Place
+from panel.config import ROOT, Settings
+from panel.encryption.leftovers.search import SHORTEST, Searcher
 from panel.errors import PanelError, Refused
 from panel.models import Account, Endpoint, Person
+from panel.people.password_rules import is_common
 from panel.secret import Secret
 from panel.vault import activate, reports, verification
 from panel.vault.reports import Found, Scan
@@ -33,31 +33,50 @@ from panel.vault.vault import Vault
 from panel.vault.verification import Verdict
 
 SEARCH = Path(__file__).with_name("search.py")
+WORDS = re.compile(rf"\w{{{SHORTEST},}}")
+SQLITE = "sqlite:///"
+SQLITE_FILES = ("", "-wal", "-shm", "-journal")
+NOT_VISIBLE = (
+    "old backups and snapshots",
+    "replicas",
+    "swap and hibernation files",
+    "blocks that the file system or the disk has set aside",
+    "collected mail",
+)
+
+Kind = Literal["database", "queue", "data", "also"]
 
 
-@dataclass(frozen=True)
-class _Opened:
-    account: str
+class _Location(NamedTuple):
+    """One file. `name`: what people read, short where it lies in the data directory."""
+
+    path: Path
+    name: str
+    kind: Kind
+
+
+class _Decrypted(NamedTuple):
+    address: str
     secret: Secret
 
 
 def look(
     vault: Vault, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
 ) -> tuple[Verdict, Scan]:
-    """Open every stored password, then look for each in every file that can be seen, and below `also`.
+    """Decrypt every stored password, then search every file that can be seen, and all below `also`, for it.
 
     Raises KeyAbsent where the key is missing, unreadable or wrong.
     """
-    addresses = {account.uuid: str(account.address) for account in Account.select()}
-    opened: list[_Opened] = []
+    decrypted: list[_Decrypted] = []
 
     def each() -> Iterator[verification.Tried]:
         for tried in verification.each_opened(vault, progress):
             if isinstance(tried.found, Secret):
-                opened.append(_Opened(addresses.get(tried.row.account_id, tried.row.account_id), tried.found))
+                address = tried.row.account_address or tried.row.account_id
+                decrypted.append(_Decrypted(address, tried.found))
             yield tried
 
-    return verification.verdict(each()), _search(opened, settings, also)
+    return verification.verdict(each()), _search(decrypted, settings, also)
 
 
 def check(
@@ -65,7 +84,7 @@ def check(
 ) -> tuple[Verdict, Scan]:
     """`look` for a person who asked, and keep what was found as the newest report.
 
-    While passwords are in clear they are found, of course: that is told and not kept.
+    While passwords are stored in clear text they are found, of course: that is returned and not kept.
     """
     verdict, scan = look(vault, settings, also, progress)
     verification.note_verified(vault)
@@ -74,72 +93,144 @@ def check(
     return verdict, scan
 
 
-def _search(opened: list[_Opened], settings: Settings, also: Sequence[Path]) -> Scan:
-    listed, left_out = locations.of(settings, also)
-    names = _names()
-    wanted = [each for each in opened if patterns.says_something(each.secret, names)]
-    answer = _ask([str(place.path) for place in listed], [patterns.of(each.secret) for each in wanted])
-    skipped = [(each.name, each.reason) for each in left_out]
+def _search(decrypted: list[_Decrypted], settings: Settings, also: Sequence[Path]) -> Scan:
+    locations = list(_locations(settings, also))
+    numbers = worth_searching([each.secret.reveal() for each in decrypted], _names())
+    wanted = [decrypted[number] for number in numbers]
+    answers = _run([each.path for each in locations], [each.secret for each in wanted])
+    outcomes = list(zip(locations, answers, strict=True))
+    searched = [(each, hits) for each, hits in outcomes if isinstance(hits, list)]
     return Scan(
-        searched=tuple(listed[number].name for number in answer["searched"]),
-        found=tuple(_found(listed[number], wanted, hits) for number, hits in answer["found"]),
-        skipped=(*skipped, *((listed[number].name, why) for number, why in answer["skipped"])),
+        searched=tuple(each.name for each, _ in searched),
+        found=tuple(_found(each, wanted, hits) for each, hits in searched if hits),
+        skipped=tuple((each.name, reason) for each, reason in outcomes if isinstance(reason, str)),
         looked_for=len(wanted),
-        not_looked_for=len(opened) - len(wanted),
-        not_visible=tuple(locations.not_visible(settings)),
+        not_looked_for=len(decrypted) - len(wanted),
+        not_visible=tuple(_not_visible(settings)),
     )
 
 
-def _names() -> set[str]:
-    """What the database holds in clear of mailboxes and people, in small letters."""
-    rows = Endpoint.select(Account.address, Endpoint.username, Endpoint.host).join(Account)
-    people = Person.select(Person.email).tuples()
-    return {str(name).lower() for row in (*rows.tuples(), *people) for name in row}
+def _found(location: _Location, wanted: list[_Decrypted], hits: list[int]) -> Found:
+    addresses = sorted({wanted[hit].address for hit in hits})
+    return Found(location.name, location.kind, tuple(addresses))
 
 
-def _found(place: Place, wanted: list[_Opened], hits: list[int]) -> Found:
-    return Found(place.name, place.kind, _addresses([wanted[hit] for hit in hits]))
-
-
-def _addresses(opened: list[_Opened]) -> tuple[str, ...]:
-    return tuple(sorted({each.account for each in opened}))
-
-
-def _ask(files: list[str], wanted: list[set[bytes]]) -> dict[str, Any]:
+def _run(files: list[Path], secrets: list[Secret]) -> list[Any]:
     """Have the separate process search. It gets no environment, so no other secret either."""
-    forms = [[base64.b64encode(form).decode() for form in forms] for forms in wanted]
+    request = {"files": [str(path) for path in files], "secrets": [secret.reveal() for secret in secrets]}
     done = subprocess.run(
         [sys.executable, "-I", str(SEARCH)],
-        input=json.dumps({"files": files, "needles": forms}).encode(),
+        input=json.dumps(request).encode(),
         stdout=subprocess.PIPE,
         env={},
         check=False,
     )
     if done.returncode != 0:
         raise PanelError(
-            "The process that looks for old copies ended early; nothing is known about them.",
-            "Look at the log, then try again: flask encryption verify --scan",
+            "The process that scans for leftovers ended early; nothing is known about them.",
+            "Read the log, then try again: flask encryption verify --scan",
         )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    answers: list[Any] = json.loads(done.stdout)
+    return answers
+
+
+# -- which passwords -----------------------------------------------------------------
+
+
+def worth_searching(secrets: Sequence[str], names: Iterable[str]) -> list[int]:
+    """The numbers of those whose find would mean that a password stands there.
+
+    Not the short and the common ones, nor what Mailkeep itself writes in clear text: (part of) one of the
+    `names`, which are addresses, usernames and servers, or of a word of its own code.
+    """
+    strong = [n for n, text in enumerate(secrets) if len(text) >= SHORTEST and not is_common(text)]
+    code = (path.read_text("utf-8") for path in (ROOT / "panel").rglob("*.py"))
+    words = {word for text in code for word in WORDS.findall(text)}
+    public = io.BytesIO("\n".join([*names, *words]).lower().encode("utf-8", "replace"))
+    found = Searcher(secrets[number].lower() for number in strong).secrets_in(public)
+    return [number for place, number in enumerate(strong) if place not in found]
+
+
+def _names() -> Iterator[str]:
+    """What the database holds of mailboxes and people in clear text."""
+    rows = Endpoint.select(Account.address, Endpoint.username, Endpoint.host).join(Account).tuples()
+    people = Person.select(Person.email, Person.name).tuples()
+    return (str(name) for row in (*rows, *people) for name in row)
+
+
+# -- which files ---------------------------------------------------------------------
+
+
+def _locations(settings: Settings, also: Sequence[Path]) -> Iterator[_Location]:
+    """Every file of database and queue, in the data directory and below `also`, each once.
+
+    The key files and the mail spool are left out.
+    """
+    seen = set()
+    for root, kind in _roots(settings, also):
+        for path in _below(root, settings.mail_spool):
+            if path not in seen and not _is_key(path, settings.key_file):
+                seen.add(path)
+                yield _Location(path, _name(path, settings.data_dir), kind)
+
+
+def _roots(settings: Settings, also: Sequence[Path]) -> Iterator[tuple[Path, Kind]]:
+    own: tuple[tuple[Kind, str], ...] = (("database", settings.database_url), ("queue", settings.queue_url))
+    for kind, url in own:
+        if url.startswith(SQLITE):
+            path = Path(url.removeprefix(SQLITE)).absolute()
+            yield from ((path.with_name(path.name + end), kind) for end in SQLITE_FILES)
+    yield settings.data_dir.absolute(), "data"
+    yield from ((path.absolute(), "also") for path in also)
+
+
+def _below(path: Path, spool: Path) -> Iterator[Path]:
+    """What lies at and below `path`, by name. Of what is no readable file the search says why."""
+    if path == spool:
+        return
+    try:
+        inside = sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else None
+    except OSError:
+        inside = None
+    if inside is None:
+        yield path
+    for each in inside or ():
+        yield from _below(each, spool)
+
+
+def _is_key(path: Path, key_file: Path) -> bool:
+    """Whether it is the key file or a copy that Mailkeep set aside itself (`KeyStore.retire` and others)."""
+    aside = path.name.startswith(f"{key_file.stem}.") and path.suffix == ".bin"
+    return path.parent == key_file.parent and (path == key_file or aside)
+
+
+def _name(path: Path, data_dir: Path) -> str:
+    inside = path.is_relative_to(data_dir) and path != data_dir
+    return os.fsencode(path.relative_to(data_dir) if inside else path).decode("utf-8", "replace")
+
+
+def _not_visible(settings: Settings) -> list[str]:
+    """What may hold leftovers and cannot be searched from here."""
+    urls = {"database": settings.database_url, "queue": settings.queue_url}
+    servers = [f"the files of the {what} server" for what, url in urls.items() if not url.startswith(SQLITE)]
+    return [*servers, *NOT_VISIBLE]
 
 
 # -- reports -------------------------------------------------------------------------
 
 
-def write_owed(vault: Vault, settings: Settings) -> bool:
-    """Look for old copies and finish the report of a sweep, if one is owed and the sweep has ended.
+def finish_report(vault: Vault, settings: Settings) -> bool:
+    """Scan for leftovers and finish the report of a sweep, if one is pending and the sweep has ended.
 
-    True where a report was written. What changed meanwhile leaves it owed for the next
+    True where a report was written. What changed meanwhile leaves it pending for the next
     call. Raises KeyAbsent as `look` does.
     """
     pending = reports.pending()
-    if pending is None:
+    state = vault.latest().state if pending is not None else None
+    ends = (State.OFF,) if state is State.OFF else ENCRYPTED
+    if pending is None or state not in ends:
         return False
-    ends = (State.OFF,) if vault.latest().state is State.OFF else ENCRYPTED
-    if vault.latest().state not in ends:
-        return False
-    verdict, scan = (verification.run(vault), None) if State.OFF in ends else look(vault, settings)
+    verdict, scan = (verification.run(vault), None) if state is State.OFF else look(vault, settings)
     if reports.pending() != pending or vault.latest().state not in ends:
         return False
     reports.finish(pending, verdict.opened, verdict.failures, scan)
@@ -147,13 +238,13 @@ def write_owed(vault: Vault, settings: Settings) -> bool:
 
 
 def again(vault: Vault) -> None:
-    """Owe another look; where old copies stood in the database's files, remove them once more before.
+    """Ask for another scan; where leftovers stood in the database's files, remove them once more before.
 
     Raises Refused where passwords are not all encrypted: they would be found, of course.
     """
     if vault.latest().state not in ENCRYPTED:
         raise Refused(
-            "Old copies are looked for once every password is encrypted.", "Try again when that is done."
+            "The scan for leftovers runs once every password is encrypted.", "Try again when that is done."
         )
     last = reports.last()
     with db.transaction():
@@ -163,9 +254,9 @@ def again(vault: Vault) -> None:
 
 
 def again_where_found(vault: Vault) -> None:
-    """Owe another look, as `again` does, where the last one found something: it may be mended by now."""
+    """Ask for another scan, as `again` does, where the last one found something: it may be gone by now."""
     last = reports.last()
     if last is None or last.scan is None or not last.scan.on_this_server:
         return
-    with suppress(Refused):  # in another state there is other work to finish, which owes a look itself
+    with suppress(Refused):  # in another state there is other work to finish, which asks for a scan itself
         again(vault)

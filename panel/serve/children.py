@@ -1,8 +1,8 @@
 """Child processes of `panel.serve`: started together, restarted when they die, stopped together.
 
-The parent is one thread that waits for signals: SIGCHLD, and those that stop it.
-They are blocked and taken one at a time, so nothing is interrupted half way.
-In between it asks, over a line that only the two have, whether a child still answers.
+The parent is one thread that waits for signals: SIGCHLD, and those that stop it. They are blocked and
+taken one at a time, so that nothing is interrupted half way. In between it checks over a socket pair
+whether each child still answers.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from panel.errors import ServeError
 
 START_SECONDS = 60
 STOP_SECONDS = 25
-STEADY_SECONDS = 60  # who lived so long is started again without a pause
+STEADY_SECONDS = 60  # a child that ran for so long is restarted without a pause
 LONGEST_PAUSE = 30
-ASK_SECONDS = 5.0
-UNANSWERED = 6  # questions in a row; counted, not timed: a machine may have been suspended
+ASK_SECONDS = 5.0  # between two health checks
+UNANSWERED = 6  # checks in a row; counted, not timed: the machine may have been suspended
 
 STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 SIGNALS = STOPPING | {signal.SIGCHLD}
@@ -38,52 +38,52 @@ log = logging.getLogger("panel.serve")
 
 @dataclass
 class Child:
-    """`python -m panel.serve NAME LINE FD…`, through all its restarts.
+    """`python -m panel.serve NAME SOCKET FD…`, through all its restarts.
 
-    LINE is its end of a pair of sockets. It sends something once it works, and after that
-    whenever it is sent `question`, if there is one.
+    SOCKET is its end of a socket pair. It sends something there once it works, and then an answer
+    to each `question`, if there is one.
     """
 
     name: str
     question: bytes = b""
-    fds: tuple[int, ...] = ()  # that it inherits
+    fds: tuple[int, ...] = ()  # to inherit
     failures: int = 0
-    due: float | None = None  # when it is to be started again, on the monotonic clock
+    due: float | None = None  # to be restarted at, on the monotonic clock
     _started: float = 0.0
     _asked: float = 0.0
     _unanswered: int = 0
-    _line: socket.socket | None = None
+    _socket: socket.socket | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
-        """Start it in a process group of its own, so that Ctrl-C reaches the parent only."""
-        if self._line is not None:
-            self._line.close()
-        self._line, its = socket.socketpair()
-        self._line.setblocking(False)
+        """Start it in its own process group, so that Ctrl-C reaches the parent only."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
         self._started, self.due, self._unanswered = time.monotonic(), None, 0
-        fds = [its.fileno(), *self.fds]
+        fds = [theirs.fileno(), *self.fds]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "panel.serve", self.name, *map(str, fds)],
             pass_fds=fds,
             process_group=0,
             preexec_fn=partial(process.die_with, os.getpid()),
         )
-        its.close()
+        theirs.close()
         self._ask()
 
     def _ask(self) -> None:
         self._asked = time.monotonic()
-        if self._line is not None and self.question:
-            with suppress(OSError):  # it has just ended, or its line is full: no answer either way
-                self._line.send(self.question)
+        if self._socket is not None and self.question:
+            with suppress(OSError):  # it has ended, or the socket is full: no answer either way
+                self._socket.send(self.question)
 
     def answers(self) -> bool:
-        """Ask whether it still works. False once it has left `UNANSWERED` questions without an answer."""
-        if not self.question or self._line is None or time.monotonic() - self._asked < ASK_SECONDS:
+        """Check whether it still answers. False once UNANSWERED checks in a row got none."""
+        if not self.question or self._socket is None or time.monotonic() - self._asked < ASK_SECONDS:
             return True
         try:
-            answered = bool(self._line.recv(2**16))
+            answered = bool(self._socket.recv(2**16))
         except OSError:
             answered = False
         self._unanswered = 0 if answered else self._unanswered + 1
@@ -92,21 +92,21 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs at this moment."""
+        """Whether it is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def ready(self) -> bool:
-        """Whether it has said that it works."""
-        return self.alive and self._line is not None and bool(select.select([self._line], [], [], 0)[0])
+        """Whether it has reported that it works."""
+        return self.alive and self._socket is not None and bool(select.select([self._socket], [], [], 0)[0])
 
     def how_it_ended(self) -> str:
-        """In words, for the log."""
+        """The exit status or signal, for the log."""
         status = self._process.returncode if self._process else 0
         return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
 
     def postpone(self) -> float:
-        """Set when to start it again: at once after a steady run, ever later otherwise. The seconds to go."""
+        """Set `due`: at once after a steady run, later after each failure. Returns the seconds to go."""
         steady = time.monotonic() - self._started > STEADY_SECONDS
         self.failures = 0 if steady else self.failures + 1
         pause = 0.0 if steady else min(2.0 ** (self.failures - 1), LONGEST_PAUSE)
@@ -114,15 +114,15 @@ class Child:
         return pause
 
     def send(self, signum: signal.Signals) -> None:
-        """Send it a signal, if it runs."""
+        """Send it a signal."""
         if self._process is not None:
             self._process.send_signal(signum)
 
 
 def run(children: Sequence[Child], up: Callable[[], None]) -> bool:
-    """Run `children` until a signal asks to stop; True where all ended by themselves then.
+    """Run `children` until a signal asks to stop; True where none had to be killed.
 
-    `up` is called once all work. Raises ServeError where one does not start the first time.
+    `up` is called once all work. Raises ServeError where a first start fails.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -137,8 +137,8 @@ def run(children: Sequence[Child], up: Callable[[], None]) -> bool:
 
 
 def _first_start(children: Sequence[Child]) -> bool:
-    """Wait until all work. False where a signal asks to stop before that."""
-    limit = time.monotonic() + START_SECONDS
+    """Wait until all work. False where a signal asks to stop first."""
+    deadline = time.monotonic() + START_SECONDS
     while not all(child.ready for child in children):
         if _signalled(0.05):
             return False
@@ -148,27 +148,27 @@ def _first_start(children: Sequence[Child]) -> bool:
                     f"The {child.name} process did not start ({child.how_it_ended()}).",
                     "The lines above say why.",
                 )
-        if time.monotonic() > limit:
+        if time.monotonic() > deadline:
             raise ServeError(
                 f"Mailkeep did not answer within {START_SECONDS} seconds of its start.",
-                "Look at the lines above, and at how busy this machine is.",
+                "Read the lines above, and check the load of this server.",
             )
     return True
 
 
 def _watch(children: Sequence[Child]) -> None:
-    """Start again what ends or no longer answers, until a signal asks to stop."""
+    """Restart children that end or no longer answer, until a signal asks to stop."""
     while not _signalled(min(_seconds_to_next(children), ASK_SECONDS)):
         for child in children:
             if child.alive:
                 if not child.answers():
-                    log.error("The %s process does not answer any more and is ended.", child.name)
+                    log.error("The %s process no longer answers and is killed.", child.name)
                     child.send(signal.SIGKILL)
                 continue
             if child.due is None:
                 pause = child.postpone()
                 log.error(
-                    "The %s process ended (%s); it is started again in %d seconds.",
+                    "The %s process ended (%s). It restarts in %d seconds.",
                     child.name, child.how_it_ended(), pause,
                 )  # fmt: skip
             elif child.due <= time.monotonic():
@@ -181,19 +181,19 @@ def _seconds_to_next(children: Sequence[Child]) -> float:
 
 
 def _stop(children: Sequence[Child]) -> bool:
-    """End all children: politely, after STOP_SECONDS or a second signal by force. True if politely."""
+    """Stop all children: SIGTERM; after STOP_SECONDS or a second signal SIGKILL. True without SIGKILL."""
     for child in children:
         child.send(signal.SIGTERM)
-    began = told = time.monotonic()
+    began = logged = time.monotonic()
     while waiting := [child.name for child in children if child.alive]:
-        if time.monotonic() - told > 2:
-            told = time.monotonic()
+        if time.monotonic() - logged > 2:
+            logged = time.monotonic()
             log.info(
-                "Stopping; waiting until the %s process has finished its work, %d more seconds at most.",
-                " and the ".join(waiting), STOP_SECONDS - (told - began),
+                "Stopping: waiting for the %s process, at most %d more seconds.",
+                " and the ".join(waiting), STOP_SECONDS - (logged - began),
             )  # fmt: skip
         if _signalled(0.1) or time.monotonic() - began > STOP_SECONDS:
-            log.warning("Ending the %s process at once.", " and the ".join(waiting))
+            log.warning("Killing the %s process.", " and the ".join(waiting))
             for child in children:
                 child.send(signal.SIGKILL)
             return False

@@ -1,8 +1,7 @@
-"""A POP3 mailbox as a Box: its messages numbered by us, because it names them by strings in no order.
+"""A POP3 mailbox as a MailboxSession, with numbers of ours for the names (UIDL) of its messages.
 
-The numbers stand in the table Uidl, ascending as the messages appeared, so that
-the cursor, 'Begin with' and delivering work as they do with IMAP's UIDs. Which
-message is which, `names` decides.
+The table Uidl holds the numbers, ascending in the order of appearance. Cursor, 'Start with' and delivery
+use them like IMAP's UIDs. `pop3_identity` decides which message is which.
 """
 
 from __future__ import annotations
@@ -15,39 +14,39 @@ from dataclasses import replace
 from peewee import chunked
 
 from panel import db
-from panel.collect import names
-from panel.collect.cursor import NAMED
+from panel.collect import pop3_headers, pop3_identity
+from panel.collect.cursor import POP3
 from panel.collect.lease import Lease
-from panel.collect.names import Known, Seen, Stage
-from panel.collect.pop_heads import AT_MOST, Head, Heads
+from panel.collect.pop3_headers import Header, Headers
+from panel.collect.pop3_identity import Known, Listing, Stage
 from panel.errors import MailError, MessageTooLarge
 from panel.mail.pop3 import Listed, Pop3Session
 from panel.models import Collection, Message, Uidl
 
-AT_ONCE = 200  # rows to one statement
-SPARE = 180.0  # seconds of the session for what can as well be done in the next
-UNLOCK_SECONDS = 10
+ROWS = 200  # per statement
+SPARE = 180.0  # seconds of the session that optional work must leave
+UNLOCK_SECONDS = 10  # in which a server unlocks the mailbox after a session
 
 
-class PopBox:
-    """The mailbox that `session` has open. `panel.mail.imap.ImapSession` says what each method does."""
+class Pop3Mailbox:
+    """The mailbox that `session` has open. `panel.mail.imap.ImapSession` documents each method."""
 
     def __init__(self, session: Pop3Session, lease: Lease, mark: bytes, limit: int) -> None:
-        """Number what is there. `mark` stands for the endpoint; above `limit` bytes nothing is taken."""
+        """Number the listed messages. `mark` identifies the endpoint; above `limit` bytes none is fetched."""
         self._session = session
         self._lease = lease
         self._limit = limit
-        self._heads = Heads(session, lease)
-        self.uidvalidity = NAMED
-        self._here, self._numbering = _numbered(session, self._heads, lease, mark)
-        self.uidnext = self._numbering.following
+        self._headers = Headers(session, lease)
+        self.uidvalidity = POP3
+        self._here, self._numbering = _number(session, self._headers, lease, mark)
+        self.uidnext = self._numbering.next
         listed = {one.place: one for one in session.listed}
         self._known = {one.number: listed[place] for place, one in self._here.items()}
         self._unnamed = {one.place for one in session.listed if not one.named}
 
     @property
     def pause(self) -> int:
-        """What the server announces; at least until it has unlocked the mailbox for the next session."""
+        """The announced LOGIN-DELAY, but at least the time to unlock the mailbox."""
         return max(self._session.login_delay, UNLOCK_SECONDS)
 
     @property
@@ -63,19 +62,19 @@ class PopBox:
         return sorted(number for number in self._known if number > after)
 
     def unseen(self) -> list[int]:
-        """POP3 does not tell; `panel.accounts.rules` refuses to ask for it."""
+        """POP3 has no such flag; `panel.accounts.rules` refuses the choice."""
         return []
 
     def arrived_since(self, moment: int) -> list[int]:
-        """Those whose Received header says so, and those that say nothing: rather too many than one lost."""
-        heads = self._heads.of(one.place for one in self._known.values())
-        return [uid for uid in self.uids(0) if _arrived(heads.get(self._known[uid].place)) >= moment]
+        """By the Received header. Those without one count too: rather too many than one lost."""
+        headers = self._headers.of(one.place for one in self._known.values())
+        return [uid for uid in self.uids(0) if _arrived(headers.get(self._known[uid].place)) >= moment]
 
     def sizes(self, uids: Iterable[int]) -> dict[int, int]:
         return {uid: self._known[uid].size for uid in uids if uid in self._known}
 
     def fetch(self, uids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-        """Each message once. What turns out to be above the limit is left out, whatever its size said."""
+        """Each message once. Those above the limit are left out, whatever size was listed."""
         places = {self._known[uid].place: uid for uid in uids if uid in self._known}
         small = [p for p, uid in sorted(places.items()) if self._known[uid].size <= self._limit]
         try:
@@ -99,110 +98,112 @@ class PopBox:
         raise _cannot("move mail")
 
     def delete(self, uids: Iterable[int]) -> None:
-        """Delete what is still there under the same name, and end the session."""
+        """Delete the messages that still have the same name, and end the session."""
         numbers = {self._known[uid].place: uid for uid in uids if uid in self._known}
         unnamed = [place for place in numbers if place in self._unnamed]
-        moved = self._heads.changed(unnamed) if unnamed else set()
+        moved = self._headers.changed(unnamed) if unnamed else set()
         self._session.delete([place for place in numbers if place not in moved])
-        _gone(self._lease, list(numbers.values()))
+        _store_gone(self._lease, list(numbers.values()))
 
-    def keep_heads(self) -> None:
-        """Ask for the headers of what was there before the account, some in each session.
+    def store_headers(self) -> None:
+        """Read headers of messages older than the account, some in each session. Raises LeaseLost.
 
-        That is for later; so it is done after all else, and no mail waits for it. Raises LeaseLost.
+        Later sessions may need them; so this comes last, and no mail waits for it.
         """
         if not self._session.ended and self._session.seconds_left() > SPARE:
-            self._numbering.keep_heads(self._here, self._heads)
+            self._numbering.store_headers(self._here, self._headers)
 
 
-def _arrived(head: Head | None) -> float:
-    return float("inf") if head is None or head.received_at is None else head.received_at
+def _arrived(header: Header | None) -> float:
+    return float("inf") if header is None or header.received_at is None else header.received_at
 
 
 def _cannot(what: str) -> MailError:
-    return MailError("after", f"POP3 cannot {what}.", "Choose to keep mail on the server, or use IMAP.")
+    return MailError("after", f"POP3 cannot {what}.", "Leave mail on the server, or use IMAP.")
 
 
-def _numbered(
-    session: Pop3Session, heads: Heads, lease: Lease, mark: bytes
+def _number(
+    session: Pop3Session, headers: Headers, lease: Lease, mark: bytes
 ) -> tuple[dict[int, Known], _Numbering]:
     """The messages with our numbers, by place. Raises MailError, LeaseLost."""
-    seen = _seen(session.listed, heads)
-    if session.listed and not seen:
+    listing = _named(session.listed, headers)
+    if session.listed and not listing:
         raise MailError(
             "folder",
-            f"{session.host} says that messages are there, but names none of them and hands none out.",
-            "It is tried again by itself.",
+            f"{session.host} lists messages, but neither names nor sends any of them.",
+            "Mailkeep tries again by itself.",
         )
     numbering = _Numbering(lease, mark)
-    return numbering.number(seen, heads), numbering
+    return numbering.number(listing, headers), numbering
 
 
-def _seen(listed: Sequence[Listed], heads: Heads) -> list[Seen]:
-    """What is listed, each under a name that tells it apart. Raises MailError.
+def _named(listed: Sequence[Listed], headers: Headers) -> list[Listing]:
+    """The listed messages under unique names. Raises MailError.
 
-    What has no name, and is not handed out either, is not there.
+    Without those that have no name and are not sent either: they are not there.
     """
     unnamed = [one for one in listed if not one.named]
-    better = heads.names(unnamed) if unnamed else {}
+    better = headers.names(unnamed) if unnamed else {}
     count: Counter[str] = Counter()
-    seen = []
+    named = []
     for one in listed:
         name = better.get(one.place, one.uidl)
         count[name] += 1
         if name:
             again = f" {count[name]}" if count[name] > 1 else ""
-            seen.append(Seen(one.place, name + again, one.size))
-    return seen
+            named.append(Listing(one.place, name + again, one.size))
+    return named
 
 
 class _Numbering:
-    """The numbers of one account's messages, as they are stored. Every method raises LeaseLost."""
+    """The stored numbers of one account's messages. Every method raises LeaseLost."""
 
     def __init__(self, lease: Lease, mark: bytes) -> None:
         self._lease = lease
         self._row = Collection.get_by_id(lease.account)
-        self._anew = self._row.endpoint_mark != mark
-        if self._anew:
-            _begin_anew(lease)
-        self._known = [] if self._anew else _stored(lease.account)
-        last = 0 if self._anew else self._row.last_uid
-        self.following = max([last, *(one.number for one in self._known)]) + 1
+        self._reset = self._row.endpoint_mark != mark
+        if self._reset:
+            _reset_numbers(lease)
+        self._known = [] if self._reset else _stored(lease.account)
+        last = 0 if self._reset else self._row.last_uid
+        self.next = max([last, *(one.number for one in self._known)]) + 1
 
-    def number(self, seen: Sequence[Seen], heads: Heads) -> dict[int, Known]:
-        """Each message with its number, by its place. Writes only what changed."""
+    def number(self, listing: Sequence[Listing], headers: Headers) -> dict[int, Known]:
+        """Each message with its number, by place. Writes only what changed."""
         listed = {(one.name, one.size): one for one in self._known if one.gone_at is None}
         numbers = {one.number for one in listed.values()}
-        if len(seen) == len(numbers) == len(listed) and all((one.name, one.size) in listed for one in seen):
-            return {one.place: listed[one.name, one.size] for one in seen}
-        known = _staged(self._lease.account, self._known, self._row.last_uid)
-        looked = heads.of_some(names.to_look_at(known, seen))
-        seen = [replace(one, head=looked[one.place].digest) if one.place in looked else one for one in seen]
-        same = names.recognise(known, seen)
-        here = {one.place: self._entry(one, same.get(one.place)) for one in seen}
+        same_names = all((one.name, one.size) in listed for one in listing)
+        if len(listing) == len(numbers) == len(listed) and same_names:
+            return {one.place: listed[one.name, one.size] for one in listing}
+        known = _with_stage(self._lease.account, self._known, self._row.last_uid)
+        found = headers.of(pop3_identity.headers_needed(known, listing)[: pop3_headers.AT_MOST])
+        listing = [
+            replace(one, head=found[one.place].digest) if one.place in found else one for one in listing
+        ]
+        same = pop3_identity.match(known, listing)
+        here = {one.place: self._entry(one, same.get(one.place)) for one in listing}
         self._store(known, list(here.values()))
         return here
 
-    def _entry(self, seen: Seen, known: Known | None) -> Known:
+    def _entry(self, listed: Listing, known: Known | None) -> Known:
         if known is None:
-            self.following += 1
-            return Known(self.following - 1, seen.name, seen.size)
-        return replace(known, name=seen.name, size=seen.size or known.size, gone_at=None)
+            self.next += 1
+            return Known(self.next - 1, listed.name, listed.size)
+        return replace(known, name=listed.name, size=listed.size or known.size, gone_at=None)
 
-    def keep_heads(self, here: Mapping[int, Known], heads: Heads) -> None:
-        """Ask once for the headers of what was there before the account, and store what is had of them."""
-        below = self.following if self._anew else self._row.begin_below
+    def store_headers(self, here: Mapping[int, Known], headers: Headers) -> None:
+        """Ask once for the headers of messages older than the account, and store their digests."""
+        below = self.next if self._reset else self._row.begin_below
         old = {place: one for place, one in here.items() if one.head is None and one.number < below}
-        some = list(old)[:AT_MOST]
+        some = list(old)[: pop3_headers.AT_MOST]
         if not some:
             return
         with suppress(MailError):
-            heads.of(some)
-        looked = heads.had(some)
-        with db.transaction():
-            self._lease.keep()
+            headers.of(some)
+        found = headers.known(some)
+        with self._lease.transaction():
             for place in some:
-                head = looked[place].digest if place in looked else b""
+                head = found[place].digest if place in found else b""
                 this = (Uidl.account == self._lease.account) & (Uidl.number == old[place].number)
                 Uidl.update(head=head).where(this).execute()
 
@@ -215,14 +216,13 @@ class _Numbering:
         rest = [one for one in known if one.key not in listed]
         gone = [one for one in rest if one.gone_at is None]
         vanished = [replace(one, gone_at=now) if one.gone_at is None else one for one in rest]
-        forgotten = [*names.outdated(vanished, now), *(one.row for one in rest if one.key in unknown)]
-        with db.transaction():
-            self._lease.keep()
-            for rows in chunked([one.row for one in gone], AT_ONCE):
+        forgotten = [*pop3_identity.expired(vanished, now), *(one.row for one in rest if one.key in unknown)]
+        with self._lease.transaction():
+            for rows in chunked([one.row for one in gone], ROWS):
                 Uidl.update(gone_at=now).where(Uidl.id.in_(rows)).execute()
-            for rows in chunked(forgotten, AT_ONCE):
+            for rows in chunked(forgotten, ROWS):
                 Uidl.delete().where(Uidl.id.in_(rows)).execute()
-            for some in chunked([self._values(one) for one in fresh], AT_ONCE):
+            for some in chunked([self._values(one) for one in fresh], ROWS):
                 Uidl.insert_many(some).on_conflict_replace().execute()  # a name used again has a new number
 
     def _values(self, one: Known) -> dict[str, object]:
@@ -242,32 +242,30 @@ def _stored(account: str) -> list[Known]:
     return [Known(one.number, one.uidl, one.size, one.head, one.gone_at, one.id) for one in rows]
 
 
-def _staged(account: str, known: Sequence[Known], last: int) -> list[Known]:
-    """The same, each with what became of it, by the cursor `last` and the rows of fetched messages."""
+def _with_stage(account: str, known: Sequence[Known], last: int) -> list[Known]:
+    """The same, each with its stage by the cursor `last` and the rows of fetched messages."""
     query = Message.select(Message.uid, Message.pending)
-    rows = query.where(Message.account == account, Message.uidvalidity == NAMED).namedtuples()
+    rows = query.where(Message.account == account, Message.uidvalidity == POP3).namedtuples()
     fetched = {one.uid: bool(one.pending) for one in rows}
     return [replace(one, stage=_stage(one.number, fetched, last)) for one in known]
 
 
 def _stage(number: int, fetched: Mapping[int, bool], last: int) -> Stage:
     if number in fetched:
-        return Stage.OWED if fetched[number] else Stage.DONE
-    return Stage.LEFT if number <= last else Stage.OPEN
+        return Stage.DELETE_PENDING if fetched[number] else Stage.FETCHED
+    return Stage.EXCLUDED if number <= last else Stage.WANTED
 
 
-def _gone(lease: Lease, numbers: Sequence[int]) -> None:
-    """What the server has deleted for us is there no more, and its name may be used again at once."""
-    with db.transaction():
-        lease.keep()
-        for some in chunked(numbers, AT_ONCE):
+def _store_gone(lease: Lease, numbers: Sequence[int]) -> None:
+    """The server has deleted these; their names may be reused at once."""
+    with lease.transaction():
+        for some in chunked(numbers, ROWS):
             here = (Uidl.account == lease.account) & Uidl.number.in_(some) & Uidl.gone_at.is_null()
             Uidl.update(gone_at=db.now()).where(here).execute()
 
 
-def _begin_anew(lease: Lease) -> None:
-    """Forget the numbers, and with the same commit the cursor that was made of them (`open_cursor`)."""
-    with db.transaction():
-        lease.keep()
+def _reset_numbers(lease: Lease) -> None:
+    """Delete the numbers, and in the same commit void the cursor that was made of them (`open_cursor`)."""
+    with lease.transaction():
         Uidl.delete().where(Uidl.account == lease.account).execute()
         Collection.update(endpoint_mark=None).where(Collection.account == lease.account).execute()

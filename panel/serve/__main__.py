@@ -1,8 +1,8 @@
 """`python -m panel.serve`: prepares the install, then is the parent of web and worker.
 
-It starts itself again, twice as `web LINE SOCKET` and once as `worker LINE`: fresh processes, which
-the kernel kills when their parent is gone. See `panel.children` for how they live. All web processes
-accept on one socket, which the parent has opened: no port is lost while one is started again.
+It runs itself twice as `web SOCKET LISTENING` and once as `worker SOCKET`: fresh processes, which the
+kernel kills when their parent is gone (`panel.serve.children`). All web processes accept on one
+listening socket of the parent, so the port stays open while one restarts.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from flask import Flask
 
 from panel import create_app, db, identity, install, logs, process
 from panel.alerts.watch import Watch
-from panel.children import SIGNALS, Child, run
 from panel.config import Settings
 from panel.errors import ServeError, SettingsError
-from panel.http_server import Server
-from panel.jobs import Jobs
+from panel.serve.children import SIGNALS, Child, run
+from panel.serve.http_server import Server
+from panel.serve.jobs import Jobs
 from panel.setup import service as setup
 from panel.shell import exit_on_error
 from panel.vault import unfinished
 from panel.web.headers import LARGEST_REQUEST
 
 WEB_PROCESSES = 2
-WEB_THREADS = 8  # a live test holds one while a mail server is slow
+WEB_THREADS = 8  # a live test occupies one while a mail server is slow
 WEB_STOP_SECONDS = 10
-IS_IT_THERE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HEALTH_CHECK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 log = logging.getLogger("panel.serve")
 
 
 def main(arguments: list[str]) -> None:
-    """Be the parent, or the child that `arguments` name."""
+    """Run the parent, or the child that `arguments` name."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a child inherits what its parent blocks
     os.environ.pop("FLASK_DEBUG", None)
     with exit_on_error():
@@ -53,10 +53,10 @@ def main(arguments: list[str]) -> None:
         match arguments:
             case []:
                 sys.exit(0 if serve(settings) else 1)
-            case ["web", line, listening]:
-                web(settings, int(line), int(listening))
-            case ["worker", line]:
-                worker(settings, int(line))
+            case ["web", control, listening]:
+                web(settings, int(control), int(listening))
+            case ["worker", control]:
+                worker(settings, int(control))
             case _:
                 sys.exit("usage: python -m panel.serve")
 
@@ -76,29 +76,29 @@ def serve(settings: Settings) -> bool:
             unfinished.start(app.extensions["mailkeep"].vault)
             invitation = setup.open_url(settings)
         if copy is not None:
-            log.warning("%s Collecting is paused until somebody confirms: flask backup confirm", copy.message)
-        webs = [Child("web", IS_IT_THERE, (listening.fileno(),)) for _ in range(WEB_PROCESSES)]
-        return run([*webs, Child("worker")], partial(_tell, settings, invitation))
+            log.warning("%s Collecting is paused until you confirm: flask backup confirm", copy.message)
+        webs = [Child("web", HEALTH_CHECK, (listening.fileno(),)) for _ in range(WEB_PROCESSES)]
+        return run([*webs, Child("worker")], partial(_log_address, settings, invitation))
 
 
-def web(settings: Settings, line: int, listening: int) -> None:
-    """One process of the web server, until SIGTERM; it also looks after notices.
+def web(settings: Settings, control: int, listening: int) -> None:
+    """One web process, until SIGTERM; it also watches for alerts.
 
-    What the parent asks over `line` goes the way of every request, and is answered as one.
+    The parent's health checks arrive on `control` and are answered like any other request.
     """
     app = create_app(settings)
     db.database.obj.pool_connections()
     Watch(settings, app.extensions["mailkeep"].vault).start()
     accepting = socket.socket(fileno=listening)
     server = Server(app, accepting, WEB_THREADS, LARGEST_REQUEST, partial(takes_body, app))
-    server.adopt(socket.socket(fileno=line))
+    server.adopt(socket.socket(fileno=control))
     server.serve(WEB_STOP_SECONDS)
     db.database.obj.close_idle()
     _end()
 
 
 def takes_body(app: Flask, method: str, path: str) -> bool:
-    """Whether a view of `app` reads what is sent to `path` (as WSGI has it, with or without the prefix)."""
+    """Whether a view of `app` reads a request body at `path` (as in WSGI, with or without the prefix)."""
     if method in ("GET", "HEAD", "OPTIONS"):
         return False
     path = path.encode("latin-1").decode("utf-8", "replace")
@@ -109,20 +109,19 @@ def takes_body(app: Flask, method: str, path: str) -> bool:
 
 def worker(settings: Settings, ready_fd: int) -> None:
     """The worker, until SIGTERM."""
-    process.raise_file_limit()
     jobs: Jobs = create_app(settings).extensions["mailkeep.jobs"]
-    jobs.work(partial(_say_ready, ready_fd))
+    jobs.work(partial(_report_ready, ready_fd))
     _end()
 
 
 def _end() -> None:
-    """Threads whose time ran out end with the process: each of their steps may be the last."""
+    """Exit without waiting for threads: each of their steps may be the last."""
     logging.shutdown()
     os._exit(0)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """The socket that web processes accept on. Raises SettingsError, saying why, where there can be none."""
+    """The socket that web processes accept on. Raises SettingsError."""
     family, address = resolve(host, port)
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -136,13 +135,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """The address to listen on, by number. Raises SettingsError where `host` is the name of none."""
+    """The numeric address to listen on. Raises SettingsError where `host` has none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
         raise SettingsError(
-            f"PANEL_BIND names {host!r}, which is no address of this machine.",
-            "Set it to an address and a port, for example 127.0.0.1:8000.",
+            f"PANEL_BIND names {host!r}, which is not an address of this server.",
+            "Set it to an address and port, for example 127.0.0.1:8000.",
         ) from None
     family, _, _, _, address = found[0]
     return family, (str(address[0]), port)
@@ -156,13 +155,13 @@ def _cannot_listen(host: str, port: int, error: OSError) -> SettingsError:
         )
     return SettingsError(
         f"Mailkeep cannot listen on {host}, port {port} ({(error.strerror or '').lower()}).",
-        "Set PANEL_BIND to an address of this machine and, unless you are root, to a port from 1024 up.",
+        "Set PANEL_BIND to an address of this server and, unless you are root, to a port from 1024 up.",
     )
 
 
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
-    """Hold the data directory's server lock. The kernel lets go of it however this process ends."""
+    """Hold the data directory's server lock, which the kernel releases however this process ends."""
     with (settings.data_dir / "serve.lock").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,15 +173,15 @@ def _only_one(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _tell(settings: Settings, invitation: str | None) -> None:
+def _log_address(settings: Settings, invitation: str | None) -> None:
     host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
     base = settings.url or f"http://{host}:{settings.bind_port}"
     log.info("Mailkeep answers on %s/ (Ctrl-C stops it).", base)
     if invitation:
-        log.info("Set up Mailkeep at %s%s (once, by whoever opens it first).", base, invitation)
+        log.info("Set up Mailkeep at %s%s (the address works once).", base, invitation)
 
 
-def _say_ready(fd: int) -> None:
+def _report_ready(fd: int) -> None:
     os.write(fd, b".")
     os.close(fd)
 

@@ -1,8 +1,7 @@
 """Reading and writing at once: one thread reads the server, several write and fsync.
 
-To make a message durable takes about as long as to fetch it, and several fsyncs
-at once share the disk's work; so neither waits for the other. What was read and
-is not yet written is bounded in bytes.
+To make a message durable takes about as long as to fetch it, and parallel fsyncs share the disk's work.
+The bytes that are read and not yet written are bounded.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from typing import Self
 from panel.collect.delivery import Written
 
 WRITERS = 8
-AHEAD = 32 * 2**20  # bytes that were read and are not yet written
-PULSE = 30.0  # seconds of silence after which the round may look after its lease
+READ_AHEAD = 32 * 2**20  # bytes
+PULSE = 30.0  # seconds of silence after which the round can renew its lease
 
 Messages = Iterable[tuple[int, bytes]]  # UID, message
 Write = Callable[[int, bytes], Written]
 
 
-class Stream:
+class Pipeline:
     """Messages on their way from the server into tmp/. A context manager: its threads end with it."""
 
     def __init__(self, messages: Messages, write: Write) -> None:
-        """Read `messages` in a thread of its own and have each written by `write` in others."""
+        """Read `messages` in one thread and call `write` for each in others."""
         self._messages = messages
         self._write = write
-        self._budget = _Budget(AHEAD)
+        self._budget = _Budget(READ_AHEAD)
         self._results: SimpleQueue[Future[Written] | Exception | None] = SimpleQueue()
         self._writers = ThreadPoolExecutor(WRITERS, "write")
         self._reader = threading.Thread(target=self._read, name="read", daemon=True)
@@ -46,9 +45,9 @@ class Stream:
         self._writers.shutdown(cancel_futures=True)
 
     def __iter__(self) -> Iterator[Written | None]:
-        """What is safe in tmp/, in the order it was read; None after each `PULSE` without news.
+        """What is safe in tmp/, in reading order; None after each PULSE without any.
 
-        Raises what reading or writing raised, after all that was read before.
+        Raises what reading or writing raised, after everything that was read before.
         """
         while True:
             try:
@@ -67,12 +66,12 @@ class Stream:
             for uid, raw in self._messages:
                 if not self._budget.take(len(raw)):
                     break
-                self._results.put(self._writers.submit(self._written, uid, raw))
-        except Exception as error:  # noqa: BLE001 - raised again where the stream is read
+                self._results.put(self._writers.submit(self._write_one, uid, raw))
+        except Exception as error:  # noqa: BLE001 - raised again by __iter__
             self._results.put(error)
         self._results.put(None)
 
-    def _written(self, uid: int, raw: bytes) -> Written:
+    def _write_one(self, uid: int, raw: bytes) -> Written:
         try:
             return self._write(uid, raw)
         finally:
@@ -80,7 +79,7 @@ class Stream:
 
 
 class _Budget:
-    """So many bytes may be under way; a message larger than all of it goes alone."""
+    """A bound on the bytes in the pipeline; a message larger than the bound goes alone."""
 
     def __init__(self, limit: int) -> None:
         self._limit = self._free = limit
@@ -88,7 +87,7 @@ class _Budget:
         self._closed = False
 
     def take(self, size: int) -> bool:
-        """Wait until `size` more bytes may be under way. False once closed."""
+        """Wait for room for `size` more bytes. False once closed."""
         size = min(size, self._limit)
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._free >= size)
@@ -96,13 +95,13 @@ class _Budget:
             return not self._closed
 
     def give(self, size: int) -> None:
-        """These have arrived."""
+        """Give the room of a message back."""
         with self._changed:
             self._free += min(size, self._limit)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nobody shall wait any more."""
+        """End all waiting."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
