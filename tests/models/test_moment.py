@@ -277,7 +277,7 @@ def test_what_is_told_of_the_key_has_no_time_ahead(house: House) -> None:
     with db.database.connection_context():
         names = ("key_created_at", "enabled_at", "verified_at", "trouble_since")
         Encryption.update(**dict.fromkeys(names, db.now() + 3 * DAY)).execute()
-        found = house.vault.latest()
+        found = house.vault.latest().times
         assert [getattr(found, name) for name in names] == [None] * 4
 
 
