@@ -1,4 +1,4 @@
-"""Mailkeep's own sweep, for `bench.sweep`."""
+"""Mailkeep itself: its sweep for `bench.sweep`, its pages for `bench.pages`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import uuid
 from pathlib import Path
 
 from bench._programs import passwords
+from bench._sites import PASSWORD, Wsgi, sign_in
 from panel import create_app, db, install
 from panel.audit import Actor
 from panel.config import Settings
-from panel.vault import rotation, sweep, turn_on
-from panel.vault.keystore import KeyStore
-from panel.vault.snapshot import look
+from panel.health import heartbeat
+from panel.secret import Secret
+from panel.setup import service as setup
+from panel.vault import rotation, sweep, turn_on, unfinished, verification
 from panel.vault.state import State
+from panel.vault.vault import Vault
+from tests.installs import BOTH
 
 ACTOR = Actor("bench")
 
@@ -24,7 +28,7 @@ class Mailkeep:
         self.settings = Settings.load(
             {"PANEL_DATA_DIR": str(directory / "data"), "PANEL_ENV_FILE": "/dev/null"}
         )
-        self.keystore = KeyStore.of(self.settings)
+        self.vault = Vault.of(self.settings, db.database)
         self.database = self.settings.data_dir / "panel.db"
 
     def seed(self, rows: int) -> None:
@@ -55,9 +59,9 @@ class Mailkeep:
     def begin(self, phase: str) -> None:
         """The key file; before a rotation every record is opened once."""
         if phase == "enable":
-            turn_on.enable(self.keystore, ACTOR)
+            turn_on.turn_on(self.vault, BOTH, ACTOR)
         else:
-            rotation.rotate(self.keystore, ACTOR)
+            rotation.rotate(self.vault, ACTOR)
 
     def enable(self) -> None:
         """The sweep, with its progress shown."""
@@ -68,17 +72,45 @@ class Mailkeep:
         self._sweep()
 
     def _sweep(self) -> None:
-        report = sweep.run(self.keystore, lambda done, total: None)
+        report = sweep.run(self.vault, lambda done, total: None)
         if report.failures:
             raise SystemExit(f"{len(report.failures)} records did not open.")
 
     def finish(self) -> None:
         """Retire the old key and remove old values from the database's files."""
-        turn_on.resume(self.keystore)
-        if look(self.keystore).state is not State.ON:
-            raise SystemExit(f"The state is {look(self.keystore).state}.")
+        unfinished.resume(self.vault)
+        if self.vault.latest().state is not State.ON:
+            raise SystemExit(f"The state is {self.vault.latest().state}.")
 
     def check(self) -> int:
         """How many open."""
-        verdict = sweep.verify(self.keystore)
-        return verdict.opened if look(self.keystore).clear == 0 else 0
+        verdict = verification.run(self.vault)
+        return verdict.opened if self.vault.latest().clear == 0 else 0
+
+
+class MailkeepSite(Mailkeep):
+    """Its pages, with encryption on and every mailbox collected just now."""
+
+    def fill(self, mailboxes: int) -> str:
+        """Make the install as `bench.sweep` does, encrypt, and sign in."""
+        self.seed(mailboxes)
+        self.begin("enable")
+        self.enable()
+        self.finish()
+        with db.transaction():
+            db.database.execute_sql(
+                "INSERT INTO collection (account_id, last_uid, begin_below, last_success_at, permanent,"
+                " failures, next_due_at, waits, leased_until)"
+                " SELECT uuid, 1, 0, ?, 0, 0, ?, 300, 0 FROM account",
+                (db.now(), db.now() + 300),
+            )
+            heartbeat.beat()
+        setup.complete(self.settings, "Ada", "ada@example.org", Secret(PASSWORD))
+        db.database.close()
+        return sign_in(self.application(), "/login", email="ada@example.org", password=PASSWORD)
+
+    def application(self) -> Wsgi:
+        """Flask's own, with its connections pooled as `panel.serve` has them."""
+        app = create_app(self.settings)
+        db.database.obj.pool_connections()
+        return app

@@ -84,6 +84,16 @@ def passwords(rows: int) -> Iterator[tuple[int, str, str]]:
         yield number, f"user{number}@example.org", secret
 
 
+def mailboxes(rows: int) -> Iterator[dict[str, object]]:
+    """The columns of each mailbox on a page of `bench.pages`; its record is as long as ours."""
+    now = int(time.time())
+    for _, name, _ in passwords(rows):
+        yield {
+            "address": name, "host": "imap.example.org", "port": 993, "security": "tls", "username": name,
+            "is_encrypted": True, "last_success_at": now, "secret": bytes(146),
+        }  # fmt: skip
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection with the settings that all share."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=60)

@@ -30,8 +30,9 @@ from panel.crypto import record
 from panel.crypto.keyfile import Key
 from panel.models import Account, Endpoint
 from panel.secret import Secret
-from panel.vault import turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault import turn_on, unfinished
+from panel.vault.vault import Vault
+from tests.installs import BOTH
 
 RESULTS = ROOT / "bench/results/record.json"
 SECRET = "correct horse battery st"
@@ -151,9 +152,9 @@ def _home(directory: Path, name: str) -> Settings:
         endpoint.password = Secret(SECRET)
         endpoint.save()
         if name == "encrypted":
-            keystore = KeyStore.of(settings)
-            turn_on.enable(keystore, Actor("bench"))
-            turn_on.resume(keystore)
+            vault = Vault.of(settings, db.database)
+            turn_on.turn_on(vault, BOTH, Actor("bench"))
+            unfinished.resume(vault)
     return settings
 
 

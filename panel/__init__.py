@@ -32,7 +32,7 @@ from panel.setup import routes as setup
 from panel.sign_in import login
 from panel.sign_in import routes as sign_in
 from panel.vault import sealer
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 from panel.web import access, connection, errors, headers, navigation, text, times
 from panel.web.form_tokens import FormTokens
 
@@ -43,13 +43,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.load()
     database = db.connect(settings.database_url)
     db.database.initialize(database)
-    keystore = KeyStore.of(settings)
-    sealer.connect(database, keystore)
+    vault = Vault.of(settings, database)
+    sealer.connect(vault)
 
     app = Flask("panel", root_path=str(ROOT), static_folder="static", template_folder="templates")
     secret_key = install.read_secret_key(settings)
     app.secret_key = secret_key.reveal() if secret_key else None
-    app.extensions["mailkeep"] = Services(settings, keystore)
+    app.extensions["mailkeep"] = Services(settings, vault)
     app.extensions["mailkeep.jobs"] = Jobs(app.extensions["mailkeep"])
 
     connection.init_app(app)

@@ -11,7 +11,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from threading import get_ident
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import peewee
 from peewee import DatabaseProxy, Field, Insert, Node, SqliteDatabase, Update
@@ -44,6 +47,42 @@ class Guarded(Protocol):
         """Raise TypeError for a value that must not be written this way."""
 
 
+class Connection(sqlite3.Connection):
+    """One that may be used for one request after the other."""
+
+    file: tuple[int, int] | None = None  # that it was opened on
+    read_only = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """As sqlite3's."""
+        super().__init__(*args, **options)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        """A cursor, which `reset` knows."""
+        cursor = super().cursor(factory)
+        self._cursors.add(cursor)
+        return cursor
+
+    def reset(self) -> bool:
+        """End what is under way. Whether it may be used again.
+
+        A query that was not read to its end would show the database as it was then, for ever.
+        """
+        for cursor in list(self._cursors):
+            cursor.close()
+        return not (self.read_only or self.in_transaction)
+
+
+def _file(path: Any) -> tuple[int, int] | None:
+    """Which file lies there: a backup may be put in its place."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class GuardedSqlite(SqliteDatabase):
     """SQLite, with every query object looked at before it becomes SQL.
 
@@ -51,6 +90,41 @@ class GuardedSqlite(SqliteDatabase):
     bulk CASE nodes bypass `db_value` (docs/decisions/0003). All query objects
     pass `execute`, so guarded fields are asked there. Raw SQL strings are not seen.
     """
+
+    def __init__(self, path: str, **options: Any) -> None:
+        """As Peewee's. Connections are closed when they are left, until `pool_connections` was called."""
+        self._idle: dict[int, Connection] = {}  # by thread
+        self._pooling = False
+        super().__init__(path, factory=Connection, check_same_thread=False, **options)
+
+    def pool_connections(self) -> None:
+        """Lay connections aside instead of closing them, and take them up again in the same thread.
+
+        To open one and set it up takes longer than most pages. For a process that serves.
+        """
+        self._pooling = True
+
+    def close_idle(self) -> None:
+        """Close those that are laid aside: the last one of all processes moves SQLite's log into the file."""
+        self._pooling = False
+        while self._idle:
+            self._idle.popitem()[1].close()
+
+    def _connect(self) -> Connection:
+        idle = self._idle.pop(get_ident(), None)
+        if idle is not None and idle.file == _file(self.database):
+            return idle
+        if idle is not None:
+            idle.close()
+        opened: Connection = super()._connect()  # type: ignore[misc]
+        opened.file = _file(self.database)
+        return opened
+
+    def _close(self, conn: Connection) -> None:
+        if self._pooling and conn.reset():
+            self._idle[get_ident()] = conn
+        else:
+            conn.close()
 
     def _add_conn_hooks(self, conn: Any) -> None:
         # Text that SQL forced in and that is no UTF-8 must not break the page that lists it.
@@ -143,6 +217,7 @@ def transaction() -> Iterator[None]:
 def refuse_writes() -> None:
     """Let this connection only read until it is closed: writing raises peewee.OperationalError."""
     database.execute_sql("PRAGMA query_only = 1")
+    database.connection().read_only = True
 
 
 def now() -> int:

@@ -30,7 +30,11 @@ class Restored:
 
 def restored(data_dir: Path) -> Restored | None:
     """What tells that this is a restored copy which nobody has confirmed yet; None on the install itself."""
-    row = ThisCopy.get_or_none(ThisCopy.id == ROW)
+    return restored_by(ThisCopy.get_or_none(ThisCopy.id == ROW), data_dir)
+
+
+def restored_by(row: ThisCopy | None, data_dir: Path) -> Restored | None:
+    """The same by the `row` that was read."""
     if row is None or (row.copy_id is None and row.backup_made_at is None):
         return None  # from before ids were kept: `adopt` follows at the next start
     if row.backup_made_at is not None:

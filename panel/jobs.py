@@ -35,7 +35,7 @@ from panel.errors import DatabaseError, KeyAbsent, PanelError, RestoredCopy
 from panel.health import heartbeat, maintenance
 from panel.mail import addresses
 from panel.secret import Secret
-from panel.vault import reports, turn_on
+from panel.vault import reports, unfinished
 
 if TYPE_CHECKING:
     from panel.services import Services
@@ -113,7 +113,7 @@ class Jobs:
         Two threads that come here at once make two queues on the same file, which is harmless.
         """
         huey = _open(self._services.settings)
-        collector = Collector(self._services.settings, self._services.keystore)
+        collector = Collector(self._services.settings, self._services.vault)
         sweeping, looking = threading.Lock(), threading.Lock()
 
         def collect_account(uuid: str) -> None:
@@ -124,7 +124,7 @@ class Jobs:
             if not sweeping.acquire(blocking=False):
                 return  # one at a time: a long one must not take the threads of collecting
             try:
-                turn_on.resume(collector.keystore)
+                unfinished.resume(collector.vault)
                 if reports.pending() is not None:
                     self._enqueue("look")
             finally:
@@ -134,7 +134,7 @@ class Jobs:
             if not looking.acquire(blocking=False):
                 return
             try:
-                scan.write_owed(collector.keystore, self._services.settings)
+                scan.write_owed(collector.vault, self._services.settings)
             finally:
                 looking.release()
 
@@ -163,7 +163,7 @@ class Jobs:
     @cached_property
     def _scheduler(self) -> Scheduler:
         """Who collects, in the worker alone: it makes it before it has other threads."""
-        collector = Collector(self._services.settings, self._services.keystore)
+        collector = Collector(self._services.settings, self._services.vault)
 
         def collect(uuid: str, turn: Turn) -> None:
             outcome = collector.collect(uuid, turn=turn)

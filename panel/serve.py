@@ -29,7 +29,7 @@ from panel.http_server import Server
 from panel.jobs import Jobs
 from panel.setup import service as setup
 from panel.shell import exit_on_error
-from panel.vault import turn_on
+from panel.vault import unfinished
 from panel.web.headers import LARGEST_REQUEST
 
 WEB_PROCESSES = 2
@@ -73,7 +73,7 @@ def serve(settings: Settings) -> bool:
         app.extensions["mailkeep.jobs"].prepare()
         with db.explained(), db.database.connection_context():
             copy = identity.restored(settings.data_dir)
-            turn_on.start(app.extensions["mailkeep"].keystore)
+            unfinished.start(app.extensions["mailkeep"].vault)
             invitation = setup.open_url(settings)
         if copy is not None:
             log.warning("%s Collecting is paused until somebody confirms: flask backup confirm", copy.message)
@@ -87,11 +87,13 @@ def web(settings: Settings, line: int, listening: int) -> None:
     What the parent asks over `line` goes the way of every request, and is answered as one.
     """
     app = create_app(settings)
-    Watch(settings, app.extensions["mailkeep"].keystore).start()
+    db.database.obj.pool_connections()
+    Watch(settings, app.extensions["mailkeep"].vault).start()
     accepting = socket.socket(fileno=listening)
     server = Server(app, accepting, WEB_THREADS, LARGEST_REQUEST, partial(takes_body, app))
     server.adopt(socket.socket(fileno=line))
     server.serve(WEB_STOP_SECONDS)
+    db.database.obj.close_idle()
     _end()
 
 

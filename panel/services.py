@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask import current_app
+from flask import current_app, g
 
 from panel.config import Settings
+from panel.models.one_row import OneRows
 
 if TYPE_CHECKING:
-    from panel.vault.keystore import KeyStore
+    from panel.vault.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,15 @@ class Services:
     """The install that an application works on: how it is set up, and its key file."""
 
     settings: Settings
-    keystore: KeyStore
+    vault: Vault
+
+
+def one_rows() -> OneRows:
+    """The tables of one row as they were when this request first looked."""
+    if "one_rows" not in g:
+        g.one_rows = OneRows()
+    rows: OneRows = g.one_rows
+    return rows
 
 
 def current() -> Services:

@@ -17,6 +17,9 @@ from pathlib import Path
 from panel import identity, install
 from panel.config import Settings
 from panel.models import encryption, this_copy
+from panel.vault.turn_on import Confirmations
+
+BOTH = Confirmations(understands_key_loss=True, backup_prepared=True)
 
 MADE = {"panel.db", "secret-key", identity.FILE, install.LOCK}
 

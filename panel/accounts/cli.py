@@ -20,17 +20,21 @@ from panel.models import Endpoint
 from panel.secret import Secret
 from panel.services import current
 from panel.shell import (
+    REFUSED,
     PanelGroup,
     ask,
     ask_hidden,
     json_option,
     password_option,
     print_json,
+    progress,
     say,
     yes_option,
 )  # fmt: skip
 from panel.times import ago
 from panel.vault import credential
+
+NAMED = 20  # lines that are wrong, named one by one
 
 accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
 
@@ -96,23 +100,38 @@ def add(
 
 @accounts.command("import")
 @click.argument("source", type=click.File("rb"))
-def import_(source: BinaryIO) -> None:
-    """Add many accounts from SOURCE (- is standard input): one JSON object to a line, all or none."""
-    wanted = importing.read(source, current().settings)
-    importing.store(wanted, Actor())
-    for one in wanted:
-        say(f"{one.box.address} was added.")
-    if wanted:
-        say(f"{len(wanted)} {'account was' if len(wanted) == 1 else 'accounts were'} added.")
-    else:
-        say("No account was added: there is no line that describes one.")
+@click.pass_context
+def import_(context: click.Context, source: BinaryIO) -> None:
+    """Add many accounts from SOURCE (- is standard input): one JSON object to a line.
+
+    Lines that are wrong are named, and all others added. Exit status 1: a line was wrong.
+    """
+    lines = importing.read(source, current().settings)
+    bad, added, total = [*lines.bad], 0, len(lines.wanted)
+    try:
+        with progress("Accounts", quiet=total <= importing.BATCH) as show:
+            for batch in importing.store(lines.wanted, Actor()):
+                added, bad = added + batch.added, bad + batch.bad
+                show(added, total)
+    finally:  # also where a batch failed: those before it are stored
+        _print_import_result(added, bad)
+    if bad:
+        context.exit(1 if added else REFUSED)
+
+
+def _print_import_result(added: int, bad: list[importing.BadLine]) -> None:
+    for one in bad[:NAMED]:
+        say(f"Line {one.line}: {one.why}", err=True)
+    if len(bad) > NAMED:
+        say(f"And {len(bad) - NAMED} more lines.", err=True)
+    say(f"{added or 'No'} {'account was' if added < 2 else 'accounts were'} added.")
 
 
 @accounts.command("list")
 @json_option
 def list_(json_: bool) -> None:
     """List the accounts and how collecting goes."""
-    lines = overview.lines(current().keystore)
+    lines = overview.lines(current().vault)
     if json_:
         print_json([as_json(line) for line in lines])
     elif not lines:
@@ -135,7 +154,7 @@ def show(account: str, json_: bool) -> None:
 
 def _line(account: str) -> Line:
     found, _ = service.find(account)
-    line = overview.line(current().keystore, found.uuid)
+    line = overview.line(current().vault, found.uuid)
     assert line is not None  # found just now
     return line
 
@@ -166,7 +185,7 @@ def _state(line: Line) -> str:
 def test(context: click.Context, account: str) -> None:
     """Try the stored server and password out. Exit status 1 where that fails."""
     found, endpoint = service.find(account)
-    opened = probe.credential_for(service.server_of(endpoint), None, found.uuid, current().keystore)
+    opened = probe.credential_for(endpoint.server, None, found.uuid, current().vault)
     for step in probe.run([opened], found.folder, current().settings, Actor(), found.address):
         say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.message} {step.remedy}".rstrip())
         if not step.ok:
@@ -205,7 +224,7 @@ def set_password(
 ) -> None:
     """Store another password for the same server. Without --password-file it is asked for."""
     found, endpoint = service.find(account)
-    where, seen = service.server_of(endpoint), Seen.of(endpoint)
+    where, seen = endpoint.server, Seen.of(endpoint)
     _require_vouched(endpoint, {})
     _require_expected("host", where.host, expect_host and normalise_host(expect_host))
     _require_expected("username", where.username, expect_username)
@@ -278,7 +297,7 @@ def edit(
         _require_vouched(endpoint, given)
     if password is not None and len(given) < len(SERVER_OPTIONS):
         _require_latest(service.last_change(endpoint), "Give the whole server together with the password.")
-    where = _changed(service.server_of(endpoint), given)
+    where = _changed(endpoint.server, given)
     if where is not None and password is None:
         raise PasswordNeeded(
             "The server settings can change only together with the password.", "Add --password-file."
@@ -297,7 +316,7 @@ def _changed(stored: MailServer, given: dict[str, Any]) -> MailServer | None:
 
 def _require_vouched(endpoint: Endpoint, given: dict[str, Any]) -> None:
     """Raise PasswordNeeded where a part of the server would be taken from a row that may be forged."""
-    if len(given) < 5 and not credential.is_authentic(endpoint, current().keystore):
+    if len(given) < 5 and not credential.is_authentic(endpoint, current().vault):
         raise PasswordNeeded(
             "The stored password does not open, so the stored server may have been changed.",
             "Give the whole server together with the password: --protocol, --host, --port, --security, "

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import cast
+from typing import Any
+from urllib.parse import quote
 
-from peewee import JOIN, fn
+from peewee import JOIN, SQL, fn
 
-from panel import db, times
+from panel import db
 from panel.collect import due
 from panel.models import Account, Collection, Endpoint, Skipped
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
+from panel.models.prepared import Prepared, given
+from panel.vault.snapshot import Snapshot
+from panel.vault.vault import Vault
 
 OVERDUE = 3  # intervals without a successful round,
 ROUND_SECONDS = 900  # and so long a round may take
+PAGE_ROWS = 50
+LAST_PAGE = 10**9
 
 
 class Health(StrEnum):
@@ -56,6 +60,11 @@ class Line:
     skipped: int
 
     @property
+    def path(self) -> str:
+        """Its name in an address, whatever SQL made of it."""
+        return quote(self.uuid, "")
+
+    @property
     def health(self) -> Health:
         """The one state that every page and command derives its words from."""
         if self.paused:
@@ -78,63 +87,116 @@ class Line:
         return db.now() - self.last_success_at > OVERDUE * self.interval + ROUND_SECONDS
 
 
-def lines(keystore: KeyStore) -> list[Line]:
+@dataclass(frozen=True)
+class Page:
+    """A part of the list."""
+
+    lines: list[Line]
+    number: int  # from 1
+    more: bool
+
+
+def page(vault: Vault, number: int) -> Page:
+    """The page of that number, by address, however many accounts there are."""
+    number = min(max(number, 1), LAST_PAGE)
+    rows = _PAGE.all(offset=(number - 1) * PAGE_ROWS)
+    return Page(_lines(vault, rows[:PAGE_ROWS]), number, len(rows) > PAGE_ROWS)
+
+
+@dataclass(frozen=True)
+class Failing:
+    """The first mailboxes whose last round failed and that nobody paused, and how many more there are."""
+
+    lines: list[Line]
+    others: int
+
+
+def failing(key: Snapshot, most: int) -> Failing:
+    """Those, by address: `most` of them at most."""
+    rows = _FAILING.all(most=most)
+    return Failing(_judged(key, rows), rows[0].found - len(rows) if rows else 0)
+
+
+def lines(vault: Vault) -> list[Line]:
     """All accounts, by address."""
-    status = snapshot.look(keystore)
-    unreadable = {failure.account for failure in status.failures if failure.direction == "in"}
-    query = (
-        Endpoint.select(Endpoint, Account, Collection)
-        .join(Account)
-        .join(Collection, JOIN.LEFT_OUTER, on=(Collection.account == Account.uuid), attr="progress")
-        .where(Endpoint.direction == "in")
-        .order_by(Account.address)
-    )
-    skipped = _skipped()
-    return [_line(e, status.state.no_key, unreadable, skipped.get(e.account.uuid, 0)) for e in query]
+    return _lines(vault, _ALL.all())
 
 
-def _skipped() -> dict[str, int]:
-    """How many messages were skipped, by account."""
-    query = Skipped.select(Skipped.account, fn.count(Skipped.id)).group_by(Skipped.account).tuples()
-    return dict(cast(Iterable[tuple[str, int]], query))
-
-
-def line(keystore: KeyStore, uuid: str) -> Line | None:
+def line(vault: Vault, uuid: str) -> Line | None:
     """One of them, or None."""
-    return next((each for each in lines(keystore) if each.uuid == uuid), None)
+    return next(iter(_lines(vault, _ONE.all(uuid=uuid))), None)
 
 
-def _line(endpoint: Endpoint, no_key: bool, unreadable: set[str], skipped: int) -> Line:
-    account = endpoint.account
-    progress = getattr(account, "progress", None)
+def _select() -> Any:
+    skipped = Skipped.select(fn.count(Skipped.id)).where(Skipped.account == Account.uuid)
+    return (
+        Account.select(
+            Endpoint.id, Account.uuid, Account.address, Account.folder, Account.interval,
+            Account.on_server, Account.move_to, Account.paused_at,
+            Endpoint.protocol, Endpoint.host, Endpoint.port, Endpoint.security, Endpoint.username,
+            Endpoint.sealed.is_null(False).alias("sealed"), Endpoint.clear.is_null(False).alias("clear"),
+            Collection.last_success_at, Collection.problem, Collection.remedy, Collection.next_due_at,
+            Collection.waits, Collection.failures,
+            skipped.alias("skipped"),
+        )
+        .join(Endpoint, JOIN.LEFT_OUTER, on=(Endpoint.account == Account.uuid) & (Endpoint.direction == "in"))
+        .switch(Account)
+        .join(Collection, JOIN.LEFT_OUTER, on=(Collection.account == Account.uuid))
+        .order_by(Account.address)
+    )  # fmt: skip
+
+
+def _select_page() -> Any:
+    here = Account.select(Account.uuid).order_by(Account.address).limit(PAGE_ROWS + 1).offset(given("offset"))
+    return _select().where(Account.uuid.in_(here))
+
+
+def _select_failing() -> Any:
+    count = fn.COUNT(SQL("*")).over().alias("found")
+    fails = (Collection.problem != "") & Account.paused_at.is_null() & Endpoint.id.is_null(False)
+    return _select().select_extend(count).where(fails).limit(given("most"))
+
+
+_ALL = Prepared(_select)
+_FAILING = Prepared(_select_failing)
+_ONE = Prepared(lambda: _select().where(Account.uuid == given("uuid")))
+_PAGE = Prepared(_select_page)
+
+
+def _lines(vault: Vault, rows: Iterable[Any]) -> list[Line]:
+    return _judged(vault.latest(), rows)
+
+
+def _judged(key: Snapshot, rows: Iterable[Any]) -> list[Line]:
+    unreadable = {failure.account for failure in key.failures if failure.direction == "in"}
+    return [_line(row, key.state.no_key, unreadable) for row in rows if row.id is not None]
+
+
+def _line(row: Any, no_key: bool, unreadable: set[str]) -> Line:
     return Line(
-        uuid=account.uuid,
-        address=account.address,
-        protocol=endpoint.protocol,
-        host=endpoint.host,
-        port=endpoint.port,
-        security=endpoint.security,
-        username=endpoint.username,
-        folder=account.folder,
-        interval=account.interval,
-        on_server=account.on_server,
-        move_to=account.move_to,
-        paused=account.paused_at is not None,
-        password=_password(endpoint, no_key or account.uuid in unreadable),
-        waits_for_key=no_key and endpoint.sealed is not None,
-        last_success_at=_seconds(progress.last_success_at) if progress else None,
-        problem=progress.problem if progress else None,
-        remedy=progress.remedy if progress else None,
-        next_try_at=due.next_try(progress, account.interval) if progress else None,
-        skipped=skipped,
+        uuid=row.uuid,
+        address=row.address,
+        protocol=row.protocol,
+        host=row.host,
+        port=row.port,
+        security=row.security,
+        username=row.username,
+        folder=row.folder,
+        interval=row.interval,
+        on_server=row.on_server,
+        move_to=row.move_to,
+        paused=row.paused_at is not None,
+        password=_password(row, no_key or row.uuid in unreadable),
+        waits_for_key=no_key and bool(row.sealed),
+        last_success_at=row.last_success_at,
+        problem=row.problem,
+        remedy=row.remedy,
+        next_try_at=None if row.next_due_at is None else due.next_try(row, row.interval),
+        skipped=row.skipped,
     )
 
 
-def _seconds(at: object) -> int | None:
-    return None if at is None else times.whole(at)
-
-
-def _password(endpoint: Endpoint, unreadable: bool) -> str:
-    if endpoint.sealed is not None:
+def _password(row: Any, unreadable: bool) -> str:
+    if row.sealed:
         return "unreadable" if unreadable else "sealed"
-    return "clear" if endpoint.clear is not None else "none"
+    return "clear" if row.clear else "none"

@@ -16,16 +16,14 @@ from panel.mail.steps import Step
 from panel.secret import Secret
 from panel.vault import credential
 from panel.vault.credential import Credential
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 TRIED, FAILED = "connection tested", "connection test failed"
 PER_HOUR = 60  # of the whole install: a test connects wherever it is told
 WAY_IN = ("name", "connect", "tls", "login")  # the steps of every protocol, in their order
 
 
-def credential_for(
-    where: MailServer, password: Secret | None, uuid: str | None, keystore: KeyStore
-) -> Credential:
+def credential_for(where: MailServer, password: Secret | None, uuid: str | None, vault: Vault) -> Credential:
     """What to log in with: the typed password, or the stored one for exactly the stored server.
 
     Raises PasswordNeeded where neither fits, CannotOpen where the stored one does not open.
@@ -35,7 +33,7 @@ def credential_for(
     if uuid is not None:
         _, endpoint = service.find(uuid)
         if service.same_server(endpoint, where):
-            return credential.open_for(endpoint, keystore)
+            return credential.open_for(endpoint, vault)
         raise PasswordNeeded(
             "The stored password is only ever shown to the stored server.",
             "Enter the password to test another one.",

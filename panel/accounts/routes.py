@@ -46,9 +46,8 @@ def _collect_soon(uuid: str) -> None:
 @blueprint.get("")
 def show() -> Any:
     """The list: is mail coming in, and what is wrong where it is not."""
-    return page(
-        "accounts/list.html", fragment="accounts/_list.html", lines=overview.lines(current().keystore)
-    )
+    found = overview.page(current().vault, request.args.get("page", 1, type=int))
+    return page("accounts/list.html", fragment="accounts/_list.html", found=found)
 
 
 # -- adding and changing ---------------------------------------------------------
@@ -87,9 +86,10 @@ def _new_page(form: ServerForm, status: int = 200, problem: PanelError | None = 
 @blueprint.get("/<uuid>")
 def edit(uuid: str) -> Any:
     """An account's settings, without its password; and its health."""
-    account, endpoint = service.find(uuid)
-    form = EditForm(formdata=None, data=_stored(endpoint, account))
-    return _edit_page(account.uuid, form)
+    account, endpoint, sending = service.find_servers(uuid)
+    authentic = credential.is_authentic(endpoint, current().vault)
+    form = EditForm(formdata=None, data=_stored(endpoint, account, authentic))
+    return _edit_page(endpoint, sending, form, authentic)
 
 
 @blueprint.post("/<uuid>")
@@ -119,7 +119,7 @@ def _edit_form(uuid: str) -> EditForm:
     return form
 
 
-def _stored(endpoint: Endpoint, account: Account) -> dict[str, Any]:
+def _stored(endpoint: Endpoint, account: Account, authentic: bool) -> dict[str, Any]:
     """What the form begins with: not the server, where its record does not open and it may be forged."""
     values: dict[str, Any] = {
         "address": account.address,
@@ -133,7 +133,7 @@ def _stored(endpoint: Endpoint, account: Account) -> dict[str, Any]:
         "rev": endpoint.rev if isinstance(endpoint.rev, int) else None,
         "seen": endpoint.place.digest,
     }
-    if credential.is_authentic(endpoint, current().keystore):
+    if authentic:
         names = ("protocol", "host", "port", "security", "username")
         values |= {name: getattr(endpoint, name) for name in names}
     else:
@@ -146,14 +146,24 @@ def _again(form: ServerForm, error: PanelError | None = None) -> Response:
     status = error.status if error else 422
     problem = _on_field(form, error) if error else None
     if isinstance(form, EditForm):
-        return _edit_page(form.account.data, form, status, problem, isinstance(error, EditedMeanwhile))
+        _, endpoint, sending = service.find_servers(form.account.data)
+        authentic = credential.is_authentic(endpoint, current().vault)
+        stale = isinstance(error, EditedMeanwhile)
+        return _edit_page(endpoint, sending, form, authentic, status, problem, stale)
     return _new_page(form, status, problem)
 
 
 def _edit_page(
-    uuid: str, form: ServerForm, status: int = 200, problem: PanelError | None = None, stale: bool = False
+    endpoint: Endpoint,
+    sending: Endpoint | None,
+    form: ServerForm,
+    authentic: bool,
+    status: int = 200,
+    problem: PanelError | None = None,
+    stale: bool = False,
 ) -> Response:
-    line = overview.line(current().keystore, uuid)
+    uuid = endpoint.account_id
+    line = overview.line(current().vault, uuid)
     if line is None:
         raise NotFound("This account was removed meanwhile.", "Go back to the list of accounts.")
     skipped = Skipped.select().where(Skipped.account == uuid).order_by(Skipped.at.desc()).limit(100)
@@ -164,10 +174,10 @@ def _edit_page(
         problem=problem,
         stale=stale,
         line=line,
-        forged=not credential.is_authentic(service.find(uuid)[1], current().keystore),
-        skipped=list(skipped),
-        sending=service.sending_of(uuid),
-        last_change=service.last_change(service.find(uuid)[1]),
+        forged=not authentic,
+        skipped=list(skipped) if line.skipped else [],
+        sending=sending,
+        last_change=service.last_change(endpoint),
         ask_own=not recently_authenticated(),
     )
 
@@ -252,7 +262,7 @@ def _fill(form: NewForm, found: suggestions.Suggestion) -> None:
 def pause(uuid: str) -> Any:
     """Stop collecting for a while."""
     service.pause(uuid, actor())
-    return go(url_for(".show"))
+    return _back()
 
 
 @blueprint.post("/<uuid>/resume")
@@ -261,7 +271,12 @@ def resume(uuid: str) -> Any:
     account, _ = service.find(uuid)
     service.resume(account.uuid, actor())
     _collect_soon(account.uuid)
-    return go(url_for(".show"))
+    return _back()
+
+
+def _back() -> Response:
+    """The page of the list that the button stood on."""
+    return go(url_for(".show", page=request.form.get("page", type=int)))
 
 
 @blueprint.get("/<uuid>/remove")
@@ -295,7 +310,7 @@ def test() -> Any:
     try:
         require_reauth(form.own_password.data)
         rules.address_of(form.address.data)
-        found = [probe.credential_for(_server(form), _password(form), uuid, current().keystore)]
+        found = [probe.credential_for(_server(form), _password(form), uuid, current().vault)]
         if isinstance(form, NewForm) and (sending := _sending(form, found[0].secret)):
             found.append(sending)
         steps = probe.run(found, form.folder.data or "INBOX", current().settings, actor(), form.address.data)

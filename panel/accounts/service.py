@@ -55,14 +55,37 @@ def add(
     """
     rules.require_possible(box, where, begin)
     rules.require_password(password)
-    with db.database.obj.sealer.storing():
-        _require_free(box.address)
-        account = Account.create(begin=begin, created_at=db.now(), **vars(box))
-        insert_endpoint(account, "in", where, password, actor)
-        if sending is not None:
-            insert_endpoint(account, "out", sending.server, sending.secret, actor)
-        audit.record("account added", box.address, who=actor.who, address=actor.address)
+    with Endpoint.storing():
+        if box.address.lower() in addresses():
+            raise address_taken(box.address)
+        return insert(box, where, password, begin, actor, sending)
+
+
+def insert(
+    box: Mailbox,
+    where: MailServer,
+    password: Secret,
+    begin: str,
+    actor: Actor,
+    sending: Credential | None = None,
+) -> str:
+    """What `add` stores, for what was checked already. Inside the transaction of `storing()`."""
+    account = Account.create(begin=begin, created_at=db.now(), **vars(box))
+    insert_endpoint(account, "in", where, password, actor)
+    if sending is not None:
+        insert_endpoint(account, "out", sending.server, sending.secret, actor)
+    audit.record("account added", box.address, who=actor.who, address=actor.address)
     return account.uuid
+
+
+def addresses() -> set[str]:
+    """The addresses that are there, in lower case."""
+    return {str(address).lower() for (address,) in db.database.execute_sql("SELECT address FROM account")}
+
+
+def address_taken(address: str) -> BadInput:
+    """What is said of one that is there already."""
+    return BadInput(f"The address {address} is there already.", "Open it in the list.", field="address")
 
 
 def insert_endpoint(
@@ -93,7 +116,7 @@ def edit(
     Raises EditedMeanwhile where the server is not the one that the person saw, PasswordNeeded (a changed
     server without a password), BadInput.
     """
-    with db.database.obj.sealer.storing():
+    with Endpoint.storing():
         account, endpoint = find(uuid)
         require_seen(endpoint, seen)
         if box.address != account.address:
@@ -129,7 +152,7 @@ def store(
     `where` is a server that was typed whole; with None the stored one stays, but
     no new password is stored for one that its record does not vouch for.
     """
-    if not credential.is_authentic(endpoint, db.database.obj.sealer.keystore):
+    if not credential.is_authentic(endpoint, Endpoint.vault()):
         if where is None:
             raise PasswordNeeded(
                 "The stored password does not open, so the stored server may have been changed.",
@@ -165,7 +188,7 @@ def last_change(endpoint: Endpoint) -> server_log.Change | None:
 
 
 def _data_dir() -> Path:
-    data_dir: Path = db.database.obj.sealer.keystore.data_dir
+    data_dir: Path = Endpoint.vault().keystore.data_dir
     return data_dir
 
 
@@ -205,15 +228,16 @@ def remove(uuid: str, actor: Actor) -> None:
 
 def find(name: str) -> tuple[Account, Endpoint]:
     """The account of that uuid or address, and its incoming server. Raises NotFound."""
-    endpoint = (
-        Endpoint.select(Endpoint, Account)
-        .join(Account)
-        .where((Endpoint.direction == "in") & _is_named(name))
-        .first()
-    )
-    if endpoint is None:
+    return find_servers(name)[:2]
+
+
+def find_servers(name: str) -> tuple[Account, Endpoint, Endpoint | None]:
+    """The same, and the server that it sends through; None where it only collects. Raises NotFound."""
+    query = Endpoint.select(Endpoint, Account).join(Account).where(_is_named(name))
+    found = {endpoint.direction: endpoint for endpoint in query}
+    if "in" not in found:
         raise _unknown(name)
-    return endpoint.account, endpoint
+    return found["in"].account, found["in"], found.get("out")
 
 
 def find_account(name: str) -> Account:
@@ -258,9 +282,3 @@ def same_server(endpoint: Endpoint, where: MailServer) -> bool:
     return server_of(endpoint) == replace(
         where, auth_method=endpoint.auth_method, token_url=endpoint.token_url
     )
-
-
-def _require_free(address: str) -> None:
-    taken = {account.address.lower() for account in Account.select(Account.address)}
-    if address.lower() in taken:
-        raise BadInput(f"The address {address} is there already.", "Open it in the list.", field="address")

@@ -16,7 +16,7 @@ from panel.errors import PanelError
 from panel.mail.steps import Step
 from panel.models import AlertChannels
 from panel.sending import outbox
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 CALL_SECONDS = 60.0  # for all calls of the webhook at one time
 
@@ -70,11 +70,11 @@ def read() -> Channels:
     )
 
 
-def tell(due: Due, channels: Channels, settings: Settings, keystore: KeyStore) -> set[int]:
+def tell(due: Due, channels: Channels, settings: Settings, vault: Vault) -> set[int]:
     """Bring out what is due by every way there is; the rows that at least one took."""
     told: set[int] = set()
     if channels.recipients:
-        steps = list(send(due, channels, settings, keystore))
+        steps = list(send(due, channels, settings, vault))
         if steps[-1].ok:
             told |= due.ids
     if channels.webhook:
@@ -85,14 +85,14 @@ def tell(due: Due, channels: Channels, settings: Settings, keystore: KeyStore) -
     return told
 
 
-def send(due: Due | None, channels: Channels, settings: Settings, keystore: KeyStore) -> Iterator[Step]:
+def send(due: Due | None, channels: Channels, settings: Settings, vault: Vault) -> Iterator[Step]:
     """One mail with all that is due, or with None a test: a step for each account that was tried."""
     to = channels.recipients
 
     def compose(sender: str) -> EmailMessage:
         return words.mail(due, to, settings, sender) if due else words.test_mail(to, settings, sender)
 
-    for step in outbox.send(compose, to, channels.through, settings, keystore):
+    for step in outbox.send(compose, to, channels.through, settings, vault):
         reached_all = step.ok and not step.remedy
         _note("mail", None if reached_all else f"{step.message} {step.remedy}".strip())
         yield step

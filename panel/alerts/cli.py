@@ -24,7 +24,7 @@ alerts = PanelGroup("alerts", help="Who is told of trouble, and of what.")
 @json_option
 def list_(json_: bool) -> None:
     """Tell who is told, what is wrong now and what was lately."""
-    picture = service.picture(current().keystore)
+    picture = service.picture(current().vault)
     if json_:
         print_json(_plain(picture))
         return
@@ -43,7 +43,7 @@ def set_(to: str | None, through: str | None, url: str | None) -> None:
     recipients = before.recipients if to is None else service.recipients_of(to)
     first = before.through if through is None else (accounts.find(through)[0].uuid if through else "")
     service.store(recipients, first, before.webhook if url is None else url.strip(), Actor())
-    print_lines(_whom(service.picture(current().keystore)))
+    print_lines(_whom(service.picture(current().vault)))
 
 
 @alerts.command()
@@ -55,7 +55,7 @@ def test(context: click.Context) -> None:
     if not to.any:
         say("Nobody is told: no mail address and no webhook is set.")
         context.exit(1)
-    tests = [service.test_mail(services.settings, services.keystore, actor)] if to.recipients else []
+    tests = [service.test_mail(services.settings, services.vault, actor)] if to.recipients else []
     tests += [service.test_webhook(services.settings, actor)] if to.webhook else []
     for steps in tests:
         for step in steps:

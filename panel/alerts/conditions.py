@@ -6,23 +6,26 @@ Nothing here holds a path of the server or a secret: it goes out by mail and to 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from peewee import SQL, fn
+
 from panel import db
 from panel.health import heartbeat, mail
-from panel.models import Account, Collection
-from panel.models.moment import ahead, is_ahead
+from panel.models import Account, Collection, Heartbeat
+from panel.models.moment import SLACK, is_ahead
+from panel.models.prepared import Prepared, given
 from panel.times import ago
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
-from panel.vault.snapshot import Status
+from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 FAILING_SECONDS = 3600
 UNPROVED_SECONDS = 7 * 24 * 3600
 NAMED = 5  # accounts in one sentence
+BANNER_ROWS = 3
 ENCRYPTION = "/server/encryption"
 PATH = re.compile(r"(?<![\w:/.])/[\w.]")  # of this server; not the path of a web address
 KEY = {
@@ -51,15 +54,30 @@ class Condition:
     banner: bool = True
 
 
-def found(keystore: KeyStore) -> list[Condition]:
+@dataclass(frozen=True)
+class Banner:
+    """What stands on top of every page: the gravest of what is wrong, and how much there is in all."""
+
+    conditions: list[Condition]
+    total: int
+
+
+def found(vault: Vault) -> list[Condition]:
     """Everything that is wrong now, the gravest first."""
-    key = snapshot.look(keystore)
-    return [*_worker(), *_key(key), *_records(key), *_accounts(), *_backup(key)]
+    key, beat = vault.latest(), heartbeat.read()
+    return [*_worker(beat), *_key(key), *_records(key), *_accounts(_failing(10**9)), *_backup(key)]
 
 
-def _worker() -> Iterator[Condition]:
+def banner(key: Snapshot, beat: Heartbeat | None) -> Banner:
+    """What is wrong now that no other banner says, alerted or not. It costs no more for more mailboxes."""
+    failing = _failing(BANNER_ROWS)
+    conditions = [*_worker(beat or Heartbeat()), *_accounts(failing), *_backup(key)]
+    return Banner(conditions, len(conditions) - len(failing) + (failing[0].total if failing else 0))
+
+
+def _worker(row: Heartbeat) -> Iterator[Condition]:
     """A worker that was heard of, but not of late. One that never ran is a server that does not start."""
-    beat = heartbeat.read().beat_at
+    beat = row.beat_at
     if beat is None or abs(db.now() - beat) <= mail.SILENT_SECONDS:
         return
     yield Condition(
@@ -74,7 +92,7 @@ def _worker() -> Iterator[Condition]:
     )
 
 
-def _key(key: Status) -> Iterator[Condition]:
+def _key(key: Snapshot) -> Iterator[Condition]:
     if key.state.no_key:
         yield Condition(
             "key",
@@ -83,12 +101,12 @@ def _key(key: Status) -> Iterator[Condition]:
             f"{KEY[key.state]} No mail is collected.",
             "The Encryption page says what to type on the server; so does: flask encryption status",
             ENCRYPTION,
-            key.trouble_since or db.now(),
+            key.times.trouble_since or db.now(),
             banner=False,
         )
 
 
-def _records(key: Status) -> Iterator[Condition]:
+def _records(key: Snapshot) -> Iterator[Condition]:
     if key.state is not State.INCONSISTENT:
         return
     addresses = sorted({failure.address for failure in key.failures})
@@ -105,45 +123,56 @@ def _records(key: Status) -> Iterator[Condition]:
     )
 
 
-def _accounts() -> Iterator[Condition]:
-    """Accounts that nobody paused, and whose rounds have failed for an hour."""
-    before = db.now() - FAILING_SECONDS
-    failing = (
-        Collection.select(Collection, Account)
+def _failing(most: int) -> list[Any]:
+    """Mailboxes that nobody paused and whose rounds have failed for an hour; `total`: how many there are."""
+    now = db.now()
+    return _FAILING.all(before=now - FAILING_SECONDS, ahead=now + SLACK, most=most)
+
+
+def _select_failing() -> Any:
+    since = fn.COALESCE(Collection.failing_since, Collection.last_success_at, Account.created_at)
+    return (
+        Collection.select(
+            Account.uuid, Account.address, Account.created_at, Collection.problem, Collection.remedy,
+            Collection.last_success_at, Collection.failing_since, fn.COUNT(SQL("*")).over().alias("total"),
+        )
         .join(Account)
         .where(Collection.problem.is_null(False) & Account.paused_at.is_null())
-        .where(_long_ago(Collection.last_success_at, before), _long_ago(Collection.failing_since, before))
+        .where(*(_long_ago(at) for at in (Collection.last_success_at, Collection.failing_since)))
+        .where((since <= given("before")) | (since > given("ahead")))
         .order_by(Account.address)
-    )
-    for row in failing:
-        since = row.failing_since or row.last_success_at or row.account.created_at
-        if since <= before or is_ahead(since):
-            yield _account(row.account, row, since)
+        .limit(given("most"))
+    )  # fmt: skip
 
 
-def _long_ago(column: Any, before: int) -> Any:
-    """Whether it was `before`, or nobody knows when."""
-    return column.is_null() | (column <= before) | ahead(column)
+_FAILING = Prepared(_select_failing)
 
 
-def _account(account: Account, row: Collection, since: int) -> Condition:
-    problem = _plain(row.problem or "") or "Its mail cannot be kept on this server."
-    message = f"{account.address}: {problem} Last collected: {ago(row.last_success_at)}."
-    return Condition(
-        "account",
-        account.uuid,
-        "account-failing",
-        message,
-        _plain(row.remedy or "") or "See the account's page.",
-        f"/accounts/{account.uuid}",
-        since,
-        told=message,
-    )
+def _long_ago(column: Any) -> Any:
+    """Whether it was long ago, or nobody knows when."""
+    return column.is_null() | (column <= given("before")) | (column > given("ahead"))
 
 
-def _backup(key: Status) -> Iterator[Condition]:
+def _accounts(rows: Iterable[Any]) -> Iterator[Condition]:
+    for row in rows:
+        since = row.failing_since or row.last_success_at or row.created_at
+        problem = _plain(row.problem or "") or "Its mail cannot be kept on this server."
+        message = f"{row.address}: {problem} Last collected: {ago(row.last_success_at)}."
+        yield Condition(
+            "account",
+            row.uuid,
+            "account-failing",
+            message,
+            _plain(row.remedy or "") or "See the account's page.",
+            f"/accounts/{row.uuid}",
+            since,
+            told=message,
+        )
+
+
+def _backup(key: Snapshot) -> Iterator[Condition]:
     """A key file that nobody has proved a copy of since it was made or changed, for a week."""
-    since = key.key_changed_at  # not the row's time, which SQL could set far ahead
+    since = key.times.key_changed_at  # not the row's time, which SQL could set far ahead
     if not key.backup_due or since is None:
         return
     if db.now() - since >= UNPROVED_SECONDS or is_ahead(since):

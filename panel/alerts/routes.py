@@ -9,15 +9,15 @@ from flask import Blueprint, Response, flash, stream_template, url_for
 from flask_login import current_user
 from wtforms.fields.choices import SelectChoice
 
-from panel.alerts import service, watch
+from panel.alerts import conditions, service
 from panel.alerts.forms import ANY, ChannelsForm
 from panel.alerts.service import Picture
 from panel.errors import PanelError
 from panel.mail.steps import Step
+from panel.models import Heartbeat
 from panel.sending import outbox
-from panel.services import current
+from panel.services import current, one_rows
 from panel.sign_in.login import actor, require_reauth
-from panel.vault import snapshot
 from panel.web.access import allow, reauth_required, recently_authenticated
 from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
@@ -31,17 +31,19 @@ def trouble() -> dict[str, Any]:
     """For the banner of every page: what is wrong, in the words for whoever looks."""
     role = getattr(current_user, "role", "")
     if role not in ("admin", "agent"):
-        return {"trouble": []}
-    wrong = watch.banner(current().keystore)
+        return {"trouble": [], "trouble_total": 0}
+    found = conditions.banner(current().vault.latest(), one_rows().of(Heartbeat))
     if role == "admin":
-        return {"trouble": [{"message": each.message, "path": each.path} for each in wrong]}
-    return {"trouble": [{"message": each.told, "path": "/status"} for each in wrong if each.told]}
+        shown = [{"message": each.message, "path": each.path} for each in found.conditions]
+        return {"trouble": shown, "trouble_total": found.total}
+    told = [{"message": each.told, "path": "/status"} for each in found.conditions if each.told]
+    return {"trouble": told, "trouble_total": found.total - len(found.conditions) + len(told)}
 
 
 @blueprint.get("")
 def show() -> Any:
     """Whom to tell, and what is being told."""
-    picture = service.picture(current().keystore)
+    picture = service.picture(current().vault)
     return _page(picture, _form(picture))
 
 
@@ -57,7 +59,7 @@ def _page(picture: Picture, form: ChannelsForm, status: int = 200, problem: Pane
     return page(
         "alerts/page.html", status=status, picture=picture, form=form, problem=problem,
         ask_own=not recently_authenticated(),
-        no_key=snapshot.look(current().keystore).state.no_key, senders=senders,
+        no_key=current().vault.latest().state.no_key, senders=senders,
     )  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def store() -> Any:
     """Store whom to tell."""
     form = ChannelsForm()
     if not form.validate_on_submit():
-        return _page(service.picture(current().keystore), form, 422)
+        return _page(service.picture(current().vault), form, 422)
     try:
         require_reauth(form.own_password.data)
         recipients = service.recipients_of(form.recipients.data or "")
@@ -83,15 +85,15 @@ def _again(form: ChannelsForm, error: PanelError) -> Any:
     name = getattr(error, "field", None)
     if name in form:
         form[name].errors = [str(error)]
-        return _page(service.picture(current().keystore), form, error.status)
-    return _page(service.picture(current().keystore), form, error.status, error)
+        return _page(service.picture(current().vault), form, error.status)
+    return _page(service.picture(current().vault), form, error.status, error)
 
 
 @blueprint.post("/test-mail")
 @reauth_required
 def test_mail() -> Any:
     """Send a test mail: a page that grows."""
-    return _tested("Test mail", lambda: service.test_mail(current().settings, current().keystore, actor()))
+    return _tested("Test mail", lambda: service.test_mail(current().settings, current().vault, actor()))
 
 
 @blueprint.post("/test-webhook")
@@ -105,6 +107,6 @@ def _tested(title: str, begin: Callable[[], Iterator[Step]]) -> Any:
     try:
         steps = begin()
     except PanelError as error:
-        picture = service.picture(current().keystore)
+        picture = service.picture(current().vault)
         return _page(picture, _form(picture), error.status, error)
     return Response(stream_template("alerts/test.html", steps=steps, title=title), mimetype="text/html")

@@ -10,8 +10,8 @@ from email.errors import MessageError
 from email.headerregistry import Address
 
 from panel import audit, db
-from panel.accounts import overview, rules
-from panel.accounts.overview import Health, Line
+from panel.accounts import rules, totals
+from panel.accounts.overview import Health
 from panel.alerts import alert_log, channels, webhook, words
 from panel.alerts.alert_log import Entry
 from panel.alerts.channels import Channels
@@ -23,11 +23,11 @@ from panel.mail.steps import Step
 from panel.models import AlertChannels
 from panel.sending import outbox
 from panel.times import ago
-from panel.vault.keystore import KeyStore
+from panel.vault.snapshot import Snapshot
+from panel.vault.vault import Vault
 
 MOST_RECIPIENTS = 10
 SHOWN = 20  # of what is over
-NAMED = 5  # mailboxes in one sentence
 TESTED = "notices tested"
 TESTS_PER_HOUR = 60
 BETWEEN = re.compile(r"[\s,;]+")
@@ -47,29 +47,31 @@ class Picture:
     is_green: bool
 
 
-def picture(keystore: KeyStore) -> Picture:
+def picture(vault: Vault) -> Picture:
     """What page and shell show."""
-    quiet, is_green = _quiet(overview.lines(keystore))
+    quiet, is_green = _quiet(vault.latest())
     return Picture(channels.read(), alert_log.now_wrong(), alert_log.lately_over(SHOWN), quiet, is_green)
 
 
-def _quiet(lines: list[Line]) -> tuple[str, bool]:
+def _quiet(key: Snapshot) -> tuple[str, bool]:
     """What can be said where no notice is open, and whether it is good."""
     looked_at = heartbeat.read().noticed_at
     if looked_at is None or abs(db.now() - looked_at) > mail.SILENT_SECONDS:
         last = "was not looked for yet" if looked_at is None else f"was last looked for {ago(looked_at)}"
         return f"Trouble {last}. Is script/server running?", False
-    bad = [line.address for line in lines if line.health not in (Health.OK, Health.PAUSED)]
-    if bad:
-        named = ", ".join(bad[:NAMED]) + (f" and {len(bad) - NAMED} more" if len(bad) > NAMED else "")
-        found = Counter(line.health for line in lines)
-        del found[Health.PAUSED]
+    mailboxes = totals.read(key)
+    found = mailboxes.health - Counter({Health.PAUSED: mailboxes.total, Health.OK: mailboxes.total})
+    if found:
+        addresses, count = totals.not_ok(key), found.total()
+        more = f" and {count - len(addresses)} more" if count > len(addresses) else ""
         how = ", ".join(mail.not_collected(found))
         return (
-            f"But of {len(lines)} mailboxes {how}: {named}. A notice is sent after an hour of failures.",
+            f"But of {mailboxes.total} mailboxes {how}: {', '.join(addresses)}{more}."
+            " A notice is sent after an hour of failures.",
             False,
         )
-    boxes = {0: "there is no mailbox yet", 1: "1 mailbox"}.get(len(lines), f"{len(lines)} mailboxes")
+    count = mailboxes.total
+    boxes = {0: "there is no mailbox yet", 1: "1 mailbox"}.get(count, f"{count} mailboxes")
     return f"Checked {ago(looked_at)}: worker, encryption key, stored passwords, key backup; {boxes}.", True
 
 
@@ -103,7 +105,7 @@ def store(recipients: tuple[str, ...], through: str, webhook_url: str, actor: Ac
         audit.record("notices changed", "", _told(channels.read()), who=actor.who, address=actor.address)
 
 
-def test_mail(settings: Settings, keystore: KeyStore, actor: Actor) -> Iterator[Step]:
+def test_mail(settings: Settings, vault: Vault, actor: Actor) -> Iterator[Step]:
     """Send a test mail as a notice would go: a step for each account that is tried.
 
     Raises Refused where nobody is to be told by mail, Throttled after too many tests.
@@ -112,7 +114,7 @@ def test_mail(settings: Settings, keystore: KeyStore, actor: Actor) -> Iterator[
     if not to.recipients:
         raise Refused("No address is set that a mail could go to.", "Set one first.")
     _record_test("By mail.", actor)
-    return channels.send(None, to, settings, keystore)
+    return channels.send(None, to, settings, vault)
 
 
 def test_webhook(settings: Settings, actor: Actor) -> Iterator[Step]:

@@ -11,11 +11,10 @@ import time
 
 from panel import db
 from panel.alerts import alert_log, channels, conditions
-from panel.alerts.conditions import Condition
 from panel.config import Settings
 from panel.errors import PanelError
 from panel.health import heartbeat, mail
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 LOOK_SECONDS = 10  # between two looks of all web processes together
 
@@ -25,10 +24,10 @@ log = logging.getLogger("mailkeep.notices")
 class Watch:
     """What one process knows of the worker, and its turns."""
 
-    def __init__(self, settings: Settings, keystore: KeyStore) -> None:
+    def __init__(self, settings: Settings, vault: Vault) -> None:
         """Nothing was seen yet."""
         self._settings = settings
-        self._keystore = keystore
+        self._vault = vault
         self._beat: int | None = None
         self._beat_seen = time.monotonic()
 
@@ -52,7 +51,7 @@ class Watch:
         silent = self._worker_stands_still()
         if not heartbeat.claim("noticed_at", LOOK_SECONDS - 1):
             return
-        found = conditions.found(self._keystore)
+        found = conditions.found(self._vault)
         alert_log.look_over([each for each in found if silent or each.topic != "worker"])
         self._tell()
 
@@ -60,7 +59,7 @@ class Watch:
         to = channels.read()
         due = alert_log.take_due(told_somewhere=to.any)
         if due:
-            alert_log.note_told(due, channels.tell(due, to, self._settings, self._keystore))
+            alert_log.note_told(due, channels.tell(due, to, self._settings, self._vault))
 
     def _worker_stands_still(self) -> bool:
         """Whether this process has seen no new beat for so long, while it was awake itself.
@@ -72,8 +71,3 @@ class Watch:
         if beat != self._beat:
             self._beat, self._beat_seen = beat, now
         return now - self._beat_seen > mail.SILENT_SECONDS
-
-
-def banner(keystore: KeyStore) -> list[Condition]:
-    """What stands on top of every page: what is wrong at this moment, told or not."""
-    return [each for each in conditions.found(keystore) if each.banner]

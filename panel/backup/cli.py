@@ -12,13 +12,12 @@ from panel import identity, times
 from panel.audit import Actor
 from panel.backup import check, restored
 from panel.backup.check import passwords
-from panel.backup.contents import Report
+from panel.backup.contents import CheckReport
 from panel.backup.create import create as create_backup
 from panel.backup.database import FoundDatabase
 from panel.errors import Refused
 from panel.services import current
 from panel.shell import PanelGroup, ask, json_option, print_json, print_lines, say, yes_option
-from panel.vault import snapshot
 from panel.vault.state import State
 
 KEYS = {
@@ -66,7 +65,7 @@ def _clear_warning(clear: int) -> str:
     if not clear:
         return ""
     message = f"{passwords(clear)} in clear text in this backup: anyone who gets it can read them."
-    if snapshot.look(current().keystore).state is State.OFF:
+    if current().vault.latest().state is State.OFF:
         return f"{message} Encryption is off: turn it on, then make another."
     return f"{message} Finish first (flask encryption resume), make another, and delete this one."
 
@@ -81,7 +80,7 @@ def check_path(context: click.Context, path: Path, json_: bool) -> None:
     PATH is a file, a directory, a tar or a zip. Exit status 1 where it is not good, above all where
     key and database lie together.
     """
-    report = check.check(current().settings, current().keystore, path)
+    report = check.check(current().settings, current().vault, path)
     if json_:
         print_json(asdict(report))
     else:
@@ -90,7 +89,7 @@ def check_path(context: click.Context, path: Path, json_: bool) -> None:
         context.exit(1)
 
 
-def _print(report: Report) -> None:
+def _print(report: CheckReport) -> None:
     for database in report.databases:
         print_lines(_database(database))
     for key in report.keys:

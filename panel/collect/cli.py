@@ -40,7 +40,7 @@ PAUSE = 5.0  # seconds between two looks at what is due
 def collect(once: bool, address: str | None) -> None:
     """Collect mail, until Ctrl-C. The worker of script/server does the same all the time."""
     services = current()
-    collector = Collector(services.settings, services.keystore)
+    collector = Collector(services.settings, services.vault)
     identity.require_ours(services.settings.data_dir)
     chosen = _find(address) if address else None
     rounds = _Rounds(collector, once=once)

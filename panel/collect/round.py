@@ -22,9 +22,9 @@ from panel.errors import KeyAbsent, MailError, MessageTooLarge, PanelError, Pass
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
 from panel.models import Account, Collection, Endpoint
-from panel.vault import credential, snapshot, state
+from panel.vault import credential
 from panel.vault.credential import Credential
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 UNKNOWN = ("Collecting met an error that Mailkeep does not know.", "The server's log tells more of it.")
 
@@ -50,7 +50,7 @@ class Collector:
     """Collects the accounts of one install."""
 
     settings: Settings
-    keystore: KeyStore
+    vault: Vault
 
     def require_ready(self) -> None:
         """Raise what keeps every round from beginning.
@@ -59,7 +59,7 @@ class Collector:
         KeyAbsent where no password can be read at all.
         """
         identity.require_ours(self.settings.data_dir)
-        state.require_readable(snapshot.disk(self.keystore), snapshot.row(), snapshot.any_sealed())
+        self.vault.read().require_readable()
 
     def collect(self, uuid: str, *, force: bool = False, turn: Turn | None = None) -> Outcome | None:
         """One round of one account. None where it is not due, unless `anyway`, or somebody is at it.
@@ -115,7 +115,7 @@ class Collector:
         endpoint = Endpoint.get_or_none(Endpoint.account == account, Endpoint.direction == "in")
         if endpoint is None:
             raise PasswordNeeded("The account names no server to collect from.", "Open it and enter one.")
-        opened = credential.open_for(endpoint, self.keystore)
+        opened = credential.open_for(endpoint, self.vault)
         visit = partial(self._visit, account, opened, maildir, lease, turn)
         try:
             return visit(measure=False)

@@ -24,16 +24,14 @@ class EnableForm(FlaskForm):
         validators=[DataRequired("Confirm that you have prepared a secure way to back up the key file.")],
         false_values=FALSE_VALUES,
     )
-    own_password = PasswordField(
-        "Your own password"
-    )  # asked for when it was typed more than five minutes ago
+    own_password = PasswordField("Your password")  # asked for where it was typed more than five minutes ago
 
 
-class ProofForm(FlaskForm):
-    """The answer to the backup challenge: the first word of what sha256sum printed."""
+class BackupForm(FlaskForm):
+    """The answer to the backup challenge: the first word of sha256sum's output."""
 
     answer = StringField(
-        "What sha256sum printed",
+        "Output of the command",
         filters=[lambda text: (text or "").strip().split(" ")[0].lower()],
         validators=[Regexp(r"\A[0-9a-f]{64}\Z", message="Paste the 64 characters that sha256sum printed.")],
     )

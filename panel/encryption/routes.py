@@ -8,14 +8,16 @@ from typing import Any
 from flask import Blueprint, current_app, flash, request, session, url_for
 from flask_login import current_user
 
-from panel.encryption.forms import EnableForm, ProofForm
+from panel.encryption.advice import advise
+from panel.encryption.forms import BackupForm, EnableForm
 from panel.encryption.leftovers import changed, scan
 from panel.errors import PanelError, Refused
 from panel.services import current
 from panel.sign_in.login import actor, require_reauth
-from panel.vault import backup_proof, reports, rotation, snapshot, turn_off, turn_on
+from panel.vault import backup_proof, reports, rotation, turn_off, turn_on, verification
 from panel.vault.files import typed
 from panel.vault.state import State
+from panel.vault.turn_on import Confirmations
 from panel.web.access import allow, reauth_required, recently_authenticated
 from panel.web.form_tokens import keeps_typed
 from panel.web.htmx import go, page
@@ -23,17 +25,20 @@ from panel.web.htmx import go, page
 blueprint = Blueprint("encryption", __name__, url_prefix="/server/encryption")
 allow(blueprint, read={"admin", "agent"}, write={"admin"})
 NONCE = "key-backup-nonce"
+SHOWN = 50  # mailboxes of a list
 
 
 @blueprint.app_context_processor
-def key_trouble() -> dict[str, Any]:
-    """For the banners of every page: the key is no use, records do not open, encryption is off, or
-    nobody has proved the key's backup."""
-    if getattr(current_user, "role", "") not in ("admin", "agent"):
+def key_banners() -> dict[str, Any]:
+    """For the banners of every page: the key cannot be used, passwords cannot be decrypted, encryption is
+    off, or the key has no verified backup.
+    """
+    role = getattr(current_user, "role", "")
+    if role not in ("admin", "agent"):
         return {"key_trouble": None, "encryption_off": False, "backup_due": False}
-    now = snapshot.look(current().keystore)
+    now = current().vault.latest()
     trouble = now.state.no_key or now.state is State.INCONSISTENT
-    admin = current_user.role == "admin"
+    admin = role == "admin"
     return {
         "key_trouble": now if trouble else None,
         "encryption_off": admin and now.state is State.OFF,
@@ -43,31 +48,31 @@ def key_trouble() -> dict[str, Any]:
 
 def _render(status: int = 200, **context: Any) -> Any:
     """The page in the state of this moment; one fragment replaces itself while work is going on."""
-    keystore = current().keystore
+    vault, settings = current().vault, current().settings
     admin = current_user.role == "admin"
-    now = snapshot.look(keystore)
+    now = vault.latest()
     context.setdefault("enable_form", EnableForm(formdata=None))
-    context.setdefault("proof_form", ProofForm(formdata=None))
+    context.setdefault("backup_form", BackupForm(formdata=None))
     if admin and now.state in (State.ON, State.ROTATING, State.INCONSISTENT):
-        context.setdefault("challenge", turn_off.challenge(keystore))
+        context.setdefault("challenge", turn_off.challenge_from(now))
         session.setdefault(NONCE, backup_proof.nonce())
-    settings = current().settings
     return page(
         "encryption/page.html",
         fragment="encryption/_state.html",
         status=status,
         now=now,
+        advice=advise(now, vault),
         admin=admin,
         nonce=session.get(NONCE),
         ask_own=admin and not recently_authenticated(),
         preview=rotation.preview(now),
         found=reports.last(),
         looking=reports.pending() is not None,
-        boxes=changed.since(now.enabled_at) if admin else changed.Checklist(),
-        keystore=keystore if admin else None,
+        boxes=changed.since(now.times.enabled_at, SHOWN) if admin else changed.Checklist(),
+        keys=vault.keystore if admin else None,
         typed=typed,
         contact=settings.contact,
-        unproved=admin and now.backup_due,
+        backup_missing=admin and now.backup_due,
         **context,
     )
 
@@ -90,10 +95,11 @@ def enable() -> Any:
     except PanelError as error:
         form.own_password.errors = [str(error)]
         return _render(error.status, enable_form=form)
+    confirmations = Confirmations(form.understand_key_loss.data, form.backup_prepared.data)
 
     def step() -> None:
-        if not turn_on.enable(current().keystore, actor()):
-            flash("Encryption was turned on already: nothing more was changed.", "good")
+        if not turn_on.turn_on(current().vault, confirmations, actor()):
+            flash("Encryption was already on. Nothing was changed.", "good")
 
     return _act(step)
 
@@ -101,12 +107,12 @@ def enable() -> Any:
 @blueprint.post("/rotate")
 @reauth_required
 def rotate() -> Any:
-    """Make a new key and begin to move every password to it. Takes the fingerprint that was shown."""
+    """Generate a new key and begin to move every password to it. Takes the fingerprint that was shown."""
     shown = request.form.get("replaces", "")
 
     def step() -> None:
-        if not rotation.rotate(current().keystore, actor(), shown):
-            flash("That key was changed already: nothing more was changed.", "good")
+        if not rotation.rotate(current().vault, actor(), shown):
+            flash("That key was already changed. Nothing more was changed.", "good")
 
     return _act(step)
 
@@ -114,38 +120,39 @@ def rotate() -> Any:
 @blueprint.post("/disable")
 @reauth_required
 def disable() -> Any:
-    """Begin to write the passwords back in clear, once the marker file proves access to the server."""
-    return _act(lambda: turn_off.disable(current().keystore, actor()))
+    """Begin to write the passwords back in clear text; it takes the authorization file."""
+    return _act(lambda: turn_off.turn_off(current().vault, actor()))
 
 
 @blueprint.post("/cancel")
 @reauth_required
 def cancel() -> Any:
-    """Stop turning off, and seal again."""
-    return _act(lambda: turn_off.cancel(current().keystore, actor()))
+    """Stop turning off, and encrypt again."""
+    return _act(lambda: turn_off.cancel(current().vault, actor()))
 
 
 @blueprint.post("/resume")
 @reauth_required
 def resume() -> Any:
-    """Have the worker go on with what is under way."""
+    """Have the worker continue what is under way."""
     return _act(lambda: None)  # waking the worker is all there is to it
 
 
 @blueprint.post("/verify")
 @reauth_required
 def verify() -> Any:
-    """Open every stored password once and tell which do not open."""
+    """Decrypt every stored password once and name those that cannot be decrypted."""
 
     def step() -> None:
-        verdict = turn_on.verify(current().keystore)
+        verdict = verification.run_and_note(current().vault)
         if not verdict.failures:
             count = verdict.opened
-            flash(f"All {count} passwords opened." if count else "No password is stored yet.", "good")
+            text = "1 password can" if count == 1 else f"All {count} passwords can"
+            flash(f"{text} be decrypted." if count else "No passwords yet.", "good")
         if verdict.unattested:
             flash(
-                f"Passwords found in clear, not entered here: {len(verdict.unattested)}. Activity names them."
-                " Enter server and password of each of them again.",
+                f"Passwords in clear text that were not entered here: {len(verdict.unattested)}."
+                " Activity names them. Enter server and password of each mailbox again.",
                 "warn",
             )
 
@@ -155,26 +162,26 @@ def verify() -> Any:
 @blueprint.post("/scan")
 @reauth_required
 def scan_again() -> Any:
-    """Have the worker look for old copies once more."""
-    return _act(lambda: scan.again(current().keystore))
+    """Have the worker scan for leftovers in clear text once more."""
+    return _act(lambda: scan.again(current().vault))
 
 
 @blueprint.post("/backup")
 @keeps_typed
 @reauth_required
 def backup() -> Any:
-    """Take the answer that proves the backup of the key file."""
-    form = ProofForm()
+    """Take the answer that verifies the backup of the key file."""
+    form = BackupForm()
     if not form.validate_on_submit():
-        return _render(422, proof_form=form)
+        return _render(422, backup_form=form)
     given = session.get(NONCE)
     if given is None:
         return _render(422, refused=Refused("This page was open for too long.", "Run the command shown now."))
 
     def step() -> None:
-        backup_proof.prove(current().keystore, given, form.answer.data or "", actor())
+        backup_proof.verify(current().vault, given, form.answer.data or "", actor())
         session.pop(NONCE, None)
-        flash("The copy is the same as today's key file. Keep it apart from the database's backups.", "good")
+        flash("Backup verified. Keep it apart from the database backups.", "good")
 
     return _act(step)
 

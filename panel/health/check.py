@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from panel.accounts.overview import Line
+from panel.accounts.totals import Totals
 from panel.config import Settings
 from panel.identity import Restored
 from panel.models import Heartbeat
-from panel.vault.keystore import KeyStore
-from panel.vault.snapshot import Status
+from panel.models.one_row import OneRows
+from panel.vault.snapshot import Snapshot
+from panel.vault.vault import Vault
 
 NOTHING_TO_CHECK = ("Off", "Paused", "No mailbox", "No password")
 
@@ -38,6 +39,7 @@ class Check:
     link: Link | None = None
     told: str = ""
     instead: str = ""
+    count: int = 1  # how many findings it stands for
 
     @property
     def is_green(self) -> bool:
@@ -55,11 +57,14 @@ class Install:
     """What all checks look at, read once. `deep`: a check may take its time."""
 
     settings: Settings
-    keystore: KeyStore
-    key: Status
+    vault: Vault
+    key: Snapshot
     copy: Restored | None  # where this is a restored copy that nobody has confirmed yet
-    lines: list[Line]
-    added_at: dict[str, int]  # when each account was
-    busy: set[str]  # accounts that somebody collects at this moment
-    heartbeat: Heartbeat
+    mailboxes: Totals
+    rows: OneRows
     deep: bool
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """What the running processes noted of themselves."""
+        return self.rows.of(Heartbeat) or Heartbeat()

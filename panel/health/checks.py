@@ -6,19 +6,17 @@ read the whole database, open every password and count every message as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
 
 from panel import identity
-from panel.accounts import overview
-from panel.collect import lease
+from panel.accounts import totals
 from panel.config import Settings
 from panel.errors import PanelError
-from panel.health import heartbeat, key, mail, server, telling
+from panel.health import key, mail, server, telling
 from panel.health.check import Check, Install
-from panel.models import Account, Collection
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
+from panel.models import ThisCopy
+from panel.models.one_row import OneRows
+from panel.vault.vault import Vault
 
 # In the order in which somebody would look.
 CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
@@ -39,18 +37,16 @@ CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
 }
 
 
-def look(settings: Settings, keystore: KeyStore, *, deep: bool = False) -> Install:
-    """What the checks look at, as it is now."""
-    leased = Collection.select(Collection.account).where(~lease.is_free()).tuples()
+def look(settings: Settings, vault: Vault, *, rows: OneRows | None = None, deep: bool = False) -> Install:
+    """What the checks look at, as it is now; `rows` where they were read already."""
+    key, rows = vault.latest(), rows or OneRows()
     return Install(
         settings=settings,
-        keystore=keystore,
-        key=snapshot.look(keystore),
-        copy=identity.restored(settings.data_dir),
-        lines=overview.lines(keystore),
-        added_at={row.uuid: row.created_at for row in Account.select(Account.uuid, Account.created_at)},
-        busy={uuid for (uuid,) in cast(Iterable[tuple[str]], leased)},
-        heartbeat=heartbeat.read(),
+        vault=vault,
+        key=key,
+        copy=identity.restored_by(rows.of(ThisCopy), settings.data_dir),
+        mailboxes=totals.read(key),
+        rows=rows,
         deep=deep,
     )
 
@@ -63,7 +59,8 @@ def run(install: Install) -> list[Check]:
 def problems(install: Install) -> dict[str, int]:
     """How much each check finds wrong, by the check's name: 0 where all is well."""
     return {
-        name: sum(not found.ok for found in _tried(name, check, install)) for name, check in CHECKS.items()
+        name: sum(found.count for found in _tried(name, check, install) if not found.ok)
+        for name, check in CHECKS.items()
     }
 
 

@@ -16,7 +16,7 @@ from panel.shell import PanelCommand, json_option, print_json, say
 def doctor(context: click.Context, json_: bool) -> None:
     """Check the whole install, the whole database and every password. Exit status 1: something is wrong."""
     services = current()
-    found = checks.run(checks.look(services.settings, services.keystore, deep=True))
+    found = checks.run(checks.look(services.settings, services.vault, deep=True))
     if json_:
         print_json([_plain(check) for check in found])
     for check in [] if json_ else found:

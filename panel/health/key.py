@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from panel import db
 from panel.health.check import Check, Install, Link
 from panel.times import ago
-from panel.vault import reports, sweep
+from panel.vault import verification
 from panel.vault.state import Failure, State
 
 PAGE = Link("/server/encryption", "Open Encryption")
@@ -34,13 +35,12 @@ def encryption(install: Install) -> Iterator[Check]:
 
 def records(install: Install) -> Iterator[Check]:
     """Whether every stored password opens: what is known of it, or with `deep` each of them tried."""
-    report = reports.last()
-    tried_at = max(install.key.verified_at or 0, report.finished_at if report else 0)
+    tried_at = max(install.key.times.verified_at or 0, _reported_at())
     if install.key.state.no_key:
         return  # nothing can be opened, and that is said already
     failures = install.key.failures
     if install.deep:
-        verdict = sweep.verify(install.keystore)
+        verdict = verification.run(install.vault)
         failures = verdict.failures
         yield from _unvouched(verdict)
     if failures:
@@ -61,7 +61,15 @@ def records(install: Install) -> Iterator[Check]:
         yield Check("records", True, message)
 
 
-def _unvouched(verdict: sweep.Verdict) -> Iterator[Check]:
+def _reported_at() -> int:
+    """When the newest report of a sweep was finished; 0 where there is none."""
+    row = db.database.execute_sql(
+        "SELECT finished_at FROM sweep_report WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return row[0] if row and isinstance(row[0], int) else 0
+
+
+def _unvouched(verdict: verification.Verdict) -> Iterator[Check]:
     """Passwords that appeared in clear: their servers may be an attacker's."""
     if verdict.unattested:
         message = f"Some passwords were found in clear, not entered here: {_named(verdict.unattested)}."
@@ -76,7 +84,7 @@ def _named(failures: tuple[Failure, ...]) -> str:
 
 def backup(install: Install) -> Iterator[Check]:
     """Whether somebody has proved that a copy of today's key file exists."""
-    proved = install.key.backup_proved_at
+    proved = install.key.times.backup_proved_at
     if install.key.backup_due:
         remedy = "Prove it on the Encryption page, with the command shown there."
         yield Check(

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import grp
 import shlex
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from panel import db
+from panel.accounts import overview
 from panel.accounts.overview import Health, Line
 from panel.accounts.service import without_server
+from panel.accounts.totals import Totals
 from panel.health import spool as counting
 from panel.health.check import Check, Install, Link
 from panel.health.spool import Count
-from panel.models.moment import is_ahead
 from panel.times import ago
 from panel.vault.files import typed
 
 SILENT_SECONDS = 90  # the worker's beat comes every five
-LATE_SECONDS = 3600  # since the last round of an account that is not known to fail
+FAILING_NAMED = 20  # mailboxes that are findings of their own
 MANY_UNREAD = 10_000  # messages of one account
 LONG_UNREAD = 24 * 3600  # that one message lies in new/
 ACCOUNTS = Link("/accounts", "Open Mail accounts")
@@ -58,11 +58,11 @@ def worker(install: Install) -> Iterator[Check]:
 
 def collecting(install: Install) -> Iterator[Check]:
     """Whether real rounds still end well: the newest of all, and any that is overdue without a reason."""
-    running = [line for line in install.lines if not line.paused]
-    if not install.lines:
+    found = install.mailboxes
+    if not found.total:
         yield Check("collecting", True, "There is no mailbox yet.", instead="No mailbox")
         return
-    if not running:
+    if not found.running:
         yield Check("collecting", True, "Every mailbox is paused.", instead="Paused")
         return
     if install.copy is not None:
@@ -71,29 +71,25 @@ def collecting(install: Install) -> Iterator[Check]:
         remedy = "Put the key right first; collecting goes on by itself then."
         yield Check("collecting", False, "No mail is collected while the key is not in order.", remedy)
         return
-    newest = max(line.last_success_at or 0 for line in running) or None
-    overdue = [line for line in running if _is_overdue(install, line)]
-    late = [line.address for line in overdue if not line.problem]  # where there is one, that says it
-    if late or len(overdue) == len(running):
-        named = f" Overdue without a known reason: {_few(late)}." if late else ""
-        message = f"The last successful collection of any mailbox was {ago(newest)}.{named}"
-        told = f"Mail is overdue from {_few(late)}." if late else ""
+    if found.late_unexplained or found.late == found.running:  # where there is a problem, that says it
+        late = _few(found.late_named, found.late_unexplained) if found.late_unexplained else ""
+        named = f" Overdue without a known reason: {late}." if late else ""
+        message = f"The last successful collection of any mailbox was {ago(found.newest)}.{named}"
+        told = f"Mail is overdue from {late}." if late else ""
         yield Check(
             "collecting", False, message, "Is script/server running? Its log tells more.", ACCOUNTS, told
         )
     else:
-        yield _collected(install)
+        yield _collected(found)
 
 
-def _collected(install: Install) -> Check:
+def _collected(found: Totals) -> Check:
     """How many mailboxes are collected. OK stands there only where each of them is."""
-    lines, found = install.lines, Counter(_health(install, line) for line in install.lines)
-    good = [line.last_success_at or 0 for line in lines if _health(install, line) is Health.OK]
-    others = not_collected(found)
+    good, others = found.health[Health.OK], not_collected(found.health)
     but = f" {', '.join(others)}." if others else ""
-    if not good and not found[Health.NEW]:
+    if not good and not found.health[Health.NEW]:
         message = f"No mailbox is collected: {', '.join(others)}."
-        if not found[Health.OVERDUE]:  # the others are findings of their own
+        if not found.health[Health.OVERDUE]:  # the others are findings of their own
             return Check("collecting", True, message, link=ACCOUNTS, instead="Failing")
         return Check(
             "collecting", False, message, "Is script/server running?", ACCOUNTS, "No mailbox is collected."
@@ -101,9 +97,9 @@ def _collected(install: Install) -> Check:
     if not good:
         message = f"No mailbox has been collected yet: {', '.join(others)}."
         return Check("collecting", True, message, instead="Not known yet")
-    count = f"{len(good)} of {len(lines)} mailboxes {'is' if len(good) == 1 else 'are'} collected"
-    message = f"{count}, the longest ago {ago(min(good))}.{but}"
-    whole = len(good) + found[Health.PAUSED] == len(lines)
+    count = f"{good} of {found.total} mailboxes {'is' if good == 1 else 'are'} collected"
+    message = f"{count}, the longest ago {ago(found.oldest)}.{but}"
+    whole = good + found.health[Health.PAUSED] == found.total
     return Check("collecting", True, message, instead="" if whole else "In part")
 
 
@@ -114,46 +110,37 @@ def not_collected(found: Mapping[Health, int]) -> list[str]:
     ]
 
 
-def _health(install: Install, line: Line) -> Health:
-    """As the list has it; but who is being collected at this moment is not overdue."""
-    busy = line.health is Health.OVERDUE and line.uuid in install.busy
-    return Health.OK if busy else line.health
-
-
 def accounts(install: Install) -> Iterator[Check]:
-    """Each account that fails, and why."""
-    for account in without_server():
+    """Each account that fails, and why; the first ones of many."""
+    for account in without_server() if install.deep or install.mailboxes.without_server else ():
         message = (
             f"{account.address} has no mail server in the database any more, so nothing is collected for it."
         )
         link = Link(f"/accounts/{account.uuid}/remove", f"Remove {account.address}")
         yield Check("accounts", False, message, "Remove it, then add it again.", link)
-    for line in install.lines:
-        if line.problem and not line.paused:
-            link = Link(f"/accounts/{line.uuid}", f"Open {line.address}")
-            remedy = line.remedy or "See the account's page."
-            yield Check(
-                f"account {line.address}", False, line.problem, remedy, link, told=_plainly(install, line)
-            )
+    lines = overview.failing(install.key, FAILING_NAMED if not install.deep else install.mailboxes.total)
+    for line in lines.lines:
+        link = Link(f"/accounts/{line.uuid}", f"Open {line.address}")
+        remedy = line.remedy or "See the account's page."
+        yield Check(
+            f"account {line.address}", False, line.problem or "", remedy, link, told=_plainly(install, line)
+        )
+    if lines.others:
+        message = f"{lines.others} more mailboxes fail."
+        yield Check("accounts", False, message, "See the list.", ACCOUNTS, message, count=lines.others)
 
 
 def spool(install: Install) -> Iterator[Check]:
     """Whether mail is taken away: too much of it, or one message for too long, is named by its account."""
     yield from _way_in(install)
-    counts = counting.count(install.settings.mail_spool) if install.deep else counting.noted()
-    address = {line.uuid: line.address for line in install.lines}
-    left = [count for count in counts if count.account in address and _is_left(count)]
-    for count in left:
-        yield _left(install, address[count.account], count)
-    if not left:
-        waiting = sum(count.unread for count in counts)
-        at = min((count.counted_at for count in counts), default=None)
-        if at is None:
-            yield Check("mail spool", True, "Nothing was counted yet.", instead="Not known yet")
-        else:
-            yield Check(
-                "mail spool", True, f"{waiting} messages wait to be taken away, as counted {ago(at)}."
-            )
+    found = counting.waiting(install.settings.mail_spool if install.deep else None, MANY_UNREAD, LONG_UNREAD)
+    for address, count in found.left:
+        yield _left(install, address, count)
+    if not found.left and found.counted_at is None:
+        yield Check("mail spool", True, "Nothing was counted yet.", instead="Not known yet")
+    elif not found.left:
+        message = f"{found.unread} messages wait to be taken away, as counted {ago(found.counted_at)}."
+        yield Check("mail spool", True, message)
 
 
 def _way_in(install: Install) -> Iterator[Check]:
@@ -203,18 +190,6 @@ def _left(install: Install, address: str, count: Count) -> Check:
     )
 
 
-def _is_left(count: Count) -> bool:
-    old = count.oldest_at is not None and db.now() - count.oldest_at > LONG_UNREAD
-    return count.unread > MANY_UNREAD or (count.unread > 0 and old)
-
-
-def _is_overdue(install: Install, line: Line) -> bool:
-    """Whether a round should have ended well by now; not while one is under way."""
-    added = install.added_at.get(line.uuid, 0)
-    since = line.last_success_at or (0 if is_ahead(added) else added)
-    return line.uuid not in install.busy and db.now() > since + line.interval + LATE_SECONDS
-
-
 def _plainly(install: Install, line: Line) -> str:
     """The account's problem without paths of this server."""
     places = (install.settings.data_dir, install.settings.mail_spool, install.settings.key_file)
@@ -224,6 +199,6 @@ def _plainly(install: Install, line: Line) -> str:
     return f"{line.address}: {problem} Last collected {ago(line.last_success_at)}."
 
 
-def _few(addresses: list[str], most: int = 5) -> str:
-    more = f" and {len(addresses) - most} more" if len(addresses) > most else ""
-    return ", ".join(addresses[:most]) + more
+def _few(addresses: Sequence[str], total: int) -> str:
+    more = f" and {total - len(addresses)} more" if total > len(addresses) else ""
+    return ", ".join(addresses) + more

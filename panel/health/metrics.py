@@ -14,11 +14,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from panel import db
+from panel.accounts.overview import Health
 from panel.config import Settings
-from panel.health import checks, spool
+from panel.health import checks, mail, spool
 from panel.health.check import Install
-from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 PROXIES_SEND = frozenset(
     {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"}
@@ -42,10 +43,10 @@ def _is_loopback(name: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def text(settings: Settings, keystore: KeyStore) -> bytes:
+def text(settings: Settings, vault: Vault) -> bytes:
     """Everything as it is now. Raises what the database raises; a failed scrape is a finding too."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Found(checks.look(settings, keystore)))
+    registry.register(_Found(checks.look(settings, vault)))
     return generate_latest(registry)
 
 
@@ -73,22 +74,20 @@ def _key(install: Install) -> Iterator[Metric]:
     yield _gauge("passwords_sealed", "Those that are encrypted.", now.sealed)
     yield _gauge("passwords_clear", "Those that are stored in clear.", now.clear)
     yield _gauge("passwords_unreadable", "Those that are known not to open.", now.unreadable)
-    proved = now.backup_proved_at is not None
+    proved = now.times.backup_proved_at is not None
     yield _gauge("key_backup_proved", "1 where somebody has proved a copy of today's key.", proved)
 
 
 def _mail(install: Install) -> Iterator[Metric]:
-    running = [line for line in install.lines if not line.paused]
-    failing = sum(line.problem is not None for line in running)
-    yield _gauge("accounts", "Mail accounts.", len(install.lines))
-    yield _gauge("accounts_paused", "Those paused on purpose.", len(install.lines) - len(running))
-    yield _gauge("accounts_failing", "Those whose last round failed, and are not paused.", failing)
-    newest = max((line.last_success_at or 0 for line in running), default=0) or None
-    yield from _age("last_success_age_seconds", "Since any mailbox was last collected successfully.", newest)
+    found = install.mailboxes
+    yield _gauge("accounts", "Mail accounts.", found.total)
+    yield _gauge("accounts_paused", "Those paused on purpose.", found.health[Health.PAUSED])
+    yield _gauge("accounts_failing", "Those whose last round failed, and are not paused.", found.problems)
+    yield from _age("last_success_age_seconds", "Since any mailbox was last collected.", found.newest)
     yield from _age(
         "worker_beat_age_seconds", "Since the worker was last heard of.", install.heartbeat.beat_at
     )
-    unread = sum(count.unread for count in spool.noted())
+    unread = spool.waiting(None, mail.MANY_UNREAD, mail.LONG_UNREAD).unread
     yield _gauge("spool_unread_messages", "Delivered and not taken away, as the worker counted last.", unread)
 
 

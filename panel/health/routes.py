@@ -12,7 +12,7 @@ from panel.errors import NotFound, PanelError
 from panel.health import status
 from panel.health.forwarded import Watch
 from panel.models import schema
-from panel.services import current
+from panel.services import current, one_rows
 from panel.web.access import ANYBODY, allow
 from panel.web.htmx import go, page
 
@@ -57,7 +57,7 @@ def show() -> Any:
 
 def _summary(template: str, fragment: str) -> Any:
     services = current()
-    found = status.summary(services.settings, services.keystore)
+    found = status.summary(services.settings, services.vault, one_rows())
     return page(template, fragment=fragment, found=found, contact=services.settings.contact)
 
 
@@ -85,6 +85,6 @@ def metrics() -> Response:
         from panel.health import metrics as numbers
 
         if numbers.asked_on_this_machine(request.remote_addr or "", request.host, request.headers.keys()):
-            found = numbers.text(services.settings, services.keystore)
+            found = numbers.text(services.settings, services.vault)
             return Response(found, content_type="text/plain; version=0.0.4; charset=utf-8")
     raise NotFound("There is no such page.", "Check the address, or go back to the start page.")

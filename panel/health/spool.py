@@ -9,10 +9,15 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from panel import db
 from panel.errors import SpoolError
 from panel.models import Account, Waiting
+from panel.models.prepared import Prepared, given
+
+MOST_LEFT = 20
+NOTED = "SELECT (SELECT sum(unread) FROM waiting WHERE unread > 0), (SELECT counted_at FROM waiting LIMIT 1)"
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,50 @@ def note(counts: Iterable[Count]) -> None:
                 Waiting.create(**vars(each))
 
 
-def noted() -> list[Count]:
-    """What the worker counted last."""
-    return [
-        Count(row.account_id, row.unread, row.oldest_at, row.counted_at)
-        for row in Waiting.select()
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class Found:
+    """What waits in all folders together, and where too much or too long: by address, the first of many."""
+
+    unread: int
+    counted_at: int | None
+    left: list[tuple[str, Count]]
+
+
+def waiting(spool: Path | None, many: int, long: int) -> Found:
+    """What the worker counted last, or with `spool` what is counted now.
+
+    Left behind is where more than `many` messages lie, or one for longer than `long` seconds.
+    """
+    if spool is None:
+        unread, counted_at = db.database.execute_sql(NOTED).fetchone()
+        rows = _LEFT.all(many=many, since=db.now() - long) if unread else []
+        left = [(row.address, Count(row.account, row.unread, row.oldest_at, row.counted_at)) for row in rows]
+        return Found(unread or 0, counted_at, left)
+    counts = count(spool)
+    address = {row.uuid: row.address for row in Account.select(Account.uuid, Account.address)}
+    left = [(address[each.account], each) for each in counts if _is_left(each, many, long)]
+    at = min((each.counted_at for each in counts), default=None)
+    return Found(sum(each.unread for each in counts), at, left)
+
+
+def _is_left(found: Count, many: int, long: int) -> bool:
+    old = found.oldest_at is not None and db.now() - found.oldest_at > long
+    return found.unread > many or (found.unread > 0 and old)
+
+
+def _select_left() -> Any:
+    old = Waiting.oldest_at < given("since")
+    columns = Waiting.account, Waiting.unread, Waiting.oldest_at, Waiting.counted_at, Account.address
+    return (
+        Waiting.select(*columns)
+        .join(Account)
+        .where((Waiting.unread > 0) & ((Waiting.unread > given("many")) | old))
+        .order_by(Account.address)
+        .limit(MOST_LEFT)
+    )
+
+
+_LEFT = Prepared(_select_left)
 
 
 def _count(account: str, new: Path) -> Count:

@@ -8,9 +8,10 @@ from panel.accounts.overview import Health
 from panel.config import Settings
 from panel.health import checks
 from panel.health.check import Check, Install
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
+from panel.models.one_row import OneRows
+from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Summary:
 
     mail: Verdict
     passwords: Verdict
-    key: snapshot.Status
+    key: Snapshot
     accounts: int
     paused: int
     last_success_at: int | None
@@ -37,6 +38,11 @@ class Summary:
     def wrong(self) -> list[Check]:
         """What is not well, for administrators."""
         return [check for check in self.checks if not check.ok]
+
+    @property
+    def wrong_count(self) -> int:
+        """How much that is in all."""
+        return sum(check.count for check in self.wrong)
 
     @property
     def unknown(self) -> list[Check]:
@@ -54,27 +60,27 @@ class Summary:
         return [check for check in self.wrong if check.told]
 
 
-def summary(settings: Settings, keystore: KeyStore) -> Summary:
+def summary(settings: Settings, vault: Vault, rows: OneRows) -> Summary:
     """What there is to say. Health is what the last real collections did, never a flag."""
-    install = checks.look(settings, keystore)
+    install = checks.look(settings, vault, rows=rows)
     found = checks.run(install)
     return Summary(
         mail=_mail(install, {check.check for check in found if not check.ok}),
         passwords=_passwords(install.key),
         key=install.key,
-        accounts=len(install.lines),
-        paused=sum(line.paused for line in install.lines),
-        last_success_at=max((line.last_success_at or 0 for line in install.lines), default=0) or None,
+        accounts=install.mailboxes.total,
+        paused=install.mailboxes.health[Health.PAUSED],
+        last_success_at=install.mailboxes.newest,
         checks=found,
     )
 
 
 def _mail(install: Install, wrong: set[str]) -> Verdict:
-    if not install.lines:
+    if not install.mailboxes.total:
         return Verdict("plain", "No mailbox yet")
     if install.key.state.no_key or install.copy is not None:
         return Verdict("bad", "Paused")
-    found = {line.health for line in install.lines} - {Health.PAUSED}
+    found = {health for health, count in install.mailboxes.health.items() if count} - {Health.PAUSED}
     if not found:
         return Verdict("plain", "Every mailbox is paused")
     if wrong & {"worker", "collecting"} or not found & {Health.OK, Health.NEW}:
@@ -87,7 +93,7 @@ def _mail(install: Install, wrong: set[str]) -> Verdict:
     return Verdict("good", "Coming in")
 
 
-def _passwords(key: snapshot.Status) -> Verdict:
+def _passwords(key: Snapshot) -> Verdict:
     if key.state.no_key or key.failures:
         return Verdict("bad", "Need attention")
     if key.state is State.ON:

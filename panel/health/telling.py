@@ -19,7 +19,7 @@ def alerts(install: Install) -> Iterator[Check]:
 
     Nobody to be told is a choice, and said.
     """
-    row = AlertChannels.get_or_none(AlertChannels.id == 1)
+    row = install.rows.of(AlertChannels)
     if row is None or not (row.recipients or row.webhook):
         message = "Trouble is shown on pages and in the log alone: no mail address and no webhook is set."
         yield Check("alerts", True, message, link=PAGE, instead="Off")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peewee import BlobField, BooleanField, ForeignKeyField
+from peewee import SQL, BlobField, BooleanField, ForeignKeyField
 
 from panel.models.account import Account
 from panel.models.base import BaseModel, BigIntegerField, CharField, IntegerField, TextField
@@ -19,7 +19,7 @@ class Collection(BaseModel):
     begin_below = BigIntegerField(default=0)  # UIDs below it were there before us: 'Begin with' decides
     endpoint_mark = BlobField(null=True)  # digest of host, port, username, folder the cursor belongs to
     # Health: what the last real round did.
-    last_success_at = Past(null=True)
+    last_success_at = Past(null=True, index=True)
     problem = TextField(null=True)
     remedy = TextField(null=True)
     permanent = BooleanField(default=False)
@@ -30,3 +30,8 @@ class Collection(BaseModel):
     # Lease: whoever holds it collects; it runs out by itself after a crash.
     leased_by = CharField(max_length=64, null=True)
     leased_until = Next(300, default=0, index=True)
+
+
+Collection.add_index(
+    SQL("CREATE INDEX collection_problem ON collection (account_id) WHERE problem IS NOT NULL")
+)

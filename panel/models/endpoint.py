@@ -6,18 +6,20 @@ import hashlib
 from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
-from peewee import AutoField, DoesNotExist
+from peewee import SQL, AutoField, DoesNotExist
 
 from panel.crypto.record import Binding
+from panel.mail.server import MailServer
 from panel.models.account import Account
 from panel.models.base import BigIntegerField, IntegerField, TextField
 from panel.models.moment import At
+from panel.models.prepared import Prepared, given
 from panel.models.secret_row import BoundForeignKey, BoundInteger, BoundText, SecretRow
 
 PASSWORD = "password"  # noqa: S105 - a kind of secret
 LABEL = "mailkeep/mail"
-# Sealed by a sweep from a clear value that no licence lists: it opens, but nobody vouches for the
-# server beside it (docs/decisions/0005-found-in-clear.md and 0030-licence.md).
+# Sealed by a sweep from a clear value that no attestation lists: it opens, but nothing shows that the server
+# beside it is the one it was entered for (docs/decisions/0005-found-in-clear.md and 0030-licence.md).
 UNATTESTED_LABEL = "mailkeep/mail found in clear"
 
 
@@ -79,6 +81,9 @@ def binding(row: Bound, instance_id: bytes, label: str) -> Binding:
     )  # fmt: skip
 
 
+_ADDRESS = Prepared(lambda: Account.select(Account.address).where(Account.uuid == given("uuid")))
+
+
 class Endpoint(SecretRow):
     """One server of an account. Bound columns are written by `save()` only, together with a password."""
 
@@ -101,9 +106,9 @@ class Endpoint(SecretRow):
     token_url = BoundText()
     address = BoundText()  # of the mailbox; its account's must equal it
     kind = BoundText()  # of secret
-    secret_set_at = At(null=True)  # when a person last entered the secret
+    secret_set_at = At(null=True, index=True)  # when a person last entered the secret
     # What the last opening found. It counts only for this `rev` and this generation of the key file.
-    failed_rev = IntegerField(null=True)
+    failed_rev = IntegerField(null=True, index=True)
     failed_generation = BigIntegerField(null=True)
     failure = TextField(null=True)
 
@@ -120,9 +125,22 @@ class Endpoint(SecretRow):
         values = {name: getattr(self, name) for name in self.BOUND if name != "account"}
         return Place(account=str(self.account_id), **values)
 
+    @property
+    def server(self) -> MailServer:
+        """The one server that the secret may be shown to."""
+        return MailServer(
+            self.protocol,
+            self.host,
+            self.port,
+            self.security,
+            self.username,
+            self.auth_method,
+            self.token_url,
+        )
+
     def _belongs(self, bound: dict[str, Any]) -> bool:
-        stored = Account.select(Account.address).where(Account.uuid == bound["account"]).scalar()
-        return bool(stored == bound["address"])
+        account = _ADDRESS.first(uuid=bound["account"])
+        return account is not None and account.address == bound["address"]
 
     @property
     def account_address(self) -> str | None:
@@ -131,3 +149,13 @@ class Endpoint(SecretRow):
             return str(self.account.address)
         except DoesNotExist:
             return None
+
+
+for _index in (  # by which pages count
+    "endpoint_key ON endpoint (substr(sealed, 3, 8)) WHERE sealed IS NOT NULL",
+    "endpoint_unsealed ON endpoint (failed_rev) WHERE sealed IS NULL",
+    "endpoint_clear ON endpoint (account_id) WHERE clear IS NOT NULL",
+    "endpoint_empty ON endpoint (account_id) WHERE sealed IS NULL AND clear IS NULL",
+    "endpoint_sending ON endpoint (direction) WHERE direction <> 'in'",
+):
+    Endpoint.add_index(SQL(f"CREATE INDEX {_index}"))

@@ -63,26 +63,34 @@ class Next(BigIntegerField):
         self.longest = longest
 
 
-def furthest(tables: Iterable[type[Model]]) -> tuple[int, str]:
-    """The time that lies furthest ahead of what it may, and its column; or 0 and an empty text."""
+def furthest(tables: Iterable[type[Model]], small: Iterable[type[Model]] = ()) -> tuple[int, str]:
+    """The time that lies furthest ahead of what it may, and its column; or 0 and an empty text.
+
+    With `small`, only what an index finds is asked of the other tables, which may be large.
+    """
+    query, times = _latest(tuple(tables), tuple(small))
     found = 0, ""
-    for table in tables:
-        query, times = _latest(table)
-        latest = db.database.execute_sql(query).fetchone() if times else ()
-        for (name, longest), at in zip(times, latest, strict=True):
-            if is_ahead(at, longest):
-                found = max(found, (at, name))
+    for (name, longest), at in zip(times, db.database.execute_sql(query).fetchone(), strict=True):
+        if is_ahead(at, longest):
+            found = max(found, (at, name))
     return found
 
 
 @cache
-def _latest(table: type[Model]) -> tuple[str, tuple[tuple[str, int], ...]]:
-    """The statement that asks for the latest of each time in `table`, and of each its name and maximum.
+def _latest(
+    tables: tuple[type[Model], ...], small: tuple[type[Model], ...]
+) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """The statement that asks for the latest of each time, and of each its name and maximum.
 
     As text, made once: each overview asks it, and Peewee takes longer to write it than SQLite to answer.
     """
-    name, times = table._meta.table_name, [c for c in table._meta.sorted_fields if isinstance(c, At | Next)]
-    latest = ", ".join(f'max("{column.column_name}")' for column in times)
-    longest = [column.longest if isinstance(column, Next) else 0 for column in times]
-    names = [f"{name}.{column.name}" for column in times]
-    return f'SELECT {latest} FROM "{name}"', tuple(zip(names, longest, strict=True))  # noqa: S608
+    times = [
+        (table._meta.table_name, field)
+        for table in tables
+        for field in table._meta.sorted_fields
+        if isinstance(field, At | Next) and (not small or table in small or field.index)
+    ]
+    asked = ", ".join(f'(SELECT max("{field.column_name}") FROM "{name}")' for name, field in times)  # noqa: S608
+    longest = [field.longest if isinstance(field, Next) else 0 for _, field in times]
+    names = [f"{name}.{field.name}" for name, field in times]
+    return f"SELECT {asked}", tuple(zip(names, longest, strict=True))

@@ -2,7 +2,7 @@
 
 A `Secret` is handed to the row (`row.password = Secret(…)`), and to `save()` the
 place that a person saw and a rule checked, as one frozen value. `save()` has the
-sealer that is connected to the database seal the secret for exactly that place,
+connected sealer seal the secret for exactly that place,
 writes every bound column from it, and what stands in the row is compared with it
 once more before the commit (docs/decisions/0031-sealed-for-what-was-seen.md). No other write reaches the
 secret columns or the bound columns: their fields admit only values wrapped by the
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Protocol
 
 from peewee import (
@@ -30,6 +31,7 @@ from peewee import (
 
 from panel.errors import EditedMeanwhile, PasswordNeeded
 from panel.models.base import BaseModel
+from panel.models.prepared import Prepared, given
 from panel.secret import Secret
 
 SECRET_COLUMNS = ("clear", "sealed", "rev")
@@ -72,7 +74,9 @@ class StoredClear:
 
 
 class Sealer(Protocol):
-    """What a database must have connected before a secret can be stored (`panel.vault.sealer`)."""
+    """What must be connected before a secret can be stored (`panel.vault.sealer`)."""
+
+    vault: Any
 
     def storing(self) -> AbstractContextManager[None]:
         """The transaction to store in, under the lock of the state row."""
@@ -173,6 +177,13 @@ class BoundForeignKey(_BoundField, ForeignKeyField):
     """A reference that is part of the binding."""
 
 
+@cache
+def _bound_columns(model: type[SecretRow]) -> Prepared:
+    """The bound columns and `rev` of the row `key`: each save asks for them twice."""
+    fields = [model._meta.fields[name] for name in (*model.BOUND, "rev")]
+    return Prepared(lambda: model.select(*fields).where(model._meta.primary_key == given("key")))
+
+
 def _edited() -> EditedMeanwhile:
     return EditedMeanwhile(
         "The mailbox's server was changed meanwhile, so nothing was stored.",
@@ -184,6 +195,7 @@ class SecretRow(BaseModel):
     """A row with one secret. Subclasses name their bound columns in `BOUND`."""
 
     BOUND: ClassVar[tuple[str, ...]] = ()
+    sealer: ClassVar[Sealer | None] = None  # of the vault in use (panel.vault.sealer)
 
     clear = ClearField(null=True)
     sealed = SealedField(null=True)
@@ -228,7 +240,7 @@ class SecretRow(BaseModel):
         self._refuse(changed, only)
         if not new and self._password is None and place is None and not changed & set(self.BOUND):
             return int(super().save(only=only)) if changed else 0
-        with self._sealer.storing():
+        with self.storing():
             bound = self._bound(place)
             return self._insert(bound) if new else self._update(bound, changed, seen)
 
@@ -252,12 +264,21 @@ class SecretRow(BaseModel):
     def _is_stored(self) -> bool:
         return self._pk is not None
 
-    @property
-    def _sealer(self) -> Sealer:
-        sealer: Sealer | None = getattr(self._meta.database.obj, "sealer", None)
-        if sealer is None:
-            raise TypeError("no sealer is connected to the database: create_app() does that")
-        return sealer
+    @classmethod
+    def storing(cls) -> AbstractContextManager[None]:
+        """The transaction that several secrets are saved in together (`Sealer.storing`)."""
+        return cls._sealer().storing()
+
+    @classmethod
+    def vault(cls) -> Any:
+        """The vault that is sealed for."""
+        return cls._sealer().vault
+
+    @staticmethod
+    def _sealer() -> Sealer:
+        if SecretRow.sealer is None:
+            raise TypeError("no sealer is connected: create_app() does that")
+        return SecretRow.sealer
 
     def _insert(self, bound: dict[str, Any]) -> int:
         if self._password is None:
@@ -294,15 +315,13 @@ class SecretRow(BaseModel):
 
     def _fresh(self, key: Any) -> dict[str, Any] | None:
         """The bound columns and `rev` as they stand in the row now; None where it is gone."""
-        model = type(self)
-        fields = [model._meta.fields[name] for name in (*self.BOUND, "rev")]
-        row = model.select(*fields).where(model._meta.primary_key == key).dicts().first()
-        return None if row is None else dict(row)
+        row = _bound_columns(type(self)).first(key=key)
+        return None if row is None else dict(row._asdict())
 
     def _columns(self, bound: dict[str, Any], others: dict[str, Any], rev: int) -> dict[Field, Any]:
         """The columns of a query, with the waiting password sealed for exactly `bound`."""
         assert self._password is not None
-        stored = self._sealer.seal(type(self)(**bound), self._password)
+        stored = self._sealer().seal(type(self)(**bound), self._password)
         fields = type(self)._meta.fields
         columns: dict[Field, Any] = {fields[name]: value for name, value in others.items()}
         columns |= {fields[name]: Saved(value) for name, value in bound.items()}
@@ -318,7 +337,7 @@ class SecretRow(BaseModel):
             if self._fresh(key) != {**bound, "rev": rev} or not self._belongs(bound):
                 raise _edited()
 
-        self._sealer.before_commit((type(self), key), check)
+        self._sealer().before_commit((type(self), key), check)
         self._meta.database.after_commit(lambda: self._committed(key, bound, rev))
 
     def _belongs(self, bound: dict[str, Any]) -> bool:
@@ -331,8 +350,8 @@ class SecretRow(BaseModel):
         A savepoint may have been rolled back alone; then the row does not have
         this `rev`, and the password goes on waiting.
         """
-        model = type(self)
-        if not model.select().where((model._meta.primary_key == key) & (model.rev == rev)).exists():
+        row = _bound_columns(type(self)).first(key=key)
+        if row is None or row.rev != rev:
             return
         self._pk = key
         self.__data__ |= {**bound, "rev": rev}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from peewee import AutoField, BlobField, BooleanField, Check, ForeignKeyField
 
 from panel.models.base import BaseModel, BigIntegerField, CharField
+from panel.models.moment import At
 from panel.models.person import Person
 
 
@@ -15,7 +16,7 @@ class Session(BaseModel):
     token_hash = BlobField(unique=True)  # SHA-256 of the cookie's token
     person = ForeignKeyField(Person, backref="sessions", on_delete="CASCADE")
     created_at = BigIntegerField()
-    seen_at = BigIntegerField()
+    seen_at = At()
     confirmed_at = BigIntegerField(null=True)  # when the password was last typed in it
     address = CharField(max_length=64)
     agent = CharField(max_length=300)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peewee import ForeignKeyField
+from peewee import SQL, ForeignKeyField
 
 from panel.models.account import Account
 from panel.models.base import BaseModel, IntegerField
@@ -18,3 +18,6 @@ class Waiting(BaseModel):
     unread = IntegerField()
     oldest_at = At(null=True)
     counted_at = At()
+
+
+Waiting.add_index(SQL("CREATE INDEX waiting_unread ON waiting (unread) WHERE unread > 0"))

@@ -45,7 +45,7 @@ def test(context: click.Context, account: str) -> None:
     """Send a test message from ACCOUNT to itself. Exit status 1 where that fails."""
     found, _ = accounts.find(account)
     services = current()
-    for step in service.send_test(found.uuid, services.settings, services.keystore, Actor()):
+    for step in service.send_test(found.uuid, services.settings, services.vault, Actor()):
         say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.message} {step.remedy}".rstrip())
         if not step.ok:
             context.exit(1)

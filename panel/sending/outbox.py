@@ -14,7 +14,7 @@ from panel.mail.steps import Step
 from panel.models import Account, Endpoint
 from panel.vault import credential
 from panel.vault.credential import Credential
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 MOST_SECONDS = 120.0  # for all accounts together
 NO_KEY = Step(
@@ -40,7 +40,7 @@ def senders() -> list[Account]:
 
 
 def send(
-    compose: Compose, recipients: Sequence[str], first: str, settings: Settings, keystore: KeyStore
+    compose: Compose, recipients: Sequence[str], first: str, settings: Settings, vault: Vault
 ) -> Iterator[Step]:
     """Send through the account `first`, else through the others, until one takes it: a step for each.
 
@@ -53,7 +53,7 @@ def send(
         yield NO_ACCOUNT
     for account in accounts:
         try:
-            step = _through(account, compose, recipients, settings, keystore)
+            step = _through(account, compose, recipients, settings, vault)
         except KeyAbsent:
             step = NO_KEY
         yield step
@@ -62,7 +62,7 @@ def send(
 
 
 def _through(
-    account: Account, compose: Compose, recipients: Sequence[str], settings: Settings, keystore: KeyStore
+    account: Account, compose: Compose, recipients: Sequence[str], settings: Settings, vault: Vault
 ) -> Step:
     """Through one account. Raises KeyAbsent."""
     begun = time.monotonic()
@@ -70,7 +70,7 @@ def _through(
     if endpoint is None:
         return NO_ACCOUNT
     try:
-        opened = credential.open_for(endpoint, keystore)
+        opened = credential.open_for(endpoint, vault)
         refused = _hand_over(opened, account.address, compose(account.address), recipients, settings)
     except KeyAbsent:
         raise

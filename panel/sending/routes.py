@@ -45,7 +45,7 @@ def _stored(endpoint: Endpoint | None) -> dict[str, Any]:
 
 
 def _is_forged(endpoint: Endpoint | None) -> bool:
-    return endpoint is not None and not credential.is_authentic(endpoint, current().keystore)
+    return endpoint is not None and not credential.is_authentic(endpoint, current().vault)
 
 
 def _page(
@@ -114,6 +114,6 @@ def remove(uuid: str) -> Any:
 def test(uuid: str) -> Any:
     """Log in to the stored server and send a message to the account's own address: a page that grows."""
     account, _ = accounts.find(uuid)
-    steps = service.send_test(account.uuid, current().settings, current().keystore, actor())
+    steps = service.send_test(account.uuid, current().settings, current().vault, actor())
     page_ = stream_template("sending/test.html", steps=steps, account=account)
     return Response(page_, mimetype="text/html")

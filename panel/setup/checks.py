@@ -10,20 +10,20 @@ from panel.config import Settings
 from panel.health import checks
 from panel.health.check import Check, Install
 from panel.vault.files import typed
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 BEFORE = ("database", "file modes", "disk", "clock", "proxy")
 
 
-def run(settings: Settings, keystore: KeyStore, *, exposed: bool) -> list[Check]:
+def run(settings: Settings, vault: Vault, *, exposed: bool) -> list[Check]:
     """Checks of the machine, of the key file's place, and of the way here (`exposed`: plain HTTP)."""
-    install = checks.look(settings, keystore)
+    install = checks.look(settings, vault)
     found = [check for check in checks.run(install) if check.check in BEFORE]
     return [*found, *_key_place(install), *_way(settings, exposed=exposed)]
 
 
 def _key_place(install: Install) -> Iterator[Check]:
-    path, owner = install.keystore.path, install.keystore.owner
+    path, owner = install.vault.keystore.path, install.vault.keystore.owner
     place = path.parent
     if not place.is_dir():
         says = f"The directory for the key file is not there: {place}."

@@ -13,14 +13,14 @@ from flask_login import current_user
 
 from panel.accounts import overview
 from panel.errors import AlreadySetUp, BadInput, NotFound, PanelError
+from panel.models import SetUp
 from panel.people.password_rules import LONGEST, SHORTEST
 from panel.secret import Secret
-from panel.services import current
+from panel.services import current, one_rows
 from panel.setup import checks, service
 from panel.setup.forms import AdminForm
 from panel.setup.service import Step
 from panel.sign_in import login, sessions
-from panel.vault import snapshot
 from panel.web.access import ANYBODY, allow
 from panel.web.form_tokens import keeps_typed
 from panel.web.headers import plain_http_exposed
@@ -43,13 +43,14 @@ def _step() -> Step | None:
     """Where the visitor's own set-up stands."""
     if not current_user.is_authenticated:
         return None
-    return service.step_of(current_user.id, current().keystore)
+    return service.step_of(current_user.id, current().vault)
 
 
 @blueprint.app_context_processor
 def set_up_frame() -> dict[str, Any]:
     """For the frame on every page of the administrator who is setting up."""
-    step = _step()
+    row = one_rows().of(SetUp) if current_user.is_authenticated else None
+    step = service.step_of(current_user.id, current().vault, row) if row else None
     if step is None:
         return {"set_up": None}
     return {"set_up": {"step": step, "here": request.endpoint == PAGES[step], "page": url_for(PAGES[step])}}
@@ -87,7 +88,7 @@ def look() -> Any:
     if not service.check(session.get(TOKEN, "")):
         return go(url_for("setup.where"))
     settings = current().settings
-    found = checks.run(settings, current().keystore, exposed=plain_http_exposed())
+    found = checks.run(settings, current().vault, exposed=plain_http_exposed())
     return page("setup/checks.html", checks=found, well=all(check.ok for check in found))
 
 
@@ -153,8 +154,8 @@ def summary() -> Any:
     step = _own_step()
     if step is not Step.SUMMARY:
         return go(url_for(PAGES[step]))
-    now = snapshot.look(current().keystore)
-    return page("setup/summary.html", now=now, lines=overview.lines(current().keystore))
+    now = current().vault.latest()
+    return page("setup/summary.html", now=now, lines=overview.page(current().vault, 1).lines)
 
 
 @steps_blueprint.post("/finish")

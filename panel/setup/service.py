@@ -22,9 +22,8 @@ from panel.models.set_up import SetUp
 from panel.people import service as people
 from panel.people.service import Someone
 from panel.secret import Secret
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 TOKEN_FILE = "setup-token"  # noqa: S105 - a file's name
 TOKEN_BYTES = 32
@@ -106,12 +105,12 @@ class Step(IntEnum):
     SUMMARY = 5
 
 
-def step_of(person_id: int, keystore: KeyStore) -> Step | None:
+def step_of(person_id: int, vault: Vault, row: SetUp | None = None) -> Step | None:
     """The step at which this person's set-up stands; None where it is finished, or not this person's."""
-    row = _row()
+    row = row or _row()
     if row.closed_at is not None or row.admin_id is None or row.admin_id != person_id:
         return None
-    if row.encryption_later_at is None and snapshot.look(keystore).state is State.OFF:
+    if row.encryption_later_at is None and vault.latest().state is State.OFF:
         return Step.ENCRYPTION
     if row.mailbox_later_at is None and not Account.select().exists():
         return Step.MAILBOX

@@ -6,52 +6,66 @@ import secrets
 
 from panel import db
 from panel.models import Encryption, Endpoint
-from panel.vault import reports, snapshot, state
-from panel.vault.keystore import KeyStore
+from panel.models.prepared import Prepared, given
+from panel.vault import reports
+from panel.vault.snapshot import Snapshot
+from panel.vault.vault import Vault
 
 RANDOM_BYTES = 16
 
 
-def needed(disk: state.FileFacts, row: state.RowFacts) -> bool:
-    """Whether a good key file's goal waits to be chosen: the row names no key yet, or an earlier one."""
-    file = disk.file
-    if file is None or file.decrypt_id is not None or state.wrong(file, row) is not None:
-        return False
-    return row.active_key_id != file.primary.id
-
-
-def if_needed(keystore: KeyStore) -> None:
-    """Choose the key file's goal, in a transaction of its own, where `needed` says so.
-
-    The row moves only forward: a file without the key that the row names is the wrong one.
-
-    Losing against somebody else is as good as winning: the row then names their choice.
+def is_due(now: Snapshot) -> bool:
+    """Whether a good key file's primary key is not the active one: the row names none yet, or an earlier
+    one.
     """
-    if not needed(snapshot.disk(keystore), snapshot.row()):
+    file = now.good_file()
+    return file is not None and now.row.active_key_id != file.primary.id
+
+
+def activate(vault: Vault) -> None:
+    """Make the key file's primary key the active one, in a transaction of its own, where that is due.
+
+    The row moves only forward: a file without the key that the row names is the wrong one. Losing
+    against another process is as good as winning: the row then names its choice.
+    """
+    if not is_due(vault.read()):  # nearly always; a save asks this, and takes no lock for it
         return
     with db.transaction():
-        disk, row = snapshot.disk(keystore), snapshot.row()
-        if disk.file is None or not needed(disk, row):
-            return
-        keystore.expect(disk.file.primary.id)
-        changes: dict[str, object] = {
-            "active_key_id": disk.file.primary.id,
-            "scrub_pending": secrets.token_bytes(RANDOM_BYTES),
-            "key_created_at": int(keystore.key_file_modified()),
-        }
-        if row.active_key_id is None:
-            changes["enabled_at"] = db.now()
-        reports.begin("enable" if row.active_key_id is None else "rotate")
-        Encryption.update(changes).execute()
+        activate_locked(vault)
+
+
+def activate_locked(vault: Vault) -> None:
+    """`activate` inside the transaction of the caller, which has not read anything else in it."""
+    now = vault.read()
+    if now.file is None or not is_due(now):
+        return
+    vault.keystore.expect(now.file.primary.id)
+    changes: dict[str, object] = {
+        "active_key_id": now.file.primary.id,
+        "scrub_pending": secrets.token_bytes(RANDOM_BYTES),
+        "key_created_at": int(vault.keystore.key_file_modified()),
+    }
+    if now.row.active_key_id is None:
+        changes["enabled_at"] = db.now()
+    reports.begin("enable" if now.row.active_key_id is None else "rotate")
+    Encryption.update(changes).execute()
 
 
 def require_scrub() -> None:
-    """Note that old values may still stand in the database's files. Call it where one was replaced."""
+    """Note that old values may still be in the database's files. Call it where one is replaced."""
     Encryption.update(scrub_pending=secrets.token_bytes(RANDOM_BYTES)).execute()
 
 
 def require_scrub_for_clear(row: Endpoint) -> None:
-    """`owe_scrub` where the save of `row` is about to replace a clear value. An index finds it."""
-    own = (Endpoint.account == row.account_id) & (Endpoint.direction == row.direction)
-    if Endpoint.select().where(Endpoint.clear.is_null(False) & own).exists():
+    """`require_scrub` where the save of `row` is about to replace a clear value. An index finds it."""
+    if _CLEAR.first(account=row.account_id, direction=row.direction) is not None:
         require_scrub()
+
+
+_CLEAR = Prepared(
+    lambda: Endpoint.select(Endpoint.id).where(
+        Endpoint.clear.is_null(False)
+        & (Endpoint.account == given("account"))
+        & (Endpoint.direction == given("direction"))
+    )
+)

@@ -15,8 +15,8 @@ from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile, NotAKeyFile, fingerprint
 from panel.errors import BadCopy, BadInput, Refused
 from panel.models import Encryption
-from panel.vault import snapshot, state
-from panel.vault.keystore import KeyStore
+from panel.vault import reading
+from panel.vault.vault import Vault
 
 NONCE_BYTES = 16
 UNPROVED: dict[str, object] = {"backup_proved_at": None, "backup_tag": None}
@@ -27,13 +27,13 @@ def nonce() -> str:
     return secrets.token_hex(NONCE_BYTES)
 
 
-def prove(keystore: KeyStore, given: str, answer: str, actor: Actor) -> None:
+def verify(vault: Vault, given: str, answer: str, actor: Actor) -> None:
     """Note that the backup is good if `answer` is SHA-256(`given` ‖ today's key file) in hexadecimal.
 
     Raises BadInput for another answer, Refused where there is no good key file.
     """
-    with keystore.locked(), db.transaction():  # file and row stay as they were compared until that is noted
-        file = _todays(keystore)
+    with vault.changing():  # file and row stay as they were compared until that is noted
+        file = _todays(vault)
         if not hmac.compare_digest(answer_for(given, file.to_bytes()), answer):
             raise BadInput(
                 "The copy is not the same as today's key file.",
@@ -48,31 +48,31 @@ def answer_for(given: str, copy: bytes) -> str:
     return hashlib.sha256(given.encode() + copy).hexdigest()
 
 
-def check(keystore: KeyStore, copy: bytes, actor: Actor) -> None:
+def check(vault: Vault, copy: bytes, actor: Actor) -> None:
     """Note that the backup is good if `copy` is today's key file, byte for byte.
 
     Raises BadCopy saying what it is instead, Refused where there is no good key file here.
     """
-    with keystore.locked(), db.transaction():
-        file = _todays(keystore)
+    with vault.changing():
+        file = _todays(vault)
         if copy != file.to_bytes():
             _say_why(file, parse(copy))
         note(file, actor)
 
 
-def _todays(keystore: KeyStore) -> KeyFile:
-    """The key file that a copy must be like: the right one, and not flagged."""
-    disk = snapshot.disk(keystore)
-    if disk.file is None or state.wrong(disk.file, snapshot.row()):
+def _todays(vault: Vault) -> KeyFile:
+    """The key file that a copy must equal: the right one, and not marked for decrypting."""
+    now = vault.read()
+    if now.file is None or now.is_wrong:
         raise Refused(
             "There is no good key file here to compare the copy with.", "Run: flask encryption status"
         )
-    if disk.file.decrypt_id is not None:
+    if now.file.decrypt_id is not None:
         raise Refused(
             "Encryption is being turned off; a copy of today's key file would be no good as a backup.",
-            "Keep the copy of before. Try again when encryption is on.",
+            "Keep the earlier copy. Try again when encryption is on.",
         )
-    return disk.file
+    return now.file
 
 
 def withdraw() -> None:
@@ -111,5 +111,5 @@ def note(file: KeyFile, actor: Actor) -> None:
     """Keep that a copy was the same as `file`. Call it under the lock that they were compared under."""
     with db.transaction():
         now = db.now()
-        Encryption.update(backup_proved_at=now, backup_tag=snapshot.backup_tag(file, now)).execute()
-        audit.record("key backup proved", **vars(actor))
+        Encryption.update(backup_proved_at=now, backup_tag=reading.backup_tag(file, now)).execute()
+        audit.record("key backup verified", **vars(actor))

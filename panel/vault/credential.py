@@ -14,8 +14,9 @@ from panel.mail.server import MailServer
 from panel.models import Endpoint
 from panel.models.endpoint import LABEL, UNATTESTED_LABEL
 from panel.secret import Secret
-from panel.vault import attestation, snapshot, state
-from panel.vault.keystore import KeyStore
+from panel.vault import attestation
+from panel.vault.snapshot import Snapshot
+from panel.vault.vault import Vault
 
 
 class Stored(Protocol):
@@ -42,78 +43,70 @@ class Credential:
     secret: Secret
 
 
-def open_for(endpoint: Endpoint, keystore: KeyStore) -> Credential:
+def open_for(endpoint: Endpoint, vault: Vault) -> Credential:
     """Open the secret of `endpoint`, a row read whole, and note in the row whether it opened.
 
-    Raises KeyAbsent where the key is missing, unreadable or wrong (nothing is
-    noted: it is not the row's fault), another CannotOpen where this record does
-    not open, PasswordNeeded where none is stored.
+    Raises KeyAbsent where the key is missing, unreadable or wrong (nothing is noted: the row is not at
+    fault), another CannotOpen where this record does not open, PasswordNeeded where none is stored.
     """
-    disk, row = snapshot.disk(keystore), snapshot.row()
-    state.require_readable(disk, row, snapshot.any_sealed())
+    now = vault.read()
+    now.require_readable()
     try:
-        secret = unseal(endpoint, disk, row)
+        secret, _ = unseal(endpoint, now.file, now.row.instance_id)
     except CannotOpen as error:
-        note(endpoint, disk, error)
+        _note(endpoint, now, error)
         raise
-    note(endpoint, disk, None)
-    return Credential(_server(endpoint), secret)
+    _note(endpoint, now, None)
+    return Credential(endpoint.server, secret)
 
 
-def is_authentic(endpoint: Endpoint, keystore: KeyStore) -> bool:
+def is_authentic(endpoint: Endpoint, vault: Vault) -> bool:
     """Whether the stored server is the one that the stored secret was entered for.
 
-    Found out by opening the record now: columns that say so could have been edited
-    as the server could. While encryption is off nothing can tell, and it is taken
-    as it stands; beside a key file a clear value is good only where the licence has it.
+    Found out by opening the record now: columns that say so could have been edited as the server could. While
+    encryption is off nothing can tell, and it is taken as it stands; beside a key file a clear value is good
+    only where the attestation has it.
     """
-    disk, row = snapshot.disk(keystore), snapshot.row()
+    now = vault.read()
     try:
-        state.require_readable(disk, row, snapshot.any_sealed())
+        now.require_readable()
         if endpoint.clear is not None and endpoint.account_address == endpoint.address:
-            return is_clear_authentic(endpoint, keystore, disk, row)
-        _, label = unseal_labelled(endpoint, disk, row)
+            return is_clear_authentic(endpoint, vault, now)
+        _, label = unseal(endpoint, now.file, now.row.instance_id)
     except (CannotOpen, PasswordNeeded, Refused):
         return False
     return label == LABEL
 
 
-def is_clear_authentic(
-    endpoint: attestation.Stored, keystore: KeyStore, disk: state.FileFacts, row: state.RowFacts
-) -> bool:
-    """`vouches` for a row in clear: without a key file it is taken as it stands, else the licence has it."""
-    return disk.file is None or attestation.permits(keystore, disk.file.primary, row.instance_id, endpoint)
+def is_clear_authentic(endpoint: attestation.Stored, vault: Vault, now: Snapshot) -> bool:
+    """`is_authentic` for a row in clear text."""
+    if now.file is None:
+        return True
+    return attestation.permits(vault.keystore, now.file.primary, now.row.instance_id, endpoint)
 
 
-def unseal(endpoint: Stored, disk: state.FileFacts, row: state.RowFacts) -> Secret:
-    """The secret of the row under the facts given."""
-    return unseal_labelled(endpoint, disk, row)[0]
-
-
-def unseal_labelled(
-    endpoint: Stored, disk: state.FileFacts, row: state.RowFacts
-) -> tuple[Secret, str | None]:
-    """The secret, and the label that its record was sealed with; None for a clear value."""
+def unseal(endpoint: Stored, file: KeyFile | None, instance_id: bytes) -> tuple[Secret, str | None]:
+    """The secret of the row, and the label that its record was sealed with; None for a clear value."""
     if endpoint.account_address not in (None, endpoint.address):
         raise Tampered(
             "The address of the mailbox was changed outside Mailkeep.",
             "Open the mailbox and enter its server and password again.",
         )
-    return unseal_record(endpoint, disk, row)
+    return unseal_record(endpoint, file, instance_id)
 
 
-def unseal_record(endpoint: Stored, disk: state.FileFacts, row: state.RowFacts) -> tuple[Secret, str | None]:
-    """The same for a row apart from its account: to move it, or to judge it. Never to log in."""
+def unseal_record(endpoint: Stored, file: KeyFile | None, instance_id: bytes) -> tuple[Secret, str | None]:
+    """`unseal` for a row apart from its account: to move it, or to check a backup. Never to log in."""
     try:
         if endpoint.clear is not None:
             return _clear(endpoint.clear.text), None
-        if endpoint.sealed is None or disk.file is None:
-            raise PasswordNeeded("No password is stored for this account.", "Open the account and enter it.")
-        opened, label = _opened(disk.file, endpoint, row.instance_id)
+        if endpoint.sealed is None or file is None:
+            raise PasswordNeeded("No password is stored for this mailbox.", "Open the mailbox and enter it.")
+        opened, label = _opened(file, endpoint, instance_id)
         return Secret(opened.decode("utf-8")), label
     except (BadInput, UnicodeDecodeError):
         raise Malformed(
-            "What is stored as the password is not one that Mailkeep wrote.", "Enter the password again."
+            "What is stored as the password was not written by Mailkeep.", "Enter the password again."
         ) from None
 
 
@@ -130,32 +123,20 @@ def _opened(file: KeyFile, endpoint: Stored, instance_id: bytes) -> tuple[bytes,
     try:
         return keyring.unseal(file, endpoint.sealed.record, endpoint.binding(instance_id)), LABEL
     except (Tampered, WrongKey):  # under another label the commitment differs too
-        found = endpoint.binding(instance_id, UNATTESTED_LABEL)
+        unattested = endpoint.binding(instance_id, UNATTESTED_LABEL)
         with suppress(Tampered, WrongKey):
-            return keyring.unseal(file, endpoint.sealed.record, found), UNATTESTED_LABEL
+            return keyring.unseal(file, endpoint.sealed.record, unattested), UNATTESTED_LABEL
         raise
 
 
-def note(endpoint: Endpoint, disk: state.FileFacts, error: CannotOpen | None) -> None:
-    """Keep what opening found, for this revision of the row and this key file only."""
+def _note(endpoint: Endpoint, now: Snapshot, error: CannotOpen | None) -> None:
+    """Store what opening found, for this revision of the row and this key file only."""
     model = type(endpoint)
     here = (model.id == endpoint.id) & (model.rev == endpoint.rev)
     if error is None:
         if endpoint.failed_rev is not None:
             model.update(failed_rev=None, failed_generation=None, failure=None).where(here).execute()
-    elif disk.file is not None:
+    elif now.file is not None:
         model.update(
-            failed_rev=endpoint.rev, failed_generation=disk.file.generation, failure=error.message
+            failed_rev=endpoint.rev, failed_generation=now.file.generation, failure=error.message
         ).where(here).execute()
-
-
-def _server(endpoint: Endpoint) -> MailServer:
-    return MailServer(
-        protocol=endpoint.protocol,
-        host=endpoint.host,
-        port=endpoint.port,
-        security=endpoint.security,
-        username=endpoint.username,
-        auth_method=endpoint.auth_method,
-        token_url=endpoint.token_url,
-    )

@@ -1,4 +1,4 @@
-"""Records of a database that is judged, such as a backup: does the key file open them? Never for a log-in."""
+"""Records of another database, such as a backup: does a key file open them? Never to log in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from panel.models import Endpoint
 from panel.models.secret_row import StoredRecord
 from panel.secret import Secret
 from panel.vault import credential
-from panel.vault.state import FileFacts, RowFacts
 
 
 def opened(columns: Mapping[str, object], record: bytes, instance_id: bytes, file: KeyFile) -> Secret | None:
@@ -19,6 +18,6 @@ def opened(columns: Mapping[str, object], record: bytes, instance_id: bytes, fil
     row = Endpoint(account=columns.get("account_id"), **bound)
     row.__data__["sealed"] = StoredRecord(record)
     try:
-        return credential.unseal_record(row, FileFacts(file), RowFacts(instance_id=instance_id))[0]
+        return credential.unseal_record(row, file, instance_id)[0]
     except (CannotOpen, PasswordNeeded):
         return None

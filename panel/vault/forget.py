@@ -7,7 +7,8 @@ away; the witness goes last. A kill in between is made good by doing it once mor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from peewee import fn
@@ -18,11 +19,10 @@ from panel.crypto.keyfile import KeyFile
 from panel.errors import CannotOpen, PasswordNeeded, Refused
 from panel.models import Account, Encryption, Endpoint, ForgottenSecret
 from panel.models.secret_row import StoredRecord
-from panel.vault import attestation, backup_proof, credential, snapshot, state
+from panel.vault import attestation, backup_proof, credential, rows
 from panel.vault.files import typed
-from panel.vault.keystore import KeyStore
-from panel.vault.snapshot import Status
-from panel.vault.state import FileFacts, RowFacts
+from panel.vault.snapshot import Snapshot
+from panel.vault.vault import Vault
 
 BOUND = tuple(name for name in Endpoint.BOUND if name not in ("account", "direction"))
 PUT_BACK = (
@@ -44,25 +44,26 @@ class Forgotten:
     moved_to: Path | None
 
 
-def lost(keystore: KeyStore) -> list[str]:
+def lost(vault: Vault) -> list[str]:
     """Whose passwords would be lost: addresses, then accounts that are no more.
 
     Raises Refused unless the key is lost.
     """
-    endpoints, orphans = _require_lost(keystore)
+    endpoints, orphans = _require_lost(vault)
     return [*_names(endpoints), *_names(orphans)]
 
 
-def forget(keystore: KeyStore, actor: Actor) -> Forgotten:
+def forget(vault: Vault, actor: Actor) -> Forgotten:
     """Set every sealed record aside and begin without a key; encryption is off then.
 
     A record whose account was removed behind the panel's back could go back to nobody: it is removed.
     Refused unless the key file is missing, unusable or the wrong one, and while
     any key file beside it, whatever its name and mode, opens one of the records.
     """
+    keystore = vault.keystore
     with keystore.locked():
         with db.transaction():
-            endpoints, orphans = _require_lost(keystore)
+            endpoints, orphans = _require_lost(vault)
             for endpoint in endpoints:
                 _set_aside(endpoint)
             for orphan in orphans:
@@ -87,16 +88,17 @@ def _in_clear() -> list[Endpoint]:
 
 
 def _names(endpoints: list[Endpoint]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(snapshot.address(endpoint) for endpoint in endpoints))
+    return tuple(dict.fromkeys(rows.address(endpoint) for endpoint in endpoints))
 
 
-def _require_lost(keystore: KeyStore) -> tuple[list[Endpoint], list[Endpoint]]:
+def _require_lost(vault: Vault) -> tuple[list[Endpoint], list[Endpoint]]:
     """Every endpoint with a sealed record, and those of no account; none opens with what is here."""
-    now, row = snapshot.look(keystore), snapshot.row()
+    now = vault.read(counts=True)
+    row, keystore = now.row, vault.keystore
     if not now.state.no_key:
         raise Refused(f"The key is not lost: the state is {now.state}.", "Nothing has to be forgotten.")
     if row.altered:
-        raise Refused(f"{state.told_altered(row)[0]}.", "Correct the schema first: run flask doctor.")
+        raise Refused(now.reason, "Correct the schema first: run flask doctor.")
     if row.damaged:
         raise Refused(
             "The database does not have exactly one encryption row, so nothing can be told of the key.",
@@ -105,29 +107,27 @@ def _require_lost(keystore: KeyStore) -> tuple[list[Endpoint], list[Endpoint]]:
     sealed = Endpoint.sealed.is_null(False)
     query = Endpoint.select(Endpoint, Account).join(Account).where(sealed)
     endpoints = list(query.order_by(Account.address, Endpoint.id))
-    orphans = snapshot.without_account(sealed)
+    orphans = rows.without_account(sealed)
     for path, file in keystore.here():
         if file.find(row.active_key_id) or any(
-            _opens(file, row, endpoint) for endpoint in (*endpoints, *orphans)
+            _opens(file, row.instance_id, endpoint) for endpoint in (*endpoints, *orphans)
         ):
-            raise Refused(f"The key is still here, in {path}.", _use(path, now, keystore))
+            raise Refused(f"The key is still here, in {path}.", _remedy(path, now, vault))
     return endpoints, orphans
 
 
-def _use(path: Path, now: Status, keystore: KeyStore) -> str:
-    if path == keystore.path:
+def _remedy(path: Path, now: Snapshot, vault: Vault) -> str:
+    if path == vault.keystore.path:
         return f"{now.reason} {now.remedy}"
-    return f"Put it in its place: {keystore.put_back(typed(path))}"
+    return f"Put it in its place: {vault.keystore.put_back(typed(path))}"
 
 
-def _opens(file: KeyFile, row: RowFacts, endpoint: Endpoint) -> bool:
+def _opens(file: KeyFile, ours: bytes, endpoint: Endpoint) -> bool:
     """Whether `file` opens the record, be it as one of this install or of the one that the file names."""
-    for instance_id in {row.instance_id, file.instance_id}:
-        try:
-            credential.unseal_record(endpoint, FileFacts(file), replace(row, instance_id=instance_id))
-        except (CannotOpen, PasswordNeeded):
-            continue
-        return True
+    for instance_id in {ours, file.instance_id}:
+        with suppress(CannotOpen, PasswordNeeded):
+            credential.unseal_record(endpoint, file, instance_id)
+            return True
     return False
 
 
@@ -151,12 +151,12 @@ def _set_aside(endpoint: Endpoint) -> None:
 # -- the key turned up ---------------------------------------------------------------
 
 
-def restorable(keystore: KeyStore) -> list[ForgottenSecret]:
+def restorable(vault: Vault) -> list[ForgottenSecret]:
     """The records set aside that open now, of mailboxes that nobody has given a newer password.
 
     Of several of one mailbox only the newest counts, be it lost still.
     """
-    disk, row = snapshot.disk(keystore), snapshot.row()
+    now = vault.read()
     each_row = (ForgottenSecret.account, ForgottenSecret.direction)
     newest = ForgottenSecret.select(fn.max(ForgottenSecret.id)).group_by(*each_row)
     found = (
@@ -165,18 +165,18 @@ def restorable(keystore: KeyStore) -> list[ForgottenSecret]:
         .where(ForgottenSecret.id.in_(newest))
         .order_by(Account.address)
     )
-    file = disk.file
-    return [each for each in found if file and _is_open(each) and _opens(file, row, _as_row(each))]
+    file, ours = now.file, now.row.instance_id
+    return [each for each in found if file and _is_open(each) and _opens(file, ours, _as_row(each))]
 
 
-def restore(keystore: KeyStore, actor: Actor) -> list[str]:
+def restore(vault: Vault, actor: Actor) -> list[str]:
     """Put these records back, each with the server it was sealed for, and return the addresses.
 
     A record that was changed meanwhile does not open and stays where it is.
     """
     restored = []
     with db.transaction():
-        for each in restorable(keystore):
+        for each in restorable(vault):
             values = (each.sealed, *(getattr(each, name) for name in BOUND))
             db.database.execute_sql(PUT_BACK, (*values, each.account_id, each.direction))
             each.delete_instance()

@@ -150,6 +150,12 @@ class KeyStore:
             with suppress(NotAKeyFile):
                 yield path, KeyFile.from_bytes(data)
 
+    def version(self) -> tuple[object, ...]:
+        """What changes whenever `read` or `expected_key` may find something else: cheaper than either."""
+        files = (self.path, self.data_dir / EXPECTED_KEY)
+        owners = (self.path.parent, self.data_dir)  # `_check` looks at them
+        return tuple(map(_identity, files)) + tuple(_identity(path)[:2] for path in owners)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One process at a time changes the key file. Always taken before the lock of the state row."""
@@ -339,3 +345,12 @@ class KeyStore:
                     "Check the disk and the directory's permissions (chmod go-w), then try again.",
                 )
             yield temporary
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Mode, owner, inode, size and times in nanoseconds; zeros where there is nothing to be seen."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return (0, 0)
+    return found.st_mode, found.st_uid, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

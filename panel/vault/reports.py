@@ -1,7 +1,7 @@
-"""The reports of sweeps: begun together with the sweep, finished once old copies were looked for.
+"""Reports of sweeps: begun together with the sweep, finished by the scan for leftovers after it.
 
-They are kept for people. A report without an end is owed: whoever comes next
-finishes it (`scan.write_owed`), so that a kill loses none.
+They are stored for people. A report without an end is pending: any process finishes it (`scan.write_owed`),
+so that a kill loses none.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ DID = {
     "rotate": "The key was changed",
     "disable": "Encryption was turned off",
     "cancel": "Turning encryption off was cancelled",
-    "found": "Passwords that stood in clear were encrypted",
+    "found": "Passwords in clear text were encrypted",
     "check": "All passwords were checked",
 }
 KEPT = 20  # reports; older ones go
 
 MEND = {
-    "database": "This is the database itself. End other programs that read it, then have old copies removed "
-    "once more: flask encryption resume, or “Look again” on the page. If it is still found then, it "
-    "was typed into another field too: change it.",
-    "queue": "This is the queue. Stop Mailkeep, remove the queue's files and start it again: "
+    "database": "This is the database itself. End other programs that read it, then run flask encryption "
+    "resume, or “Scan again” on the page. If it is found again, the password was entered in another "
+    "field too: change it.",
+    "queue": "This is the job queue. Stop Mailkeep, delete the queue files and start it again: "
     "nothing in them is needed.",
-    "data": "This file is no part of Mailkeep. Remove it if nobody needs it. If somebody does, "
-    "keep it as you would keep the passwords, or change them.",
-    "also": "Remove this copy when nobody needs it any more, or change the passwords at their providers.",
+    "data": "This file is not part of Mailkeep. Delete it, or protect it as you protect the passwords, or "
+    "change them.",
+    "also": "Delete this copy when it is no longer needed, or change the passwords at their providers.",
 }
 
-TELLS_NOTHING = "shorter than eight characters, common, or part of an address, a username or a server's name."
+TELLS_NOTHING = (
+    "shorter than eight characters, a common word, or part of an address, username or server name."
+)
 
 logger = logging.getLogger("mailkeep.encryption")
 
@@ -76,10 +78,12 @@ class Scan:
     def verdict(self) -> str:
         """What was looked for, where, and what was found: nothing more is promised."""
         if self.found:
-            return f"Passwords were found in {_files(len(self.found))}. {self.left_out}".rstrip()
+            return (
+                f"Leftovers in clear text were found in {_files(len(self.found))}. {self.left_out}".rstrip()
+            )
         if not self.is_green:
-            return f"No password was looked for. {self.left_out}".rstrip()
-        none = f"No password was found in the {_files(len(self.searched))} that were searched."
+            return f"No password was searched for. {self.left_out}".rstrip()
+        none = f"No leftovers in clear text found in {_files(len(self.searched))}."
         return f"{none} {self.left_out}".rstrip()
 
     @property
@@ -88,7 +92,7 @@ class Scan:
         if not self.not_looked_for:
             return ""
         total = self.looked_for + self.not_looked_for
-        return f"Looked for: {self.looked_for} of {total}. The others would tell nothing: {TELLS_NOTHING}"
+        return f"Searched for {self.looked_for} of {total} passwords; the others are {TELLS_NOTHING}"
 
     @property
     def in_database(self) -> bool:
@@ -120,19 +124,17 @@ class Findings:
 
     @property
     def counts(self) -> str:
-        """How many records were moved, opened, and did not open."""
+        """How many passwords were moved, and how many can be decrypted."""
         if not (self.moved or self.opened or self.failed):
-            return "No password was stored."
-        moved = f"{_records(self.moved)} written anew, " if self.moved else ""
-        return f"{moved}{self.opened} opened one by one, {len(self.failed)} did not open."
+            return "No passwords were stored."
+        moved = f"{_passwords(self.moved)} encrypted. " if self.moved and self.kind != "disable" else ""
+        return f"{moved}{self.opened} of {self.opened + len(self.failed)} can be decrypted."
 
     @property
     def verdict(self) -> str:
         """What was found, in a sentence. It promises nothing about what was not searched."""
         if self.scan is None:
-            return (
-                "Passwords now stand in clear in the database, and in every backup that is made from now on."
-            )
+            return "Passwords are now in clear text in the database, and in every backup from now on."
         return self.scan.verdict
 
 
@@ -140,24 +142,24 @@ def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"
 
 
-def _records(count: int) -> str:
-    return "1 record" if count == 1 else f"{count} records"
+def _passwords(count: int) -> str:
+    return "1 password" if count == 1 else f"{count} passwords"
 
 
 def begin(kind: Kind) -> None:
-    """Owe a report. Call it in the transaction that begins the work."""
+    """Begin a report. Call it in the transaction that begins the work."""
     SweepReport.insert(kind=kind, begun_at=db.now()).execute()
 
 
 def count_moved(count: int) -> None:
-    """Add to the newest report that is owed; records that were found in clear begin one of their own."""
+    """Add to the newest pending report; values found in clear text begin one of their own."""
     if pending() is None:
         begin("found")
     SweepReport.update(moved=SweepReport.moved + count).where(SweepReport.id == pending()).execute()
 
 
 def cancel() -> None:
-    """Turning off is not going to happen: what is owed now is the report of going back."""
+    """Turning off was cancelled: what is pending now is the report of encrypting again."""
     SweepReport.delete().where(SweepReport.finished_at.is_null() & (SweepReport.kind == "disable")).execute()
     begin("cancel")
 

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from peewee import JOIN, ColumnBase, Field, IntegerField
+from peewee import JOIN, ColumnBase, DoesNotExist, Field, IntegerField
 
 from panel import db
+from panel.crypto.keyfile import KeyFile
 from panel.crypto.record import Binding
 from panel.models import Account, Endpoint
 from panel.models.endpoint import LABEL, binding
 from panel.models.secret_row import StoredClear, StoredRecord
-from panel.vault.state import FileFacts
+from panel.vault.state import Failure
 
 PAGE = 500  # rows read at once
+NO_ACCOUNT = "It belongs to no account, so it cannot be entered again: docs/encryption.md, 'Inconsistent'."
 STORED = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
 
 # What the last opening found: at which `rev`, with which generation of the key file, it failed, and why.
@@ -124,20 +126,59 @@ def count(wanted: ColumnBase) -> int:
     return int(Endpoint.select().where(wanted).count())
 
 
-def note(disk: FileFacts, found: Iterable[tuple[Row, str | None]]) -> None:
-    """Keep in each row why it did not open, or None where it did; rows that say so already are left alone.
+def note(file: KeyFile | None, found: Iterable[tuple[Row, str | None]]) -> None:
+    """Store in each row why it could not be opened with `file`, or None; rows that have it already are left
+    alone.
 
     It counts for this revision of the row and this generation of the key file only.
     """
-    news = [(*finding, row.id, row.rev) for row, finding in _findings(disk, found) if finding != row.finding]
+    news = [(*finding, row.id, row.rev) for row, finding in _findings(file, found) if finding != row.finding]
     if news:
         with db.transaction():
             db.database.connection().cursor().executemany(NOTE, news)
 
 
-def _findings(disk: FileFacts, found: Iterable[tuple[Row, str | None]]) -> Iterator[tuple[Row, Finding]]:
+def _findings(file: KeyFile | None, found: Iterable[tuple[Row, str | None]]) -> Iterator[tuple[Row, Finding]]:
     for row, reason in found:
         if reason is None:
             yield row, (None, None, None)
-        elif disk.file is not None:
-            yield row, (row.rev, disk.file.generation, reason)
+        elif file is not None:
+            yield row, (row.rev, file.generation, reason)
+
+
+# -- whose they are -----------------------------------------------------------------
+
+
+def without_account(wanted: ColumnBase) -> list[Endpoint]:
+    """The servers that match `wanted` and whose account was removed by SQL, without them."""
+    joined = Endpoint.select().join(Account, JOIN.LEFT_OUTER)
+    return list(joined.where(wanted & Account.uuid.is_null()).order_by(Endpoint.id))
+
+
+def failure(endpoint: Endpoint, reason: str) -> Failure:
+    """The account of `endpoint`, whose record cannot be opened for `reason`."""
+    direction = str(endpoint.direction)
+    text = reason if direction == "in" else f"The password for sending: {reason}"
+    account = _account(endpoint)
+    if account is None:
+        return Failure("", address(endpoint), f"{text} {NO_ACCOUNT}", direction)
+    return Failure(account.uuid, address(endpoint), text, direction)
+
+
+def address(endpoint: Endpoint) -> str:
+    """The address of its account, or that it has none."""
+    account = _account(endpoint)
+    return str(account.address) if account else f"(no account {str(endpoint.account_id)[:36]})"
+
+
+def _account(endpoint: Endpoint) -> Account | None:
+    try:
+        account: Account = endpoint.account
+    except DoesNotExist:  # removed by SQL without its servers; one bad row stops no other
+        return None
+    return account
+
+
+def failures(found: Iterable[tuple[Row, str]]) -> list[Failure]:
+    """The accounts of the rows that cannot be opened, each for the reason beside it."""
+    return [failure(endpoint, reason) for row, reason in found if (endpoint := Endpoint.get_or_none(row.id))]

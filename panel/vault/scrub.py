@@ -1,4 +1,4 @@
-"""Old plaintext: overwriting a value does not remove its copies from the database's files.
+"""Removing old plaintext: overwriting a value does not remove its copies from the database's files.
 
 `scrub` rewrites the file and empties the write-ahead log. Measured on SQLite with
 secure_delete on: copies stay in the log until a checkpoint truncates it, and in
@@ -14,8 +14,7 @@ import peewee
 
 from panel import db
 from panel.models import Encryption, Endpoint
-from panel.vault import snapshot
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 TRIES = 20
 PAUSE = 0.25  # seconds between two tries; readers of a page are gone by then
@@ -24,31 +23,31 @@ WAIT_MS = 10  # of one try: SQLite lets no other writer in while it waits for a 
 logger = logging.getLogger("mailkeep.encryption")
 
 
-def scrub(keystore: KeyStore) -> bool:
-    """Remove old values from the database's files, if that is owed. True once nothing is owed.
+def scrub(vault: Vault) -> bool:
+    """Remove old values from the database's files, where that is pending. True once nothing is.
 
-    It waits for records to be settled: while clear values are stored there is
-    nothing to gain. An open reader keeps the log from being emptied; it is tried
-    again, then left owed for the next tick.
+    While clear values wait for the sweep there is nothing to gain. An open reader keeps the log from being
+    emptied; it is tried again, then left pending for the next tick.
     """
-    pending = snapshot.row().scrub_pending
+    now = vault.read()
+    pending = now.row.scrub_pending
     if pending is None:
         return True
-    if _clear_to_come(keystore):
+    if _clear_to_come(now.file is not None):
         return False
     if not _rewrite():
         logger.warning("old values could not be removed yet: the database is being read; trying again later")
         return False
-    # Only the debt that was there when we began: a row replaced meanwhile owes anew.
-    Encryption.update(scrub_pending=None).where(Encryption.scrub_pending == pending).execute()
-    return snapshot.row().scrub_pending is None
+    # Only what was pending when we began: a row replaced meanwhile asks anew.
+    done = Encryption.update(scrub_pending=None).where(Encryption.scrub_pending == pending).execute()
+    return bool(done)
 
 
-def _clear_to_come(keystore: KeyStore) -> int:
+def _clear_to_come(encrypting: bool) -> int:
     """How many clear values the sweep has still to seal; not those that are known not to be passwords."""
     clear = Endpoint.select().where(Endpoint.clear.is_null(False))
     hopeless = (Endpoint.failed_rev == Endpoint.rev) & Endpoint.failed_rev.is_null(False)
-    return clear.where(~hopeless).count() if snapshot.disk(keystore).file else clear.count()
+    return clear.where(~hopeless).count() if encrypting else clear.count()
 
 
 def _rewrite() -> bool:

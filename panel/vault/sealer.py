@@ -1,7 +1,7 @@
 """Sealing as Peewee saves: what `SecretRow.save()` asks before a secret reaches the database.
 
-Connected to the database in `create_app`. Within one transaction: lock the state
-row, look at the key file again, seal or keep clear as `state.sealing_key` says.
+Connected to the models in `create_app`. Within one transaction: lock the state row, read the key file again,
+seal or keep clear as `Snapshot.sealing_key` says.
 """
 
 from __future__ import annotations
@@ -9,41 +9,42 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, cast
+from typing import cast
 
-from panel import db
 from panel.crypto import record
 from panel.errors import BadInput
 from panel.models.endpoint import Endpoint
 from panel.models.secret_row import Clear, Sealed, SecretRow
 from panel.secret import Secret
-from panel.vault import activate, snapshot, state
-from panel.vault.keystore import KeyStore
+from panel.vault import activate
+from panel.vault.vault import Vault
 
 
-class Hook:
-    """The sealer of one database and one key store."""
+class Sealer:
+    """Seals what is saved to one vault."""
 
-    def __init__(self, keystore: KeyStore) -> None:
-        self.keystore = keystore
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
         self._now = threading.local()  # the checks of this thread's `storing()`, where it is in one
 
     @contextmanager
     def storing(self) -> Iterator[None]:
         """A transaction that secrets may be saved in, holding the lock of the state row.
 
-        A key that nobody has claimed yet is claimed first, in a transaction of
-        its own: the lock is never upgraded. Several rows that belong together are
-        saved inside one `storing()`. What was written is read again at its end.
-        Raises CannotStore where the schema of the database was changed.
+        A key that is not active yet is activated first, in a transaction of its own: the lock is never
+        upgraded. Several rows that belong together are saved inside one `storing()`. What was written is
+        read again at its end. Raises CannotStore where the schema of the database was changed.
         """
         if getattr(self._now, "checks", None) is not None:
             yield
             return
-        if not db.database.in_transaction():
-            activate.if_needed(self.keystore)
-        with db.database.atomic() if not db.database.in_transaction() else nullcontext():
-            state.require_unaltered(snapshot.row())
+        database = self.vault.database
+        if not database.in_transaction():
+            activate.activate(self.vault)
+        with database.atomic() if not database.in_transaction() else nullcontext():
+            # Read once, however many rows are saved: who changes key file or state row holds this lock too.
+            self._now.reading = self.vault.read()
+            self._now.reading.require_unaltered()
             self._now.checks = {}
             try:
                 yield
@@ -64,18 +65,18 @@ class Hook:
                 "Use a shorter one.",
                 field="password",
             )
-        disk, chosen = snapshot.disk(self.keystore), snapshot.row()
-        key = state.sealing_key(disk, chosen, disk.file is None and snapshot.any_sealed())
+        now = self._now.reading
+        key = now.sealing_key()
         if key is None:
             return Clear(secret)
-        if disk.expected_key != key.id:
-            self.keystore.expect(key.id)
+        if now.disk.expected_key != key.id:
+            self.vault.keystore.expect(key.id)
+            self._now.reading = self.vault.read()
         endpoint = cast(Endpoint, row)
         activate.require_scrub_for_clear(endpoint)
-        return Sealed(record.seal(key, secret.reveal_bytes(), endpoint.binding(chosen.instance_id)))
+        return Sealed(record.seal(key, secret.reveal_bytes(), endpoint.binding(now.row.instance_id)))
 
 
-def connect(database: Any, keystore: KeyStore) -> Hook:
-    """Make `keystore` the one that `database` seals with."""
-    database.sealer = Hook(keystore)
-    return cast(Hook, database.sealer)
+def connect(vault: Vault) -> None:
+    """Make `vault` the one that every `SecretRow` is sealed for."""
+    SecretRow.sealer = Sealer(vault)

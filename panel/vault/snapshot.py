@@ -1,93 +1,184 @@
-"""Gathering what `state` judges: the disk, the state row, the records."""
+"""One reading of key file, state row, schema and, where asked, of how the secrets are stored.
+
+Every step takes a fresh `Snapshot` under the lock of the state row and decides by that one alone; a page
+takes one per request (`Vault.latest`). It says what the state is (`state`), what a save stores
+(`sealing_key`) and whether secrets may be read (`require_readable`); it holds no path.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Iterable
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from typing import Any
 
-from peewee import JOIN, ColumnBase, DatabaseError, DoesNotExist, fn
+from peewee import DatabaseError, fn
 
 from panel import db
-from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
-from panel.errors import DamagedKeyFile, KeyFileError, Refused
+from panel.crypto.keyfile import KEY_ID_BYTES, Key, KeyFile
+from panel.errors import CannotStore, KeyAbsent, KeyFileError
 from panel.models import Account, Encryption, Endpoint, SweepReport, schema
-from panel.models.moment import is_ahead
-from panel.vault import state
-from panel.vault.files import typed
+from panel.vault import reading, rows
 from panel.vault.keystore import KeyStore
-from panel.vault.rows import Row
-from panel.vault.state import Failure, FileFacts, RecordFacts, RowFacts, State
-
-BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
-STUCK_SECONDS = 3600  # turning on and changing the key take seconds, or minutes
-NO_ACCOUNT = "Nobody can enter it again: docs/encryption.md, 'Inconsistent', tells how to remove it."
-# By key: records, clear values, and rows whose last opening failed. Every page asks this.
-COUNTED = (
-    f"SELECT substr(sealed, 3, {KEY_ID_BYTES}), count(sealed), count(clear), count(failed_rev)"  # noqa: S608
-    " FROM endpoint GROUP BY 1"
+from panel.vault.reading import Reading
+from panel.vault.state import (
+    Failure,
+    FileFacts,
+    RecordFacts,
+    RowFacts,
+    database_wrong,
+    never_sealed,
+    wrong,
 )
-UNKNOWN_KEY = "It was sealed under a key that is not in the key file."
+
+MISSING = "The encryption key file is missing"
+PUT_BACK = "Put the right key file back."
+RESTORE = (
+    "Leave the key file where it is and restore the database that belongs to it. If the database was neither"
+    " restored nor swapped, it was edited: see docs/encryption.md, 'A damaged state row'."
+)
+CORRECT_SCHEMA = (
+    "This may be an attempt to redirect passwords. Remove the trigger, view or index with sqlite3, or"
+    " restore the database from a backup: see docs/encryption.md, 'A changed schema'."
+)
+RESUMES = "Collecting then resumes by itself."
+UNKNOWN_KEY = "It was encrypted under a key that is not in the key file."
+# Records, clear values and rows whose last opening failed; then the records of every key but `:key`. All of
+# it is found by index: only counting rows grows with the mailboxes, half a millisecond for 100,000.
+KEY_ID = f"substr(sealed, 3, {KEY_ID_BYTES})"
+OTHERS = f"SELECT {KEY_ID}, count(*), 0, 0 FROM endpoint WHERE sealed IS NOT NULL AND {KEY_ID}"  # noqa: S608
+COUNTED = f"""
+SELECT NULL, (SELECT count(*) FROM endpoint) - (SELECT count(*) FROM endpoint WHERE sealed IS NULL),
+  (SELECT count(*) FROM endpoint WHERE clear IS NOT NULL),
+  (SELECT count(*) FROM endpoint WHERE failed_rev IS NOT NULL)
+UNION ALL {OTHERS} < :key GROUP BY 1
+UNION ALL {OTHERS} > :key GROUP BY 1
+"""  # noqa: S608 - text of ours
 
 
 @dataclass(frozen=True)
-class Status:
-    """Everything that a person is told about the key. No path and no key bytes."""
+class Snapshot(Reading):
+    """What may be done by what was read at one moment."""
 
-    state: State
-    reason: str  # what is wrong, in a sentence; empty where nothing is
-    remedy: str
-    command: str | None  # what to type with a backup of the key file at hand, where that mends it
-    database_wrong: bool  # the key file is the right one, and the database is what does not go with it
-    altered: tuple[str, ...]  # what of the database's schema is not Mailkeep's
-    found: str | None  # fingerprints
-    expected: str | None
-    total: int
-    sealed: int
-    moved: int  # of these under the key that all shall be under
-    clear: int
-    unreadable: int
-    retired: tuple[str, ...]  # fingerprints of keys kept for old database backups
-    failures: tuple[Failure, ...]
-    scrub_pending: bool
-    key_created_at: int | None
-    enabled_at: int | None
-    verified_at: int | None
-    backup_proved_at: int | None  # a copy of the key file as it is now; None where nothing vouches for it
-    trouble_since: int | None
-    key_changed_at: int | None  # when the key file was last written
+    # -- what may be done -------------------------------------------------------------
 
-    @property
-    def backup_due(self) -> bool:
-        """Whether somebody is to prove that a copy of today's key file exists.
+    def sealing_key(self) -> Key | None:
+        """What a save stores: the key to seal under, or None for clear text.
 
-        While it is being changed another copy is due soon; but what has got stuck, or is kept so
-        by somebody, must not hide that no copy holds the key in use.
+        Raises CannotStore in the states where nothing is stored, and while no usable key is active yet.
         """
-        settled = self.state in (State.ON, State.INCONSISTENT)
-        stuck = self.state in (State.ENABLING, State.ROTATING) and self._changed_long_ago
-        return (settled or stuck) and self.backup_proved_at is None
+        if self.disk.error is not None:
+            raise CannotStore(self.disk.error.message, self.disk.error.remedy)
+        self.require_unaltered()
+        if self._is_missing:
+            raise CannotStore(f"{MISSING}, so no password can be stored.", "Put it back.")
+        if self.file is None:
+            return None
+        if self.is_wrong:
+            raise CannotStore(f"{self._why_wrong}, so no password can be stored.", self._remedy_for_wrong)
+        if self.file.decrypt_id is not None:
+            return None
+        key = self.file.find(self.row.active_key_id)
+        if key is None or key.state != "usable":
+            raise CannotStore(
+                "Encryption is being turned on; the password was not stored.", "Try again in a moment."
+            )
+        return key
+
+    def require_readable(self) -> None:
+        """Raise KeyAbsent in the states where secrets are not read, those in clear text included."""
+        if self.disk.error is not None:
+            raise KeyAbsent(self.disk.error.message, self.disk.error.remedy)
+        if self.row.altered or self.is_wrong:
+            raise KeyAbsent(f"{self._why_wrong}.", f"{self._remedy_for_wrong} {RESUMES}")
+        if self._is_missing:
+            raise KeyAbsent(f"{MISSING}.", f"Put it back. {RESUMES}")
+
+    def require_unaltered(self) -> None:
+        """Raise CannotStore where the schema of the database was changed."""
+        if self.row.altered:
+            raise CannotStore(f"{self._why_wrong}. No password can be stored.", CORRECT_SCHEMA)
+
+    def good_file(self) -> KeyFile | None:
+        """The key file, where it is the right one and not marked for decrypting; None otherwise."""
+        if self.file is None or self.file.decrypt_id is not None or self.is_wrong:
+            return None
+        return self.file
 
     @property
-    def _changed_long_ago(self) -> bool:
-        at = self.key_changed_at
-        return at is not None and (db.now() - at >= STUCK_SECONDS or is_ahead(at))
+    def is_wrong(self) -> bool:
+        """Whether there is an intact key file that is not the one that the database expects."""
+        return self.file is not None and wrong(self.file, self.row) is not None
+
+    @property
+    def _is_missing(self) -> bool:
+        never = never_sealed(self.disk, self.row) and not self.any_sealed
+        return self.file is None and self.disk.error is None and not never
+
+    # -- why, in a sentence -----------------------------------------------------------
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with the key; empty where nothing is."""
+        if self.disk.error is not None:
+            return self.disk.error.message
+        if self.row.altered or self.is_wrong:
+            return f"{self._why_wrong}."
+        return f"{MISSING}." if self._is_missing else ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about `reason`, without paths (`encryption.advice` adds them)."""
+        if self.disk.error is not None:
+            return self.disk.error.remedy
+        if self.row.altered or self.is_wrong:
+            return self._remedy_for_wrong
+        return PUT_BACK if self._is_missing else ""
+
+    @property
+    def database_wrong(self) -> bool:
+        """Whether the key file is the right one, and the database is what does not match it."""
+        return database_wrong(self.disk, self.row)
+
+    @property
+    def _why_wrong(self) -> str:
+        file = self.file or KeyFile(b"", ())
+        if self.row.altered or self.row.damaged or not self.database_wrong:
+            return wrong(file, self.row) or ""
+        other = "another install" if file.instance_id != self.row.instance_id else "a key that is not in it"
+        return f"The key file is the one that this server used last, but the database names {other}"
+
+    @property
+    def _remedy_for_wrong(self) -> str:
+        if self.row.altered:
+            return CORRECT_SCHEMA
+        return RESTORE if self.database_wrong else PUT_BACK
 
 
-def disk(keystore: KeyStore) -> FileFacts:
-    """The key file and the witness as they are now."""
+# -- reading ------------------------------------------------------------------------------
+
+
+def read(keystore: KeyStore, *, counts: bool = False) -> Snapshot:
+    """The key file, the state row and the schema as they are now; inside a transaction they stay so.
+
+    `counts`: with how the secrets are stored, and the times that people are shown.
+    """
+    row, found = _row()  # first: a key is in the file before the row names it
+    disk = _disk(keystore)
+    if not counts:
+        return Snapshot(disk, row, any_sealed=disk.file is None and _any_sealed(row))
+    records = RecordFacts()
+    with _lenient(row):
+        records = _records(disk.file)
+    return Snapshot(disk, row, records.sealed > 0, records, reading.times(keystore, disk.file, found))
+
+
+def _disk(keystore: KeyStore) -> FileFacts:
     expected_key = keystore.expected_key()
     try:
         return FileFacts(keystore.read(), None, expected_key)
     except KeyFileError as error:
         return FileFacts(None, error, expected_key)
-
-
-def row() -> RowFacts:
-    """The state row and the schema as they are now. Inside a transaction both are locked until its end."""
-    return _row()[0]
 
 
 def _row() -> tuple[RowFacts, Encryption | None]:
@@ -96,35 +187,30 @@ def _row() -> tuple[RowFacts, Encryption | None]:
         found = Encryption.only()
     if found is None:
         return RowFacts(damaged=True, altered=altered), None
+    scrub = _bytes(found.scrub_pending)
     return RowFacts(
         _bytes(found.instance_id) or b"",
         _bytes(found.active_key_id),
         _bytes(found.decrypt_id),
-        _bytes(found.scrub_pending),
-        turning_on=found.scrub_pending is not None and _turning_on(),
+        scrub,
+        turning_on=scrub is not None and _turning_on(),
         altered=altered,
     ), found
 
 
+def _lenient(row: RowFacts) -> AbstractContextManager[Any]:
+    return suppress(DatabaseError) if row.altered else nullcontext()  # a table may be another one
+
+
 def _turning_on() -> bool:
-    going_on = SweepReport.select(SweepReport.kind).where(SweepReport.finished_at.is_null())
-    return bool(going_on.order_by(SweepReport.id.desc()).limit(1).scalar() == "enable")
+    unfinished = SweepReport.select(SweepReport.kind).where(SweepReport.finished_at.is_null())
+    return bool(unfinished.order_by(SweepReport.id.desc()).limit(1).scalar() == "enable")
 
 
-def backup_tag(file: KeyFile, at: int) -> bytes:
-    """What vouches that at the time `at` somebody held a copy of `file`: it takes the key to make one.
-
-    It binds every byte of the file, so that each change makes it void (docs/decisions/0012).
-    """
-    info = BACKUP_LABEL + hashlib.sha256(file.to_bytes()).digest() + at.to_bytes(8, "big")
-    return file.primary.derive(info, TAG_BYTES)
-
-
-def _proved_at(found: Encryption | None, file: KeyFile | None) -> int | None:
-    if found is None or found.backup_proved_at is None or file is None:
-        return None
-    at, tag = int(found.backup_proved_at), _bytes(found.backup_tag) or b""
-    return at if hmac.compare_digest(tag, backup_tag(file, at)) else None
+def _any_sealed(row: RowFacts) -> bool:
+    with _lenient(row):
+        return any_sealed()
+    return True
 
 
 def any_sealed() -> bool:
@@ -138,13 +224,12 @@ def any_under(key_ids: Iterable[bytes]) -> bool:
     return bool(Endpoint.select().where(Endpoint.sealed.is_null(False) & under).exists())
 
 
-def records(file: KeyFile | None) -> RecordFacts:
-    """Counts, and the accounts whose record is known not to open with `file`."""
-    clear, failed, by_key = 0, 0, dict[bytes, int]()
-    for key_id, sealed, in_clear, with_failure in db.database.execute_sql(COUNTED):
-        clear, failed = clear + in_clear, failed + with_failure
-        if sealed:
-            by_key[_bytes(key_id) or b""] = sealed
+def _records(file: KeyFile | None) -> RecordFacts:
+    key = file.primary.id if file else b""
+    (_, sealed, clear, failed), *others = db.database.execute_sql(COUNTED, {"key": key}).fetchall()
+    by_key = {_bytes(key_id) or b"": count for key_id, count, *_ in others}
+    by_key[key] = sealed - sum(by_key.values())
+    by_key = {key_id: count for key_id, count in by_key.items() if count}
     if file is None:
         return RecordFacts(clear, by_key)
     # Hardly ever any: building the query that names them takes longer than all the rest.
@@ -160,120 +245,7 @@ def _failures(file: KeyFile) -> list[Failure]:
     unknown_key = Endpoint.sealed.is_null(False) & (key_id.is_null() | key_id.not_in(known_keys))
     failed = (stored & known) | unknown_key
     query = Endpoint.select(Endpoint, Account).join(Account).where(failed).order_by(Account.address)
-    return [failure(e, e.failure or UNKNOWN_KEY) for e in (*query, *without_account(failed))]
-
-
-def without_account(wanted: ColumnBase) -> list[Endpoint]:
-    """The servers that are as `wanted` and whose account was removed by SQL, without them."""
-    joined = Endpoint.select().join(Account, JOIN.LEFT_OUTER)
-    return list(joined.where(wanted & Account.uuid.is_null()).order_by(Endpoint.id))
-
-
-def failure(endpoint: Endpoint, reason: str) -> Failure:
-    """The account of `endpoint`, whose record does not open for `reason`."""
-    direction = str(endpoint.direction)
-    told = reason if direction == "in" else f"The password for sending: {reason}"
-    account = _account(endpoint)
-    if account is None:
-        return Failure("", address(endpoint), f"{told} {NO_ACCOUNT}", direction)
-    return Failure(account.uuid, address(endpoint), told, direction)
-
-
-def address(endpoint: Endpoint) -> str:
-    """The address of its account, or that it has none."""
-    account = _account(endpoint)
-    return str(account.address) if account else f"(no account {str(endpoint.account_id)[:36]})"
-
-
-def _account(endpoint: Endpoint) -> Account | None:
-    try:
-        account: Account = endpoint.account
-    except DoesNotExist:  # removed by SQL without its servers; one bad row stops no other
-        return None
-    return account
-
-
-def failures(found: Iterable[tuple[Row, str]]) -> list[Failure]:
-    """The accounts of the rows that do not open, each for the reason beside it."""
-    return [failure(endpoint, reason) for row, reason in found if (endpoint := Endpoint.get_or_none(row.id))]
-
-
-def look(keystore: KeyStore) -> Status:
-    """The state of the key with all that the pages and the shell say about it."""
-    chosen, found = _row()
-    on_disk, stored = disk(keystore), RecordFacts()
-    with suppress(DatabaseError) if chosen.altered else nullcontext():  # a table may be another one
-        stored = records(on_disk.file)
-    now = state.derive(on_disk, chosen, stored)
-    reason, remedy = _trouble(now, on_disk, chosen, keystore)
-    file = on_disk.file
-    expected = chosen.active_key_id or on_disk.expected_key or None
-    return Status(
-        state=now,
-        reason=reason,
-        remedy=remedy,
-        command=_command(now, on_disk, chosen, keystore),
-        database_wrong=state.database_wrong(on_disk, chosen),
-        altered=chosen.altered,
-        found=fingerprint((file.find(expected) or file.primary).id) if file else None,
-        expected=fingerprint(expected) if expected else None,
-        total=stored.sealed + stored.clear,
-        sealed=stored.sealed,
-        moved=stored.sealed_by_key.get(file.primary.id, 0) if file else 0,
-        clear=stored.clear,
-        unreadable=stored.sealed if now.no_key else len(stored.failures),
-        retired=tuple(fingerprint(key.id) for key in file.keys if key.state == "retired") if file else (),
-        failures=stored.failures,
-        scrub_pending=chosen.scrub_pending is not None,
-        key_created_at=found.key_created_at if found else None,
-        enabled_at=found.enabled_at if found else None,
-        verified_at=found.verified_at if found else None,
-        backup_proved_at=_proved_at(found, file),
-        trouble_since=found.trouble_since if found else None,
-        key_changed_at=_changed_at(keystore) if file else None,
-    )
-
-
-def _changed_at(keystore: KeyStore) -> int | None:
-    with suppress(Refused):  # gone since it was read
-        return int(keystore.key_file_modified())
-    return None
-
-
-def _trouble(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStore) -> tuple[str, str]:
-    if now is State.KEY_UNREADABLE and on_disk.error is not None:
-        return on_disk.error.message, on_disk.error.remedy
-    if now is State.KEY_MISSING:
-        return (
-            "The encryption key file is missing.",
-            f"Put it back from its backup as {keystore.path}, mode 600.",
-        )
-    if chosen.altered:
-        reason, remedy = state.told_altered(chosen)
-        return f"{reason}.", remedy
-    if now is State.KEY_WRONG and on_disk.file is not None:
-        reason, remedy = state.told_wrong(on_disk, chosen)
-        if not state.database_wrong(on_disk, chosen):
-            remedy = f"Put the right key file back as {keystore.path}, mode 600."
-            if on_disk.file.decrypt_id is not None and on_disk.file.find(chosen.active_key_id):
-                away = f"{typed(keystore.path)}.away"
-                return f"{reason}.", (
-                    "It is a copy from while encryption was being turned off. Take the mark off: "
-                    f"mv {typed(keystore.path)} {away}, then flask encryption key import {away}"
-                )
-        if on_disk.file.instance_id == chosen.instance_id and chosen.active_key_id and not chosen.decrypt_id:
-            remedy += " Is the database an older one? Bring its key in: flask encryption key add FILE"
-        return f"{reason}.", remedy
-    return "", ""
-
-
-def _command(now: State, on_disk: FileFacts, chosen: RowFacts, keystore: KeyStore) -> str | None:
-    damaged = isinstance(on_disk.error, DamagedKeyFile)
-    another = now is State.KEY_WRONG and not state.database_wrong(on_disk, chosen)
-    flagged = on_disk.file is not None and on_disk.file.decrypt_id is not None
-    if now is State.KEY_MISSING or damaged or (another and not flagged):
-        return keystore.put_back()
-    return None
+    return [rows.failure(e, e.failure or UNKNOWN_KEY) for e in (*query, *rows.without_account(failed))]
 
 
 def _bytes(value: object) -> bytes | None:

@@ -1,7 +1,7 @@
-"""What state the key is in: derived from the file, the state row and the records each time.
+"""What state the key is in: derived from the file, the state row and the records each time. Pure.
 
-There is no mode to flip. `derive` is the table of docs/encryption.md, row by
-row; `sealing_key` is its last column, what a save stores. Both are pure.
+There is no mode to flip. `derive` is the table of docs/encryption.md, row by row; `wrong` says why an intact
+key file is not the one that the database expects. `Snapshot` reads what they judge.
 """
 
 from __future__ import annotations
@@ -9,14 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from panel.crypto.keyfile import Key, KeyFile
-from panel.errors import CannotStore, KeyAbsent, KeyFileError
-
-PUT_BACK = "Put the right key file back."
-RESTORE = (
-    "Leave the key file where it is and restore the database that goes with it. Was the database neither"
-    " restored nor swapped? Then somebody edited it: see docs/encryption.md, 'A damaged state row'."
-)
+from panel.crypto.keyfile import KeyFile
+from panel.errors import KeyFileError
 
 
 class State(StrEnum):
@@ -39,13 +33,15 @@ class State(StrEnum):
 
     @property
     def working(self) -> bool:
-        """A sweep is at work, or due."""
+        """A sweep is running, or pending."""
         return self in (State.ENABLING, State.ROTATING, State.DISABLING)
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What lies on the disk: the file, or why it cannot be used, and the witness."""
+    """What is on the disk: the key file, or why it cannot be used, and the id of the key that this server
+    expects.
+    """
 
     file: KeyFile | None
     error: KeyFileError | None = None
@@ -61,15 +57,15 @@ class RowFacts:
     decrypt_id: bytes | None = None
     scrub_pending: bytes | None = None
     damaged: bool = False
-    turning_on: bool = False  # its report says that this has not ended yet; nothing is permitted by that
+    turning_on: bool = False  # its report has no end yet; this permits nothing
     altered: tuple[str, ...] = ()  # what of the schema is not as the migrations make it (models.schema)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One account whose record does not open, and why. `direction`: in or out, of that record.
+    """One mailbox whose record cannot be decrypted, and why. `direction`: in or out, of that record.
 
-    `account` is empty where the account itself is no more.
+    `account` is empty where the account itself no longer exists.
     """
 
     account: str
@@ -88,7 +84,7 @@ class RecordFacts:
 
     @property
     def sealed(self) -> int:
-        """All sealed records, whether they open or not."""
+        """All sealed records, whether they can be opened or not."""
         return sum(self.sealed_by_key.values())
 
 
@@ -100,22 +96,18 @@ def derive(disk: FileFacts, row: RowFacts, records: RecordFacts) -> State:
     if row.altered:
         return State.KEY_WRONG
     if file is None:
-        return State.OFF if _never_sealed(disk, row) and not records.sealed else State.KEY_MISSING
+        return State.OFF if never_sealed(disk, row) and not records.sealed else State.KEY_MISSING
     if wrong(file, row) is not None:
         return State.KEY_WRONG
     if file.decrypt_id is not None:
         return State.DISABLING
-    # A scrub may be owed since turning on or since a change of keys. Only words differ.
+    # A scrub may be pending since turning on or since a change of keys. Only words differ.
     rotated = len(file.keys) > 1 and not row.turning_on
     others = any(key_id != file.primary.id for key_id in records.sealed_by_key if file.find(key_id))
-    if row.active_key_id is None or records.clear or (row.scrub_pending is not None and not rotated):
+    scrub = row.scrub_pending is not None
+    if row.active_key_id is None or records.clear or (scrub and not rotated):
         return State.ENABLING
-    if (
-        row.active_key_id != file.primary.id
-        or len(file.usable) > 1
-        or others
-        or row.scrub_pending is not None
-    ):
+    if row.active_key_id != file.primary.id or len(file.usable) > 1 or others or scrub:
         return State.ROTATING
     if records.failures or any(file.find(key_id) is None for key_id in records.sealed_by_key):
         return State.INCONSISTENT
@@ -125,7 +117,8 @@ def derive(disk: FileFacts, row: RowFacts, records: RecordFacts) -> State:
 def wrong(file: KeyFile, row: RowFacts) -> str | None:
     """Why an intact `file` is not the one that the database expects; None where it is."""
     if row.altered:
-        return told_altered(row)[0]
+        more = f" and {len(row.altered) - 1} more" if len(row.altered) > 1 else ""
+        return f"The database's schema was changed outside Mailkeep: {row.altered[0]}{more}"
     if row.damaged:
         return "The database does not have exactly one encryption row"
     if file.instance_id != row.instance_id:
@@ -138,10 +131,9 @@ def wrong(file: KeyFile, row: RowFacts) -> str | None:
 
 
 def database_wrong(disk: FileFacts, row: RowFacts) -> bool:
-    """Whether a `wrong` file is the right one all the same, and the row is what does not go with it.
+    """Whether a `wrong` file is the right one all the same, and the state row is what does not match it.
 
-    The witness tells: the file holds the key that this server used last. It says what to mend
-    and permits nothing; the state is the same.
+    The expected key tells: the file holds the key that this server used last. It only chooses the remedy.
     """
     file = disk.file
     if row.altered:
@@ -150,85 +142,10 @@ def database_wrong(disk: FileFacts, row: RowFacts) -> bool:
         return file is not None
     elsewhere = file.instance_id != row.instance_id
     unknown = row.active_key_id is not None and file.find(row.active_key_id) is None
-    return (
-        (elsewhere or unknown) and disk.expected_key is not None and file.find(disk.expected_key) is not None
-    )
+    known = disk.expected_key is not None and file.find(disk.expected_key) is not None
+    return (elsewhere or unknown) and known
 
 
-def told_altered(row: RowFacts) -> tuple[str, str]:
-    """How the schema of the database was changed, and what to do."""
-    more = f" and {len(row.altered) - 1} more" if len(row.altered) > 1 else ""
-    return (
-        f"The database's schema was changed outside Mailkeep: {row.altered[0]}{more}",
-        "Somebody may have tried to redirect passwords. Remove the trigger, view or index with sqlite3, or"
-        " restore the database from a backup: see docs/encryption.md, 'A changed schema'.",
-    )
-
-
-def require_unaltered(row: RowFacts) -> None:
-    """Raise CannotStore where the schema of the database was changed."""
-    if row.altered:
-        reason, remedy = told_altered(row)
-        raise CannotStore(f"{reason}. No password can be stored.", remedy)
-
-
-def told_wrong(disk: FileFacts, row: RowFacts) -> tuple[str, str]:
-    """Why file and row do not go together, as people are told it, and what to do. For a `wrong` file."""
-    if row.altered:
-        return told_altered(row)
-    reason = (wrong(disk.file, row) if disk.file else None) or ""
-    if not database_wrong(disk, row):
-        return reason, PUT_BACK
-    if not row.damaged and disk.file is not None:
-        other = "another install" if disk.file.instance_id != row.instance_id else "a key that is not in it"
-        reason = f"The key file is the one that this server used last, but the database names {other}"
-    return reason, RESTORE
-
-
-def sealing_key(disk: FileFacts, row: RowFacts, any_sealed: bool) -> Key | None:
-    """What a save stores: the key to seal under, or None for clear.
-
-    Raises CannotStore in the states where nothing is stored, and while nobody
-    has claimed a usable key yet. Call it under the lock of the state row.
-    """
-    if disk.error is not None:
-        raise CannotStore(disk.error.message, disk.error.remedy)
-    require_unaltered(row)
-    file = disk.file
-    if file is None:
-        if _never_sealed(disk, row) and not any_sealed:
-            return None
-        raise CannotStore("The encryption key file is missing, so no password can be stored.", "Put it back.")
-    if wrong(file, row) is not None:
-        reason, remedy = told_wrong(disk, row)
-        raise CannotStore(f"{reason}, so no password can be stored.", remedy)
-    if file.decrypt_id is not None:
-        return None
-    key = file.find(row.active_key_id)
-    if key is None or key.state != "usable":
-        raise CannotStore(
-            "Encryption is just being turned on; the password was not stored.", "Try again in a moment."
-        )
-    return key
-
-
-def require_readable(disk: FileFacts, row: RowFacts, any_sealed: bool) -> None:
-    """Raise KeyAbsent in the states where secrets are not read, clear ones included."""
-    if disk.error is not None:
-        raise KeyAbsent(disk.error.message, disk.error.remedy)
-    if row.altered:
-        reason, remedy = told_altered(row)
-        raise KeyAbsent(f"{reason}.", f"{remedy} Collecting resumes by itself then.")
-    if disk.file is None:
-        if not (_never_sealed(disk, row) and not any_sealed):
-            raise KeyAbsent(
-                "The encryption key file is missing.", "Put it back; collecting goes on by itself then."
-            )
-        return
-    if wrong(disk.file, row) is not None:
-        reason, remedy = told_wrong(disk, row)
-        raise KeyAbsent(f"{reason}.", f"{remedy} Collecting goes on by itself then.")
-
-
-def _never_sealed(disk: FileFacts, row: RowFacts) -> bool:
+def never_sealed(disk: FileFacts, row: RowFacts) -> bool:
+    """Whether neither the disk nor the state row has a trace of a key."""
     return disk.expected_key is None and row.active_key_id is None and not row.damaged

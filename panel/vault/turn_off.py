@@ -1,6 +1,6 @@
 """Turning encryption off: it takes the file system to begin, and can be cancelled until all are in clear.
 
-Only the flag *in the key file*, together with the state row's release id, ever
+Only the flag *in the key file*, together with the state row's decrypt id, ever
 lets a sweep write clear text. docs/encryption.md, 'Why no password is lost', has the steps.
 """
 
@@ -17,9 +17,11 @@ from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.errors import Refused
 from panel.models import Encryption
-from panel.vault import attestation, backup_proof, reports, snapshot, state, sweep
-from panel.vault.keystore import AUTHORIZATION_FILE, KeyStore
+from panel.vault import attestation, backup_proof, reports, snapshot, verification
+from panel.vault.keystore import AUTHORIZATION_FILE
+from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
+from panel.vault.vault import Vault
 
 NONCE_BYTES, CODE_BYTES, DECRYPT_ID_BYTES = 8, 8, 16
 AUTHORIZATION_SECONDS = 3600
@@ -27,52 +29,55 @@ AUTHORIZATION_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Challenge:
-    """What must stand in the marker file: shown on the page, recomputed from the key each time."""
+    """What the authorization file must hold: shown on the page, recomputed from the key each time."""
 
     nonce: str
     code: str
 
     @property
     def text(self) -> str:
-        """The marker's one line."""
+        """Its one line."""
         return f"{self.nonce} {self.code}"
 
 
-def challenge(keystore: KeyStore, nonce: str | None = None) -> Challenge:
+def challenge(vault: Vault, nonce: str | None = None) -> Challenge:
     """A nonce (a fresh one unless given) and the code that only this key file yields for it.
 
     Both are worth nothing once the key file changes. Raises Refused without a key.
     """
-    disk, row = snapshot.disk(keystore), snapshot.row()
-    key = disk.file.find(row.active_key_id) if disk.file else None
-    if disk.file is None or key is None:
-        raise Refused("Encryption is not on, so it cannot be turned off.", "Look at the page again.")
+    now = vault.read()
+    return challenge_from(now, nonce)
+
+
+def challenge_from(now: Snapshot, nonce: str | None = None) -> Challenge:
+    """`challenge` for a reading that was taken already."""
+    key = now.file.find(now.row.active_key_id) if now.file else None
+    if now.file is None or key is None:
+        raise Refused("Encryption is not on, so it cannot be turned off.", "Reload the page.")
     nonce = nonce or secrets.token_hex(NONCE_BYTES)
     info = (
-        b"mailkeep/disable" + disk.file.instance_id + disk.file.generation.to_bytes(8, "big") + nonce.encode()
+        b"mailkeep/disable" + now.file.instance_id + now.file.generation.to_bytes(8, "big") + nonce.encode()
     )
     return Challenge(nonce, key.derive(info, CODE_BYTES).hex())
 
 
-def require_authorization(keystore: KeyStore) -> None:
-    """Raise Refused unless the marker proves access to the file system (see `disable`)."""
-    authorization_file = keystore.authorization_file()
-    if authorization_file is None:
+def require_authorization(vault: Vault) -> None:
+    """Raise Refused unless the authorization file proves access to the file system (see `turn_off`)."""
+    found = vault.keystore.authorization_file()
+    if found is None:
         raise Refused(
             f"The file {AUTHORIZATION_FILE} is not there yet.",
             "Create it with the command shown, then press the button again.",
         )
-    words = re.fullmatch(r"\ufeff?([0-9a-f]{1,64})\s+([0-9a-f]{1,64})\s*", authorization_file.text)
+    words = re.fullmatch(r"\ufeff?([0-9a-f]{1,64})\s+([0-9a-f]{1,64})\s*", found.text)
     fresh = "Create it again with the command shown."
     if words is None:
         raise Refused(f"The file {AUTHORIZATION_FILE} does not hold the code that the page shows.", fresh)
-    if not hmac.compare_digest(challenge(keystore, words[1]).code, words[2]):
+    if not hmac.compare_digest(challenge(vault, words[1]).code, words[2]):
         raise Refused(
             f"The code in {AUTHORIZATION_FILE} is not of this key file, or was used already.", fresh
         )
-    if not keystore.key_file_modified() <= authorization_file.modified or not _young(
-        authorization_file.modified
-    ):
+    if not vault.keystore.key_file_modified() <= found.modified or not _young(found.modified):
         raise Refused(f"The file {AUTHORIZATION_FILE} is older than an hour, or than the key file.", fresh)
 
 
@@ -80,96 +85,91 @@ def _young(modified: float) -> bool:
     return -60 <= time.time() - modified <= AUTHORIZATION_SECONDS
 
 
-def disable(keystore: KeyStore, actor: Actor, *, in_shell: bool = False) -> None:
-    """Begin to write every password back in clear; `resume` does the rest and retires the key file.
+def turn_off(vault: Vault, actor: Actor, *, in_shell: bool = False) -> None:
+    """Begin to write every password back in clear text; `resume` does the rest and retires the key file.
 
-    From the web it takes the marker file; a shell is the proof itself. Refused
-    unless every record has just been opened; nothing is changed then.
+    From the web it takes the authorization file; a shell is the proof itself. Refused unless every record has
+    just been opened; nothing is changed then.
     """
     if not in_shell:
-        require_authorization(keystore)
-    with keystore.locked():
+        require_authorization(vault)
+    with vault.locked():
         if not in_shell:
-            require_authorization(keystore)  # another press may have used it up while this one waited
-        _require_on(keystore)
-        _list_all(keystore)
-        file, decrypt_id = _choose_release(keystore)
+            require_authorization(vault)  # another press may have used it up while this one waited
+        now = vault.read(counts=True)
+        _require_on(now)
+        _attest_all(vault, now)
+        file, decrypt_id = _choose_decrypt_id(vault)
         with db.transaction():
-            if snapshot.row().decrypt_id != decrypt_id:
+            if vault.read().row.decrypt_id != decrypt_id:
                 raise Refused(
-                    "Somebody else turned encryption off or on meanwhile.", "Look at the page again."
+                    "Encryption was turned off or on by another process meanwhile.", "Reload the page."
                 )
-            keystore.replace(file, file.with_decrypting_flag(decrypt_id))
-        keystore.delete_authorization_file()
+            vault.keystore.replace(file, file.with_decrypting_flag(decrypt_id))
+        vault.keystore.delete_authorization_file()
     audit.record("encryption being turned off", **vars(actor))
 
 
-def _require_on(keystore: KeyStore) -> None:
-    now = snapshot.look(keystore).state
-    if now is State.OFF:
-        raise Refused(f"Encryption is off already: {_in_clear()}.", "There is nothing to do.")
-    if now is State.DISABLING:
-        raise Refused("Encryption is being turned off already.", "It goes on by itself.")
-    if now.no_key:
+def _require_on(now: Snapshot) -> None:
+    if now.state is State.OFF:
+        raise Refused(f"Encryption is off already: {_in_clear(now)}.", "There is nothing to do.")
+    if now.state is State.DISABLING:
+        raise Refused("Encryption is being turned off already.", "This finishes by itself.")
+    if now.state.no_key:
         raise Refused(
             "Encryption cannot be turned off without its key.",
-            "Put the key file back first; flask encryption status says how.",
+            "Put the key file back first. To see how, run: flask encryption status",
         )
 
 
-def _list_all(keystore: KeyStore) -> None:
+def _attest_all(vault: Vault, now: Snapshot) -> None:
     """Open every record, and list it durably for the sweep that follows if turning off is cancelled.
 
-    The list is made now: once values stand in clear, nothing could tell them from planted ones.
+    The list is made now: once values stand in clear text, nothing could tell them from planted ones.
     """
-    file = snapshot.disk(keystore).file
-    if file is None:
-        raise Refused("The key file went away meanwhile.", "Look at the page again.")
-    authentic = sweep.each_authentic(keystore, "encryption stays on")
-    attestation.write(keystore, file.primary, file.instance_id, authentic)
+    if now.file is None:
+        raise Refused("The key file was removed meanwhile.", "Reload the page.")
+    authentic = verification.each_authentic(vault, "encryption stays on")
+    attestation.write(vault.keystore, now.file.primary, now.file.instance_id, authentic)
 
 
-def _choose_release(keystore: KeyStore) -> tuple[KeyFile, bytes]:
-    """Write a fresh release id into the row, durable before the file is flagged with it."""
+def _choose_decrypt_id(vault: Vault) -> tuple[KeyFile, bytes]:
+    """Write a fresh decrypt id into the row, durable before the file is marked with it."""
     with db.transaction():
-        disk, row = snapshot.disk(keystore), snapshot.row()
-        if (
-            disk.file is None
-            or disk.file.decrypt_id
-            or state.wrong(disk.file, row)
-            or row.active_key_id is None
-        ):
-            raise Refused("The key file was changed by somebody else meanwhile.", "Look at the page again.")
+        now = vault.read()
+        file = now.good_file()
+        if file is None or now.row.active_key_id is None:
+            raise Refused("The key file was changed by another process meanwhile.", "Reload the page.")
         decrypt_id = secrets.token_bytes(DECRYPT_ID_BYTES)
         Encryption.update(decrypt_id=decrypt_id).execute()
         reports.begin("disable")
-        return disk.file, decrypt_id
+        return file, decrypt_id
 
 
-def cancel(keystore: KeyStore, actor: Actor) -> None:
-    """Stop turning off and seal again what was written in clear. Refused once all are in clear.
+def cancel(vault: Vault, actor: Actor) -> None:
+    """Stop turning off and seal again what was written in clear text. Refused once everything is.
 
-    The licence that turning off wrote permits exactly what it opened before it began.
+    The attestation that turning off wrote permits exactly what it opened before it began.
     """
-    with keystore.locked(), db.transaction():
-        disk, row = snapshot.disk(keystore), snapshot.row()
-        if disk.file is None or disk.file.decrypt_id is None or state.wrong(disk.file, row):
-            raise _nothing_to_cancel(snapshot.look(keystore))
-        if row.active_key_id is None and not snapshot.any_sealed():
+    with vault.changing():
+        now = vault.read(counts=True)
+        if now.file is None or now.file.decrypt_id is None or now.is_wrong:
+            raise _nothing_to_cancel(now)
+        if now.row.active_key_id is None and not now.any_sealed:
             raise Refused(
-                f"Nothing was cancelled: {_in_clear()}.", "Turn encryption on again when this is finished."
+                f"Nothing was cancelled: {_in_clear(now)}.", "Turn encryption on again when this is finished."
             )
-        keystore.replace(disk.file, disk.file.without_decrypting_flag())
+        vault.keystore.replace(now.file, now.file.without_decrypting_flag())
         Encryption.update(decrypt_id=None).execute()
         reports.cancel()
     audit.record("turning encryption off cancelled", **vars(actor))
 
 
-def _nothing_to_cancel(now: snapshot.Status) -> Refused:
-    """What is so instead of turning off: it may have ended before the person pressed."""
+def _nothing_to_cancel(now: Snapshot) -> Refused:
+    """Why there is nothing to cancel: turning off may have ended before the button was pressed."""
     if now.state is State.OFF:
         return Refused(
-            f"Nothing was cancelled: encryption is off already, and {_in_clear()}.",
+            f"Nothing was cancelled: encryption is off already, and {_in_clear(now)}.",
             "Turn it on again to encrypt them." if now.clear else "Turn it on again.",
         )
     if now.state.no_key:
@@ -177,43 +177,38 @@ def _nothing_to_cancel(now: snapshot.Status) -> Refused:
     return Refused("Nothing was cancelled: encryption is on and is not being turned off.", "Nothing to do.")
 
 
-def _in_clear() -> str:
-    """How many passwords stand in clear now, in the middle of a sentence."""
-    count = snapshot.records(None).clear
-    if not count:
+def _in_clear(now: Snapshot) -> str:
+    """How many passwords are in clear text, in the middle of a sentence."""
+    if not now.clear:
         return "no password is stored"
-    return (
-        "1 password is stored in clear text" if count == 1 else f"{count} passwords are stored in clear text"
-    )
+    return "1 password is in clear text" if now.clear == 1 else f"{now.clear} passwords are in clear text"
 
 
-def finish(keystore: KeyStore) -> None:
-    """After the sweep: (A) no key is active, (B) the key file is retired, (C) the release is over."""
+def finish(vault: Vault) -> None:
+    """After the sweep: (A) no key is active, (B) the key file is retired, (C) the decrypt id is removed."""
     with db.transaction():
-        if not _may_finish(keystore):
+        if _decrypted_file(vault.read()) is None:
             return
         Encryption.update(active_key_id=None).execute()
-    with keystore.locked():
+    with vault.locked():
         with db.transaction():
-            disk, row = snapshot.disk(keystore), snapshot.row()
-            if not _may_finish(keystore) or row.active_key_id is not None or disk.file is None:
+            now = vault.read()
+            file = _decrypted_file(now)
+            if file is None or now.row.active_key_id is not None:
                 return
-            keystore.retire(disk.file)
-            keystore.forget_expected_key()
-            attestation.remove_if(keystore)
+            vault.keystore.retire(file)
+            vault.keystore.forget_expected_key()
+            attestation.remove_if(vault.keystore)
         with db.transaction():
-            if snapshot.disk(keystore).file is None:
+            if vault.read().file is None:
                 Encryption.update(
-                    decrypt_id=None,
-                    scrub_pending=None,
-                    enabled_at=None,
-                    verified_at=None,
+                    decrypt_id=None, scrub_pending=None, enabled_at=None, verified_at=None,
                     **backup_proof.UNPROVED,
-                ).execute()
+                ).execute()  # fmt: skip
     audit.record("encryption turned off", who="worker")
 
 
-def _may_finish(keystore: KeyStore) -> bool:
-    disk, row = snapshot.disk(keystore), snapshot.row()
-    good = disk.file is not None and state.wrong(disk.file, row) is None
-    return good and disk.file is not None and disk.file.decrypt_id is not None and not snapshot.any_sealed()
+def _decrypted_file(now: Snapshot) -> KeyFile | None:
+    """The key file, where it is marked for decrypting and no record is sealed any more; None otherwise."""
+    marked = now.file is not None and now.file.decrypt_id is not None and not now.is_wrong
+    return now.file if marked and not snapshot.any_sealed() else None

@@ -23,7 +23,7 @@ def environ(environ: Environ, dovecot: DovecotServer) -> Environ:
 
 @pytest.fixture
 def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].keystore)
+    return House(settings, app.extensions["mailkeep"].vault)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from flask import Flask
 from panel import create_app, db, identity
 from panel.config import Settings
 from panel.models import Collection
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 from tests import installs
 from tests.accounts.conftest import stored
 from tests.encryption.conftest import House
@@ -27,7 +27,7 @@ SERVER = ("--protocol", "imap", "--host", "imap.example.org", "--port", "993", "
 def house(settings: Settings) -> House:
     installs.prepare(settings)
     create_app(settings)
-    return House(settings, KeyStore.of(settings))
+    return House(settings, Vault.of(settings, db.database))
 
 
 def add(

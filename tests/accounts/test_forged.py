@@ -16,7 +16,7 @@ from panel.errors import PasswordNeeded
 from panel.mail.server import MailServer
 from panel.models import Activity, Endpoint
 from panel.secret import Secret
-from panel.vault import snapshot, turn_on
+from panel.vault import unfinished, verification
 from panel.vault.state import State
 from tests.accounts.conftest import form, stored
 from tests.encryption.conftest import House
@@ -29,15 +29,15 @@ FORGERIES: dict[str, Callable[[House], object]] = {
     "that nothing has opened since": lambda house: house.sql(FORGE),
     "of a paused account": lambda house: (house.sql(FORGE), house.sql("UPDATE account SET paused_at = 1")),
     "whose finding was wiped": lambda house: (
-        house.sql(FORGE), turn_on.verify(house.keystore),
+        house.sql(FORGE), verification.run_and_note(house.vault),
         house.sql("UPDATE endpoint SET failed_rev = NULL, failed_generation = NULL, failure = NULL"),
     ),
     "with a clear value planted and swept": lambda house: (
-        house.sql(FORGE + ", clear = 'x', sealed = NULL"), turn_on.resume(house.keystore),
+        house.sql(FORGE + ", clear = 'x', sealed = NULL"), unfinished.resume(house.vault),
     ),
     "with a clear value planted as if encryption were being turned on": lambda house: (
         house.sql(FORGE + ", clear = 'x', sealed = NULL"),
-        house.sql("UPDATE encryption SET scrub_owed = x'00', active_key_id = NULL"), turn_on.resume(house.keystore),
+        house.sql("UPDATE encryption SET scrub_owed = x'00', active_key_id = NULL"), unfinished.resume(house.vault),
     ),
     "under another instance id": lambda house: (
         house.sql(FORGE), house.sql("UPDATE encryption SET instance_id = x'00112233445566778899aabbccddeeff'"),
@@ -79,7 +79,7 @@ def test_with_the_whole_server_typed_it_is_good_again(admin: Browser, house: Hou
         where = MailServer("imap", "imap.example.org", 993, "tls", "me")
         box = Mailbox(account.address)
         service.edit(account.uuid, box, where, Secret("new"), service.ANYTHING, Actor())
-        assert snapshot.look(house.keystore).state is State.ON
+        assert house.vault.latest().state is State.ON
         assert house.opened(stored()) == "new"
     assert "afresh" not in admin.get(forged).text
 
@@ -90,12 +90,10 @@ def test_a_planted_value_is_sealed_and_named_once(admin: Browser, house: House) 
         house.enable()
         house.sql("UPDATE endpoint SET clear = char(97, 0, 98), sealed = NULL")
         for _ in range(5):
-            turn_on.resume(house.keystore)
+            unfinished.resume(house.vault)
         assert Activity.select().where(Activity.what == "password found in clear").count() == 1
-        assert [failure.address for failure in snapshot.look(house.keystore).failures] == [
-            "support@example.org"
-        ]
-        assert snapshot.row().scrub_pending is None  # old copies of the others do not wait for it
+        assert [failure.address for failure in house.vault.latest().failures] == ["support@example.org"]
+        assert house.vault.read().row.scrub_pending is None  # old copies of the others do not wait for it
 
 
 def stored_here() -> Endpoint:

@@ -12,7 +12,7 @@ from panel import db
 from panel.accounts import service
 from panel.audit import Actor
 from panel.models import Account, Activity, Session
-from panel.vault import turn_on
+from panel.vault import verification
 from tests.accounts.conftest import form, stored
 from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser
@@ -223,7 +223,7 @@ def test_a_record_found_changed_shows_the_stored_server_only_as_found(admin: Bro
     with db.database.connection_context():
         house.enable()
         house.sql("UPDATE endpoint SET host = 'evil.example.org', username = 'mallory', port = 143")
-        turn_on.verify(house.keystore)
+        verification.run_and_note(house.vault)
     page = admin.get(edit_url())
     assert "Found in the database, possibly changed" in re.sub(r"\s+", " ", page.text)
     assert [value_of(name, page) or "" for name in ("host", "port", "username")] == ["", "", ""]

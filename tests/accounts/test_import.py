@@ -1,4 +1,4 @@
-"""Promises of `flask accounts import -`: all lines or none, and a sentence that names the line."""
+"""Promises of `flask accounts import -`: good lines are added, bad ones named, and no account is half there."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
 
 from panel import db
-from panel.accounts import importing
+from panel.accounts import importing, service
 from panel.accounts.importing import LONGEST_LINE
+from panel.audit import Actor
 from panel.errors import BadInput
 from panel.models import Account, Endpoint
 from panel.vault import credential
@@ -47,8 +49,7 @@ def test_all_lines_become_accounts_with_their_passwords_exactly(
     with db.database.connection_context():
         rows = Endpoint.select().order_by(Endpoint.id)
         got = [
-            (e.direction, e.host, e.port, credential.open_for(e, house.keystore).secret.reveal())
-            for e in rows
+            (e.direction, e.host, e.port, credential.open_for(e, house.vault).secret.reveal()) for e in rows
         ]
         assert all((row.sealed is not None) is on for row in rows)
         second = Account.get(Account.address == "b@example.org")
@@ -83,12 +84,65 @@ def test_all_lines_become_accounts_with_their_passwords_exactly(
         (json.dumps({**ONE, "address": "x@example.org", "host": "a b"}), "cannot be the name of a server"),
     ],
 )
-def test_one_bad_line_adds_nothing_and_is_named(app: Flask, cli: Cli, bad: str, message: str) -> None:
+def test_one_bad_line_is_named_and_loses_no_other(app: Flask, cli: Cli, bad: str, message: str) -> None:
     done = cli("accounts", "import", "-", stdin=lines(ONE) + bad + "\n" + lines(THREE))
-    assert done.returncode == 3 and message in done.stderr, done.stderr
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert done.stderr.startswith("Line 2: ") and done.stdout == "2 accounts were added.\n"
     assert str(ONE["password"]) not in done.stderr and "Traceback" not in done.stderr
     with db.database.connection_context():
-        assert not Account.select().exists()
+        assert {account.address for account in Account.select()} == {"a@example.org", "c@example.org"}
+
+
+def test_only_bad_lines_add_nothing(cli: Cli, app: Flask) -> None:
+    done = cli("accounts", "import", "-", stdin="{\n" * 30)
+    assert done.returncode == 3 and done.stdout == "No account was added.\n"
+    assert done.stderr.splitlines()[0] == "Line 1: It is no JSON. Write one object in braces to a line."
+    assert len(done.stderr.splitlines()) == 21 and done.stderr.endswith("And 10 more lines.\n")
+
+
+def many(count: int) -> list[dict[str, str]]:
+    return [{**ONE, "address": f"{number}@example.org"} for number in range(count)]
+
+
+def stored(house: House, text: str) -> list[importing.Stored]:
+    wanted = importing.read(io.BytesIO(text.encode()), house.settings).wanted
+    return list(importing.store(wanted, Actor("ada@example.org")))
+
+
+def test_one_line_in_a_batch_that_is_there_already_loses_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH", 10)
+    found = stored(house, lines(*many(15), {**ONE, "address": "3@Example.org"}, *many(17)[15:]))
+    assert [batch.added for batch in found] == [10, 7]
+    [refused] = found[1].bad
+    assert refused.line == 16 and "3@Example.org is there already" in str(refused.why)
+    assert Account.select().count() == Endpoint.select().count() == 17
+
+
+def test_a_batch_that_fails_leaves_nothing_half_imported_and_keeps_those_before(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH", 10)
+    insert = service.insert_endpoint
+
+    def fail_at_the_fifteenth(*arguments: Any) -> None:
+        if Endpoint.select().count() == 14:
+            raise OSError("no room")
+        insert(*arguments)
+
+    monkeypatch.setattr(service, "insert_endpoint", fail_at_the_fifteenth)
+    with pytest.raises(OSError):
+        stored(house, lines(*many(25)))
+    assert Account.select().count() == Endpoint.select().count() == 10
+
+
+def test_each_batch_is_one_transaction(house: House) -> None:
+    house.enable()
+    seen: list[str] = []
+    db.database.connection().set_trace_callback(seen.append)
+    stored(house, lines(*many(501)))
+    assert sum(sql.startswith("BEGIN") for sql in seen) == 2
 
 
 def test_a_line_that_is_no_utf8_is_named(
@@ -109,14 +163,18 @@ def test_byte_order_marks_and_crlf_mean_nothing_and_the_password_stays(
     bom = b"\xef\xbb\xbf"
     text = json.dumps(ONE, ensure_ascii=False).encode()
     source = io.BytesIO(bom + text + b"\r\n" + bom + b"\r\n" + bom + lines(TWO).encode() + b"\r\n")
-    wanted = importing.read(source, house.settings)
+    wanted = importing.read(source, house.settings).wanted
     assert [one.password.reveal() for one in wanted] == [ONE["password"], TWO["password"]]
 
 
 @pytest.mark.parametrize("bad", ["[" * 100_000, "1" * 5000, '{"port":' * 20_000, "x" * (LONGEST_LINE + 1)])
 def test_a_line_made_to_break_the_reader_is_named(house: House, bad: str) -> None:
-    with pytest.raises(BadInput, match=r"Line 1: It is (no JSON|longer than)"):
-        importing.read(io.BytesIO(bad.encode()), house.settings)
+    if len(bad) > LONGEST_LINE:
+        with pytest.raises(BadInput, match=r"Line 1: It is longer than"):
+            importing.read(io.BytesIO(bad.encode()), house.settings)
+    else:
+        [refused] = importing.read(io.BytesIO(bad.encode()), house.settings).bad
+        assert (refused.line, refused.why.message) == (1, "It is no JSON.")
 
 
 def test_a_line_without_an_end_is_not_read_to_its_end(house: House) -> None:
@@ -126,7 +184,4 @@ def test_a_line_without_an_end_is_not_read_to_its_end(house: House) -> None:
 
 def test_nothing_at_all_adds_nothing(app: Flask, cli: Cli) -> None:
     done = cli("accounts", "import", "-", stdin="\n\n")
-    assert (done.returncode, done.stdout) == (
-        0,
-        "No account was added: there is no line that describes one.\n",
-    )
+    assert (done.returncode, done.stdout) == (0, "No account was added.\n")

@@ -10,7 +10,7 @@ from flask import Flask
 from panel import audit, db
 from panel.accounts import probe
 from panel.models import Account, Activity, Collection, Endpoint, Session, Skipped
-from panel.vault import turn_on
+from panel.vault import verification
 from tests.accounts.conftest import form, stored
 from tests.encryption.conftest import House
 from tests.running import shapes_of
@@ -234,7 +234,7 @@ def test_a_record_that_does_not_open_leaves_its_server_to_be_typed_afresh(
     with db.database.connection_context():
         house.enable()
         house.sql("UPDATE endpoint SET host = 'evil.example.org'")
-        turn_on.verify(house.keystore)
+        verification.run_and_note(house.vault)
     page = admin.get(edit_url()).text
     assert "possibly changed" in page
     assert re.search(r'<input[^>]*id="host"[^>]*value=""', page)

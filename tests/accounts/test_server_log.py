@@ -122,7 +122,7 @@ def test_an_earlier_record_put_back_is_told_from_the_server_that_was_set_last(
     assert cli("accounts", "set-password", *arguments).returncode == 0
     with db.database.connection_context():
         house.sql("UPDATE endpoint SET host = ?, sealed = ?, rev = ?", *kept)
-        assert credential.is_authentic(Endpoint.get(), house.keystore)
+        assert credential.is_authentic(Endpoint.get(), house.vault)
     page = admin.get(f"/accounts/{row.account.uuid}").text
     assert "is not the one that" in page
     assert "imap imap.example.org:993" in page

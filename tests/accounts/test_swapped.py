@@ -17,7 +17,7 @@ from panel.config import ROOT
 from panel.errors import PasswordNeeded, Tampered
 from panel.models import Endpoint
 from panel.secret import Secret
-from panel.vault import credential, turn_on
+from panel.vault import credential, verification
 from panel.vault.state import State
 from tests import running
 from tests.encryption.conftest import House, house  # noqa: F401
@@ -62,14 +62,14 @@ def test_what_was_swapped_opens_for_nobody_and_takes_no_password(
     change(two)
     for row in Endpoint.select():
         with pytest.raises(Tampered):
-            credential.open_for(row, two.keystore)
-        assert not credential.is_authentic(row, two.keystore)
+            credential.open_for(row, two.vault)
+        assert not credential.is_authentic(row, two.vault)
         if row.account_address is None:
             continue
         with pytest.raises(PasswordNeeded, match="may have been changed"):
             service.set_password(row.account_id, Secret("NEWLY TYPED"), service.ANYTHING, Actor())
     assert not two.times_stored("NEWLY TYPED")
-    verdict = turn_on.verify(two.keystore)
+    verdict = verification.run_and_note(two.vault)
     assert len(verdict.failures) == 2
     assert two.state is State.INCONSISTENT
 
@@ -79,7 +79,7 @@ def test_a_clear_value_of_an_account_with_another_address_is_sealed_all_the_same
     SWAPS["one address by another"](house)
     house.enable()
     assert not house.times_stored("of zero")
-    assert not credential.is_authentic(Endpoint.get(), house.keystore)
+    assert not credential.is_authentic(Endpoint.get(), house.vault)
 
 
 def test_a_sweep_neither_moves_nor_vouches_for_what_was_swapped(two: House) -> None:

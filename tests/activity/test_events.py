@@ -13,8 +13,9 @@ from panel import db
 from panel.audit import Actor, record
 from panel.config import Settings
 from panel.models import Activity
-from panel.vault import backup_proof, turn_off, turn_on
+from panel.vault import backup_proof, turn_off, turn_on, unfinished
 from tests.encryption.conftest import House
+from tests.installs import BOTH
 from tests.sign_in.browser import PASSWORD, WRONG, Browser, add_person
 
 NEW = "another long phrase 🐑 MARKER"
@@ -25,7 +26,7 @@ ADMIN, OTHER = "ada@example.org", "bob@example.org"
 
 @pytest.fixture
 def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].keystore)
+    return House(settings, app.extensions["mailkeep"].vault)
 
 
 @pytest.fixture
@@ -82,21 +83,21 @@ def test_every_step_with_the_key(house: House) -> None:
     actor = Actor(ADMIN, FROM)
     with db.database.connection_context():
         house.add(MAILBOX)
-        turn_on.enable(house.keystore, actor)
-        turn_on.resume(house.keystore)
+        turn_on.turn_on(house.vault, BOTH, actor)
+        unfinished.resume(house.vault)
         nonce = backup_proof.nonce()
-        backup_proof.prove(house.keystore, nonce, proof_of(house, nonce).split()[0], actor)
+        backup_proof.verify(house.vault, nonce, proof_of(house, nonce).split()[0], actor)
         held = house.key_file.read_bytes()
         house.key_file.unlink()
-        turn_on.settle(house.keystore)
+        unfinished.settle(house.vault)
         house.key_file.write_bytes(held)
         house.key_file.chmod(0o600)
-        turn_on.settle(house.keystore)
-        turn_off.disable(house.keystore, actor, in_shell=True)
-        turn_off.cancel(house.keystore, actor)
-        turn_on.resume(house.keystore)
-        turn_off.disable(house.keystore, actor, in_shell=True)
-        turn_on.resume(house.keystore)
+        unfinished.settle(house.vault)
+        turn_off.turn_off(house.vault, actor, in_shell=True)
+        turn_off.cancel(house.vault, actor)
+        unfinished.resume(house.vault)
+        turn_off.turn_off(house.vault, actor, in_shell=True)
+        unfinished.resume(house.vault)
     found = [(what, who, address) for what, _, who, address in events()]
     for what in ("key file created", "key backup proved", "encryption being turned off",
                  "turning encryption off cancelled"):  # fmt: skip

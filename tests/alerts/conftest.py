@@ -155,7 +155,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def world(
     app: Flask, settings: Settings, smtp: SmtpServer, receiver: Receiver, clock: Clock
 ) -> Iterator[World]:
-    keystore = app.extensions["mailkeep"].keystore
+    keystore = app.extensions["mailkeep"].vault
     db.database.connect(reuse_if_open=True)
     heartbeat.beat()
     yield World(House(settings, keystore), clock, Watch(settings, keystore), smtp, receiver)

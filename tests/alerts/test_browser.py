@@ -11,7 +11,7 @@ from panel import create_app, db
 from panel.alerts import alert_log, conditions, service
 from panel.audit import Actor
 from panel.config import Settings
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 from tests.alerts.conftest import add_sending, fail, remedy
 from tests.alerts.receiver import Receiver
 from tests.browser.fixtures import CheckAxe
@@ -45,7 +45,7 @@ def test_the_page_its_banner_and_its_tests(
 ) -> None:
     settings = Settings.load(environ)
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     add_person()
     page.goto(f"{panel_server.url}/login")
     page.get_by_label("E-mail address").fill("ada@example.org")
@@ -71,7 +71,7 @@ def test_the_page_its_banner_and_its_tests(
         account = house.add().account
         add_sending(smtp, account, "wrong")
         fail(account, "It is over.", db.now() - 3600)
-        alert_log.look_over(conditions.found(house.keystore))
+        alert_log.look_over(conditions.found(house.vault))
         remedy(account)
         house.sql(
             "UPDATE alert SET over_at = ?, notified_at = 1, notified_times = 2, resolution_sent_at = 2",
@@ -79,7 +79,7 @@ def test_the_page_its_banner_and_its_tests(
         )
         other = house.add().account
         fail(other, "The server says no.", db.now() - 3600)
-        alert_log.look_over(conditions.found(house.keystore))
+        alert_log.look_over(conditions.found(house.vault))
         service.store(("ops@example.net",), account.uuid, receiver.url, Actor("ada"))
     page.goto(f"{panel_server.url}/server/alerts")
     expect(page.locator("main")).to_contain_text("The server says no.")

@@ -12,12 +12,12 @@ from panel.alerts.conditions import Condition
 from panel.crypto.keyfile import KeyFile
 from panel.health import heartbeat, mail
 from panel.models import Account, Encryption
-from panel.vault import turn_on
+from panel.vault import verification
 from tests.alerts.conftest import DAY, HOUR, World, fail, prove
 
 
 def found(world: World) -> dict[str, Condition]:
-    return {each.name: each for each in conditions.found(world.house.keystore)}
+    return {each.name: each for each in conditions.found(world.house.vault)}
 
 
 def test_a_fresh_install_has_none(world: World) -> None:
@@ -45,7 +45,7 @@ def test_records_that_do_not_open_name_their_accounts(world: World) -> None:
     endpoint = world.house.add()
     world.house.enable()
     world.house.sql("UPDATE endpoint SET host = 'evil.example.org'")
-    turn_on.verify(world.house.keystore)
+    verification.run_and_note(world.house.vault)
     assert endpoint.account.address in found(world)["inconsistent"].message
 
 
@@ -83,7 +83,7 @@ def test_a_path_of_the_server_is_not_told(world: World) -> None:
     assert "/var" not in one.message + one.remedy + one.told
     world.fail("It says: see https://provider.example/help?x=1 (535 5.7.8)")
     assert any(
-        "https://provider.example/help" in each.message for each in conditions.found(world.house.keystore)
+        "https://provider.example/help" in each.message for each in conditions.found(world.house.vault)
     )
 
 

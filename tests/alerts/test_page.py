@@ -27,7 +27,7 @@ def stored() -> tuple[tuple[str, ...], str, str]:
 
 
 def check(world: World) -> Check:
-    found = checks.run(checks.look(world.house.settings, world.house.keystore))
+    found = checks.run(checks.look(world.house.settings, world.house.vault))
     return next(each for each in found if each.check == "alerts")
 
 
@@ -218,7 +218,7 @@ def test_an_old_choice_of_an_account_that_is_gone_does_no_harm(world: World) -> 
 
 def quiet(world: World, admin: Browser) -> str:
     """The sentence of the page; the shell has the same one."""
-    picture = service.picture(world.house.keystore)
+    picture = service.picture(world.house.vault)
     assert picture.now == []
     page = html.unescape(" ".join(admin.get(PAGE).text.split()))
     assert picture.quiet in page
@@ -256,7 +256,7 @@ def test_no_notice_is_no_all_clear_while_nothing_looks(world: World, admin: Brow
 def test_another_address_has_neither_worked_nor_failed(world: World) -> None:
     world.sender()
     world.tell(mail=True, webhook=True)
-    list(service.test_mail(world.house.settings, world.house.keystore, Actor()))
+    list(service.test_mail(world.house.settings, world.house.vault, Actor()))
     list(service.test_webhook(world.house.settings, Actor()))
     assert channels.read().mail.worked_at and channels.read().call.worked_at
     service.store(("other@example.net",), "", "https://elsewhere.example.org/", Actor())
@@ -267,6 +267,6 @@ def test_a_mail_that_one_address_refused_is_no_ok(world: World, admin: Browser) 
     world.sender()
     service.store((TO, "gone@example.net"), "", "", Actor())
     world.smtp.refused.add("gone@example.net")
-    assert list(service.test_mail(world.house.settings, world.house.keystore, Actor()))[-1].ok
+    assert list(service.test_mail(world.house.settings, world.house.vault, Actor()))[-1].ok
     assert "gone@example.net" in (channels.read().mail.problem or "")
     assert not check(world).ok and "Last used" not in admin.get(PAGE).text

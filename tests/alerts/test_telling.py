@@ -234,7 +234,7 @@ app = create_app(settings)
 sys.stdin.readline()
 with db.database.connection_context():
     watch.vitals.claim = lambda *_: True  # as if their looks fell together
-    watch.Watch(settings, app.extensions["mailkeep"].keystore).turn()
+    watch.Watch(settings, app.extensions["mailkeep"].vault).turn()
 """
 
 
@@ -261,7 +261,7 @@ def test_looks_of_several_processes_are_one(world: World) -> None:
     world.fail()
     world.look()
     Alert.delete().execute()
-    watch.Watch(world.house.settings, world.house.keystore).turn()
+    watch.Watch(world.house.settings, world.house.vault).turn()
     assert rows() == []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from panel.audit import Actor
 from panel.backup import check, create
-from panel.backup.contents import Report
+from panel.backup.contents import CheckReport
 from panel.backup.create import Snapshot
 from tests.encryption.conftest import House, house
 
@@ -17,5 +17,5 @@ def make(house: House, dest: Path) -> Snapshot:
     return create.create(house.settings, dest, Actor("admin@example.org"))
 
 
-def judge(house: House, path: Path) -> Report:
-    return check.check(house.settings, house.keystore, path)
+def judge(house: House, path: Path) -> CheckReport:
+    return check.check(house.settings, house.vault, path)

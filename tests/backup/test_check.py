@@ -22,12 +22,13 @@ import pytest
 from panel import db
 from panel.audit import Actor
 from panel.backup import contents
-from panel.backup.contents import Report
+from panel.backup.contents import CheckReport
 from panel.crypto.keyfile import KeyFile, fingerprint
 from panel.errors import BadInput
-from panel.vault import sweep, turn_off, turn_on
+from panel.vault import sweep, turn_off, turn_on, unfinished
 from tests.backup.conftest import House, judge, make
 from tests.encryption.conftest import in_process
+from tests.installs import BOTH
 from tests.running import PanelServer, wait_until
 
 
@@ -39,7 +40,7 @@ def on(house: House) -> House:
     return house
 
 
-def tell(report: Report) -> str:
+def tell(report: CheckReport) -> str:
     return " | ".join((*report.problems, *report.warnings))
 
 
@@ -136,8 +137,8 @@ def test_a_retired_copy_counts_as_a_key(on: House, tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
     make(on, place)
-    turn_off.disable(on.keystore, Actor(), in_shell=True)
-    turn_on.resume(on.keystore)
+    turn_off.turn_off(on.vault, Actor(), in_shell=True)
+    unfinished.resume(on.vault)
     (copy,) = on.data.glob("encryption-key.retired-*.bin")
     shutil.copy(copy, place)
     assert "lie together" in judge(on, place).problems[0]
@@ -188,8 +189,8 @@ def test_an_online_copy_that_holds_old_passwords_in_free_pages_is_found_out(
     house.sql("PRAGMA secure_delete = off")
     for number in range(50):
         house.add(f"a password of some length {number}")
-    turn_on.enable(house.keystore, Actor())
-    sweep.run(house.keystore)  # without the scrub
+    turn_on.turn_on(house.vault, BOTH, Actor())
+    sweep.run(house.vault)  # without the scrub
     source, target = sqlite3.connect(house.data / "panel.db"), sqlite3.connect(tmp_path / "copy.db")
     source.backup(target)
     source.close()

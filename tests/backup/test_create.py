@@ -20,9 +20,10 @@ from panel.audit import Actor
 from panel.backup import create
 from panel.errors import Refused
 from panel.models import Activity, Person, Session, SignInTry
-from panel.vault import turn_on
+from panel.vault import turn_on, unfinished
 from tests.backup.conftest import House, judge, make
 from tests.encryption.conftest import in_process
+from tests.installs import BOTH
 from tests.running import find_marker
 
 AUTHORIZATION_FILE = "marker-Xq7vT2mkEw-password"
@@ -38,8 +39,8 @@ for turn in itertools.count():
 ROTATING = """
 print("begun", flush=True)
 while True:
-    rotation.rotate(keystore, actor)
-    turn_on.resume(keystore)
+    rotation.rotate(vault, actor)
+    unfinished.resume(vault)
 """
 
 
@@ -81,9 +82,9 @@ def test_right_after_turning_on_there_is_no_password_no_key_and_no_secret_key_in
 ) -> None:
     for number in range(100):
         house.add(f"{AUTHORIZATION_FILE} {number}")
-    turn_on.enable(house.keystore, Actor())
+    turn_on.turn_on(house.vault, BOTH, Actor())
     while house.sql("SELECT 1 FROM endpoint WHERE clear IS NOT NULL"):
-        turn_on.resume(house.keystore)
+        unfinished.resume(house.vault)
     dest = tmp_path / "backups"
     dest.mkdir()
     made = make(house, dest)

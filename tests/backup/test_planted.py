@@ -20,11 +20,12 @@ from panel.config import Settings
 from panel.errors import PasswordNeeded
 from panel.models import Activity, Endpoint
 from panel.secret import Secret
-from panel.vault import attestation, sweep, turn_off, turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault import attestation, sweep, turn_off, turn_on, unfinished
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.backup.conftest import House, judge, make
 from tests.encryption.conftest import settings_in
+from tests.installs import BOTH
 from tests.sign_in.browser import Browser, add_person
 
 PLANT = "UPDATE endpoint SET sealed = NULL, clear = 'x', host = 'evil.example.org', username = 'mallory'"
@@ -56,7 +57,7 @@ def backup(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     settings = settings_in(tmp_path / "original")
     install.prepare(settings)
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     kept = tmp_path / "kept"
     kept.mkdir()
     with db.database.connection_context():
@@ -81,10 +82,10 @@ def restored(backup: Path, settings: Settings) -> House:
         shutil.copy(backup / name, settings.data_dir / name)
         (settings.data_dir / name).chmod(0o600)
     install.prepare(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     create_app(settings)
     with db.database.connection_context():
-        turn_on.start(house.keystore)
+        unfinished.start(house.vault)
     return house
 
 
@@ -110,7 +111,7 @@ def test_the_form_is_not_filled_in_and_says_why(restored: House, app: Flask) -> 
     assert admin.sign_in().status_code == 303
     require_empty(admin)
     with db.database.connection_context():
-        turn_on.resume(restored.keystore)
+        unfinished.resume(restored.vault)
     require_empty(admin)
 
 
@@ -163,17 +164,17 @@ def test_a_data_directory_restored_with_the_licence_of_its_time_gains_nothing(
 ) -> None:
     endpoint = house.add("the honest one")
     if left == "of turning on":
-        turn_on.enable(house.keystore, Actor())
+        turn_on.turn_on(house.vault, BOTH, Actor())
     else:
         house.enable()
-        turn_off.disable(house.keystore, Actor(), in_shell=True)
-        sweep.run(house.keystore)
-        turn_off.cancel(house.keystore, Actor())
+        turn_off.turn_off(house.vault, Actor(), in_shell=True)
+        sweep.run(house.vault)
+        turn_off.cancel(house.vault, Actor())
     assert attestation.is_there(house.keystore)
     house.sql(PLANT)
     with pytest.raises(PasswordNeeded, match="may have been changed"):
         service.set_password(str(endpoint.account_id), Secret("THE-NEW-PASSWORD"), service.ANYTHING, Actor())
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     with pytest.raises(PasswordNeeded, match="may have been changed"):
         service.set_password(str(endpoint.account_id), Secret("THE-NEW-PASSWORD"), service.ANYTHING, Actor())
     assert Activity.select().where(Activity.what == "password found in clear").count() == 1

@@ -20,8 +20,8 @@ from panel.errors import Refused, RestoredCopy
 from panel.health import checks
 from panel.jobs import Jobs
 from panel.models import Activity, ThisCopy
-from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.collect.conftest import PostOffice, letter, post  # noqa: F401
 from tests.encryption.conftest import House, house, in_process, settings_in  # noqa: F401
 from tests.running import PanelServer, environ_for, flask, wait_until
@@ -58,7 +58,7 @@ def closed(tmp_path: Path) -> House:
     settings = settings_in(tmp_path)
     install.prepare(settings)
     create_app(settings)
-    return House(settings, KeyStore.of(settings))
+    return House(settings, Vault.of(settings, db.database))
 
 
 # -- who asks ----------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def ask(house: House) -> None:
 def test_the_collector_and_the_worker_touch_no_mailbox(house: House) -> None:
     account = house.add().account
     ask(house)
-    collector = Collector(house.settings, house.keystore)
+    collector = Collector(house.settings, house.vault)
     for step in (collector.require_ready, lambda: collector.collect(account.uuid, force=True)):
         with pytest.raises(RestoredCopy, match="flask backup confirm"):
             step()
@@ -270,12 +270,12 @@ def test_from_two_backups_a_new_machine_collects_once_it_is_told_and_never_besid
 def test_a_task_that_was_enqueued_before_is_not_done_either(app: Flask, settings: Settings) -> None:
     jobs: Jobs = app.extensions["mailkeep.jobs"]
     with db.database.connection_context():
-        house = House(settings, KeyStore.of(settings))
+        house = House(settings, Vault.of(settings, db.database))
         account = house.add().account
         ask(house)
     jobs._tasks["collect_account"].call_local(account.uuid)
     jobs._tasks["tick"].call_local()
     assert not (settings.mail_spool / account.uuid).exists()
     with db.database.connection_context():
-        wrong = [c.check for c in checks.run(checks.look(settings, house.keystore)) if not c.ok]
+        wrong = [c.check for c in checks.run(checks.look(settings, house.vault)) if not c.ok]
     assert "restored copy" in wrong

@@ -23,7 +23,7 @@ def run(results: Path, *arguments: str) -> tuple[str, Any]:
 
 def test_each_benchmark_has_its_question() -> None:
     found = benchmarks()
-    assert {"collect", "fair", "record", "sweep"} <= set(found)
+    assert {"collect", "fair", "pages", "record", "sweep"} <= set(found)
     assert all(question.endswith("?") for question in found.values())
 
 
@@ -47,3 +47,12 @@ def test_what_waits_beside_servers_that_hang_is_measured(tmp_path: Path) -> None
     told, found = run(tmp_path / "fair.json", "fair", "--hung", "2", "--good", "1", "--accounts", "3")
     assert len(found["waits"]) == 1 and found["waits"][0] is not None
     assert "served within" in told and len(found["due_ms"]) == 4
+
+
+def test_the_pages_are_measured(tmp_path: Path) -> None:
+    numbers = ("--sizes", "3", "--seconds", "0.1", "--clients", "2")
+    told, found = run(tmp_path / "pages.json", "pages", "--programs", "Mailkeep", *numbers)
+    pages = found["mailboxes"]["3"]["Mailkeep"]
+    assert set(pages) == {"list of mailboxes", "Encryption", "Overview"}
+    assert all(runs[0]["per_second"] > 0 and runs[0]["statements"] > 0 for runs in pages.values())
+    assert "3 mailboxes" in told

@@ -18,7 +18,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from panel import create_app, db
 from panel.config import Settings
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 from tests import installs
 from tests.encryption.conftest import House
 from tests.running import environ_for
@@ -86,7 +86,7 @@ def served(directory: Path, **more: str) -> Iterator[Site]:
     settings = Settings.load(environ_for(directory) | more)
     installs.prepare(settings)
     app = create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     for role in ("admin", "agent", "user"):
         add_person(f"{role}@example.org", role)
     with db.database.connection_context():

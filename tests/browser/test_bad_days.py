@@ -19,12 +19,13 @@ from panel.config import Settings
 from panel.crypto.keyfile import KeyFile, fingerprint
 from panel.models import Endpoint
 from panel.vault import retired_keys, turn_on
-from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.browser.fixtures import Photograph
 from tests.browser.served import served
 from tests.disks import disk, remedy, spoil
 from tests.encryption.conftest import House
+from tests.installs import BOTH
 from tests.running import Environ, PanelServer, wait_until
 from tests.sign_in.browser import PASSWORD, add_person
 
@@ -85,7 +86,7 @@ def house(panel_server: PanelServer, environ: Environ) -> House:
     """The install of the running server: two mailboxes, encryption on."""
     settings = Settings.load(environ)
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     add_person("admin@example.org", "admin")
     with db.database.connection_context():
         house.add("password 0")
@@ -142,7 +143,7 @@ def test_a_key_that_goes_missing_while_a_sweep_runs_stops_it_and_it_goes_on_when
 ) -> None:
     with db.database.connection_context():
         house.sql("UPDATE endpoint SET clear = char(97, 0, 98) WHERE id = 1")  # keeps it from ending
-        turn_on.enable(house.keystore, Actor())
+        turn_on.turn_on(house.vault, BOTH, Actor())
         wait_until(
             lambda: house.sql("SELECT sealed FROM endpoint WHERE id = 2") != [(None,)],
             20,
@@ -187,7 +188,7 @@ def test_a_database_that_needs_a_dropped_key_and_a_key_file_that_is_too_old_name
         records = house.sql("SELECT sealed, id FROM endpoint")
         (active,) = house.sql("SELECT active_key_id FROM encryption")[0]
         house.rotate()
-        retired_keys.prune(house.keystore, Actor())
+        retired_keys.prune(house.vault, Actor())
     new_file = house.key_file.read_bytes()
     put_back(house, old_file)
     admin.goto(f"{panel_server.url}/server/encryption")

@@ -16,8 +16,8 @@ from panel.crypto.keyfile import KeyFile
 from panel.encryption.leftovers import scan
 from panel.health import heartbeat, spool
 from panel.models import Account, Collection, Skipped, ThisCopy, Waiting
-from panel.vault import reports, rotation, turn_off, turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault import reports, rotation, turn_off, verification
+from panel.vault.vault import Vault
 from tests.browser.fixtures import CheckAxe, Photograph
 from tests.browser.served import Site, served, sign_in
 from tests.encryption.conftest import House
@@ -62,7 +62,7 @@ def running(panel_server: PanelServer, environ: Environ) -> House:
     """The same, run by a real server with its worker."""
     settings = Settings.load(environ)
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     add_person("admin@example.org", "admin")
     with db.database.connection_context():
         house.add()
@@ -81,14 +81,14 @@ def enabling(house: House) -> None:
 
 def disabling(house: House) -> None:
     house.enable()
-    turn_off.disable(house.keystore, Actor(), in_shell=True)
+    turn_off.turn_off(house.vault, Actor(), in_shell=True)
     house.sql("UPDATE endpoint SET clear = NULL, sealed = x'00' WHERE id = 1")
 
 
 def rotating(house: House) -> None:
     house.enable()
     house.rotate()  # the next one meets a record that no sweep can move
-    rotation.rotate(house.keystore, Actor())
+    rotation.rotate(house.vault, Actor())
     house.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE id = 1")
 
 
@@ -115,19 +115,19 @@ def wrong(house: House) -> None:
 def inconsistent(house: House) -> None:
     house.enable()
     house.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE id = 1")
-    turn_on.verify(house.keystore)
+    verification.run_and_note(house.vault)
 
 
 def found(house: House) -> None:
     """Old copies were found; two of the passwords were changed, the account's name is long."""
     house.enable()
-    scan.write_owed(house.keystore, house.settings)
+    scan.write_owed(house.vault, house.settings)
     house.sql("UPDATE encryption SET enabled_at = enabled_at - 100000")
     house.sql("UPDATE endpoint SET secret_set_at = ? WHERE id = 1", db.now())
     (house.data / "before-restore").mkdir()
     (house.data / "before-restore" / "panel.db.of-last-november.bak").write_text("hunter2hunter2")
     (house.data / "packed.sql.gz").write_bytes(b"\x1f\x8b")
-    scan.check(house.keystore, house.settings)
+    scan.check(house.vault, house.settings)
 
 
 STATES: dict[str, tuple[Callable[[House], None], str]] = {
@@ -218,7 +218,7 @@ def good(house: House) -> None:
     house.enable()
     heartbeat.beat()  # as the worker's
     house.prove()
-    turn_on.verify(house.keystore)
+    verification.run_and_note(house.vault)
     spool.note(spool.count(house.settings.mail_spool))
     for account in Account.select():
         fine = {

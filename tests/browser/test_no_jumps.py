@@ -17,10 +17,11 @@ from panel.mail.providers import WITHOUT_PASSWORDS
 from panel.mail.server import MailServer
 from panel.mail.steps import Step
 from panel.models import Account, Collection
-from panel.vault import turn_on
+from panel.vault import turn_on, unfinished
 from tests.browser.conftest import Open
 from tests.browser.fixtures import NARROW
 from tests.browser.served import Site
+from tests.installs import BOTH
 from tests.running import wait_until
 
 pytestmark = pytest.mark.browser
@@ -186,7 +187,7 @@ def test_found_settings_move_nothing_and_leave_what_is_being_typed(
 
 def test_the_page_of_encryption_at_work_moves_nothing_while_it_counts(site: Site, open_as: Open) -> None:
     with db.database.connection_context():
-        turn_on.enable(site.house.keystore, Actor())
+        turn_on.turn_on(site.house.vault, BOTH, Actor())
     page = open_as("admin", "/server/encryption")
     expect(page.locator("main")).to_contain_text("0 of 2 passwords")
     status = page.get_by_role("region", name="Status")
@@ -198,7 +199,7 @@ def test_the_page_of_encryption_at_work_moves_nothing_while_it_counts(site: Site
     assert jumps(page) == []
     expect(page.get_by_role("button", name="Go on now")).to_be_focused()
     with db.database.connection_context():
-        turn_on.resume(site.house.keystore)
+        unfinished.resume(site.house.vault)
     expect(page.locator("main")).to_contain_text("Prove the backup of the key")
     after = [status.bounding_box(), page.locator("h1").bounding_box()]
     assert [box and (box["x"], box["y"]) for box in after] == [box and (box["x"], box["y"]) for box in tops]

@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 
 from panel import db
 from panel.crypto.keyfile import KeyFile, fingerprint
-from panel.vault import turn_on
+from panel.vault import verification
 from tests.browser.conftest import Open
 from tests.browser.served import Site
 
@@ -99,7 +99,7 @@ def test_the_pages_of_the_key_on_paper(
     house.key_file.chmod(0o600)
     with db.database.connection_context():
         house.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE id = 1")
-        turn_on.verify(house.keystore)
+        verification.run_and_note(house.vault)
     words = printed(paper, places / "inconsistent.pdf")
     assert "0@example.org" in words
     assert expected in words

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from panel import create_app, db
 from panel.config import Settings
 from panel.models import Collection
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 from tests.browser.fixtures import CheckAxe
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer
@@ -35,7 +35,7 @@ def house(panel_server: PanelServer, environ: Environ) -> House:
     create_app(settings)
     for role in ("admin", "agent", "user"):
         add_person(f"{role}@example.org", role)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     with db.database.connection_context():
         account = house.add().account
         working = {"last_success_at": db.now(), "next_due_at": db.now() + 40_000, "waits": 86_400}

@@ -19,9 +19,10 @@ from panel.collect.round import Collector, Outcome
 from panel.config import ROOT, Settings
 from panel.models import Account, Collection, Endpoint, Message, Skipped
 from panel.secret import Secret
-from panel.vault import turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault import turn_on, unfinished
+from panel.vault.vault import Vault
 from tests import installs, running
+from tests.installs import BOTH
 from tests.running import Environ
 from tests.servers.dovecot import DovecotServer
 
@@ -37,12 +38,12 @@ class PostOffice:
     dovecot: DovecotServer
 
     @property
-    def keystore(self) -> KeyStore:
-        return KeyStore.of(self.settings)
+    def vault(self) -> Vault:
+        return Vault.of(self.settings, db.database)
 
     @property
     def collector(self) -> Collector:
-        return Collector(self.settings, self.keystore)
+        return Collector(self.settings, self.vault)
 
     def reaching(self, *ports: int) -> PostOffice:
         """The same, allowed to connect to these ports only."""
@@ -97,8 +98,8 @@ class PostOffice:
         return list(Skipped.select().where(Skipped.account == account))
 
     def encrypt(self) -> None:
-        turn_on.enable(self.keystore, Actor("admin@example.org"))
-        turn_on.resume(self.keystore)
+        turn_on.turn_on(self.vault, BOTH, Actor("admin@example.org"))
+        unfinished.resume(self.vault)
 
     def sql(self, statement: str, *values: object) -> None:
         db.database.execute_sql(statement, values)
@@ -111,9 +112,9 @@ class PostOffice:
         """A process that runs `code` on this install; `collector` is there by name."""
         head = (
             "import os, signal, sys\nfrom panel import create_app, db\nfrom panel.config import Settings\n"
-            "from panel.collect.round import Collector\nfrom panel.vault.keystore import KeyStore\n"
+            "from panel.collect.round import Collector\nfrom panel.vault.vault import Vault\n"
             "s = Settings.load()\ncreate_app(s)\ndb.database.connect()\n"
-            "collector = Collector(s, KeyStore.of(s))\n"
+            "collector = Collector(s, Vault.of(s, db.database))\n"
         )
         return self._start(["-c", head + code, *arguments], {})
 

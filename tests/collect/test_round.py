@@ -32,7 +32,7 @@ def see(post: PostOffice, account: Account, number: int) -> None:
 
 
 def session_of(post: PostOffice, account: Account) -> ImapSession:
-    opened = credential.open_for(post.endpoint(account), post.keystore)
+    opened = credential.open_for(post.endpoint(account), post.vault)
     return ImapSession(opened.server, opened.secret, account.folder, Policy.of(post.settings))
 
 

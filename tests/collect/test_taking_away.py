@@ -277,7 +277,7 @@ def test_a_helpdesk_that_stops_taking_is_named_on_the_page_and_by_doctor(
     wait_until(lambda: new.exists() and len(list(new.iterdir())) == 3, 40, "the mail")
 
     def named(deep: bool) -> list[str]:
-        found = checks.run(checks.look(post.settings, post.keystore, deep=deep))
+        found = checks.run(checks.look(post.settings, post.vault, deep=deep))
         return [check.message for check in found if check.check == f"mail spool of {account.address}"]
 
     [says] = named(deep=True)
@@ -292,7 +292,7 @@ def test_a_spool_that_the_group_cannot_get_into_is_named(post: PostOffice, helpd
     spool.chmod(0o700)  # made beforehand, by somebody who did not think of the group
 
     def named() -> list[str]:
-        found = checks.run(checks.look(post.settings, post.keystore))
+        found = checks.run(checks.look(post.settings, post.vault))
         return [check.remedy for check in found if check.check == "mail spool" and not check.ok]
 
     [remedy] = named()

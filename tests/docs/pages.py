@@ -90,8 +90,12 @@ class Page:
 
 
 def manual() -> list[Page]:
-    """README and everything below docs/."""
-    return [Page(ROOT / "README.md"), *(Page(path) for path in sorted(DOCS.rglob("*.md")))]
+    """README, CONTRIBUTING and everything below docs/."""
+    return [
+        Page(ROOT / "README.md"),
+        Page(ROOT / "CONTRIBUTING.md"),
+        *(Page(path) for path in sorted(DOCS.rglob("*.md"))),
+    ]
 
 
 def page(name: str) -> Page:

@@ -17,7 +17,7 @@ from panel.config import FROM_FILE, NAMES, NOT_OURS, ROOT, Settings
 from tests.docs.pages import Block, Page, manual, page
 
 PAGES = manual()
-KINDS = {"console", "sh", "cron", "python", "jsonl", "ini", "nginx", "caddy", "text"}
+KINDS = {"console", "sh", "cron", "python", "jsonl", "ini", "nginx", "caddy", "text", "mermaid"}
 FLASKS_OWN = {"routes", "run", "shell"}
 SECTIONS = ("docs/decisions/",)  # written for who changes the code
 

@@ -18,10 +18,12 @@ from panel.audit import Actor
 from panel.config import ROOT, Settings
 from panel.models import Account, Endpoint
 from panel.secret import Secret
-from panel.vault import backup_proof, credential, rotation, snapshot, turn_off, turn_on
+from panel.vault import backup_proof, credential, rotation, turn_off, turn_on, unfinished
 from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests import installs
+from tests.installs import BOTH
 
 ORPHANED = (
     "INSERT INTO endpoint (id, account_id, direction, protocol, host, port, security, username, auth_method,"
@@ -35,7 +37,11 @@ class House:
     """One install, as a test holds it."""
 
     settings: Settings
-    keystore: KeyStore
+    vault: Vault
+
+    @property
+    def keystore(self) -> KeyStore:
+        return self.vault.keystore
 
     @property
     def data(self) -> Path:
@@ -47,7 +53,7 @@ class House:
 
     @property
     def state(self) -> State:
-        return snapshot.look(self.keystore).state
+        return self.vault.read(counts=True).state
 
     def add(self, password: str = "hunter2hunter2", **over: Any) -> Endpoint:
         account = Account.create(address=f"{Account.select().count()}@example.org", created_at=db.now())
@@ -57,23 +63,23 @@ class House:
         return Endpoint.get_by_id(endpoint.id)
 
     def enable(self) -> None:
-        turn_on.enable(self.keystore, Actor("admin@example.org"))
-        turn_on.resume(self.keystore)
+        turn_on.turn_on(self.vault, BOTH, Actor("admin@example.org"))
+        unfinished.resume(self.vault)
 
     def disable(self) -> None:
-        turn_off.disable(self.keystore, Actor(), in_shell=True)
-        turn_on.resume(self.keystore)
+        turn_off.turn_off(self.vault, Actor(), in_shell=True)
+        unfinished.resume(self.vault)
 
     def rotate(self) -> None:
-        rotation.rotate(self.keystore, Actor("admin@example.org"))
-        turn_on.resume(self.keystore)
+        rotation.rotate(self.vault, Actor("admin@example.org"))
+        unfinished.resume(self.vault)
 
     def prove(self) -> None:
-        backup_proof.check(self.keystore, self.key_file.read_bytes(), Actor("admin@example.org"))
+        backup_proof.check(self.vault, self.key_file.read_bytes(), Actor("admin@example.org"))
 
     def opened(self, endpoint: Endpoint) -> str:
         row = Endpoint.get_by_id(endpoint.id)
-        return credential.open_for(row, self.keystore).secret.reveal()
+        return credential.open_for(row, self.vault).secret.reveal()
 
     def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return list(db.database.execute_sql(statement, values).fetchall())
@@ -135,17 +141,17 @@ def house(tmp_path: Path) -> Iterator[House]:
     installs.prepare(settings)
     create_app(settings)
     with db.database.connection_context():
-        yield House(settings, KeyStore.of(settings))
+        yield House(settings, Vault.of(settings, db.database))
 
 
 def in_process(house: House, code: str, *arguments: str) -> subprocess.Popen[str]:
-    """Run `code` in another process that works on the same install; `keystore` is there by name."""
+    """Run `code` in another process that works on the same install; `vault` and `keystore` are there by name."""
     head = (
         "import sys; from pathlib import Path; from panel import create_app, db; from panel.config import Settings;"
-        "from panel.vault.keystore import KeyStore; from panel.audit import Actor;"
-        "from panel.vault import turn_off, rotation, turn_on, sweep, snapshot; from panel.models import *; from panel.secret import Secret;"
+        "from panel.vault.vault import Vault; from panel.audit import Actor;"
+        "from panel.vault import turn_off, rotation, turn_on, sweep, unfinished; from panel.vault.turn_on import Confirmations; from panel.models import *; from panel.secret import Secret;"
         "s = Settings.load({'PANEL_DATA_DIR': sys.argv[1], 'PANEL_ENV_FILE': '/dev/null'}); create_app(s);"
-        "keystore = KeyStore.of(s); db.database.connect(); actor = Actor('other');\n"
+        "vault = Vault.of(s, db.database); keystore = vault.keystore; BOTH = Confirmations(True, True); db.database.connect(); actor = Actor('other');\n"
     )
     return subprocess.Popen(
         [sys.executable, "-c", head + code, str(house.data), *arguments],

@@ -14,7 +14,7 @@ from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.errors import PanelError, SettingsError
 from panel.models import Endpoint
-from panel.vault import forget, retired_keys, rotation, turn_off, turn_on
+from panel.vault import forget, retired_keys, rotation, turn_off, unfinished
 from panel.vault.state import State
 from tests.encryption.conftest import House, settings_in
 
@@ -22,26 +22,26 @@ ACTOR = Actor("admin@example.org", "192.0.2.1")
 
 
 def off(house: House) -> None:
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    turn_on.resume(house.keystore)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    unfinished.resume(house.vault)
 
 
 def give_up(house: House) -> None:
     away = house.key_file.read_bytes()
     house.key_file.write_bytes(b"no key file")
     try:
-        forget.forget(house.keystore, ACTOR)
+        forget.forget(house.vault, ACTOR)
     except PanelError:
         house.key_file.write_bytes(away)
         raise
 
 
 STEPS: dict[str, Callable[[House], Any]] = {
-    "rotate": lambda h: (rotation.rotate(h.keystore, ACTOR), turn_on.resume(h.keystore)),
-    "prune": lambda h: retired_keys.prune(h.keystore, ACTOR),
+    "rotate": lambda h: (rotation.rotate(h.vault, ACTOR), unfinished.resume(h.vault)),
+    "prune": lambda h: retired_keys.prune(h.vault, ACTOR),
     "turn off": off,
     "forget": give_up,
-    "start": lambda h: turn_on.start(h.keystore),
+    "start": lambda h: unfinished.start(h.vault),
 }
 CALLS: dict[str, tuple[Any, str]] = {
     "unlink": (os, "unlink"),
@@ -70,8 +70,8 @@ def test_a_call_that_fails_is_told_in_a_sentence_and_the_passwords_stay(
             STEPS[step](house)
         except PanelError as error:
             assert error.remedy
-    turn_on.start(house.keystore)
-    turn_on.resume(house.keystore)
+    unfinished.start(house.vault)
+    unfinished.resume(house.vault)
     if step != "forget":
         assert house.opened(endpoint) == "kept"
     assert house.state in (State.ON, State.OFF)
@@ -91,6 +91,6 @@ def test_the_lock_file_that_cannot_be_opened_is_told(house: House) -> None:
     lock.unlink()
     lock.mkdir()
     with pytest.raises(PanelError, match=r"encryption-key\.lock"):
-        rotation.rotate(house.keystore, ACTOR)
+        rotation.rotate(house.vault, ACTOR)
     assert KeyFile.from_bytes(house.key_file.read_bytes()).generation == 1
     assert house.opened(Endpoint.get_by_id(1)) == "kept"

@@ -16,9 +16,10 @@ from panel.crypto.keyfile import KeyFile
 from panel.errors import PanelError, Refused
 from panel.models import Endpoint, ForgottenSecret
 from panel.secret import Secret
-from panel.vault import attestation, files, forget, retired_keys, turn_on
+from panel.vault import attestation, files, forget, retired_keys, unfinished
 from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House, settings_in
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -37,7 +38,7 @@ def enter(house: House, password: str) -> None:
 def lose(house: House) -> bytes:
     copy = house.key_file.read_bytes()
     house.key_file.unlink()
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     house.enable()
     return copy
 
@@ -49,9 +50,9 @@ def test_of_two_forgotten_passwords_the_newer_comes_back_and_none_is_destroyed(h
     enter(house, "second")
     copies.append(lose(house))
     for copy in copies:
-        retired_keys.add(house.keystore, copy, ACTOR)
-    forget.restore(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+        retired_keys.add(house.vault, copy, ACTOR)
+    forget.restore(house.vault, ACTOR)
+    unfinished.resume(house.vault)
     assert house.opened(Endpoint.get_by_id(1)) == "second"
     assert ForgottenSecret.select().count() == 1, "the other stays set aside"
 
@@ -62,8 +63,8 @@ def test_an_older_forgotten_password_does_not_come_back_before_a_newer_one(house
     copy = lose(house)
     enter(house, "second")
     lose(house)
-    retired_keys.add(house.keystore, copy, ACTOR)
-    assert forget.restore(house.keystore, ACTOR) == []
+    retired_keys.add(house.vault, copy, ACTOR)
+    assert forget.restore(house.vault, ACTOR) == []
 
 
 # -- the key file of before, which is no good ------------------------------------------------
@@ -84,18 +85,18 @@ def older_file_here(house: House) -> KeyFile:
 def test_killed_while_forgetting_an_older_key_is_not_taken_into_use_again(
     house: House, older_file_here: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(keystore: KeyStore) -> None:
+    def dies(vault: Vault) -> None:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(attestation, "remove_if", dies)
-        forget.forget(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)  # the worker's tick
+        forget.forget(house.vault, ACTOR)
+    unfinished.resume(house.vault)  # the worker's tick
     assert house.keystore.expected_key() != older_file_here.primary.id, (
         "the key that was given up for a newer one"
     )
     assert house.state.no_key
-    forget.forget(house.keystore, ACTOR)  # as promised: doing it once more makes it good
+    forget.forget(house.vault, ACTOR)  # as promised: doing it once more makes it good
     assert house.state is State.OFF
 
 
@@ -111,7 +112,7 @@ def test_a_save_during_forgetting_is_not_sealed_under_a_key_that_is_moved_away(
         real(keystore)
 
     monkeypatch.setattr(attestation, "remove_if", meanwhile)
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     assert other is not None
     assert house.state is State.OFF
     assert house.sql("SELECT count(*) FROM endpoint WHERE sealed IS NOT NULL") == [(0,)]
@@ -132,7 +133,7 @@ def test_a_key_file_that_comes_back_in_time_keeps_its_witness(
         real(self)
 
     monkeypatch.setattr(KeyStore, "abandon_expected_key", back)
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     house.key_file.rename(house.data / "away")  # its mount is briefly gone again
     assert house.state is State.KEY_MISSING
 
@@ -153,7 +154,7 @@ def test_a_key_file_that_cannot_be_read_at_all_is_not_taken_for_lost(
 
     monkeypatch.setattr(files, "_content", denied)
     with pytest.raises(Refused, match=r"encryption-key\.old\.bin"):
-        forget.forget(house.keystore, ACTOR)
+        forget.forget(house.vault, ACTOR)
     assert ForgottenSecret.select().count() == 0
 
 
@@ -169,7 +170,7 @@ def bracketed(tmp_path: Path) -> Any:
     install.prepare(settings)
     create_app(settings)
     with db.database.connection_context():
-        yield House(settings, KeyStore.of(settings))
+        yield House(settings, Vault.of(settings, db.database))
 
 
 @pytest.mark.parametrize("hide", NAMES.values(), ids=NAMES)
@@ -180,7 +181,7 @@ def test_a_key_file_with_brackets_in_its_name_is_found_too(
     bracketed.enable()
     hide(bracketed)
     with pytest.raises(Refused, match="still here"):
-        forget.forget(bracketed.keystore, ACTOR)
+        forget.forget(bracketed.vault, ACTOR)
 
 
 def test_with_brackets_in_its_name_encryption_can_be_turned_off(bracketed: House) -> None:
@@ -195,7 +196,7 @@ def test_looking_for_the_key_does_not_drop_the_locks_of_the_database_beside_it(t
     settings = settings_in(tmp_path, PANEL_KEY_FILE=str(tmp_path / "data" / "panel.key"))
     install.prepare(settings)
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     import subprocess
     import sys
 
@@ -221,5 +222,5 @@ def test_a_row_that_was_edited_to_hold_no_number_as_its_port_can_be_forgotten(ho
     house.enable()
     house.sql("UPDATE endpoint SET port = 'imaps'")
     house.key_file.unlink()
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     assert house.state is State.OFF

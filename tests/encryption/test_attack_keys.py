@@ -15,8 +15,18 @@ from panel.audit import Actor
 from panel.crypto.keyfile import Key, KeyFile
 from panel.errors import DatabaseError, PanelError, Refused
 from panel.models import Encryption, Endpoint
-from panel.vault import activate, backup_proof, forget, retired_keys, rotation, snapshot, turn_off, turn_on
+from panel.vault import (
+    activate,
+    backup_proof,
+    forget,
+    retired_keys,
+    rotation,
+    snapshot,
+    turn_off,
+    unfinished,
+)
 from panel.vault.keystore import KeyStore
+from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from tests.encryption.conftest import House
 
@@ -34,11 +44,11 @@ def test_a_key_that_retires_while_a_person_confirms_is_not_dropped_with_those_th
     house.add("kept")
     house.enable()
     house.rotate()
-    shown = [each.fingerprint for each in retired_keys.retired(house.keystore)]
+    shown = [each.fingerprint for each in retired_keys.retired(house.vault)]
     todays = file_of(house).primary  # of today's database backups
     house.rotate()  # another administrator, while "drop 1 key" is being typed
     with pytest.raises(Refused):
-        retired_keys.prune(house.keystore, ACTOR, shown)
+        retired_keys.prune(house.vault, ACTOR, shown)
     assert file_of(house).find(todays.id) is not None
 
 
@@ -47,15 +57,15 @@ def test_a_key_that_a_forgotten_record_waits_for_is_not_dropped(house: House) ->
     house.enable()
     safe = house.key_file.read_bytes()
     house.key_file.unlink()
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     house.enable()
-    retired_keys.add(house.keystore, safe, ACTOR)  # and --restore is still to be typed
+    retired_keys.add(house.vault, safe, ACTOR)  # and --restore is still to be typed
     with pytest.raises(Refused, match="set aside"):
-        retired_keys.prune(house.keystore, ACTOR)
-    assert forget.restore(house.keystore, ACTOR) == ["0@example.org"]
-    turn_on.resume(house.keystore)
+        retired_keys.prune(house.vault, ACTOR)
+    assert forget.restore(house.vault, ACTOR) == ["0@example.org"]
+    unfinished.resume(house.vault)
     assert house.opened(Endpoint.get_by_id(1)) == "lost and found"
-    retired_keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.vault, ACTOR)
 
 
 def fail_commits(patch: pytest.MonkeyPatch) -> None:
@@ -76,9 +86,9 @@ def test_a_full_disk_under_the_database_is_met_before_the_key_file_changes(
     before = house.key_file.read_bytes()
     older = replace(file_of(house), generation=1, keys=(Key.generate(),)).to_bytes()
     steps = {
-        "rotate": lambda: rotation.rotate(house.keystore, ACTOR),
-        "prune": lambda: retired_keys.prune(house.keystore, ACTOR),
-        "add": lambda: retired_keys.add(house.keystore, older, ACTOR),
+        "rotate": lambda: rotation.rotate(house.vault, ACTOR),
+        "prune": lambda: retired_keys.prune(house.vault, ACTOR),
+        "add": lambda: retired_keys.add(house.vault, older, ACTOR),
     }
     with monkeypatch.context() as patch, pytest.raises(DatabaseError, match="nothing was changed"):
         fail_commits(patch)
@@ -97,15 +107,15 @@ def test_adding_the_key_that_was_in_use_here_does_not_move_every_password_back_t
     house.enable()
     old, given_away = house.key_file.read_bytes(), file_of(house).primary
     house.rotate()
-    retired_keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.vault, ACTOR)
     newest = house.key_file.read_bytes()
     house.key_file.write_bytes(old)  # a backup from before the rotation is put back by mistake
     assert house.state is State.KEY_WRONG
     with pytest.raises(Refused, match="newer"):
-        retired_keys.add(house.keystore, newest, ACTOR)  # as the page says: flask encryption key add FILE
-    assert snapshot.row().active_key_id != given_away.id
-    turn_on.resume(house.keystore)
-    assert snapshot.row().active_key_id != given_away.id
+        retired_keys.add(house.vault, newest, ACTOR)  # as the page says: flask encryption key add FILE
+    assert house.vault.read().row.active_key_id != given_away.id
+    unfinished.resume(house.vault)
+    assert house.vault.read().row.active_key_id != given_away.id
 
 
 # -- the key file is swapped -----------------------------------------------------------
@@ -117,7 +127,7 @@ def test_a_key_file_put_there_meanwhile_is_never_overwritten_though_its_generati
     read = file_of(house)
     other = replace(read, keys=(*read.keys, Key.generate()))  # from another server's backup, same generation
     house.key_file.write_bytes(other.to_bytes())
-    with pytest.raises(Refused, match="changed by somebody else"):
+    with pytest.raises(Refused, match="changed by another process"):
         replaced(house.keystore, read, Key.generate())
     assert file_of(house) == other
 
@@ -155,7 +165,7 @@ def test_retiring_never_removes_a_key_file_that_another_data_directory_has_chang
     read = file_of(house)
     theirs = Key.generate()
     replaced(twin, read, theirs)
-    with house.keystore.locked(), pytest.raises(Refused, match="changed by somebody else"):
+    with house.keystore.locked(), pytest.raises(Refused, match="changed by another process"):
         house.keystore.retire(read)
     assert file_of(house).find(theirs.id) is not None
 
@@ -210,22 +220,22 @@ def test_a_rotation_during_a_proof_leaves_the_backup_unproved(
     house.add()
     house.enable()
     copy = house.key_file.read_bytes()
-    real = snapshot.disk
+    real = snapshot.read
     once: list[bool] = []
 
-    def disk(keystore: KeyStore):  # type: ignore[no-untyped-def]
-        found = real(keystore)
+    def read(keystore: KeyStore, **given: bool) -> Snapshot:
+        found = real(keystore, **given)
         if not once:
             once.append(True)
             _in_thread(lambda: _rotate_here(house))
         return found
 
-    monkeypatch.setattr(snapshot, "disk", disk)
-    _quietly(lambda: backup_proof.check(house.keystore, copy, ACTOR))
+    monkeypatch.setattr(snapshot, "read", read)
+    _quietly(lambda: backup_proof.check(house.vault, copy, ACTOR))
     _joined_result()
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert len(file_of(house).keys) == 2
-    assert snapshot.look(house.keystore).backup_proved_at is None, "the copy lacks today's key"
+    assert house.vault.latest().times.backup_proved_at is None, "the copy lacks today's key"
 
 
 def _rotate_here(house: House) -> None:
@@ -239,26 +249,26 @@ def test_a_copy_of_the_wrong_key_file_proves_nothing(house: House) -> None:
     right = house.key_file.read_bytes()
     wrong = KeyFile.generate(b"x" * 16).to_bytes()
     house.key_file.write_bytes(wrong)
-    assert not _quietly(lambda: backup_proof.check(house.keystore, wrong, ACTOR))
+    assert not _quietly(lambda: backup_proof.check(house.vault, wrong, ACTOR))
     assert not _quietly(
-        lambda: backup_proof.prove(house.keystore, "00", backup_proof.answer_for("00", wrong), ACTOR)
+        lambda: backup_proof.verify(house.vault, "00", backup_proof.answer_for("00", wrong), ACTOR)
     )
     house.key_file.write_bytes(right)
-    assert snapshot.look(house.keystore).backup_proved_at is None
+    assert house.vault.latest().times.backup_proved_at is None
 
 
 def test_a_copy_made_while_encryption_is_turned_off_proves_nothing(house: House) -> None:
     """It is flagged: put back after cancelling, it is the wrong key file."""
     house.add()
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     flagged = house.key_file.read_bytes()
-    assert not _quietly(lambda: backup_proof.check(house.keystore, flagged, ACTOR))
-    turn_off.cancel(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    assert not _quietly(lambda: backup_proof.check(house.vault, flagged, ACTOR))
+    turn_off.cancel(house.vault, ACTOR)
+    unfinished.resume(house.vault)
     house.key_file.write_bytes(flagged)
     assert house.state is State.KEY_WRONG
-    assert snapshot.look(house.keystore).backup_proved_at is None
+    assert house.vault.latest().times.backup_proved_at is None
 
 
 def test_killed_while_a_key_is_added_the_backup_is_unproved_already(
@@ -279,9 +289,9 @@ def test_killed_while_a_key_is_added_the_backup_is_unproved_already(
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(KeyStore, "replace", replaced)
-        retired_keys.add(house.keystore, older.to_bytes(), ACTOR)
+        retired_keys.add(house.vault, older.to_bytes(), ACTOR)
     assert file_of(house).find(older.primary.id) is not None
-    assert snapshot.look(house.keystore).backup_proved_at is None, (
+    assert house.vault.latest().times.backup_proved_at is None, (
         "no copy holds the key that is in the file now"
     )
 
@@ -294,7 +304,7 @@ def test_one_marker_turns_encryption_off_once_however_slow_the_second_press_is(
 ) -> None:
     house.add("kept")
     house.enable()
-    challenge = turn_off.challenge(house.keystore)
+    challenge = turn_off.challenge(house.vault)
     house.keystore.authorization_path.write_text(challenge.text + "\n")
     house.keystore.authorization_path.chmod(0o600)
     real = KeyStore.locked
@@ -303,23 +313,23 @@ def test_one_marker_turns_encryption_off_once_however_slow_the_second_press_is(
     def locked(keystore: KeyStore) -> AbstractContextManager[None]:
         if not once:  # the first press and a cancel overtake the second, which waits for the lock
             once.append(True)
-            turn_off.disable(keystore, ACTOR)
-            turn_off.cancel(keystore, ACTOR)
+            turn_off.turn_off(house.vault, ACTOR)
+            turn_off.cancel(house.vault, ACTOR)
         return real(keystore)
 
     monkeypatch.setattr(KeyStore, "locked", locked)
     with pytest.raises(Refused):
-        turn_off.disable(house.keystore, ACTOR)
+        turn_off.turn_off(house.vault, ACTOR)
     assert file_of(house).decrypt_id is None
 
 
 def test_a_database_writer_cannot_keep_turning_off_from_being_cancelled(house: House) -> None:
     house.add("kept")
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     house.sql("UPDATE encryption SET active_key_id = NULL")
-    turn_off.cancel(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    turn_off.cancel(house.vault, ACTOR)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
 
@@ -342,8 +352,8 @@ def test_a_thousand_keys_do_not_hold_the_database_while_others_wait(house: House
     house.key_file.write_bytes(full.to_bytes())
     before = time.process_time()
     older = replace(full, generation=0, keys=tuple(Key.generate() for _ in range(1000)))
-    retired_keys.add(house.keystore, older.to_bytes(), ACTOR)
-    retired_keys.prune(house.keystore, ACTOR)
+    retired_keys.add(house.vault, older.to_bytes(), ACTOR)
+    retired_keys.prune(house.vault, ACTOR)
     assert time.process_time() - before < 3
     assert house.opened(Endpoint.get_by_id(1)) == "kept"
 
@@ -358,9 +368,7 @@ def test_a_key_file_that_is_full_is_told_so(house: House, step: str, monkeypatch
     before = house.key_file.read_bytes()
     older = replace(full, generation=0, keys=(Key.generate(),)).to_bytes()
     with pytest.raises(Refused, match="prune"):
-        retired_keys.add(house.keystore, older, ACTOR) if step == "add" else rotation.rotate(
-            house.keystore, ACTOR
-        )
+        retired_keys.add(house.vault, older, ACTOR) if step == "add" else rotation.rotate(house.vault, ACTOR)
     assert house.key_file.read_bytes() == before
 
 
@@ -369,7 +377,7 @@ def test_claiming_while_the_key_file_goes_away_is_told_and_not_a_traceback(
 ) -> None:
     house.add("kept")
     house.enable()
-    rotation.rotate(house.keystore, ACTOR)
+    rotation.rotate(house.vault, ACTOR)
     Encryption.update(active_key_id=file_of(house).keys[0].id).execute()
     real = KeyStore.expect
 
@@ -380,6 +388,6 @@ def test_claiming_while_the_key_file_goes_away_is_told_and_not_a_traceback(
     with monkeypatch.context() as patch:
         patch.setattr(KeyStore, "expect", expect)
         with pytest.raises(PanelError):
-            activate.if_needed(house.keystore)
+            activate.activate(house.vault)
     shutil.move(house.data / "away", house.key_file)
     assert house.opened(Endpoint.get_by_id(1)) == "kept"

@@ -13,9 +13,10 @@ from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.errors import PanelError
 from panel.models import Endpoint
-from panel.vault import credential, forget, retired_keys, snapshot, turn_on
+from panel.vault import credential, forget, retired_keys, turn_on, unfinished, verification
 from panel.vault.state import State
 from tests.encryption.conftest import House
+from tests.installs import BOTH
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
 
@@ -36,18 +37,18 @@ ORPHAN = (
 
 def test_a_row_without_an_account_keeps_no_password_in_clear(house: House) -> None:
     house.add("secret")
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     write(house, ORPHAN)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
 
 
 @pytest.mark.parametrize("number", [0, -1, -(2**63)])
 def test_a_row_numbered_below_one_is_encrypted_too(house: House, number: int) -> None:
     house.add("secret")
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     write(house, "UPDATE endpoint SET id = ?", number)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
 
 
@@ -55,7 +56,7 @@ def test_a_record_too_short_to_name_a_key_is_named_by_its_account(house: House) 
     house.add("secret")
     house.enable()
     write(house, "UPDATE endpoint SET sealed = x'01'")
-    now = snapshot.look(house.keystore)
+    now = house.vault.latest()
     assert now.state is State.INCONSISTENT
     assert [failure.address for failure in now.failures] == ["0@example.org"]
 
@@ -63,9 +64,9 @@ def test_a_record_too_short_to_name_a_key_is_named_by_its_account(house: House) 
 def test_an_endless_planted_value_keeps_no_other_password_in_clear(house: House) -> None:
     house.add("planted")
     house.add("secret")
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     write(house, "UPDATE endpoint SET clear = ? WHERE id = 1", "x" * 20_000)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.sql("SELECT clear FROM endpoint WHERE id = 2") == [(None,)]
 
 
@@ -78,11 +79,11 @@ COLUMNS = [
 @pytest.mark.parametrize(("table", "column"), COLUMNS, ids=lambda each: str(each))
 def test_no_nonsense_in_a_column_keeps_passwords_in_clear(house: House, table: str, column: str) -> None:
     house.add("secret")
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     write(house, f"UPDATE {table} SET {column} = 'nonsense'")
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
-    assert snapshot.look(house.keystore).state is State.ON
+    assert house.vault.latest().state is State.ON
 
 
 @pytest.mark.parametrize("trouble", ["missing", "closed", "another time's flag"])
@@ -98,7 +99,7 @@ def test_while_the_key_is_in_trouble_nothing_vouches_for_a_planted_server(house:
         house.key_file.write_bytes(file.with_decrypting_flag(b"r" * 16).to_bytes())
     write(house, "UPDATE endpoint SET sealed = NULL, clear = 'x', host = 'evil.example.org'")
     assert house.state.no_key
-    assert not credential.is_authentic(Endpoint.get_by_id(endpoint.id), house.keystore)
+    assert not credential.is_authentic(Endpoint.get_by_id(endpoint.id), house.vault)
 
 
 EDITS = {
@@ -117,7 +118,7 @@ def test_an_edited_row_is_named_as_what_is_wrong_and_is_not_believed(
     house.enable()
     before = house.key_file.read_bytes(), house.row(endpoint)
     write(house, *edit)
-    now = snapshot.look(house.keystore)
+    now = house.vault.latest()
     assert now.state is State.KEY_WRONG
     assert now.database_wrong
     assert "restore the database" in now.remedy
@@ -126,9 +127,9 @@ def test_an_edited_row_is_named_as_what_is_wrong_and_is_not_believed(
         with pytest.raises(PanelError) as refused:
             step()
         assert "restore the database" in refused.value.remedy
-    turn_on.settle(house.keystore)
+    unfinished.settle(house.vault)
     with suppress(PanelError):
-        turn_on.resume(house.keystore)
+        unfinished.resume(house.vault)
     assert (house.key_file.read_bytes(), house.row(endpoint)) == before
 
 
@@ -154,7 +155,7 @@ def test_unless_the_witness_vouches_for_the_key_file_it_is_the_file_that_is_to_b
     house.add("secret")
     house.enable()
     swap(house)
-    now = snapshot.look(house.keystore)
+    now = house.vault.latest()
     assert now.state is State.KEY_WRONG
     assert not now.database_wrong
     assert now.remedy.startswith("Put the right key file back")
@@ -165,9 +166,9 @@ def test_a_real_older_database_is_told_how_its_key_comes_in(house: House) -> Non
     house.enable()
     (row,) = house.sql("SELECT active_key_id FROM encryption")
     house.rotate()
-    retired_keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.vault, ACTOR)
     write(house, "UPDATE encryption SET active_key_id = ?", *row)
-    assert "flask encryption key add FILE" in snapshot.look(house.keystore).remedy
+    assert "flask encryption key add FILE" in house.vault.latest().remedy
 
 
 EVERY: list[tuple[str, str, Any]] = [
@@ -187,10 +188,10 @@ def test_no_value_in_the_state_row_has_a_password_stored_in_clear_or_the_key_fil
     before = house.key_file.read_bytes()
     write(house, f"UPDATE {table} SET {column} = ?", value)
     for step in (
-        lambda: turn_on.start(house.keystore),
-        lambda: turn_on.resume(house.keystore),
+        lambda: unfinished.start(house.vault),
+        lambda: unfinished.resume(house.vault),
         lambda: house.add("another"),
-        lambda: turn_on.enable(house.keystore, ACTOR),
+        lambda: turn_on.turn_on(house.vault, BOTH, ACTOR),
     ):
         with suppress(PanelError):
             step()
@@ -207,9 +208,9 @@ def test_no_odd_value_in_place_of_a_record_breaks_a_page_or_a_command(house: Hou
     kept = house.add("kept")
     house.enable()
     write(house, f"UPDATE endpoint SET sealed = {value} WHERE id = 1")
-    now = snapshot.look(house.keystore)
+    now = house.vault.latest()
     assert (now.state, [f.address for f in now.failures]) == (State.INCONSISTENT, ["0@example.org"])
-    assert len(turn_on.verify(house.keystore).failures) == 1
+    assert len(verification.run_and_note(house.vault).failures) == 1
     assert house.opened(kept) == "kept"
 
 
@@ -222,13 +223,13 @@ def test_no_odd_value_among_the_records_set_aside_keeps_the_others_from_coming_b
     house.enable()
     copy = house.key_file.read_bytes()
     house.key_file.unlink()
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     write(house, f"UPDATE forgotten_secret SET sealed = {value} WHERE id = 1")
     house.enable()
-    retired_keys.add(house.keystore, copy, ACTOR)
-    assert forget.restore(house.keystore, ACTOR) == ["1@example.org"]
-    turn_on.resume(house.keystore)
-    retired_keys.prune(house.keystore, ACTOR)
+    retired_keys.add(house.vault, copy, ACTOR)
+    assert forget.restore(house.vault, ACTOR) == ["1@example.org"]
+    unfinished.resume(house.vault)
+    retired_keys.prune(house.vault, ACTOR)
     assert house.opened(kept) == "kept"
 
 
@@ -237,7 +238,7 @@ def test_a_record_of_no_account_that_does_not_open_is_named_with_its_mend(house:
     house.enable()
     house.orphan(98, "in", b"\x01\x01" + bytes(80))
     house.orphan(99, "out", house.row(Endpoint.get_by_id(1))[1])
-    for failures in (turn_on.verify(house.keystore).failures, snapshot.look(house.keystore).failures):
+    for failures in (verification.run_and_note(house.vault).failures, house.vault.latest().failures):
         assert [(f.account, f.address) for f in failures] == [("", "(no account nobody)")] * 2
         assert all("tells how to remove it" in f.reason for f in failures)
     assert house.state is State.INCONSISTENT

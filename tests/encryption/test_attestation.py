@@ -26,14 +26,16 @@ from panel.vault import (
     forget,
     retired_keys,
     rotation,
-    snapshot,
     sweep,
     turn_off,
     turn_on,
+    unfinished,
+    verification,
 )
 from panel.vault.keystore import KeyStore
 from panel.vault.state import State
 from tests.encryption.conftest import House, in_process
+from tests.installs import BOTH
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
 PLANT = "UPDATE endpoint SET sealed = NULL, clear = 'planted', host = 'evil.example.org' WHERE id = ?"
@@ -49,7 +51,7 @@ def path(house: House) -> Path:
 
 def authentic(house: House) -> list[bool]:
     """By row: whether its stored server would be filled in."""
-    return [credential.is_authentic(each, house.keystore) for each in Endpoint.select().order_by(Endpoint.id)]
+    return [credential.is_authentic(each, house.vault) for each in Endpoint.select().order_by(Endpoint.id)]
 
 
 def named() -> list[str]:
@@ -64,17 +66,17 @@ def three(house: House) -> None:
 
 def begin_enabling(house: House) -> None:
     three(house)
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
 
 
 def cancelled(house: House) -> None:
     """Turning off was cancelled when all was in clear; nothing has been sealed again yet."""
     three(house)
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    sweep.run(house.keystore)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    sweep.run(house.vault)
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NULL") == [(0,)]
-    turn_off.cancel(house.keystore, ACTOR)
+    turn_off.cancel(house.vault, ACTOR)
 
 
 BEGUN = [begin_enabling, cancelled]
@@ -91,7 +93,7 @@ def test_what_people_entered_is_vouched_for_before_and_after_and_nothing_is_left
     begin(house)
     assert authentic(house) == [True] * 3
     assert stat.S_IMODE(path(house).stat().st_mode) == 0o600
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert (authentic(house), named(), path(house).exists()) == ([True] * 3, [], False)
 
@@ -109,7 +111,7 @@ def test_saves_while_turning_on_are_vouched_for(house: House) -> None:
     endpoint.password = Secret("changed meanwhile")
     endpoint.save()
     house.add("added meanwhile")
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert (authentic(house), named()) == ([True] * 4, [])
 
 
@@ -134,13 +136,13 @@ def test_a_save_while_the_list_is_made_is_listed_too(house: House, monkeypatch: 
 def test_what_a_person_saved_in_clear_while_turning_off_is_asked_for_after_a_cancel(house: House) -> None:
     three(house)
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     endpoint = Endpoint.get_by_id(2)
     endpoint.password = Secret("in clear")
     endpoint.save()
-    sweep.run(house.keystore)
-    turn_off.cancel(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    sweep.run(house.vault)
+    turn_off.cancel(house.vault, ACTOR)
+    unfinished.resume(house.vault)
     assert (house.state, house.opened(endpoint)) == (State.ON, "in clear")
     assert (authentic(house), named()) == ([True, False, True], ["1@example.org"])
 
@@ -162,15 +164,15 @@ def test_cancelled_half_way_and_turned_off_again_and_cancelled_all_are_vouched_f
 
         return progress
 
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    sweep.run(house.keystore, after_the_first(lambda: turn_off.cancel(house.keystore, ACTOR)))
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    sweep.run(house.keystore)
-    turn_off.cancel(house.keystore, ACTOR)
-    again = after_the_first(lambda: turn_off.disable(house.keystore, ACTOR, in_shell=True))
-    sweep.run(house.keystore, again)  # it turns round, and ends in clear
-    turn_off.cancel(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    sweep.run(house.vault, after_the_first(lambda: turn_off.cancel(house.vault, ACTOR)))
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    sweep.run(house.vault)
+    turn_off.cancel(house.vault, ACTOR)
+    again = after_the_first(lambda: turn_off.turn_off(house.vault, ACTOR, in_shell=True))
+    sweep.run(house.vault, again)  # it turns round, and ends in clear
+    turn_off.cancel(house.vault, ACTOR)
+    unfinished.resume(house.vault)
     assert (house.state, authentic(house), named()) == (State.ON, [True] * 3, [])
 
 
@@ -198,7 +200,7 @@ def test_a_listed_row_that_was_changed_is_sealed_and_not_vouched_for(
 ) -> None:
     begin(house)
     house.sql(change)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
     assert authentic(house)[0:2] == [True, False]
     assert "values of two" not in change or authentic(house)[2] is False
@@ -209,7 +211,7 @@ def test_two_listed_rows_that_changed_their_numbers_are_not_vouched_for(house: H
     begin_enabling(house)
     for old, new in ((1, 9), (2, 1), (9, 2)):
         house.sql("UPDATE endpoint SET id = ? WHERE id = ?", new, old)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert authentic(house) == [False, False, True]
 
 
@@ -219,11 +221,11 @@ def test_a_value_planted_after_the_first_pass_is_not_vouched_for_however_it_is_l
 ) -> None:
     begin(house)
     (before,) = house.sql("SELECT clear, rev FROM endpoint WHERE id = 1")
-    sweep.run(house.keystore)
+    sweep.run(house.vault)
     assert not path(house).exists()
     house.sql("UPDATE endpoint SET sealed = NULL, clear = ?, rev = ? WHERE id = 1", *before)
     assert authentic(house) == [False, True, True]
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert (authentic(house), named()) == ([False, True, True], ["0@example.org"])
 
 
@@ -236,16 +238,16 @@ def test_a_value_planted_around_a_turning_off_is_not_vouched_for_after_the_cance
     if when == "before turning off":
         house.sql(PLANT, 2)
         with pytest.raises(Refused, match="found in clear"):
-            turn_off.disable(house.keystore, ACTOR, in_shell=True)
-        turn_on.resume(house.keystore)
-        turn_off.disable(house.keystore, ACTOR, in_shell=True)
-        sweep.run(house.keystore)
+            turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+        unfinished.resume(house.vault)
+        turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+        sweep.run(house.vault)
     else:
-        turn_off.disable(house.keystore, ACTOR, in_shell=True)
-        sweep.run(house.keystore)
+        turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+        sweep.run(house.vault)
         house.sql(PLANT, 2)
-    turn_off.cancel(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    turn_off.cancel(house.vault, ACTOR)
+    unfinished.resume(house.vault)
     assert (house.state, authentic(house)) == (State.ON, [True, False, True])
     assert set(named()) == {"1@example.org"}
 
@@ -255,7 +257,7 @@ def test_what_cannot_be_sealed_does_not_keep_the_licence(house: House, value: st
     begin_enabling(house)
     house.sql(f"UPDATE endpoint SET clear = {value} WHERE id = 2")
     for _ in range(3):
-        turn_on.resume(house.keystore)
+        unfinished.resume(house.vault)
     assert not path(house).exists()
     assert (named(), authentic(house)) == (["1@example.org"], [True, False, True])
 
@@ -275,7 +277,7 @@ def test_a_stream_of_planted_values_does_not_keep_the_licence(
         return done
 
     monkeypatch.setattr(sweep, "_pass", one_pass)
-    sweep.run(house.keystore)
+    sweep.run(house.vault)
     assert passes == [True] + [False] * 4
     assert authentic(house) == [False, True, True]
 
@@ -284,7 +286,7 @@ def test_a_row_of_no_account_is_named_too(house: House) -> None:
     three(house)
     house.enable()
     house.orphan(99, "in", None, "planted")
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert named() == ["(no account nobody)"]
 
 
@@ -293,7 +295,7 @@ def test_after_forgetting_a_lost_key_what_stands_in_clear_is_named(house: House)
     house.enable()
     house.key_file.unlink()
     house.sql(PLANT, 2)
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     assert named() == ["1@example.org"]
 
 
@@ -303,30 +305,30 @@ def test_after_forgetting_a_lost_key_what_stands_in_clear_is_named(house: House)
 def test_a_licence_of_another_key_permits_nothing_and_goes(house: House) -> None:
     begin_enabling(house)
     stale = path(house).read_bytes()
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     house.disable()
     house.enable()
     for number in (1, 2, 3):
         house.sql(PLANT, number)
     path(house).write_bytes(stale)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert (authentic(house), path(house).exists()) == ([False] * 3, False)
 
 
 def test_the_licence_of_an_earlier_turning_off_permits_only_what_is_still_so(house: House) -> None:
     three(house)
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     snapshot = path(house).read_bytes()
-    turn_off.cancel(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    turn_off.cancel(house.vault, ACTOR)
+    unfinished.resume(house.vault)
     endpoint = Endpoint.get_by_id(1)
     endpoint.password = Secret("newer")
     endpoint.save()
     path(house).write_bytes(snapshot)
     for number in (1, 2):
         house.sql(PLANT, number)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert authentic(house) == [False, False, True]
     assert not path(house).exists()
 
@@ -358,7 +360,7 @@ def test_a_damaged_or_forged_licence_vouches_for_nothing_planted_and_stops_nothi
     begin_enabling(house)
     path(house).write_bytes(forgery(house, path(house).read_bytes()))
     house.sql(PLANT, 3)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert authentic(house)[2] is False
     assert not path(house).exists()
@@ -372,17 +374,17 @@ def test_a_licence_that_cannot_be_read_stops_the_sweep_rather_than_distrust_ever
     path(house).rename(house.data / "away")
     path(house).symlink_to("away")
     with pytest.raises(Refused, match="encryption-attestation"):
-        turn_on.resume(house.keystore)
+        unfinished.resume(house.vault)
     assert authentic(house) == [False] * 3
     (house.data / "away").replace(path(house))
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert authentic(house) == [True] * 3
 
 
 def test_a_reader_of_the_licence_cannot_try_out_passwords_nor_see_which_are_the_same(house: House) -> None:
     for _ in range(2):
         house.add("the same weak one")
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     first = path(house).read_bytes()
     assert b"weak" not in first
     tags = [first[40:72], first[80:112]]
@@ -412,7 +414,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, step: Call
 KILLS: dict[str, tuple[Any, str]] = {
     "before the licence": (attestation, "write"),
     "between licence and key file": (KeyStore, "create"),
-    "between key file and claim": (activate, "if_needed"),
+    "between key file and claim": (activate, "activate_locked"),
     "before the first page": (sweep, "_pass"),
     "between pass and removal": (attestation, "remove_if"),
 }
@@ -424,8 +426,8 @@ def test_a_kill_while_turning_on_asks_nobody_for_anything(
 ) -> None:
     three(house)
     killed_at(monkeypatch, *kill, house.enable)
-    turn_on.start(house.keystore)
-    turn_on.resume(house.keystore)
+    unfinished.start(house.vault)
+    unfinished.resume(house.vault)
     assert path(house).exists() is False
     house.enable()
     assert (house.state, authentic(house), named()) == (State.ON, [True] * 3, [])
@@ -441,9 +443,9 @@ def test_a_kill_in_the_middle_of_the_pass_asks_nobody_for_anything(
         raise Killed
 
     with pytest.raises(Killed):
-        turn_on.resume(house.keystore, dies)
+        unfinished.resume(house.vault, dies)
     assert path(house).exists()
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert (house.state, authentic(house), named()) == (State.ON, [True] * 3, [])
 
 
@@ -500,21 +502,21 @@ def test_of_two_who_turn_it_on_at_once_the_second_joins_and_the_licence_is_the_f
     def locked(keystore: KeyStore) -> Any:
         if not once:  # the other one is quicker
             once.append(True)
-            turn_on.enable(keystore, ACTOR)
+            turn_on.turn_on(house.vault, BOTH, ACTOR)
         return real(keystore)
 
     with monkeypatch.context() as patch:
         patch.setattr(KeyStore, "locked", locked)
-        turn_on.enable(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+        turn_on.turn_on(house.vault, BOTH, ACTOR)
+    unfinished.resume(house.vault)
     assert (house.state, authentic(house), named()) == (State.ON, [True] * 3, [])
 
 
 def test_two_processes_that_sweep_at_once_ask_nobody_for_anything(house: House) -> None:
     for number in range(400):
         house.add(f"password {number}")
-    turn_on.enable(house.keystore, ACTOR)
-    code = "sweep.BATCH = 7\nprint('ready', flush=True)\nsys.stdin.read(1)\nswitch.resume(keystore)"
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
+    code = "sweep.BATCH = 7\nprint('ready', flush=True)\nsys.stdin.read(1)\nunfinished.resume(vault)"
     others = [in_process(house, code) for _ in range(2)]
     for other in others:
         assert other.stdout is not None
@@ -522,7 +524,7 @@ def test_two_processes_that_sweep_at_once_ask_nobody_for_anything(house: House) 
     for other in others:
         assert other.communicate("x", timeout=60)[0] == ""
         assert other.returncode == 0
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert (house.state, named(), path(house).exists()) == (State.ON, [], False)
     assert all(authentic(house))
 
@@ -540,11 +542,11 @@ def test_a_planted_value_that_two_processes_meet_is_named_once(
         page = real(*given)
         if not once:
             once.append(True)
-            sweep.run(house.keystore)  # the other one is quicker
+            sweep.run(house.vault)  # the other one is quicker
         return page
 
     monkeypatch.setattr(sweep, "_prepared", prepared)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert named() == ["1@example.org"]
 
 
@@ -553,7 +555,7 @@ def test_a_sweep_that_ended_takes_no_licence_away_that_it_did_not_use(
 ) -> None:
     three(house)
     house.enable()
-    rotation.rotate(house.keystore, ACTOR)
+    rotation.rotate(house.vault, ACTOR)
     real: Any = sweep._pass
     once: list[bool] = []
 
@@ -563,14 +565,14 @@ def test_a_sweep_that_ended_takes_no_licence_away_that_it_did_not_use(
             once.append(True)
             with monkeypatch.context() as patch:
                 patch.setattr(sweep, "_pass", real)
-                turn_off.disable(house.keystore, ACTOR, in_shell=True)
-                sweep.run(house.keystore)
-                turn_off.cancel(house.keystore, ACTOR)
+                turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+                sweep.run(house.vault)
+                turn_off.cancel(house.vault, ACTOR)
             assert path(house).exists()
         return done
 
     monkeypatch.setattr(sweep, "_pass", one_pass)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert (house.state, authentic(house), named()) == (State.ON, [True] * 3, [])
 
 
@@ -580,8 +582,8 @@ def test_a_sweep_that_ended_takes_no_licence_away_that_it_did_not_use(
 def test_a_key_that_is_added_while_turning_on_changes_nothing(house: House) -> None:
     begin_enabling(house)
     (instance,) = house.sql("SELECT instance_id FROM encryption")[0]
-    retired_keys.add(house.keystore, KeyFile.generate(instance).to_bytes(), ACTOR)
-    turn_on.resume(house.keystore)
+    retired_keys.add(house.vault, KeyFile.generate(instance).to_bytes(), ACTOR)
+    unfinished.resume(house.vault)
     assert (house.state, authentic(house), named()) == (State.ON, [True] * 3, [])
 
 
@@ -589,10 +591,10 @@ def test_a_change_of_the_key_keeps_what_was_found_in_clear_as_it_is(house: House
     three(house)
     house.enable()
     house.sql(PLANT, 2)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     house.rotate()
     assert (house.state, authentic(house)) == (State.ON, [True, False, True])
-    assert [each.address for each in turn_on.verify(house.keystore).unattested] == ["1@example.org"]
+    assert [each.address for each in verification.run_and_note(house.vault).unattested] == ["1@example.org"]
 
 
 def test_a_database_of_before_encryption_comes_back_sealed_and_vouched_for_by_nobody(
@@ -606,8 +608,8 @@ def test_a_database_of_before_encryption_comes_back_sealed_and_vouched_for_by_no
         closing(sqlite3.connect(house.data / "panel.db")) as new,
     ):
         old.backup(new)
-    turn_on.start(house.keystore)
-    turn_on.resume(house.keystore)
+    unfinished.start(house.vault)
+    unfinished.resume(house.vault)
     assert (house.state, authentic(house)) == (State.ON, [False] * 3)
     assert named() == [f"{number}@example.org" for number in range(3)]
     assert house.opened(Endpoint.get_by_id(1)) == "password 0"
@@ -628,8 +630,8 @@ def test_while_the_key_file_is_away_the_licence_waits(house: House) -> None:
     begin_enabling(house)
     house.key_file.rename(house.data / "away")
     with suppress(PanelError):
-        turn_on.resume(house.keystore)
-    assert snapshot.look(house.keystore).state is State.KEY_MISSING
+        unfinished.resume(house.vault)
+    assert house.vault.latest().state is State.KEY_MISSING
     (house.data / "away").rename(house.key_file)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert (house.state, authentic(house)) == (State.ON, [True] * 3)

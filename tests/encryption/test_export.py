@@ -24,9 +24,10 @@ from panel.encryption.exports.sheet_page import About
 from panel.errors import BadCopy, BadInput, PanelError, Refused
 from panel.models import Activity, Encryption
 from panel.secret import Secret
-from panel.vault import backup_proof, retired_keys, snapshot, turn_off, turn_on
+from panel.vault import backup_proof, retired_keys, snapshot, turn_off, unfinished
 from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House
 from tests.encryption.test_cli import Cli
 from tests.running import Environ, find_marker, process_environ
@@ -42,7 +43,7 @@ def house(settings: Settings) -> Iterator[House]:
     """Turned on, with one password; commands work on it too."""
     install.prepare(settings)
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     with db.database.connection_context():
         house.add("MARKER-first")
         house.enable()
@@ -56,7 +57,7 @@ def elsewhere(tmp_path: Path) -> Path:
 
 
 def sheet_of(house: House) -> bytes:
-    return export.as_sheet(house.keystore, ABOUT).content
+    return export.as_sheet(house.vault, ABOUT).content
 
 
 def lose(house: House) -> bytes:
@@ -112,12 +113,12 @@ def test_an_age_file_with_a_passphrase_of_ours_is_proved_restored_by_age_and_imp
 ) -> None:
     target, words, wrong = elsewhere / "-- my key ü.age", elsewhere / "passphrase", elsewhere / "wrong"
     shown = on_a_terminal(environ, *KEY, "export", "--to", str(target))
-    found = re.search(r"shown this once: ((?:[0-9a-z]{5}-){5}[0-9a-z]{5})\r\n", shown)
+    found = re.search(r"shown only this once\): ((?:[0-9a-z]{5}-){5}[0-9a-z]{5})\r\n", shown)
     assert found, shown
     words.write_text(f"{found[1]}\n")
     wrong.write_text(f"{found[1]} \n")
     assert target.stat().st_mode & 0o777 == 0o600
-    assert snapshot.look(house.keystore).backup_proved_at is None, "made is not proved"
+    assert house.vault.latest().times.backup_proved_at is None, "made is not proved"
     key = house.key_file.read_bytes()
     if shutil.which("age"):
         by_age = elsewhere / "restored"
@@ -129,7 +130,7 @@ def test_an_age_file_with_a_passphrase_of_ours_is_proved_restored_by_age_and_imp
     assert (refused.returncode, "the passphrase is another one" in refused.stderr) == (1, True)
     command = (sys.executable, "-m", "flask", *KEY, "check", str(target))
     assert "the same as today's key file" in asked_on_a_terminal(process_environ(environ), found[1], *command)
-    assert snapshot.look(house.keystore).backup_proved_at is not None
+    assert house.vault.latest().times.backup_proved_at is not None
     house.key_file.unlink()
     done = cli(*KEY, "import", "-", "--passphrase-file", str(words), stdin=target.read_text())
     assert done.returncode == 0, done.stderr
@@ -175,7 +176,7 @@ def test_the_given_passphrase_is_taken_byte_for_byte_and_neither_it_nor_the_key_
     for word in str(list(Activity.select().dicts())).split():
         assert not any(line in word for line in sheet.lines(house.key_file.read_bytes()))
     noted = Activity.get(Activity.what == export.EXPORTED)
-    assert (noted.subject, noted.detail) == (snapshot.look(house.keystore).found, "age file")
+    assert (noted.subject, noted.detail) == (house.vault.latest().found, "age file")
     assert noted.who.startswith("shell (")
 
 
@@ -193,7 +194,7 @@ def test_a_passphrase_that_is_guessed_or_cannot_be_typed_is_refused(
     house: House, passphrase: str, says: str
 ) -> None:
     with pytest.raises(BadInput, match=says) as refused:
-        export.as_age(house.keystore, Secret(passphrase))
+        export.as_age(house.vault, Secret(passphrase))
     assert refused.value.remedy
     assert not passphrase or passphrase not in str(refused.value)
 
@@ -222,7 +223,7 @@ def test_wrong_use_is_told_and_makes_no_file(cli: Cli, house: House, elsewhere: 
 
 
 def test_what_is_there_is_never_overwritten_not_even_through_a_link(house: House, elsewhere: Path) -> None:
-    made = export.as_sheet(house.keystore, ABOUT)
+    made = export.as_sheet(house.vault, ABOUT)
     (elsewhere / "file").write_text("mine")
     (elsewhere / "link").symlink_to(elsewhere / "nothing yet")
     for name in ("file", "link"):
@@ -234,7 +235,7 @@ def test_what_is_there_is_never_overwritten_not_even_through_a_link(house: House
 
 
 def test_where_it_cannot_be_written_that_is_said(house: House, elsewhere: Path) -> None:
-    made = export.as_sheet(house.keystore, ABOUT)
+    made = export.as_sheet(house.vault, ABOUT)
     for target in (elsewhere / "none/key", Path("/proc/key"), Path("/dev/null/key")):
         with pytest.raises(Refused, match="could not be written") as refused:
             export.hand_out(made, target, ACTOR)
@@ -244,7 +245,7 @@ def test_where_it_cannot_be_written_that_is_said(house: House, elsewhere: Path) 
 def test_on_a_full_disk_nothing_stays_and_nothing_is_noted(
     house: House, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = export.as_sheet(house.keystore, ABOUT)
+    made = export.as_sheet(house.vault, ABOUT)
 
     def full(fd: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -263,11 +264,11 @@ def test_it_is_not_put_beside_the_database_the_key_or_the_mail(
     (house.data / "deep").mkdir()
     for place in (house.data, house.data / "deep", elsewhere / "link", elsewhere / "../data"):
         with pytest.raises(Refused, match="with the database or the key file"):
-            export.require_apart(place / "key", house.keystore, settings)
-    apart = KeyStore(elsewhere / "mount/encryption-key.bin", house.data)
+            export.require_apart(place / "key", house.vault, settings)
+    apart = Vault(db.database, KeyStore(elsewhere / "mount/encryption-key.bin", house.data))
     with pytest.raises(Refused):
         export.require_apart(elsewhere / "mount/export", apart, settings)
-    export.require_apart(elsewhere / "export", house.keystore, settings)
+    export.require_apart(elsewhere / "export", house.vault, settings)
 
 
 # -- what can be exported ------------------------------------------------------------------
@@ -282,7 +283,7 @@ def foreign(house: House) -> None:
 
 
 def turning_off(house: House) -> None:
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
 
 
 NO_KEY: dict[str, tuple[Callable[[House], object], str]] = {
@@ -299,7 +300,7 @@ def test_without_a_good_key_file_nothing_is_exported(
     house: House, make: Callable[[House], object], says: str
 ) -> None:
     make(house)
-    for step in (lambda: sheet_of(house), lambda: export.as_age(house.keystore, Secret("a b c d e f g h"))):
+    for step in (lambda: sheet_of(house), lambda: export.as_age(house.vault, Secret("a b c d e f g h"))):
         with pytest.raises(Refused, match=says) as refused:
             step()
         assert refused.value.remedy
@@ -313,7 +314,7 @@ def test_without_the_extra_it_is_said_what_to_type_and_a_sheet_still_comes_back(
     monkeypatch.setitem(sys.modules, "segno", None)
     for step in (
         lambda: sheet_of(house),
-        lambda: export.as_age(house.keystore, Secret("a b c d e f g h")),
+        lambda: export.as_age(house.vault, Secret("a b c d e f g h")),
         lambda: copies.read(age.ARMOR, Secret("x")),
     ):
         with pytest.raises(Refused) as refused:
@@ -329,10 +330,10 @@ def test_without_the_extra_it_is_said_what_to_type_and_a_sheet_still_comes_back(
 def test_putting_it_back_is_noted_and_proves_the_copy(house: House) -> None:
     key = lose(house)
     assert house.state is State.KEY_MISSING
-    assert export.put_back(house.keystore, key, ACTOR)
+    assert export.put_back(house.vault, key, ACTOR)
     assert house.state is State.ON
     assert Activity.get(Activity.what == export.IMPORTED).who == ACTOR.who
-    assert snapshot.look(house.keystore).backup_proved_at is not None
+    assert house.vault.latest().times.backup_proved_at is not None
 
 
 def test_a_key_file_that_is_there_is_never_touched(house: House) -> None:
@@ -340,16 +341,16 @@ def test_a_key_file_that_is_there_is_never_touched(house: House) -> None:
     house.rotate()
     present = house.key_file.read_bytes()
     with pytest.raises(Refused, match="not touched") as refused:
-        export.put_back(house.keystore, older, ACTOR)
+        export.put_back(house.vault, older, ACTOR)
     assert "flask encryption key add FILE" in refused.value.remedy
     with pytest.raises(BadCopy, match="another install"):
-        export.put_back(house.keystore, KeyFile.generate(b"x" * 16).to_bytes(), ACTOR)
-    assert not export.put_back(house.keystore, present, ACTOR)
+        export.put_back(house.vault, KeyFile.generate(b"x" * 16).to_bytes(), ACTOR)
+    assert not export.put_back(house.vault, present, ACTOR)
     assert house.key_file.read_bytes() == present
     broken(house)
     damaged = house.key_file.read_bytes()
     with pytest.raises(Refused, match="no intact key file") as refused:
-        export.put_back(house.keystore, present, ACTOR)
+        export.put_back(house.vault, present, ACTOR)
     assert "mv " in refused.value.remedy
     assert house.key_file.read_bytes() == damaged
 
@@ -371,7 +372,7 @@ def test_a_bad_copy_is_named_for_what_it_is_and_not_put_in_place(
 ) -> None:
     key = lose(house)
     with pytest.raises(BadCopy, match=says) as bad:
-        export.put_back(house.keystore, copies.read(make(key), None), ACTOR)
+        export.put_back(house.vault, copies.read(make(key), None), ACTOR)
     assert bad.value.remedy
     assert not house.key_file.exists()
     assert house.state is State.KEY_MISSING
@@ -381,7 +382,7 @@ def test_where_encryption_is_off_no_key_comes_in_by_the_back_door(house: House) 
     key = house.key_file.read_bytes()
     house.disable()
     with pytest.raises(Refused, match="Encryption is off"):
-        export.put_back(house.keystore, key, ACTOR)
+        export.put_back(house.vault, key, ACTOR)
     assert not house.key_file.exists()
 
 
@@ -389,9 +390,9 @@ def test_a_copy_brings_its_keys_but_never_its_flag(house: House) -> None:
     turning_off(house)
     flagged = lose(house)
     assert KeyFile.from_bytes(flagged).decrypt_id is not None
-    export.put_back(house.keystore, flagged, ACTOR)
+    export.put_back(house.vault, flagged, ACTOR)
     assert KeyFile.from_bytes(house.key_file.read_bytes()).decrypt_id is None
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert house.opened(house.add("second")) == "second"
 
@@ -400,14 +401,14 @@ def test_with_a_damaged_state_row_nothing_is_put_in_place(house: House) -> None:
     key = lose(house)
     Encryption.delete().execute()
     with pytest.raises(PanelError, match="exactly one encryption row"):
-        export.put_back(house.keystore, key, ACTOR)
+        export.put_back(house.vault, key, ACTOR)
     assert not house.key_file.exists()
 
 
 def test_an_older_key_may_be_added_from_its_sheet(cli: Cli, house: House) -> None:
     old = sheet_of(house).decode()
     house.rotate()
-    retired_keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.vault, ACTOR)
     done = cli(*KEY, "add", "-", stdin=old)
     assert (done.returncode, "Added: " in done.stdout) == (0, True), done.stderr
 
@@ -417,20 +418,20 @@ def test_an_older_key_may_be_added_from_its_sheet(cli: Cli, house: House) -> Non
 
 def add_an_older_key(house: House) -> None:
     file = KeyFile.from_bytes(house.key_file.read_bytes())
-    retired_keys.add(house.keystore, KeyFile(file.instance_id, (Key.generate(),)).to_bytes(), ACTOR)
+    retired_keys.add(house.vault, KeyFile(file.instance_id, (Key.generate(),)).to_bytes(), ACTOR)
 
 
 def test_each_change_of_the_key_file_makes_the_proof_due_again(house: House) -> None:
-    steps = (House.rotate, add_an_older_key, lambda h: retired_keys.prune(h.keystore, ACTOR))
+    steps = (House.rotate, add_an_older_key, lambda h: retired_keys.prune(h.vault, ACTOR))
     for step in steps:
-        backup_proof.check(house.keystore, house.key_file.read_bytes(), ACTOR)
-        assert not snapshot.look(house.keystore).backup_due
+        backup_proof.check(house.vault, house.key_file.read_bytes(), ACTOR)
+        assert not house.vault.latest().backup_due
         step(house)
-        assert snapshot.look(house.keystore).backup_due
-    backup_proof.check(house.keystore, house.key_file.read_bytes(), ACTOR)
+        assert house.vault.latest().backup_due
+    backup_proof.check(house.vault, house.key_file.read_bytes(), ACTOR)
     house.disable()
     house.enable()
-    assert snapshot.look(house.keystore).backup_due
+    assert house.vault.latest().backup_due
 
 
 def test_no_rotation_slips_in_between_the_comparison_and_its_note(
@@ -439,10 +440,10 @@ def test_no_rotation_slips_in_between_the_comparison_and_its_note(
     """Otherwise a copy of before would count as the proof of the file of after."""
     copy, answer = house.key_file.read_bytes(), backup_proof.answer_for("n", house.key_file.read_bytes())
     looked: list[bool] = []
-    disk = snapshot.disk
-    monkeypatch.setattr(snapshot, "disk", lambda k: (looked.append(db.database.in_transaction()), disk(k))[1])
-    backup_proof.check(house.keystore, copy, ACTOR)
-    backup_proof.prove(house.keystore, "n", answer, ACTOR)
+    read = snapshot.read
+    monkeypatch.setattr(snapshot, "read", lambda k: (looked.append(db.database.in_transaction()), read(k))[1])
+    backup_proof.check(house.vault, copy, ACTOR)
+    backup_proof.verify(house.vault, "n", answer, ACTOR)
     assert looked == [True, True]
 
 
@@ -482,16 +483,16 @@ def test_the_codes_on_the_print_hold_the_same_lines(
 def test_a_copy_from_while_encryption_was_being_turned_off_has_its_mend_on_the_page(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     flagged = house.key_file.read_bytes()
-    turn_off.cancel(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    turn_off.cancel(house.vault, ACTOR)
+    unfinished.resume(house.vault)
     house.key_file.write_bytes(flagged)
-    now = snapshot.look(house.keystore)
+    now = house.vault.latest()
     assert now.state is State.KEY_WRONG
     assert now.remedy.endswith(f"flask encryption key import {house.key_file}.away")
     house.key_file.rename(f"{house.key_file}.away")
-    assert export.put_back(house.keystore, flagged, ACTOR)
-    turn_on.resume(house.keystore)
+    assert export.put_back(house.vault, flagged, ACTOR)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert house.opened(endpoint) == "kept"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from panel import db
 from panel.accounts import rules
 from panel.accounts import service as accounts
 from panel.audit import Actor
@@ -19,8 +20,10 @@ from panel.crypto.keyfile import KeyFile
 from panel.errors import PasswordNeeded, Refused
 from panel.models import Activity, Endpoint, ForgottenSecret
 from panel.secret import Secret
-from panel.vault import forget, retired_keys, turn_off, turn_on
+from panel.vault import forget, retired_keys, turn_off, unfinished
+from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House, in_process
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
@@ -81,8 +84,8 @@ def test_each_password_is_asked_again_and_encryption_can_be_turned_on_anew(
     house: House, safe: Path, lose: Callable[[House], Any]
 ) -> None:
     lose(house)
-    assert forget.lost(house.keystore) == ["0@example.org", "1@example.org", "2@example.org"]
-    done = forget.forget(house.keystore, ACTOR)
+    assert forget.lost(house.vault) == ["0@example.org", "1@example.org", "2@example.org"]
+    done = forget.forget(house.vault, ACTOR)
     assert done.addresses == ("0@example.org", "1@example.org", "2@example.org")
     assert house.state is State.OFF
     assert not os.path.lexists(house.key_file)
@@ -102,10 +105,10 @@ def test_each_password_is_asked_again_and_encryption_can_be_turned_on_anew(
 
 def test_while_the_key_is_good_nothing_is_forgotten(house: House, safe: Path) -> None:
     with pytest.raises(Refused, match="not lost"):
-        forget.forget(house.keystore, ACTOR)
+        forget.forget(house.vault, ACTOR)
     house.disable()
     with pytest.raises(Refused, match="not lost"):
-        forget.forget(house.keystore, ACTOR)
+        forget.forget(house.vault, ACTOR)
 
 
 def closed(house: House) -> None:
@@ -145,7 +148,7 @@ def test_while_any_key_file_here_opens_a_record_it_is_refused_and_says_which(
 ) -> None:
     lose(house)
     with pytest.raises(Refused, match="still here, in") as refused:
-        forget.forget(house.keystore, ACTOR)
+        forget.forget(house.vault, ACTOR)
     assert remedy in refused.value.remedy
     assert ForgottenSecret.select().count() == 0
     assert house.sql("SELECT count(*) FROM endpoint WHERE sealed IS NOT NULL") == [(3,)]
@@ -157,14 +160,14 @@ def test_a_retired_copy_counts_as_a_key_that_is_here(house: House, safe: Path) -
     house.sql("UPDATE endpoint SET clear = NULL, sealed = ? WHERE id = 1", record)
     assert house.state is State.KEY_MISSING
     with pytest.raises(Refused, match="retired-"):
-        forget.forget(house.keystore, ACTOR)
+        forget.forget(house.vault, ACTOR)
 
 
 def test_while_the_directory_of_the_key_is_not_mounted_nothing_is_forgotten(house: House, safe: Path) -> None:
     away = house.keystore.path.with_name("not-mounted") / "encryption-key.bin"
-    keystore = type(house.keystore)(away, house.data)
+    elsewhere = Vault(db.database, KeyStore(away, house.data))
     with pytest.raises(Refused, match="is not there"):
-        forget.forget(keystore, ACTOR)
+        forget.forget(elsewhere, ACTOR)
 
 
 def test_records_of_no_account_are_removed_and_told_and_nothing_else_is_lost(
@@ -174,10 +177,10 @@ def test_records_of_no_account_are_removed_and_told_and_nothing_else_is_lost(
     house.orphan(99, "out", b"\x01\x01" + bytes(80))
     house.orphan(100, "else", None, "in clear")
     house.key_file.unlink()
-    assert forget.lost(house.keystore) == [
+    assert forget.lost(house.vault) == [
         "0@example.org", "1@example.org", "2@example.org", "(no account nobody)",
     ]  # fmt: skip
-    done = forget.forget(house.keystore, ACTOR)
+    done = forget.forget(house.vault, ACTOR)
     assert done.addresses == ("0@example.org", "1@example.org", "2@example.org")
     assert done.removed == ("(no account nobody)",)
     assert "(no account nobody)" in Activity.get(Activity.what == "lost key forgotten").subject
@@ -187,8 +190,8 @@ def test_records_of_no_account_are_removed_and_told_and_nothing_else_is_lost(
         (1, None), (2, None), (3, None), (100, "in clear"),
     ]  # fmt: skip
     house.enable()
-    retired_keys.add(house.keystore, safe.read_bytes(), ACTOR)
-    assert len(forget.restore(house.keystore, ACTOR)) == 3
+    retired_keys.add(house.vault, safe.read_bytes(), ACTOR)
+    assert len(forget.restore(house.vault, ACTOR)) == 3
 
 
 def test_a_record_of_no_account_that_a_key_here_opens_is_not_removed(house: House, safe: Path) -> None:
@@ -201,41 +204,41 @@ def test_a_record_of_no_account_that_a_key_here_opens_is_not_removed(house: Hous
     connection.close()
     assert house.state is State.KEY_MISSING
     with pytest.raises(Refused, match="still here, in"):
-        forget.forget(house.keystore, ACTOR)
+        forget.forget(house.vault, ACTOR)
     assert house.sql("SELECT count(*) FROM endpoint WHERE sealed IS NOT NULL") == [(3,)]
 
 
 def test_passwords_in_clear_are_kept(house: House, safe: Path) -> None:
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     later = house.add("saved in clear meanwhile")
     house.key_file.unlink()
-    assert len(forget.forget(house.keystore, ACTOR).addresses) == 3
+    assert len(forget.forget(house.vault, ACTOR).addresses) == 3
     assert house.state is State.OFF
     assert house.opened(later) == "saved in clear meanwhile"
 
 
 @pytest.mark.parametrize(
-    "step", ["keystore.set_aside_lost", "licence.remove_if", "keystore.abandon_expected_key"]
+    "step", ["keystore.set_aside_lost", "attestation.remove_if", "keystore.abandon_expected_key"]
 )
 def test_killed_in_between_it_is_finished_by_running_it_again(house: House, safe: Path, step: str) -> None:
     truncate(house)
     killed = in_process(
         house,
-        "import os; from panel.encryption import forget, keystore as files, licence\n"
+        "import os; from panel.vault import attestation, forget, keystore as files\n"
         f"{step.replace('keystore', 'files.KeyStore')} = lambda self: os.kill(os.getpid(), 9)\n"
-        "forget.forget(keystore, actor)",
+        "forget.forget(vault, actor)",
     )
     killed.wait(timeout=60)
     assert killed.returncode == -9
     assert house.state.no_key
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     assert house.state is State.OFF
     assert ForgottenSecret.select().count() == 3
 
 
 def test_a_new_password_is_taken_only_together_with_the_whole_server(house: House, safe: Path) -> None:
     house.key_file.unlink()
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     house.enable()
     house.sql("UPDATE endpoint SET host = 'evil.example.org'")
     account, endpoint = accounts.find("0@example.org")
@@ -255,28 +258,28 @@ def test_when_the_key_turns_up_the_passwords_come_back_but_none_that_was_entered
     house: House, safe: Path
 ) -> None:
     house.key_file.unlink()
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     house.enable()
     entered = Endpoint.get_by_id(2)
     entered.password = Secret("newer")
     entered.save()
-    assert forget.restorable(house.keystore) == []
-    retired_keys.add(house.keystore, safe.read_bytes(), ACTOR)
-    assert forget.restore(house.keystore, ACTOR) == ["0@example.org", "2@example.org"]
-    turn_on.resume(house.keystore)
+    assert forget.restorable(house.vault) == []
+    retired_keys.add(house.vault, safe.read_bytes(), ACTOR)
+    assert forget.restore(house.vault, ACTOR) == ["0@example.org", "2@example.org"]
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert [house.opened(e) for e in Endpoint.select()] == ["password 0", "newer", "password 2"]
     assert ForgottenSecret.select().count() == 1
-    assert forget.restore(house.keystore, ACTOR) == []
+    assert forget.restore(house.vault, ACTOR) == []
 
 
 def test_a_forgotten_record_whose_server_was_edited_does_not_come_back(house: House, safe: Path) -> None:
     house.key_file.unlink()
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     house.sql("UPDATE forgotten_secret SET host = 'evil.example.org' WHERE id = 1")
     house.enable()
-    retired_keys.add(house.keystore, safe.read_bytes(), ACTOR)
-    assert forget.restore(house.keystore, ACTOR) == ["1@example.org", "2@example.org"]
+    retired_keys.add(house.vault, safe.read_bytes(), ACTOR)
+    assert forget.restore(house.vault, ACTOR) == ["1@example.org", "2@example.org"]
     with pytest.raises(PasswordNeeded):
         house.opened(Endpoint.get_by_id(1))
 
@@ -285,17 +288,17 @@ def test_a_server_edited_while_no_password_was_stored_is_put_right_with_the_reco
     house: House, safe: Path
 ) -> None:
     house.key_file.unlink()
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     house.sql("UPDATE endpoint SET host = 'evil.example.org'")
     house.enable()
-    retired_keys.add(house.keystore, safe.read_bytes(), ACTOR)
-    forget.restore(house.keystore, ACTOR)
+    retired_keys.add(house.vault, safe.read_bytes(), ACTOR)
+    forget.restore(house.vault, ACTOR)
     assert {e.host for e in Endpoint.select()} == {"imap.example.org"}
     assert house.opened(Endpoint.get_by_id(1)) == "password 0"
 
 
 def test_a_removed_account_takes_its_forgotten_record_along(house: House, safe: Path) -> None:
     house.key_file.unlink()
-    forget.forget(house.keystore, ACTOR)
+    forget.forget(house.vault, ACTOR)
     Endpoint.get_by_id(1).account.delete_instance()
     assert ForgottenSecret.select().count() == 2

@@ -31,6 +31,6 @@ def test_every_password_logs_in_before_enabling_after_it_and_after_disabling(
     for step in (lambda: None, house.enable, house.disable):
         step()
         for endpoint in endpoints:
-            found = credential.open_for(Endpoint.get_by_id(endpoint.id), house.keystore)
+            found = credential.open_for(Endpoint.get_by_id(endpoint.id), house.vault)
             with ImapSession(found.server, found.secret, "INBOX", policy) as session:
                 assert session.exists == 0

@@ -15,7 +15,7 @@ from panel import db
 from panel.audit import Actor
 from panel.crypto.keyfile import Key, KeyFile
 from panel.errors import PanelError
-from panel.vault import backup_proof, retired_keys, rotation, snapshot, turn_off, turn_on
+from panel.vault import backup_proof, reading, retired_keys, rotation, turn_off, unfinished
 from panel.vault.keystore import KeyStore
 from panel.vault.state import State
 from tests.encryption.conftest import House
@@ -35,9 +35,9 @@ def proved(house: House) -> House:
 
 
 def due(house: House) -> bool:
-    now = snapshot.look(house.keystore)
+    now = house.vault.latest()
     assert now.state is State.ON
-    assert now.backup_due is (now.backup_proved_at is None)
+    assert now.backup_due is (now.times.backup_proved_at is None)
     return now.backup_due
 
 
@@ -79,21 +79,21 @@ def test_a_time_that_no_tag_goes_with_proves_nothing(house: House) -> None:
 
 
 def rotate(house: House) -> None:
-    rotation.rotate(house.keystore, ACTOR)
+    rotation.rotate(house.vault, ACTOR)
 
 
 def add(house: House) -> None:
     older = replace(file_of(house), generation=1, keys=(Key.generate(),))
-    retired_keys.add(house.keystore, older.to_bytes(), ACTOR)
+    retired_keys.add(house.vault, older.to_bytes(), ACTOR)
 
 
 def prune(house: House) -> None:
-    retired_keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.vault, ACTOR)
 
 
 def cancelled(house: House) -> None:
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    turn_off.cancel(house.keystore, ACTOR)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    turn_off.cancel(house.vault, ACTOR)
 
 
 CHANGES = {"rotate": rotate, "add": add, "prune": prune, "a cancelled turning off": cancelled}
@@ -127,26 +127,26 @@ def test_after_each_change_of_the_key_file_the_backup_is_due_whenever_it_was_kil
         patch.setattr(KeyStore, "replace", replaced)
         try:
             change(proved)
-            turn_on.resume(proved.keystore)
+            unfinished.resume(proved.vault)
         except Killed:
             pass
     assert proved.key_file.read_bytes() != before
     if replay:
         store(proved, *was)
-    assert snapshot.look(proved.keystore).backup_proved_at is None
-    if snapshot.look(proved.keystore).state is State.DISABLING:
-        turn_off.cancel(proved.keystore, ACTOR)
-    turn_on.resume(proved.keystore)
+    assert proved.vault.latest().times.backup_proved_at is None
+    if proved.vault.latest().state is State.DISABLING:
+        turn_off.cancel(proved.vault, ACTOR)
+    unfinished.resume(proved.vault)
     assert due(proved)
     proved.prove()
     assert not due(proved)
 
 
 def test_proved_in_the_middle_of_a_change_it_is_due_again_at_its_end(proved: House) -> None:
-    rotation.rotate(proved.keystore, ACTOR)
+    rotation.rotate(proved.vault, ACTOR)
     proved.prove()
-    assert snapshot.look(proved.keystore).backup_proved_at is not None
-    turn_on.resume(proved.keystore)
+    assert proved.vault.latest().times.backup_proved_at is not None
+    unfinished.resume(proved.vault)
     assert due(proved)
 
 
@@ -187,7 +187,7 @@ def test_no_other_value_in_the_columns_passes_and_none_breaks_a_page(
 @pytest.mark.parametrize("value", [float("inf"), 1e30, b"\xff", "soon", -1])
 def test_no_value_in_another_time_of_the_row_breaks_a_page(proved: House, column: str, value: object) -> None:
     proved.sql(f"UPDATE encryption SET {column} = ?", value)
-    assert getattr(snapshot.look(proved.keystore), column) is None
+    assert getattr(proved.vault.latest().times, column) is None
 
 
 def test_a_tag_made_with_a_retired_key_or_for_another_generation_is_none(proved: House) -> None:
@@ -201,18 +201,18 @@ def test_a_tag_made_with_a_retired_key_or_for_another_generation_is_none(proved:
         replace(file, keys=(*file.keys[1:], earlier)),
         file.with_decrypting_flag(b"r" * 16),
     ):
-        store(proved, at, snapshot.backup_tag(other, at))
+        store(proved, at, reading.backup_tag(other, at))
         assert due(proved)
-    store(proved, at, snapshot.backup_tag(file, at))
+    store(proved, at, reading.backup_tag(file, at))
     assert not due(proved)
 
 
 def test_a_row_removed_and_made_anew_is_not_proved_nor_are_two(proved: House) -> None:
     (row,) = proved.sql("SELECT instance_id, active_key_id, backup_proved_at, backup_tag FROM encryption")
     proved.sql("INSERT INTO encryption (id, instance_id) VALUES (2, ?)", row[0])
-    assert snapshot.look(proved.keystore).backup_proved_at is None
+    assert proved.vault.latest().times.backup_proved_at is None
     proved.sql("DELETE FROM encryption")
-    assert snapshot.look(proved.keystore).backup_proved_at is None
+    assert proved.vault.latest().times.backup_proved_at is None
     proved.sql("INSERT INTO encryption (id, instance_id, active_key_id) VALUES (1, ?, ?)", *row[:2])
     assert due(proved)
     store(proved, *row[2:])
@@ -224,7 +224,7 @@ def test_turned_off_and_on_again_the_older_tag_proves_nothing(proved: House) -> 
     proved.disable()
     assert stored(proved) == (None, None)
     store(proved, *was)
-    assert snapshot.look(proved.keystore).backup_proved_at is None
+    assert proved.vault.latest().times.backup_proved_at is None
     proved.enable()
     store(proved, *was)
     assert due(proved)
@@ -247,7 +247,7 @@ def test_while_the_key_is_away_nothing_vouches_for_the_time_and_it_counts_again_
     proved: House,
 ) -> None:
     away = proved.key_file.rename(proved.data / "away")
-    assert snapshot.look(proved.keystore).backup_proved_at is None
+    assert proved.vault.latest().times.backup_proved_at is None
     away.rename(proved.key_file)
     assert not due(proved)
 
@@ -267,23 +267,23 @@ def test_an_imported_copy_is_its_own_proof(proved: House) -> None:
     copy = proved.key_file.read_bytes()
     store(proved, None, None)
     proved.key_file.unlink()
-    assert export.put_back(proved.keystore, copy, ACTOR)
+    assert export.put_back(proved.vault, copy, ACTOR)
     assert not due(proved)
 
 
 def test_what_keeps_the_key_at_work_for_an_hour_does_not_hide_that_the_backup_is_due(
     proved: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rotation.rotate(proved.keystore, ACTOR)
+    rotation.rotate(proved.vault, ACTOR)
     proved.sql("UPDATE endpoint SET host = 'evil.example.org'")
-    turn_on.resume(proved.keystore)
-    now = snapshot.look(proved.keystore)
+    unfinished.resume(proved.vault)
+    now = proved.vault.latest()
     assert (now.state, now.backup_due) == (State.ROTATING, False), "its file changes once more at its end"
     later = db.now() + 3600
     monkeypatch.setattr(db, "now", lambda: later)
-    assert snapshot.look(proved.keystore).backup_due
+    assert proved.vault.latest().backup_due
     proved.prove()
-    assert not snapshot.look(proved.keystore).backup_due
+    assert not proved.vault.latest().backup_due
 
 
 def test_withdrawn_means_due(proved: House) -> None:

@@ -12,7 +12,7 @@ from panel.audit import Actor
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
 from panel.errors import KeyAbsent, Refused
 from panel.models import Activity, Endpoint
-from panel.vault import backup_proof, rotation, snapshot, sweep, turn_off, turn_on
+from panel.vault import backup_proof, rotation, sweep, turn_off, unfinished
 from panel.vault.state import State
 from tests.encryption.conftest import House, in_process
 
@@ -53,7 +53,7 @@ def test_the_old_key_stays_in_the_file_to_open_old_database_backups_and_seals_no
     house.sql("UPDATE encryption SET active_key_id = ?", old.id)
     assert house.opened(endpoint) == "kept"
     assert house.state is State.ROTATING
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert key_of(house, endpoint) == file_of(house).primary.id
 
@@ -61,7 +61,7 @@ def test_the_old_key_stays_in_the_file_to_open_old_database_backups_and_seals_no
 def test_the_new_key_is_durable_before_anything_is_sealed_under_it(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    rotation.rotate(house.keystore, ACTOR)
+    rotation.rotate(house.vault, ACTOR)
     assert house.state is State.ROTATING
     assert len(file_of(house).usable) == 2
     assert key_of(house, endpoint) != file_of(house).primary.id
@@ -71,7 +71,7 @@ def test_the_new_key_is_durable_before_anything_is_sealed_under_it(house: House)
 
 def test_from_the_first_instant_a_save_uses_the_new_key(house: House) -> None:
     house.enable()
-    rotation.rotate(house.keystore, ACTOR)
+    rotation.rotate(house.vault, ACTOR)
     assert key_of(house, house.add("saved meanwhile")) == file_of(house).primary.id
 
 
@@ -80,15 +80,15 @@ def test_a_rotation_that_was_killed_is_finished_by_anybody(house: House) -> None
     house.enable()
     killed = in_process(
         house,
-        "import os; sweep.BATCH = 50; rotation.rotate(keystore, actor);"
-        "turn_on.resume(keystore, lambda done, total: done >= 200 and os.kill(os.getpid(), 9))",
+        "import os; sweep.BATCH = 50; rotation.rotate(vault, actor);"
+        "unfinished.resume(vault, lambda done, total: done >= 200 and os.kill(os.getpid(), 9))",
     )
     killed.wait(timeout=60)
     assert killed.returncode == -signal.SIGKILL
-    now = snapshot.look(house.keystore)
+    now = house.vault.latest()
     assert now.state is State.ROTATING
     assert 200 <= now.moved < 300
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert [house.opened(e) for e in endpoints] == [f"password {i}" for i in range(300)]
 
@@ -96,15 +96,15 @@ def test_a_rotation_that_was_killed_is_finished_by_anybody(house: House) -> None
 def test_the_old_key_retires_only_when_no_record_is_left_under_it(house: House) -> None:
     endpoints = [house.add(f"password {i}") for i in range(3)]
     house.enable()
-    rotation.rotate(house.keystore, ACTOR)
-    rotation.finish(house.keystore)
+    rotation.rotate(house.vault, ACTOR)
+    rotation.finish(house.vault)
     assert len(file_of(house).usable) == 2
     house.sql("UPDATE endpoint SET host = 'evil' WHERE id = ?", endpoints[0].id)
-    assert [f.address for f in turn_on.resume(house.keystore).failures] == ["0@example.org"]
+    assert [f.address for f in unfinished.resume(house.vault).failures] == ["0@example.org"]
     assert len(file_of(house).usable) == 2
     assert house.state is State.ROTATING
     house.sql("UPDATE endpoint SET host = 'imap.example.org' WHERE id = ?", endpoints[0].id)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert len(file_of(house).usable) == 1
     assert [house.opened(e) for e in endpoints] == [f"password {i}" for i in range(3)]
@@ -114,13 +114,11 @@ def test_the_backup_of_the_key_counts_as_unproved_again(house: House) -> None:
     house.add()
     house.enable()
     house.prove()
-    rotation.rotate(house.keystore, ACTOR)
-    assert snapshot.look(house.keystore).backup_proved_at is None
+    rotation.rotate(house.vault, ACTOR)
+    assert house.vault.latest().times.backup_proved_at is None
     house.prove()
-    turn_on.resume(house.keystore)
-    assert snapshot.look(house.keystore).backup_proved_at is None, (
-        "today's file is not the one proved meanwhile"
-    )
+    unfinished.resume(house.vault)
+    assert house.vault.latest().times.backup_proved_at is None, "today's file is not the one proved meanwhile"
 
 
 def test_an_answer_for_the_old_key_file_proves_nothing_after_a_rotation(house: House) -> None:
@@ -129,7 +127,7 @@ def test_an_answer_for_the_old_key_file_proves_nothing_after_a_rotation(house: H
     copy = house.key_file.read_bytes()
     house.rotate()
     with pytest.raises(Exception, match="not the same"):
-        backup_proof.prove(house.keystore, "00", backup_proof.answer_for("00", copy), ACTOR)
+        backup_proof.verify(house.vault, "00", backup_proof.answer_for("00", copy), ACTOR)
 
 
 def test_two_who_press_at_once_change_the_key_once(house: House) -> None:
@@ -137,13 +135,13 @@ def test_two_who_press_at_once_change_the_key_once(house: House) -> None:
     house.enable()
     seen = fingerprint(file_of(house).primary.id)
     others = [
-        in_process(house, "rotation.rotate(keystore, actor, sys.argv[2]); turn_on.resume(keystore)", seen)
+        in_process(house, "rotation.rotate(vault, actor, sys.argv[2]); unfinished.resume(vault)", seen)
         for _ in range(4)
     ]
     for other in others:
         output, _ = other.communicate(timeout=60)
         assert other.returncode == 0 or "being changed already" in output, output
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert len(file_of(house).keys) == 2
     assert house.state is State.ON
 
@@ -151,7 +149,7 @@ def test_two_who_press_at_once_change_the_key_once(house: House) -> None:
 def test_a_page_that_shows_an_earlier_key_changes_nothing(house: House) -> None:
     house.enable()
     before = house.key_file.read_bytes()
-    rotation.rotate(house.keystore, ACTOR, "0000-0000-0000-0000")
+    rotation.rotate(house.vault, ACTOR, "0000-0000-0000-0000")
     assert house.key_file.read_bytes() == before
 
 
@@ -164,11 +162,11 @@ def missing(house: House) -> None:
 
 
 def turning_off(house: House) -> None:
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
 
 
 def already(house: House) -> None:
-    rotation.rotate(house.keystore, ACTOR)
+    rotation.rotate(house.vault, ACTOR)
 
 
 def tampered(house: House) -> None:
@@ -177,8 +175,8 @@ def tampered(house: House) -> None:
 
 REFUSED: dict[str, tuple[Callable[[House], Any], str]] = {
     "off": (off, "Encryption is off"),
-    "no key": (missing, "not usable itself"),
-    "being turned off": (turning_off, "just being turned"),
+    "no key": (missing, "while it cannot be used"),
+    "being turned off": (turning_off, "is being turned"),
     "already": (already, "already"),
     "a record does not open": (tampered, "0@example.org"),
 }
@@ -193,7 +191,7 @@ def test_it_is_refused_with_a_reason_and_nothing_changes(
     make(house)
     before = house.key_file.read_bytes() if house.key_file.exists() else None
     with pytest.raises(Refused) as refused:
-        rotation.rotate(house.keystore, ACTOR)
+        rotation.rotate(house.vault, ACTOR)
     assert says in refused.value.message
     assert refused.value.remedy
     assert (house.key_file.read_bytes() if house.key_file.exists() else None) == before
@@ -207,7 +205,7 @@ def test_the_key_file_of_before_the_rotation_is_the_wrong_one_and_nothing_is_gen
     new = house.key_file.read_bytes()
     house.key_file.write_bytes(old)
     assert house.state is State.KEY_WRONG
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     with pytest.raises(KeyAbsent):
         house.opened(endpoint)
     assert house.key_file.read_bytes() == old
@@ -218,12 +216,12 @@ def test_the_key_file_of_before_the_rotation_is_the_wrong_one_and_nothing_is_gen
 def test_the_key_file_of_in_between_is_brought_up_to_date(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    rotation.rotate(house.keystore, ACTOR)
+    rotation.rotate(house.vault, ACTOR)
     between = house.key_file.read_bytes()
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     house.key_file.write_bytes(between)
     assert house.state is State.ROTATING
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert house.opened(endpoint) == "kept"
 
@@ -243,9 +241,9 @@ def test_a_clear_value_planted_during_a_rotation_is_named(house: House) -> None:
     house.add()
     house.enable()
     planted = house.add("second")
-    rotation.rotate(house.keystore, ACTOR)
+    rotation.rotate(house.vault, ACTOR)
     house.sql("UPDATE endpoint SET sealed = NULL, clear = 'planted' WHERE id = ?", planted.id)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     named = Activity.select().where(Activity.what == "password found in clear")
     assert [a.subject for a in named] == ["1@example.org"]
     assert house.state is State.ON
@@ -266,7 +264,7 @@ def test_ten_rotations_while_others_save_lose_nothing(
         house.rotate()
     output, _ = saver.communicate(timeout=60)
     assert saver.returncode == 0, output
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert [house.opened(e) for e in endpoints] == [f"password {n}" for n in range(114, 120)]
     assert {key_of(house, e) for e in endpoints} == {file_of(house).primary.id}
     record_property(
@@ -283,8 +281,8 @@ def test_ten_rotations_while_others_save_lose_nothing(
 def test_the_sweep_of_a_process_with_old_memory_uses_the_key_of_the_file(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    other = in_process(house, "turn_on.resume(keystore); print(snapshot.look(keystore).state)")
-    rotation.rotate(house.keystore, ACTOR)
+    other = in_process(house, "unfinished.resume(vault); print(vault.latest().state)")
+    rotation.rotate(house.vault, ACTOR)
     rotation_of_other, _ = other.communicate(timeout=60)
     assert rotation_of_other.strip().endswith("on")
     assert key_of(house, endpoint) == file_of(house).primary.id

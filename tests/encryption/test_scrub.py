@@ -25,10 +25,10 @@ from panel.encryption.leftovers import changed, scan, search
 from panel.errors import PanelError, Refused
 from panel.models import Account, Encryption, Endpoint, SweepReport
 from panel.secret import Secret
-from panel.vault import reports, scrub, sweep, turn_off, turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault import reports, scrub, sweep, turn_off, unfinished
 from panel.vault.reports import Findings, Scan
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House, in_process, settings_in
 from tests.running import find_marker
 
@@ -42,12 +42,12 @@ def holding(house: House) -> list[str]:
 
 
 def looked(house: House, *also: Path) -> Scan:
-    return scan.look(house.keystore, house.settings, also)[1]
+    return scan.look(house.vault, house.settings, also)[1]
 
 
 def told(house: House) -> Findings:
     """Write the report that is owed; what it says."""
-    assert scan.write_owed(house.keystore, house.settings)
+    assert scan.write_owed(house.vault, house.settings)
     last = reports.last()
     assert last is not None
     return last
@@ -67,7 +67,7 @@ def closed(tmp_path: Path) -> House:
     settings = settings_in(tmp_path)
     install.prepare(settings)
     create_app(settings)
-    return House(settings, KeyStore.of(settings))
+    return House(settings, Vault.of(settings, db.database))
 
 
 # -- what was replaced or removed before is gone -----------------------------------
@@ -99,12 +99,12 @@ def test_after_turning_off_and_on_again_nothing_is_left_either(house: House) -> 
 
 def test_a_sweep_killed_in_between_and_resumed_leaves_nothing(house: House) -> None:
     replaced_and_removed(house)
-    killed = in_process(house, "turn_on.enable(keystore, actor); sweep.run(keystore); import os, signal;"
+    killed = in_process(house, "turn_on.turn_on(vault, BOTH, actor); sweep.run(vault); import os, signal;"
                         "os.kill(os.getpid(), signal.SIGKILL)")  # fmt: skip
     killed.wait()
     assert house.state is State.ENABLING  # all are encrypted, and removing old copies is still owed
     assert house.files_with(GONE)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert holding(house) == []
 
@@ -114,9 +114,9 @@ def turned_on(house: House) -> None:
 
 
 def killed_and_resumed(house: House) -> None:
-    in_process(house, "turn_on.enable(keystore, actor); sweep.run(keystore); import os, signal;"
+    in_process(house, "turn_on.turn_on(vault, BOTH, actor); sweep.run(vault); import os, signal;"
                "os.kill(os.getpid(), signal.SIGKILL)").wait()  # fmt: skip
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
 
 
 def off_and_on_again(house: House) -> None:
@@ -159,10 +159,10 @@ def test_an_open_reader_keeps_old_copies_until_it_ends_and_the_shell_says_so(
     reader.execute("SELECT * FROM endpoint").fetchall()
     house.enable()
     assert house.state is State.ENABLING
-    assert not scan.write_owed(house.keystore, house.settings)  # the report waits for the end of the work
+    assert not scan.write_owed(house.vault, house.settings)  # the report waits for the end of the work
     assert house.files_with(GONE)
     reader.close()
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert holding(house) == []
     assert told(house).scan == looked(house)
 
@@ -205,7 +205,7 @@ def test_a_save_that_replaces_a_clear_value_put_there_by_sql_owes_its_removal(ho
         fresh.password = Secret(NOW)
         fresh.save()
         assert (house.sql("SELECT scrub_owed FROM encryption") != [(None,)]) is pending
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert holding(house) == []
 
 
@@ -258,7 +258,7 @@ scanning = "scan" in sys.argv
 from panel.encryption.leftovers import scan as scanner
 Endpoint.update(failure="before").execute()
 if scanning:
-    scanner.look(keystore, s)
+    scanner.look(vault, s)
 else:
     open(s.data_dir / "panel.db", "rb").close()  # what must never be done here
 print("looked", flush=True)
@@ -385,7 +385,7 @@ def test_a_password_whose_find_would_say_nothing_is_counted_and_never_found(
     (house.data / "left-over").write_text(password)
     found = looked(house)
     assert (found.found, found.looked_for, found.not_looked_for) == ((), 2, 1)
-    assert "Looked for: 2 of 3." in found.verdict
+    assert "Searched for 2 of 3 passwords" in found.verdict
     (house.data / "left-over").write_text(f"{password} {NOW}")
     assert [each.accounts for each in looked(house).found] == [("1@example.org", "2@example.org")]
 
@@ -403,10 +403,12 @@ def test_a_password_that_means_something_is_looked_for(house: House, password: s
 
 def test_where_nothing_could_be_looked_for_nothing_is_promised(house: House) -> None:
     house.enable()
-    assert not looked(house).is_green and looked(house).verdict == "No password was looked for."
+    assert not looked(house).is_green and looked(house).verdict == "No password was searched for."
     house.add("abc")
     found = looked(house)
-    assert not found.is_green and found.verdict.startswith("No password was looked for. Looked for: 0 of 1.")
+    assert not found.is_green and found.verdict.startswith(
+        "No password was searched for. Searched for 0 of 1 passwords"
+    )
 
 
 def test_one_password_of_several_accounts_is_reported_for_all_of_them(house: House) -> None:
@@ -467,8 +469,8 @@ def test_after_enabling_a_report_says_what_was_done_searched_and_cannot_be_seen(
     assert report.scan is not None
     assert {"panel.db", "secret-key"} <= set(report.scan.searched)
     assert (report.scan.found, bool(report.scan.not_visible)) == ((), True)
-    assert report.verdict.startswith("No password was found in the ")
-    assert not scan.write_owed(house.keystore, house.settings)
+    assert report.verdict.startswith("No leftovers in clear text found in ")
+    assert not scan.write_owed(house.vault, house.settings)
 
 
 def test_a_report_is_owed_until_it_is_done_whatever_is_killed(house: House) -> None:
@@ -477,7 +479,7 @@ def test_a_report_is_owed_until_it_is_done_whatever_is_killed(house: House) -> N
     killed = in_process(
         house,
         "from panel.encryption.leftovers import scan, search; import os, signal;"
-        "scan._run = lambda *a: os.kill(os.getpid(), signal.SIGKILL); scan.write_owed(keystore, s)",
+        "scan._run = lambda *a: os.kill(os.getpid(), signal.SIGKILL); scan.write_owed(vault, s)",
     )
     assert killed.wait() == -9
     assert reports.last() is None
@@ -494,7 +496,7 @@ def test_rotating_counts_what_moved_and_names_what_does_not_open(house: House) -
     report = told(house)
     assert (report.kind, report.moved, report.opened) == ("rotate", 2, 1)
     assert [address for address, _ in report.failed] == ["1@example.org"]
-    assert report.counts == "2 records written anew, 1 opened one by one, 1 did not open."
+    assert report.counts == "2 passwords encrypted. 1 of 2 can be decrypted."
 
 
 def test_disabling_says_plainly_that_passwords_are_in_clear(house: House) -> None:
@@ -503,17 +505,17 @@ def test_disabling_says_plainly_that_passwords_are_in_clear(house: House) -> Non
     house.disable()
     report = told(house)
     assert (report.kind, report.moved, report.opened, report.scan) == ("disable", 1, 1, None)
-    assert "now stand in clear in the database" in report.verdict
+    assert "now in clear text in the database" in report.verdict
 
 
 def test_turning_off_that_was_cancelled_is_never_reported_as_done(house: House) -> None:
     house.add(NOW)
     house.enable()
     told(house)
-    turn_off.disable(house.keystore, Actor(), in_shell=True)
-    sweep.run(house.keystore)
-    turn_off.cancel(house.keystore, Actor())
-    turn_on.resume(house.keystore)
+    turn_off.turn_off(house.vault, Actor(), in_shell=True)
+    sweep.run(house.vault)
+    turn_off.cancel(house.vault, Actor())
+    unfinished.resume(house.vault)
     report = told(house)
     assert (report.kind, report.scan is not None and report.scan.found) == ("cancel", ())
 
@@ -523,7 +525,7 @@ def test_what_was_found_in_clear_and_encrypted_has_a_report_of_its_own(house: Ho
     house.enable()
     told(house)
     house.sql("UPDATE endpoint SET sealed = NULL, clear = ?", OLD)
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     report = told(house)
     assert (report.kind, report.moved, report.scan is not None and report.scan.found) == ("found", 1, ())
 
@@ -541,7 +543,7 @@ def test_no_report_is_written_of_a_state_that_changed_meanwhile(
         return ask(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(scan, "_run", and_disable)
-    assert not scan.write_owed(house.keystore, house.settings)
+    assert not scan.write_owed(house.vault, house.settings)
     assert told(house).kind == "disable"
 
 
@@ -554,21 +556,21 @@ def test_what_is_found_in_the_database_is_removed_once_more_when_asked(house: Ho
     other.execute("CREATE TABLE aside AS SELECT ? AS text", (NOW,))
     other.execute("DROP TABLE aside")
     other.close()
-    scan.check(house.keystore, house.settings)
+    scan.check(house.vault, house.settings)
     last = reports.last()
     assert last is not None
     assert last.scan is not None
     assert last.scan.in_database
-    assert last.verdict.startswith("Passwords were found in ")
-    scan.again(house.keystore)
-    turn_on.resume(house.keystore)
+    assert last.verdict.startswith("Leftovers in clear text were found in ")
+    scan.again(house.vault)
+    unfinished.resume(house.vault)
     report = told(house)
     assert (report.kind, report.scan is not None and report.scan.found) == ("check", ())
 
 
 def test_looking_again_is_refused_while_passwords_are_in_clear(house: House) -> None:
     with pytest.raises(Refused):
-        scan.again(house.keystore)
+        scan.again(house.vault)
 
 
 def test_reports_hold_no_value_and_only_the_newest_are_kept(house: House) -> None:
@@ -578,7 +580,7 @@ def test_reports_hold_no_value_and_only_the_newest_are_kept(house: House) -> Non
     for _ in range(reports.KEPT + 5):
         reports.keep_check(1, (), Scan())
     told(house)
-    scan.check(house.keystore, house.settings)
+    scan.check(house.vault, house.settings)
     assert SweepReport.select().count() == reports.KEPT
     assert NOW not in repr(list(SweepReport.select().tuples()))
 
@@ -597,7 +599,7 @@ def test_a_reader_that_dies_is_an_error_with_what_to_do(
     house.enable()
     monkeypatch.setattr(scan, "SEARCH", house.data / "none.py")
     with pytest.raises(PanelError, match="nothing is known about them"):
-        scan.write_owed(house.keystore, house.settings)
+        scan.write_owed(house.vault, house.settings)
     assert reports.pending() is not None
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from panel.crypto.keyfile import Key, KeyFile
 from panel.errors import CannotStore, KeyAbsent, KeyFileError
-from panel.vault import state
+from panel.vault.snapshot import Snapshot
 from panel.vault.state import Failure, FileFacts, RecordFacts, RowFacts, State
 
 INSTANCE, RELEASE = b"i" * 16, b"r" * 16
@@ -69,12 +69,12 @@ TABLE = {
 def test_the_state_and_what_a_save_stores(
     disk: FileFacts, row: RowFacts, records: RecordFacts, expected: State, stores: Key | str | None
 ) -> None:
-    assert state.derive(disk, row, records) is expected
+    assert Snapshot(disk, row, bool(records.sealed), records).state is expected
     if stores is None:
         with pytest.raises(CannotStore):
-            state.sealing_key(disk, row, bool(records.sealed))
+            Snapshot(disk, row, bool(records.sealed)).sealing_key()
     else:
-        key = state.sealing_key(disk, row, bool(records.sealed))
+        key = Snapshot(disk, row, bool(records.sealed)).sealing_key()
         assert key == (None if stores == "clear" else stores)
 
 
@@ -84,9 +84,9 @@ def test_secrets_are_read_exactly_where_there_is_a_good_key_or_none_was_ever_nee
 ) -> None:
     if expected.no_key:
         with pytest.raises(KeyAbsent):
-            state.require_readable(disk, row, bool(records.sealed))
+            Snapshot(disk, row, bool(records.sealed)).require_readable()
     else:
-        state.require_readable(disk, row, bool(records.sealed))
+        Snapshot(disk, row, bool(records.sealed)).require_readable()
 
 
 def test_with_a_good_file_that_is_not_releasing_nothing_in_the_database_makes_a_save_store_clear() -> None:
@@ -101,4 +101,4 @@ def test_with_a_good_file_that_is_not_releasing_nothing_in_the_database_makes_a_
     for row in rows:
         for any_sealed in (False, True):
             with suppress(CannotStore):
-                assert state.sealing_key(FileFacts(ONE), row, any_sealed) == KEY
+                assert Snapshot(FileFacts(ONE), row, any_sealed).sealing_key() == KEY

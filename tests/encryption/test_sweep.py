@@ -13,10 +13,11 @@ from panel.crypto import record
 from panel.errors import PanelError
 from panel.models import Endpoint
 from panel.secret import Secret
-from panel.vault import rotation, rows, snapshot, sweep, turn_off, turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault import rotation, rows, sweep, turn_off, turn_on, verification
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House
+from tests.installs import BOTH
 
 ACTOR = Actor("admin@example.org")
 
@@ -26,8 +27,8 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     real: Any = sweep._prepared
     done: list[bool] = []
 
-    def prepared(keystore: KeyStore, last: int) -> Any:
-        page = real(keystore, last)
+    def prepared(vault: Vault, last: int) -> Any:
+        page = real(vault, last)
         if page.rows and not done:
             done.append(True)
             act()
@@ -46,9 +47,9 @@ def test_what_was_prepared_in_clear_is_thrown_away_where_turning_off_was_cancell
     for number in range(3):
         house.add(f"password {number}")
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    between(monkeypatch, lambda: turn_off.cancel(house.keystore, ACTOR))
-    sweep.run(house.keystore)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    between(monkeypatch, lambda: turn_off.cancel(house.vault, ACTOR))
+    sweep.run(house.vault)
     assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
     assert opened(house) == ["password 0", "password 1", "password 2"]
 
@@ -58,13 +59,13 @@ def test_planted_a_sweep_that_does_not_look_again_under_the_lock_is_caught(
 ) -> None:
     house.add("kept")
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    between(monkeypatch, lambda: turn_off.cancel(house.keystore, ACTOR))
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    between(monkeypatch, lambda: turn_off.cancel(house.vault, ACTOR))
     monkeypatch.setattr(sweep._Target, "__eq__", lambda self, other: True)
     written: list[Any] = []
     real: Any = sweep._write
     monkeypatch.setattr(sweep, "_write", lambda page, k: written.extend(page.replacements) or real(page, k))
-    sweep.run(house.keystore)
+    sweep.run(house.vault)
     assert [row for row in written if row[0] is not None]  # clear text, although the file did not say so
 
 
@@ -72,16 +73,16 @@ def test_what_was_sealed_under_the_old_key_is_thrown_away_where_the_key_was_chan
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.add("kept")
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     first = house.keystore.read()
     assert first is not None
 
     def change() -> None:
         monkeypatch.setattr(rotation, "READY", tuple(State))
-        rotation.rotate(house.keystore, ACTOR)
+        rotation.rotate(house.vault, ACTOR)
 
     between(monkeypatch, change)
-    sweep.run(house.keystore)
+    sweep.run(house.vault)
     (sealed,) = house.sql("SELECT sealed FROM endpoint")[0]
     assert record.key_id_of(sealed) != first.primary.id
     assert opened(house) == ["kept"]
@@ -97,9 +98,9 @@ def test_a_password_saved_while_rows_were_prepared_wins(
         row.password = Secret("new")
         row.save()
 
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     between(monkeypatch, save)
-    sweep.run(house.keystore)
+    sweep.run(house.vault)
     assert opened(house) == ["new"]
 
 
@@ -107,15 +108,15 @@ def test_a_record_that_another_sweep_wrote_meanwhile_is_not_replaced(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.add("kept")
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     theirs: list[Any] = []
 
     def other() -> None:
-        sweep.run(house.keystore)
+        sweep.run(house.vault)
         theirs.extend(house.sql("SELECT sealed FROM endpoint"))
 
     between(monkeypatch, other)
-    assert sweep.run(house.keystore).changed == 0
+    assert sweep.run(house.vault).changed == 0
     assert house.sql("SELECT sealed FROM endpoint") == theirs
 
 
@@ -123,7 +124,7 @@ def test_others_may_write_while_rows_are_opened_and_sealed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.add("kept")
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
 
     def write() -> None:
         other = sqlite3.connect(house.data / "panel.db", timeout=0)
@@ -133,7 +134,7 @@ def test_others_may_write_while_rows_are_opened_and_sealed(
 
     real: Any = sweep._moved
     monkeypatch.setattr(sweep, "_moved", lambda *given: (write(), real(*given))[1])
-    assert sweep.run(house.keystore).changed == 1
+    assert sweep.run(house.vault).changed == 1
 
 
 @pytest.mark.parametrize("phase", ["enable", "rotate"])
@@ -143,9 +144,9 @@ def test_a_record_that_does_not_open_again_replaces_nothing(
     house.add("kept")
     if phase == "rotate":
         house.enable()
-        rotation.rotate(house.keystore, ACTOR)
+        rotation.rotate(house.vault, ACTOR)
     else:
-        turn_on.enable(house.keystore, ACTOR)
+        turn_on.turn_on(house.vault, BOTH, ACTOR)
     before = house.sql("SELECT clear, sealed FROM endpoint")
     real = record.seal
 
@@ -157,28 +158,28 @@ def test_a_record_that_does_not_open_again_replaces_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(record, "seal", faulty)
         with pytest.raises(PanelError, match="just sealed did not open"):
-            sweep.run(house.keystore)
+            sweep.run(house.vault)
     assert house.sql("SELECT clear, sealed FROM endpoint") == before
-    sweep.run(house.keystore)
+    sweep.run(house.vault)
     assert opened(house) == ["kept"]
 
 
 def test_rows_that_do_not_open_are_named_once_and_do_not_hold_up_the_others(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "BATCH", 2)
+    monkeypatch.setattr(verification, "BATCH", 2)
     endpoints = [house.add(f"password {number}") for number in range(5)]
     house.enable()
     file = house.keystore.read()
     assert file is not None
-    rotation.rotate(house.keystore, ACTOR)
+    rotation.rotate(house.vault, ACTOR)
     bad = endpoints[2]
     house.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE id = ?", bad.id)
-    report = sweep.run(house.keystore)
+    report = sweep.run(house.vault)
     assert [failure.address for failure in report.failures] == [bad.account.address]
     assert report.changed == 4
     assert record.key_id_of(house.row(bad)[1]) == file.primary.id  # left as it was
-    assert [failure.address for failure in snapshot.look(house.keystore).failures] == [bad.account.address]
+    assert [failure.address for failure in house.vault.latest().failures] == [bad.account.address]
 
 
 def test_what_sql_forced_in_reads_as_the_model_reads_it(house: House) -> None:
@@ -187,25 +188,25 @@ def test_what_sql_forced_in_reads_as_the_model_reads_it(house: House) -> None:
     house.sql("UPDATE endpoint SET host = CAST(host AS BLOB), port = CAST(port AS TEXT)")
     (row,) = rows.after(0, rows.STORED, 10)
     assert row.binding(b"i") == Endpoint.get().binding(b"i")
-    assert sweep.verify(house.keystore).opened == 1
+    assert verification.run(house.vault).opened == 1
 
 
 def test_verify_reads_pages_names_what_fails_and_writes_only_what_is_news(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "BATCH", 2)
+    monkeypatch.setattr(verification, "BATCH", 2)
     endpoints = [house.add(f"password {number}") for number in range(5)]
     house.enable()
     house.sql("UPDATE endpoint SET username = 'mallory' WHERE id = ?", endpoints[3].id)
     seen: list[tuple[int, int]] = []
-    verdict = sweep.verify(house.keystore, lambda done, total: seen.append((done, total)))
+    verdict = verification.run(house.vault, lambda done, total: seen.append((done, total)))
     assert (verdict.opened, [f.address for f in verdict.failures]) == (4, [endpoints[3].account.address])
     assert seen == [(2, 5), (4, 5), (5, 5)]
     other = sqlite3.connect(house.data / "panel.db")
     before = other.execute("PRAGMA data_version").fetchone()
-    assert sweep.verify(house.keystore) == verdict
+    assert verification.run(house.vault) == verdict
     assert other.execute("PRAGMA data_version").fetchone() == before
     house.sql("UPDATE endpoint SET username = ? WHERE id = ?", endpoints[3].username, endpoints[3].id)
-    assert sweep.verify(house.keystore).failures == ()
+    assert verification.run(house.vault).failures == ()
     assert house.state is State.ON
     other.close()

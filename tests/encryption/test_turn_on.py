@@ -16,9 +16,11 @@ from panel.crypto.keyfile import KeyFile
 from panel.errors import CannotOpen, CannotStore, KeyAbsent, PanelError, Refused, Tampered
 from panel.models import Activity, Encryption, Endpoint
 from panel.secret import Secret
-from panel.vault import rotation, scrub, snapshot, sweep, turn_off, turn_on
+from panel.vault import rotation, scrub, sweep, turn_off, turn_on, unfinished, verification
 from panel.vault.state import State
+from panel.vault.turn_on import Confirmations
 from tests.encryption.conftest import House, in_process
+from tests.installs import BOTH
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
 
@@ -36,7 +38,7 @@ def test_enabling_seals_every_stored_password_and_each_still_opens(
 
 def test_from_the_first_instant_a_save_is_sealed(house: House) -> None:
     house.add()
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     assert house.state is State.ENABLING
     later = house.add("saved meanwhile")
     clear, sealed, _ = house.row(later)
@@ -56,10 +58,10 @@ def test_after_enabling_no_file_of_the_install_holds_a_password_any_more(house: 
 def test_a_password_replaced_while_enabling_leaves_no_old_copy_either(house: House) -> None:
     authorization_file = "MARKER-replaced-meanwhile"
     endpoint = house.add(authorization_file)
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     endpoint.password = Secret("the new one")
     endpoint.save()
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert house.files_with(authorization_file) == []
 
@@ -78,10 +80,10 @@ def test_while_somebody_reads_the_database_the_scrub_is_owed_and_named_then_done
     assert reader.stdout.readline().strip() == "open"
     house.enable()
     assert house.state is State.ENABLING
-    assert snapshot.look(house.keystore).scrub_pending
+    assert house.vault.latest().row.scrub_pending
     reader.kill()
     reader.wait()
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert house.files_with("MARKER-held-open") == []
 
@@ -97,7 +99,7 @@ def test_enabling_twice_makes_one_key(house: House) -> None:
 def test_two_processes_that_enable_at_once_end_with_one_key(house: House) -> None:
     endpoints = [house.add(f"password {i}") for i in range(20)]
     others = [
-        in_process(house, "turn_on.enable(keystore, actor); turn_on.resume(keystore)") for _ in range(4)
+        in_process(house, "turn_on.turn_on(vault, BOTH, actor); unfinished.resume(vault)") for _ in range(4)
     ]
     for other in others:
         output, _ = other.communicate(timeout=60)
@@ -109,17 +111,17 @@ def test_two_processes_that_enable_at_once_end_with_one_key(house: House) -> Non
 
 def test_a_sweep_that_was_killed_is_finished_by_anybody(house: House) -> None:
     endpoints = [house.add(f"password {i}") for i in range(300)]
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     killed = in_process(
         house,
-        "import os; sweep.BATCH = 50; turn_on.resume(keystore, lambda done, total: done >= 100 and os.kill(os.getpid(), 9))",
+        "import os; sweep.BATCH = 50; unfinished.resume(vault, lambda done, total: done >= 100 and os.kill(os.getpid(), 9))",
     )
     killed.wait(timeout=60)
     assert killed.returncode == -9
-    status = snapshot.look(house.keystore)
+    status = house.vault.latest()
     assert status.state is State.ENABLING
     assert 100 <= status.sealed < 300
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert [house.opened(e) for e in endpoints] == [f"password {i}" for i in range(300)]
 
@@ -141,8 +143,8 @@ def test_with_the_key_file_away_nothing_is_stored_read_or_generated_and_it_goes_
     with pytest.raises(CannotStore):
         endpoint.save()
     with pytest.raises(Refused):
-        turn_on.enable(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+        turn_on.turn_on(house.vault, BOTH, ACTOR)
+    unfinished.resume(house.vault)
     assert not house.key_file.exists()
     away.rename(house.key_file)
     assert house.state is State.ON
@@ -155,7 +157,7 @@ def test_a_missing_key_and_a_wiped_table_do_not_look_like_off(house: House) -> N
     house.key_file.rename(house.key_file.with_name("away.bin"))
     house.sql("DELETE FROM endpoint")
     house.sql("UPDATE encryption SET active_key_id = NULL")
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.KEY_MISSING
     with pytest.raises(CannotStore):
         house.add()
@@ -167,7 +169,7 @@ def test_another_installs_key_file_is_named_and_nothing_is_overwritten(house: Ho
     right = house.key_file.read_bytes()
     house.key_file.write_bytes(KeyFile.generate(b"x" * 16).to_bytes())
     assert house.state is State.KEY_WRONG
-    assert snapshot.look(house.keystore).expected != snapshot.look(house.keystore).found
+    assert house.vault.latest().expected != house.vault.latest().found
     with pytest.raises(KeyAbsent):
         house.opened(endpoint)
     house.key_file.write_bytes(right)
@@ -201,13 +203,13 @@ def test_no_edit_of_the_encryption_row_stores_or_shows_a_password_or_loses_one(
         with suppress(CannotStore):
             house.add(f"saved under {column}")
         with suppress(CannotOpen, CannotStore):
-            turn_on.resume(house.keystore)
+            unfinished.resume(house.vault)
         assert house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
         house.sql(f"UPDATE encryption SET {column} = ?", good)
         assert house.opened(endpoint) == "kept"
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
-    assert turn_on.verify(house.keystore).failures == ()
+    assert verification.run_and_note(house.vault).failures == ()
 
 
 def test_a_second_encryption_row_stops_everything_and_loses_nothing(house: House) -> None:
@@ -245,7 +247,7 @@ def test_a_server_edited_by_sql_is_refused_and_named(house: House, column: str) 
     with pytest.raises(Tampered):
         house.opened(endpoint)
     assert house.state is State.INCONSISTENT
-    assert [f.address for f in snapshot.look(house.keystore).failures] == [endpoint.account.address]
+    assert [f.address for f in house.vault.latest().failures] == [endpoint.account.address]
     assert house.opened(healthy) == "second"
 
 
@@ -270,11 +272,25 @@ def test_a_clear_value_planted_while_on_is_sealed_by_the_next_sweep_and_named_in
     endpoint = house.add("kept")
     house.enable()
     house.sql("UPDATE endpoint SET sealed = NULL, clear = 'planted'")
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.row(endpoint)[0] is None
     assert house.state is State.ON
     named = Activity.select().where(Activity.what == "password found in clear")
     assert [a.subject for a in named] == [endpoint.account.address]
+
+
+# -- on ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [(False, False), (True, False), (False, True)])
+def test_without_both_confirmations_nothing_is_changed_whoever_asks(
+    house: House, given: tuple[bool, bool]
+) -> None:
+    """The rule of both boxes is the service's: page, wizard and shell share it."""
+    before = sorted(path.name for path in house.data.iterdir())
+    with pytest.raises(Refused, match="Both confirmations are needed"):
+        turn_on.turn_on(house.vault, Confirmations(*given), Actor())
+    assert (house.state, sorted(path.name for path in house.data.iterdir())) == (State.OFF, before)
 
 
 # -- off -----------------------------------------------------------------------
@@ -282,7 +298,7 @@ def test_a_clear_value_planted_while_on_is_sealed_by_the_next_sweep_and_named_in
 
 def write_marker(house: House, text: str | None = None) -> Path:
     path = house.keystore.authorization_path
-    path.write_text((turn_off.challenge(house.keystore).text if text is None else text) + "\n")
+    path.write_text((turn_off.challenge(house.vault).text if text is None else text) + "\n")
     path.chmod(0o600)
     return path
 
@@ -291,10 +307,10 @@ def test_with_the_marker_every_password_is_clear_again_and_the_key_is_kept_as_re
     endpoints = [house.add(f"password {i}") for i in range(3)]
     house.enable()
     authorization_file = write_marker(house)
-    turn_off.disable(house.keystore, ACTOR)
+    turn_off.turn_off(house.vault, ACTOR)
     assert house.state is State.DISABLING
     assert not authorization_file.exists()
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.OFF
     assert [house.row(e)[0] for e in endpoints] == [f"password {i}" for i in range(3)]
     assert not house.key_file.exists()
@@ -305,9 +321,9 @@ def test_with_the_marker_every_password_is_clear_again_and_the_key_is_kept_as_re
 BAD_MARKERS: dict[str, Callable[[House], object]] = {
     "none": lambda h: None,
     "empty": lambda h: write_marker(h, ""),
-    "the nonce alone": lambda h: write_marker(h, turn_off.challenge(h.keystore).nonce),
+    "the nonce alone": lambda h: write_marker(h, turn_off.challenge(h.vault).nonce),
     "a wrong code": lambda h: write_marker(h, "00" * 8 + " " + "00" * 8),
-    "another nonce's code": lambda h: write_marker(h, "ab " + turn_off.challenge(h.keystore).code),
+    "another nonce's code": lambda h: write_marker(h, "ab " + turn_off.challenge(h.vault).code),
     "binary": lambda h: h.keystore.authorization_path.write_bytes(os.urandom(64)),
     "too old": lambda h: os.utime(write_marker(h), (time.time() - 3700,) * 2),
     "older than the key file": lambda h: os.utime(write_marker(h), (h.key_file.stat().st_mtime - 1,) * 2),
@@ -324,7 +340,7 @@ def test_no_other_marker_turns_encryption_off(house: House, make: Callable[[Hous
     house.enable()
     make(house)
     with pytest.raises(PanelError) as refused:
-        turn_off.disable(house.keystore, ACTOR)
+        turn_off.turn_off(house.vault, ACTOR)
     assert refused.value.remedy
     assert house.state is State.ON
     assert house.row(endpoint)[0] is None
@@ -333,13 +349,13 @@ def test_no_other_marker_turns_encryption_off(house: House, make: Callable[[Hous
 def test_a_code_is_good_for_one_use(house: House) -> None:
     house.add()
     house.enable()
-    code = turn_off.challenge(house.keystore).text
+    code = turn_off.challenge(house.vault).text
     write_marker(house, code)
-    turn_off.disable(house.keystore, ACTOR)
-    turn_off.cancel(house.keystore, ACTOR)
+    turn_off.turn_off(house.vault, ACTOR)
+    turn_off.cancel(house.vault, ACTOR)
     write_marker(house, code)
     with pytest.raises(Refused, match="used already"):
-        turn_off.disable(house.keystore, ACTOR)
+        turn_off.turn_off(house.vault, ACTOR)
 
 
 def test_turning_off_is_refused_while_one_password_does_not_open(house: House) -> None:
@@ -347,16 +363,16 @@ def test_turning_off_is_refused_while_one_password_does_not_open(house: House) -
     house.enable()
     house.sql("UPDATE endpoint SET host = 'evil'")
     with pytest.raises(Refused, match=endpoint.account.address):
-        turn_off.disable(house.keystore, Actor(), in_shell=True)
+        turn_off.turn_off(house.vault, Actor(), in_shell=True)
     assert house.state is State.INCONSISTENT
 
 
 def test_turning_off_can_be_cancelled_until_all_are_clear(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    turn_off.cancel(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    turn_off.cancel(house.vault, ACTOR)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert house.opened(endpoint) == "kept"
 
@@ -369,39 +385,39 @@ def test_cancelling_what_had_finished_says_that_passwords_are_in_clear(house: Ho
     with pytest.raises(
         Refused, match="Nothing was cancelled: encryption is off already, and 2 passwords are"
     ):
-        turn_off.cancel(house.keystore, ACTOR)
-    with pytest.raises(Refused, match="off already: 2 passwords are stored in clear text"):
-        turn_off.disable(house.keystore, ACTOR, in_shell=True)
+        turn_off.cancel(house.vault, ACTOR)
+    with pytest.raises(Refused, match="off already: 2 passwords are in clear text"):
+        turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     assert house.state is State.OFF
 
 
 def test_cancelling_at_each_other_moment_says_what_is_so(house: House) -> None:
     with pytest.raises(Refused, match="off already, and no password is stored"):
-        turn_off.cancel(house.keystore, ACTOR)
+        turn_off.cancel(house.vault, ACTOR)
     house.add("kept")
     house.enable()
     with pytest.raises(Refused, match="encryption is on and is not being turned off"):
-        turn_off.cancel(house.keystore, ACTOR)
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    sweep.run(house.keystore)
+        turn_off.cancel(house.vault, ACTOR)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    sweep.run(house.vault)
     house.sql("UPDATE encryption SET active_key_id = NULL")  # as a kill between the last steps leaves it
-    with pytest.raises(Refused, match="Nothing was cancelled: 1 password is stored in clear text"):
-        turn_off.cancel(house.keystore, ACTOR)
+    with pytest.raises(Refused, match="Nothing was cancelled: 1 password is in clear text"):
+        turn_off.cancel(house.vault, ACTOR)
     house.key_file.unlink()
     with pytest.raises(Refused, match=r"Nothing was cancelled\. The encryption key file is missing"):
-        turn_off.cancel(house.keystore, ACTOR)
+        turn_off.cancel(house.vault, ACTOR)
 
 
 def test_who_comes_second_is_told_so(house: House) -> None:
     house.add("kept")
-    assert turn_on.enable(house.keystore, ACTOR)
-    assert not turn_on.enable(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
-    assert not turn_on.enable(house.keystore, ACTOR)
-    seen = snapshot.look(house.keystore).found
-    assert rotation.rotate(house.keystore, ACTOR, seen)
-    turn_on.resume(house.keystore)
-    assert not rotation.rotate(house.keystore, ACTOR, seen)
+    assert turn_on.turn_on(house.vault, BOTH, ACTOR)
+    assert not turn_on.turn_on(house.vault, BOTH, ACTOR)
+    unfinished.resume(house.vault)
+    assert not turn_on.turn_on(house.vault, BOTH, ACTOR)
+    seen = house.vault.latest().found
+    assert rotation.rotate(house.vault, ACTOR, seen)
+    unfinished.resume(house.vault)
+    assert not rotation.rotate(house.vault, ACTOR, seen)
 
 
 def test_after_off_a_new_key_is_made_when_turned_on_again(house: House) -> None:
@@ -417,16 +433,16 @@ def test_after_off_a_new_key_is_made_when_turned_on_again(house: House) -> None:
 def test_a_marker_that_proves_nothing_is_deleted_at_start(house: House) -> None:
     house.enable()
     stale = write_marker(house, "00 00")
-    turn_on.start(house.keystore)
+    unfinished.start(house.vault)
     assert not stale.exists()
 
 
 def test_while_turning_off_a_save_stores_clear_and_nothing_is_sealed_at_the_end(house: House) -> None:
     house.add()
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     later = house.add("saved meanwhile")
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.row(later)[0] == "saved meanwhile"
     assert house.sql("SELECT count(*) FROM endpoint WHERE sealed IS NOT NULL") == [(0,)]
 
@@ -440,7 +456,7 @@ def test_an_older_database_behind_a_good_key_file_is_sealed_again(house: House) 
     house.sql("UPDATE encryption SET active_key_id = NULL, scrub_owed = NULL")
     house.sql("UPDATE endpoint SET sealed = NULL, clear = 'from before'")
     assert house.state is State.ENABLING
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
     assert house.opened(endpoint) == "from before"
 
@@ -505,8 +521,8 @@ for i, text in last.items():
 def test_the_state_row_and_progress_are_read_from_the_database(house: House) -> None:
     for i in range(4):
         house.add(f"password {i}")
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
     seen: list[tuple[int, int]] = []
-    turn_on.resume(house.keystore, lambda done, total: seen.append((done, total)))
+    unfinished.resume(house.vault, lambda done, total: seen.append((done, total)))
     assert seen[-1] == (4, 4)
     assert Encryption.only() is not None

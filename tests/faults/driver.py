@@ -25,7 +25,7 @@ from panel.config import Settings
 from panel.models import Endpoint
 from panel.secret import Secret
 from panel.vault import forget, retired_keys, rotation, turn_off, turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 
 NO_FILE = 2**20  # no process has so many files open
 IDLE: dict[str, Callable[[], object]] = {  # calls of each kind that do nothing
@@ -74,7 +74,7 @@ def _run(data: str, steps: str) -> None:
         settings = Settings.load({"PANEL_DATA_DIR": data, "PANEL_ENV_FILE": "/dev/null"})
         create_app(settings)
         db.database.connect()
-        names = {"keystore": KeyStore.of(settings), "actor": Actor("admin@example.org")}
+        names = {"vault": Vault.of(settings, db.database), "actor": Actor("admin@example.org")}
         exec(steps, NAMES | names)  # noqa: S102 - the scenarios of test_every_write
     except BaseException:  # noqa: BLE001 - told by the traceback
         print_exc()

@@ -19,8 +19,8 @@ import pytest
 
 from panel import create_app, db, install
 from panel.config import Settings
-from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House, settings_in
 from tests.faults.promises import check
 
@@ -102,7 +102,7 @@ def _house(directory: Path) -> House:
     settings = settings_in(directory)
     install.prepare(settings)
     create_app(settings)
-    return House(settings, KeyStore.of(settings))
+    return House(settings, Vault.of(settings, db.database))
 
 
 def _copy(settings: Settings, directory: Path) -> Settings:
@@ -112,7 +112,7 @@ def _copy(settings: Settings, directory: Path) -> Settings:
 
 def _act(play: Play, settings: Settings, points: Failpoints) -> None:
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     db.database.connect()
     try:
         with dying(points):

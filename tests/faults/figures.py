@@ -25,13 +25,13 @@ TITLES = {
     "lives": ("Lives of a key at random, against a plain dict", "life"),
     "races": ("Races of real processes", "race"),
     "flips": ("Bits flipped, one at a time, and the damaged thing accepted", "what"),
-    "residue": ("Passwords in clear, counted over all files: 300 entered, of which 100 were replaced and 100 removed", "what was done"),
+    "residue": ("Passwords in clear text, counted over all files: 300 entered, of which 100 were replaced and 100 removed", "what was done"),
 }  # fmt: skip
 RESULTS = {
     "faults": ("passwords lost", "states wrong"),
     "deaths": ("passwords lost", "states wrong"),
     "lives": ("passwords lost", "states wrong"),
-    "races": ("passwords lost", "left in clear or under an old key"),
+    "races": ("passwords lost", "left in clear text or under an old key"),
     "flips": ("accepted",),
 }
 

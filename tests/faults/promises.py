@@ -9,24 +9,24 @@ from panel.crypto import keyring
 from panel.crypto.keyfile import KeyFile, NotAKeyFile
 from panel.errors import CannotOpen
 from panel.models import Endpoint
-from panel.vault import credential, forget, retired_keys, snapshot, turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault import credential, forget, retired_keys, unfinished
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House
 
 
 def check(settings: Settings, accounts: int, allowed: frozenset[str], ends: set[State], why: str) -> None:
     """Every password is there right after the fault; a start and a resume end well."""
     create_app(settings)
-    keystore = KeyStore.of(settings)
-    house = House(settings, keystore)
+    vault = Vault.of(settings, db.database)
+    house = House(settings, vault)
     with db.database.connection_context():
         found = on_disk(house)
         assert len(found) == accounts, f"lost: {why}"
         assert found <= allowed, f"not what was stored: {why}"
-        turn_on.start(keystore)
-        turn_on.resume(keystore)
-        state = snapshot.look(keystore).state
+        unfinished.start(vault)
+        unfinished.resume(vault)
+        state = vault.latest().state
         assert state in ends, f"{state}: {why}"
         wrong_form = "clear" if state is State.ON else "sealed"
         assert house.sql(f"SELECT count(*) FROM endpoint WHERE {wrong_form} IS NOT NULL") == [(0,)], why
@@ -34,7 +34,7 @@ def check(settings: Settings, accounts: int, allowed: frozenset[str], ends: set[
         assert len(opened) == accounts, why
         assert opened <= allowed, why
         assert not list(house.data.glob(".*.tmp")), why
-        assert all(credential.is_authentic(e, keystore) for e in Endpoint.select()), f"asked for again: {why}"
+        assert all(credential.is_authentic(e, vault) for e in Endpoint.select()), f"asked for again: {why}"
         assert not (house.data / "encryption-attestation").exists(), why
         # and it can be used: the other way and back
         house.disable() if state is State.ON else house.enable()
@@ -44,19 +44,19 @@ def check(settings: Settings, accounts: int, allowed: frozenset[str], ends: set[
 def check_forgotten(settings: Settings, allowed: frozenset[str], why: str) -> None:
     """After a fault in giving a lost key up: done again it ends well, and when the key turns up all are back."""
     create_app(settings)
-    keystore = KeyStore.of(settings)
-    house = House(settings, keystore)
+    vault = Vault.of(settings, db.database)
+    house = House(settings, vault)
     with db.database.connection_context():
-        turn_on.start(keystore)
-        if snapshot.look(keystore).state is not State.OFF:
-            forget.forget(keystore, Actor())
-        assert snapshot.look(keystore).state is State.OFF, why
+        unfinished.start(vault)
+        if vault.latest().state is not State.OFF:
+            forget.forget(vault, Actor())
+        assert vault.latest().state is State.OFF, why
         house.enable()
         found = (settings.data_dir.parent / "safe").read_bytes()
-        retired_keys.add(keystore, found, Actor())
-        assert len(forget.restore(keystore, Actor())) == len(allowed), why
-        turn_on.resume(keystore)
-        assert snapshot.look(keystore).state is State.ON, why
+        retired_keys.add(vault, found, Actor())
+        assert len(forget.restore(vault, Actor())) == len(allowed), why
+        unfinished.resume(vault)
+        assert vault.latest().state is State.ON, why
         assert {house.opened(endpoint) for endpoint in Endpoint.select()} == allowed, why
         assert not list(house.data.glob(".*.tmp")), why
 

@@ -22,8 +22,8 @@ from panel import create_app, db, install
 from panel.audit import Actor
 from panel.config import ROOT, Settings
 from panel.vault import retired_keys
-from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House, settings_in
 from tests.faults.driver import IDLE
 from tests.faults.promises import check, check_forgotten, on_disk
@@ -56,26 +56,26 @@ class Scenario:
 
 SCENARIOS = {
     "turning on": Scenario(
-        "off", "turn_on.enable(keystore, actor); turn_on.resume(keystore)", all_there(State.OFF, State.ON)
+        "off", "turn_on.turn_on(vault, BOTH, actor); unfinished.resume(vault)", all_there(State.OFF, State.ON)
     ),
     "turning off": Scenario(
         "on",
-        "turn_off.disable(keystore, actor, in_shell=True); turn_on.resume(keystore)",
+        "turn_off.turn_off(vault, actor, in_shell=True); unfinished.resume(vault)",
         all_there(State.OFF, State.ON),
     ),
     "cancelling": Scenario(
         "on",
-        "turn_off.disable(keystore, actor, in_shell=True); turn_off.cancel(keystore, actor);"
-        "turn_on.resume(keystore)",
+        "turn_off.turn_off(vault, actor, in_shell=True); turn_off.cancel(vault, actor);"
+        "unfinished.resume(vault)",
         all_there(State.OFF, State.ON),
     ),
     "changing the key": Scenario(
-        "on", "rotation.rotate(keystore, actor); turn_on.resume(keystore)", all_there(State.ON)
+        "on", "rotation.rotate(vault, actor); unfinished.resume(vault)", all_there(State.ON)
     ),
-    "dropping a retired key": Scenario("rotated", "retired_keys.prune(keystore, actor)", all_there(State.ON)),
+    "dropping a retired key": Scenario("rotated", "retired_keys.prune(vault, actor)", all_there(State.ON)),
     "adding an older key": Scenario(
         "pruned",
-        "retired_keys.add(keystore, keystore.path.with_name('older').read_bytes(), actor)",
+        "retired_keys.add(vault, vault.keystore.path.with_name('older').read_bytes(), actor)",
         all_there(State.ON),
     ),
     "saving": Scenario(
@@ -84,7 +84,7 @@ SCENARIOS = {
         all_there(State.ON, new="MARKER new"),
     ),
     "giving a lost key up": Scenario(
-        "lost", "forget.forget(keystore, actor)", lambda settings, why: check_forgotten(settings, PASSWORDS, why)
+        "lost", "forget.forget(vault, actor)", lambda settings, why: check_forgotten(settings, PASSWORDS, why)
     ),
 }  # fmt: skip
 
@@ -120,7 +120,7 @@ def _prepare(directory: Path, begins: str) -> None:
     settings = settings_in(directory)
     install.prepare(settings)
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     with db.database.connection_context():
         for password in sorted(PASSWORDS):
             house.add(password)
@@ -134,7 +134,7 @@ def _begin(house: House, where: str) -> None:
         shutil.copy(house.key_file, house.data / "older")
         house.rotate()
     if where == "pruned":
-        retired_keys.prune(house.keystore, Actor())
+        retired_keys.prune(house.vault, Actor())
     if where == "lost":
         house.key_file.rename(house.data.parent / "safe")
 
@@ -234,7 +234,7 @@ def test_the_harness_notices_a_lost_key(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     install.prepare(settings)
     create_app(settings)
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     with db.database.connection_context():
         house.add("MARKER password 0")
         house.enable()

@@ -36,12 +36,14 @@ from panel.crypto.keyfile import Key, KeyFile, NotAKeyFile
 from panel.errors import CannotOpen, CannotStore, EditedMeanwhile, PanelError
 from panel.models import Account, Endpoint
 from panel.secret import Secret
-from panel.vault import credential, retired_keys, rotation, snapshot, state, turn_off, turn_on
-from panel.vault.keystore import KeyStore
-from panel.vault.state import FileFacts, RowFacts, State
+from panel.vault import credential, retired_keys, rotation, turn_off, turn_on, unfinished
+from panel.vault.snapshot import Snapshot
+from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House, new_endpoint, settings_in
 from tests.faults.failpoints import Failpoints, drop_connection, dying
 from tests.faults.test_planted_bugs import old_key_dropped_early
+from tests.installs import BOTH
 
 ACTOR = Actor("admin@example.org")
 MOST_ACCOUNTS = 4
@@ -53,44 +55,44 @@ which = st.integers(0, 99)  # of whatever there is, counted round
 
 
 def enable(house: House) -> None:
-    turn_on.enable(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
+    unfinished.resume(house.vault)
 
 
 def begin_enabling(house: House) -> None:
-    turn_on.enable(house.keystore, ACTOR)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
 
 
 def rotate(house: House) -> None:
-    rotation.rotate(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    rotation.rotate(house.vault, ACTOR)
+    unfinished.resume(house.vault)
 
 
 def begin_rotating(house: House) -> None:
-    rotation.rotate(house.keystore, ACTOR)
+    rotation.rotate(house.vault, ACTOR)
 
 
 def disable(house: House) -> None:
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    turn_on.resume(house.keystore)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    unfinished.resume(house.vault)
 
 
 def begin_disabling(house: House) -> None:
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
 
 
 def cancel(house: House) -> None:
-    turn_off.cancel(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    turn_off.cancel(house.vault, ACTOR)
+    unfinished.resume(house.vault)
 
 
 def prune(house: House) -> None:
-    retired_keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.vault, ACTOR)
 
 
 def resume(house: House) -> None:
-    turn_on.start(house.keystore)
-    turn_on.resume(house.keystore)
+    unfinished.start(house.vault)
+    unfinished.resume(house.vault)
 
 
 STEPS: tuple[Callable[[House], None], ...] = (
@@ -108,7 +110,7 @@ class LifeOfAKey(RuleBasedStateMachine):
         """A new install with one account."""
         self.place = Path(tempfile.mkdtemp(dir=self.lives))
         shutil.copytree(self.lives / "template" / "data", self.place / "data")
-        self.house = House(settings_in(self.place), KeyStore.of(settings_in(self.place)))
+        self.house = House(settings_in(self.place), Vault.of(settings_in(self.place), db.database))
         self.stored: dict[int, str] = {}
         self.edited: set[int] = set()  # rows whose host somebody changed by SQL
         self.planted: set[int] = set()  # rows with a clear value by SQL, beside a key file: never vouched for
@@ -182,8 +184,8 @@ class LifeOfAKey(RuleBasedStateMachine):
     def remedy(self) -> None:
         """The administrator puts the right key file back."""
         self._put_the_right_key_back()
-        turn_on.start(self.house.keystore)
-        turn_on.resume(self.house.keystore)
+        unfinished.start(self.house.vault)
+        unfinished.resume(self.house.vault)
         self.undisturbed = True
 
     @precondition(lambda self: self.backups)
@@ -191,7 +193,7 @@ class LifeOfAKey(RuleBasedStateMachine):
     def add_older_key(self, n: int) -> None:
         """Somebody brings the keys of an older key file in."""
         with suppress(PanelError):
-            retired_keys.add(self.house.keystore, self.backups[n % len(self.backups)], ACTOR)
+            retired_keys.add(self.house.vault, self.backups[n % len(self.backups)], ACTOR)
 
     # -- what goes wrong -------------------------------------------------------------
 
@@ -251,7 +253,7 @@ class LifeOfAKey(RuleBasedStateMachine):
         self.stored, self.edited, self.old_memory = dict(stored), set(edited), None
         self.undisturbed, self.planted, self.unsure = False, set(), set(stored)
         self._connect()
-        turn_on.start(self.house.keystore)
+        unfinished.start(self.house.vault)
 
     @precondition(lambda self: self.backups)
     @rule(n=which)
@@ -281,7 +283,7 @@ class LifeOfAKey(RuleBasedStateMachine):
         self.house.sql("UPDATE endpoint SET sealed = NULL, clear = 'planted' WHERE id = ?", row.id)
         self.edited.discard(row.id)
         self.stored[row.id] = "planted"
-        if snapshot.look(self.house.keystore).state is not State.OFF:
+        if self.house.vault.latest().state is not State.OFF:
             self.planted.add(row.id)
 
     @rule(column=st.sampled_from(["active_key_id", "release_id", "scrub_owed"]), value=st.none())
@@ -301,7 +303,7 @@ class LifeOfAKey(RuleBasedStateMachine):
     @invariant()
     def the_state_is_so(self) -> None:
         """What pages and shell would say now is what is on the disk."""
-        now = snapshot.look(self.house.keystore)
+        now = self.house.vault.latest()
         rows = list(Endpoint.select())
         if now.state is State.OFF:
             assert not self.house.key_file.exists()
@@ -322,13 +324,13 @@ class LifeOfAKey(RuleBasedStateMachine):
     @invariant()
     def what_was_planted_is_never_vouched_for_and_what_people_entered_is(self) -> None:
         """Only while encryption is off nothing can tell."""
-        now = snapshot.look(self.house.keystore).state
+        now = self.house.vault.latest().state
         if now is State.OFF:
             self.planted, self.unsure = set(), set()
         if now is State.OFF or now in NO_KEY:
             return
         for row in Endpoint.select():
-            authentic = credential.is_authentic(row, self.house.keystore)
+            authentic = credential.is_authentic(row, self.house.vault)
             assert not (authentic and row.id in self.planted), f"row {row.id} was planted"
             doubtful = self.planted | self.unsure | self.edited
             assert authentic or row.id in doubtful, f"row {row.id} is asked for again"
@@ -355,7 +357,7 @@ class LifeOfAKey(RuleBasedStateMachine):
 
     def _saved(self, endpoint: Endpoint, password: str) -> bool:
         """Save and say whether it is stored; in which form, and when it may be refused, is checked."""
-        file, state = self._file_now(), snapshot.look(self.house.keystore).state
+        file, state = self._file_now(), self.house.vault.latest().state
         endpoint.password = Secret(password)
         try:
             endpoint.save()
@@ -422,7 +424,7 @@ class LifeOfAKey(RuleBasedStateMachine):
         for data in candidates:
             if data is not None:
                 self._place(data)
-            if snapshot.look(self.house.keystore).state not in NO_KEY and self._holds_every_key():
+            if self.house.vault.latest().state not in NO_KEY and self._holds_every_key():
                 return
         raise AssertionError("no key file that there was fits this database")
 
@@ -435,14 +437,14 @@ class LifeOfAKey(RuleBasedStateMachine):
         )
 
     def _all_open(self) -> None:
-        turn_on.start(self.house.keystore)
-        turn_on.resume(self.house.keystore)
+        unfinished.start(self.house.vault)
+        unfinished.resume(self.house.vault)
         for row, password in self.stored.items():
             if row in self.edited:
                 continue
             endpoint = Endpoint.get_by_id(row)
-            assert credential.open_for(endpoint, self.house.keystore).secret.reveal() == password
-        state = snapshot.look(self.house.keystore).state
+            assert credential.open_for(endpoint, self.house.vault).secret.reveal() == password
+        state = self.house.vault.latest().state
         # A turning off waits for the record that does not open.
         stuck = (State.INCONSISTENT, State.ON, State.DISABLING)
         assert state in (stuck if self.edited else (State.ON, State.OFF))
@@ -487,23 +489,23 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dropped_uncounted(patch: pytest.MonkeyPatch) -> None:
-    def prune(keystore: KeyStore, actor: Actor) -> list[str]:
-        with keystore.locked():
-            file = keystore.read()
+    def prune(vault: Vault, actor: Actor) -> list[str]:
+        with vault.locked():
+            file = vault.read().file
             assert file is not None
-            keystore.replace(file, file.without([key for key in file.keys if key != file.primary]))
+            vault.keystore.replace(file, file.without([key for key in file.keys if key != file.primary]))
         return []
 
     patch.setattr(retired_keys, "prune", prune)
 
 
 def stored_in_clear_while_the_key_is_away(patch: pytest.MonkeyPatch) -> None:
-    real = state.sealing_key
+    real = Snapshot.sealing_key
 
-    def careless(disk: FileFacts, row: RowFacts, any_sealed: bool) -> Key | None:
-        return real(disk, row, any_sealed) if disk.file else None
+    def careless(self: Snapshot) -> Key | None:
+        return real(self) if self.file else None
 
-    patch.setattr(state, "sealing_key", careless)
+    patch.setattr(Snapshot, "sealing_key", careless)
 
 
 @pytest.mark.parametrize(

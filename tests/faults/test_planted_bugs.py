@@ -21,36 +21,38 @@ from panel.audit import Actor
 from panel.crypto.keyfile import Key, KeyFile
 from panel.models import Encryption, Endpoint
 from panel.secret import Secret
-from panel.vault import attestation, retired_keys, rotation, sweep, turn_off, turn_on
+from panel.vault import attestation, retired_keys, rotation, sweep, turn_off, turn_on, unfinished
 from panel.vault.keystore import KeyStore
-from panel.vault.sealer import Hook
+from panel.vault.sealer import Sealer
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House
 from tests.faults.failpoints import Play, play_with_death_at_every_step
+from tests.installs import BOTH
 
 ACTOR = Actor("admin@example.org")
 ON, OFF = State.ON, State.OFF
 
 
 def on(house: House) -> None:
-    turn_on.enable(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    turn_on.turn_on(house.vault, BOTH, ACTOR)
+    unfinished.resume(house.vault)
 
 
 def off(house: House) -> None:
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    turn_on.resume(house.keystore)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    unfinished.resume(house.vault)
 
 
 def cancel(house: House) -> None:
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
-    turn_off.cancel(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
+    turn_off.cancel(house.vault, ACTOR)
+    unfinished.resume(house.vault)
 
 
 def rotate(house: House) -> None:
-    rotation.rotate(house.keystore, ACTOR)
-    turn_on.resume(house.keystore)
+    rotation.rotate(house.vault, ACTOR)
+    unfinished.resume(house.vault)
 
 
 def rotated(house: House) -> None:
@@ -61,15 +63,15 @@ def rotated(house: House) -> None:
 
 def pruned(house: House) -> None:
     rotated(house)
-    retired_keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.vault, ACTOR)
 
 
 def prune(house: House) -> None:
-    retired_keys.prune(house.keystore, ACTOR)
+    retired_keys.prune(house.vault, ACTOR)
 
 
 def add(house: House) -> None:
-    retired_keys.add(house.keystore, (house.data / "older").read_bytes(), ACTOR)
+    retired_keys.add(house.vault, (house.data / "older").read_bytes(), ACTOR)
 
 
 def save(house: House) -> None:
@@ -111,18 +113,18 @@ def old_key_dropped_early(patch: pytest.MonkeyPatch) -> None:
     def with_primary(self: KeyFile, key: Key) -> KeyFile:
         return replace(self, keys=(key,), generation=self.generation + 1)
 
-    patch.setattr(KeyFile, "with_goal", with_primary)
+    patch.setattr(KeyFile, "with_primary", with_primary)
 
 
 def row_before_file(patch: pytest.MonkeyPatch) -> None:
-    def rotate(keystore: KeyStore, actor: Actor) -> None:
-        file = keystore.read()
+    def rotate(vault: Vault, actor: Actor) -> None:
+        file = vault.read().file
         assert file is not None
         new = file.with_primary(Key.generate())
         with db.transaction():
             Encryption.update(active_key_id=new.primary.id).execute()
-        with keystore.locked():
-            keystore.replace(file, new)
+        with vault.locked():
+            vault.keystore.replace(file, new)
 
     patch.setattr(rotation, "rotate", rotate)
 
@@ -150,13 +152,13 @@ def unlinked_before_the_copy(patch: pytest.MonkeyPatch) -> None:
 
 
 def listed_after_the_key_file(patch: pytest.MonkeyPatch) -> None:
-    real_list, real_create = turn_on._list_clear, KeyStore.create
-    patch.setattr(turn_on, "_list_clear", lambda keystore, file: None)
+    real_list, real_create = turn_on._attest_clear, KeyStore.create
+    patch.setattr(turn_on, "_attest_clear", lambda vault, file: None)
 
     def create(self: KeyStore, file: KeyFile, path: Path | None = None) -> bool:
         created = real_create(self, file, path)
         if path is None:
-            real_list(self, file)
+            real_list(Vault(db.database, self), file)
         return created
 
     patch.setattr(KeyStore, "create", create)
@@ -165,10 +167,10 @@ def listed_after_the_key_file(patch: pytest.MonkeyPatch) -> None:
 def licence_ended_before_the_pass(patch: pytest.MonkeyPatch) -> None:
     real: Any = sweep._pass
 
-    def one_pass(keystore: KeyStore, *given: Any) -> Any:
-        with keystore.locked():
-            attestation.remove_if(keystore)
-        return real(keystore, *given)
+    def one_pass(vault: Vault, *given: Any) -> Any:
+        with vault.locked():
+            attestation.remove_if(vault.keystore)
+        return real(vault, *given)
 
     patch.setattr(sweep, "_pass", one_pass)
 
@@ -202,14 +204,14 @@ def cancelled_in_the_middle(house: House) -> int:
     for number in range(4):
         house.add(f"password {number}")
     house.enable()
-    turn_off.disable(house.keystore, ACTOR, in_shell=True)
+    turn_off.turn_off(house.vault, ACTOR, in_shell=True)
 
     def interrupt(done: int, total: int) -> None:
         file = house.keystore.read()
         if file is not None and file.decrypt_id is not None:
-            turn_off.cancel(house.keystore, ACTOR)
+            turn_off.cancel(house.vault, ACTOR)
 
-    turn_on.resume(house.keystore, interrupt)
+    unfinished.resume(house.vault, interrupt)
     return int(house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL")[0][0])
 
 
@@ -218,7 +220,7 @@ def test_a_sweep_that_is_cancelled_turns_round_in_the_next_batch(
 ) -> None:
     monkeypatch.setattr(sweep, "BATCH", 1)
     assert cancelled_in_the_middle(house) == 0
-    turn_on.resume(house.keystore)
+    unfinished.resume(house.vault)
     assert house.state is State.ON
 
 
@@ -228,8 +230,8 @@ def test_planted_a_sweep_to_clear_without_the_flag_of_the_file_is_caught(
     real: Any = sweep._target
     remembered: list[Any] = []
 
-    def from_memory(keystore: KeyStore) -> Any:
-        now = real(keystore)
+    def from_memory(vault: Vault) -> Any:
+        now = real(vault)
         if now.key is None:
             remembered.append(now)
         return remembered[0] if remembered else now
@@ -243,16 +245,16 @@ def saved_while_turned_on(house: House) -> int:
     """Another thread turns encryption on while a save stands between looking and writing; clear rows after."""
     endpoint = house.add("first")
     other = threading.Thread(target=_turn_on_elsewhere, args=(house,))
-    real = Hook.seal
+    real = Sealer.seal
 
-    def slow(self: Hook, row: Any, secret: Secret) -> Any:
+    def slow(self: Sealer, row: Any, secret: Secret) -> Any:
         sealed = real(self, row, secret)
         other.start()
         other.join(timeout=1.5)
         return sealed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Hook, "seal", slow)
+        patch.setattr(Sealer, "seal", slow)
         endpoint.password = Secret("second")
         endpoint.save()
     other.join(timeout=20)
@@ -270,6 +272,6 @@ def test_a_save_that_began_before_encryption_was_turned_on_does_not_end_in_clear
 
 
 def test_planted_a_save_without_the_lock_is_caught(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Hook, "storing", lambda self: nullcontext())
-    monkeypatch.setattr(Hook, "before_commit", lambda self, row, check: None)
+    monkeypatch.setattr(Sealer, "storing", lambda self: nullcontext())
+    monkeypatch.setattr(Sealer, "before_commit", lambda self, row, check: None)
     assert saved_while_turned_on(house) > 0

@@ -22,7 +22,7 @@ from panel import create_app, db
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
 from panel.models import Endpoint
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer, flask
 from tests.sign_in.browser import PASSWORD, add_person
@@ -107,7 +107,7 @@ def house(panel_server: PanelServer, environ: Environ) -> House:
     settings = Settings.load(environ)
     create_app(settings)
     add_person("admin@example.org", "admin")
-    house = House(settings, KeyStore.of(settings))
+    house = House(settings, Vault.of(settings, db.database))
     with db.database.connection_context():
         for number in range(PEOPLE):
             endpoint = house.add(f"password {number}", username="support")

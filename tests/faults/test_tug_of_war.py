@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from panel.models import Endpoint
-from panel.vault import turn_on
+from panel.vault import unfinished
 from panel.vault.state import State
 from tests.encryption.conftest import House, in_process
 from tests.faults.promises import on_disk
@@ -32,12 +32,12 @@ def attempt(step):
 """
 TELL = "\nprint(json.dumps({'done': done, 'refused': refused, **globals().get('told', {})}))\n"
 
-ROTATE = "for _ in range(int(sys.argv[2])): attempt(lambda: (rotation.rotate(keystore, actor), turn_on.resume(keystore)))"
-PRUNE = "for _ in range(int(sys.argv[2])): attempt(lambda: retired_keys.prune(keystore, actor))"
+ROTATE = "for _ in range(int(sys.argv[2])): attempt(lambda: (rotation.rotate(vault, actor), unfinished.resume(vault)))"
+PRUNE = "for _ in range(int(sys.argv[2])): attempt(lambda: retired_keys.prune(vault, actor))"
 TURN = """
 for _ in range(int(sys.argv[2])):
-    attempt(lambda: (turn_on.enable(keystore, actor), turn_on.resume(keystore)))
-    attempt(lambda: (turn_off.disable(keystore, actor, in_shell=True), turn_on.resume(keystore)))
+    attempt(lambda: (turn_on.turn_on(vault, BOTH, actor), unfinished.resume(vault)))
+    attempt(lambda: (turn_off.turn_off(vault, actor, in_shell=True), unfinished.resume(vault)))
 """
 SAVE = """
 last = {}
@@ -74,8 +74,8 @@ def test_who_rotates_prunes_turns_and_saves_at_once_loses_nothing(
         tried += told["done"] + told["refused"]
         stored |= {int(row): text for row, text in told.get("last", {}).items()}
     assert on_disk(house) == set(stored.values())
-    turn_on.start(house.keystore)
-    turn_on.resume(house.keystore)
+    unfinished.start(house.vault)
+    unfinished.resume(house.vault)
     assert house.state in (State.ON, State.OFF)
     assert {e.id: house.opened(e) for e in Endpoint.select()} == stored
     wrong = "clear" if house.state is State.ON else "sealed"

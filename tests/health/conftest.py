@@ -10,14 +10,14 @@ from panel.config import Settings
 from panel.health import checks, heartbeat, spool
 from panel.health.check import Check
 from panel.models import Collection
-from panel.vault import turn_on
+from panel.vault import verification
 from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser, add_person
 
 
 @pytest.fixture
 def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].keystore)
+    return House(settings, app.extensions["mailkeep"].vault)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def well(house: House) -> House:
         account = house.add().account
         house.enable()
         house.prove()
-        turn_on.verify(house.keystore)
+        verification.run_and_note(house.vault)
         Collection.insert(account=account, last_success_at=db.now()).execute()
         heartbeat.beat()
         spool.note(spool.count(house.settings.mail_spool))
@@ -45,7 +45,7 @@ def admin(app: Flask) -> Browser:
 def look(house: House, *, deep: bool = False) -> list[Check]:
     """Every check, as a page or (`deep`) the doctor finds it."""
     with db.database.connection_context():
-        return checks.run(checks.look(house.settings, house.keystore, deep=deep))
+        return checks.run(checks.look(house.settings, house.vault, deep=deep))
 
 
 def wrong(house: House, *, deep: bool = False) -> dict[str, Check]:

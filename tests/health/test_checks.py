@@ -16,7 +16,7 @@ from panel.errors import SpoolError
 from panel.health import checks, heartbeat, mail, maintenance, server, spool
 from panel.models import Account, AlertChannels, Collection, Heartbeat, Waiting
 from panel.secret import Secret
-from panel.vault import turn_off, turn_on
+from panel.vault import turn_off, verification
 from tests.encryption.conftest import House, new_endpoint
 from tests.health.conftest import look, wrong
 from tests.sign_in.browser import later
@@ -193,7 +193,7 @@ def test_work_on_the_key_and_passwords_never_tried_are_not_ok(well: House) -> No
         well.sql("UPDATE encryption SET verified_at = NULL")
         green = {check.check: check.is_green for check in look(well)}
         assert not green["records"] and green["encryption"]
-        turn_off.disable(well.keystore, Actor(), in_shell=True)
+        turn_off.turn_off(well.vault, Actor(), in_shell=True)
     green = {check.check: check.is_green for check in look(well)}
     assert not green["encryption"]
 
@@ -228,7 +228,7 @@ def test_mail_is_not_ok_where_no_mailbox_can_send(well: House) -> None:
     assert told(well, **to)[:2] == (True, "")
     with db.database.connection_context():
         well.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE direction = 'out'")
-        turn_on.verify(well.keystore)
+        verification.run_and_note(well.vault)
     assert told(well, **to)[2] == "No mail can go out: no stored password for sending opens."
     well.key_file.unlink()
     assert told(well, **to)[2] == "No mail can go out while the encryption key is not in order."

@@ -12,7 +12,7 @@ from panel import create_app, db
 from panel.config import Settings
 from panel.health import heartbeat, mail
 from panel.models import Activity, Waiting
-from panel.vault.keystore import KeyStore
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House
 from tests.health.conftest import wrong
 from tests.house.processes import child
@@ -23,7 +23,7 @@ from tests.running import Environ, PanelServer, wait_until
 def running(panel_server: PanelServer, environ: Environ) -> House:
     settings = Settings.load(environ)
     create_app(settings)
-    return House(settings, KeyStore.of(settings))
+    return House(settings, Vault.of(settings, db.database))
 
 
 def beat_at() -> int:

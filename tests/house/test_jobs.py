@@ -20,10 +20,11 @@ from panel.config import Settings
 from panel.jobs import Jobs
 from panel.models import Account, Endpoint
 from panel.secret import Secret
-from panel.vault import snapshot, turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault import turn_on, unfinished
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.house.processes import child
+from tests.installs import BOTH
 from tests.running import PanelServer, find_marker, wait_until
 
 
@@ -47,7 +48,7 @@ def put(settings: Settings, data: bytes) -> None:
         queue.execute("INSERT INTO task (queue, data) VALUES ('mailkeep', ?)", (data,))
 
 
-def add_account(settings: Settings, password: str) -> KeyStore:
+def add_account(settings: Settings, password: str) -> Vault:
     """Store `password` on the running install, as another process would."""
     app = create_app(settings)
     with db.database.connection_context():
@@ -58,13 +59,13 @@ def add_account(settings: Settings, password: str) -> KeyStore:
         )  # fmt: skip
         endpoint.password = Secret(password)
         endpoint.save()
-    keystore: KeyStore = app.extensions["mailkeep"].keystore
-    return keystore
+    vault: Vault = app.extensions["mailkeep"].vault
+    return vault
 
 
-def state(keystore: KeyStore) -> State:
+def state(vault: Vault) -> State:
     with db.database.connection_context():
-        return snapshot.look(keystore).state
+        return vault.latest().state
 
 
 def test_a_task_holds_its_name_and_ids_and_is_signed(app: Flask, settings: Settings) -> None:
@@ -111,12 +112,12 @@ def test_what_is_enqueued_is_taken_within_a_second_or_so(panel_server: PanelServ
 
 
 def test_a_killed_worker_s_work_is_taken_up_again(panel_server: PanelServer) -> None:
-    keystore = add_account(Settings.load(panel_server.environ), "p" * 24)
+    vault = add_account(Settings.load(panel_server.environ), "p" * 24)
     os.kill(child(panel_server, "worker"), signal.SIGKILL)
     with db.database.connection_context():
-        turn_on.enable(keystore, Actor("admin@example.org"))  # nobody enqueues the sweep
-    assert state(keystore) is State.ENABLING
-    wait_until(lambda: state(keystore) is State.ON, 20, f"the sweep to be finished:\n{panel_server.log}")
+        turn_on.turn_on(vault, BOTH, Actor("admin@example.org"))  # nobody enqueues the sweep
+    assert state(vault) is State.ENABLING
+    wait_until(lambda: state(vault) is State.ON, 20, f"the sweep to be finished:\n{panel_server.log}")
 
 
 def test_no_exception_is_kept(app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +126,7 @@ def test_no_exception_is_kept(app: Flask, settings: Settings, monkeypatch: pytes
     def fail(_keystore: object) -> None:
         raise ValueError("marker-of-a-password")
 
-    monkeypatch.setattr(turn_on, "resume", fail)
+    monkeypatch.setattr(unfinished, "resume", fail)
     jobs: Jobs = app.extensions["mailkeep.jobs"]
     jobs.sweep()
     huey = jobs._huey
@@ -143,12 +144,12 @@ def test_a_queue_that_was_locked_for_a_while_stops_nothing(
     create_app(settings)
     with closing(sqlite3.connect(settings.data_dir / "queue.db", isolation_level=None)) as queue:
         queue.execute("BEGIN EXCLUSIVE")
-        keystore = add_account(settings, "hunter2hunter2")
+        vault = add_account(settings, "hunter2hunter2")
         with db.database.connection_context():
-            turn_on.enable(keystore, Actor("admin@example.org"))
+            turn_on.turn_on(vault, BOTH, Actor("admin@example.org"))
         time.sleep(13)  # Huey waits five seconds for the lock, twice here
     with db.database.connection_context():
-        wait_until(lambda: snapshot.look(keystore).state is State.ON, 20, "the sweep")
+        wait_until(lambda: vault.latest().state is State.ON, 20, "the sweep")
 
 
 def test_what_was_asked_for_is_done_whether_the_queue_takes_it_or_not(app: Flask, settings: Settings) -> None:

@@ -19,7 +19,7 @@ from panel.audit import Actor
 from panel.errors import CannotStore, EditedMeanwhile, KeyAbsent, PanelError, Refused
 from panel.models import Account, Endpoint, schema
 from panel.secret import Secret
-from panel.vault import credential, forget, snapshot, turn_on
+from panel.vault import credential, forget, unfinished
 from panel.vault.state import State
 from tests import running
 from tests.encryption.conftest import House, house  # noqa: F401
@@ -93,7 +93,7 @@ def plant(house: House, *statements: str) -> None:
 
 def change_password(endpoint: Endpoint, password: str) -> None:
     """As the form does it: the account is written, then the server with the password that was typed."""
-    with db.database.obj.sealer.storing():
+    with Endpoint.storing():
         Account.update(interval=120).where(Account.uuid == endpoint.account_id).execute()
         row = Endpoint.get_by_id(endpoint.id)
         row.password = Secret(password)
@@ -116,16 +116,16 @@ def test_nothing_is_stored_or_opened_and_the_object_is_named(
     with pytest.raises((CannotStore, peewee.DatabaseError)):
         change_password(endpoint, "typed by an administrator")
     assert not house.times_stored("typed by an administrator")
-    now = snapshot.look(house.keystore)
+    now = house.vault.latest()
     assert now.state is State.KEY_WRONG
     assert "schema was changed" in now.reason
     with pytest.raises(KeyAbsent):
-        credential.open_for(endpoint, house.keystore)
-    assert not credential.is_authentic(endpoint, house.keystore)
+        credential.open_for(endpoint, house.vault)
+    assert not credential.is_authentic(endpoint, house.vault)
     with pytest.raises(Refused, match="schema"):
-        forget.forget(house.keystore, Actor())
+        forget.forget(house.vault, Actor())
     with suppress(PanelError, peewee.DatabaseError):
-        turn_on.resume(house.keystore)
+        unfinished.resume(house.vault)
     assert not house.times_stored("typed by an administrator")
 
 
@@ -164,7 +164,7 @@ def test_a_reference_loaded_and_put_back_redirects_nothing(house: House, endpoin
         other.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'endpoint'", (definition,))
     assert not schema.altered(db.database)
     endpoint.password = Secret("typed by an administrator")
-    with pytest.raises(EditedMeanwhile), db.database.obj.sealer.storing():
+    with pytest.raises(EditedMeanwhile), Endpoint.storing():
         endpoint.save()
         house.sql("UPDATE account SET address = 'moved@example.org' WHERE address = ?", endpoint.host)
         assert house.sql("SELECT host FROM endpoint") == [("evil.example.org",)]  # so it did fire

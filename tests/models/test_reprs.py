@@ -28,7 +28,7 @@ def holders(house: House) -> list[Any]:
     server = MailServer("imap", "imap.example.org", 993, "tls", "me")
     return [
         Secret(AUTHORIZATION_FILE), Clear(Secret(AUTHORIZATION_FILE)), StoredClear(AUTHORIZATION_FILE), Sealed(AUTHORIZATION_FILE.encode()), StoredRecord(AUTHORIZATION_FILE.encode()),
-        Credential(server, Secret(AUTHORIZATION_FILE)), credential.open_for(row, house.keystore), row, row.clear, waiting,
+        Credential(server, Secret(AUTHORIZATION_FILE)), credential.open_for(row, house.vault), row, row.clear, waiting,
         Endpoint.select().where(Endpoint.id == endpoint.id),
     ]  # fmt: skip
 

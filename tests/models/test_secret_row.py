@@ -130,14 +130,14 @@ def test_a_row_that_sql_changed_since_it_was_read_stores_nothing(house: House, n
 def test_what_is_written_after_the_seal_in_the_same_transaction_is_noticed(house: House) -> None:
     endpoint = house.add("first")
     endpoint.password = Secret("second")
-    with pytest.raises(EditedMeanwhile), db.database.obj.sealer.storing():
+    with pytest.raises(EditedMeanwhile), Endpoint.storing():
         endpoint.save()
         house.sql("UPDATE endpoint SET host = 'evil.example.org'")
-    with pytest.raises(EditedMeanwhile), db.database.obj.sealer.storing():
+    with pytest.raises(EditedMeanwhile), Endpoint.storing():
         endpoint.save()
         house.sql("UPDATE account SET address = 'other@example.org'")
     assert house.opened(endpoint) == "first"
-    with db.database.obj.sealer.storing():  # twice in one transaction is no edit by others
+    with Endpoint.storing():  # twice in one transaction is no edit by others
         endpoint.save()
         again = Endpoint.get_by_id(endpoint.id)
         again.password = Secret("third")

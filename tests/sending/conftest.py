@@ -23,7 +23,7 @@ def environ(environ: Environ, smtp: SmtpServer, certificates: Authority) -> Envi
 
 @pytest.fixture
 def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].keystore)
+    return House(settings, app.extensions["mailkeep"].vault)
 
 
 @pytest.fixture

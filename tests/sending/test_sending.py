@@ -14,7 +14,7 @@ from panel.collect import due
 from panel.errors import NotFound
 from panel.models import Activity, Endpoint
 from panel.sending import service
-from panel.vault import credential, snapshot, turn_on
+from panel.vault import credential, unfinished
 from panel.vault.state import State
 from tests.accounts.conftest import form
 from tests.encryption.conftest import House
@@ -42,7 +42,7 @@ def uuid() -> str:
 def opened(house: House, direction: str) -> str:
     with db.database.connection_context():
         endpoint = Endpoint.get(Endpoint.direction == direction)
-        return credential.open_for(endpoint, house.keystore).secret.reveal()
+        return credential.open_for(endpoint, house.vault).secret.reveal()
 
 
 def sent(smtp: SmtpServer, **over: str) -> dict[str, str]:
@@ -153,7 +153,7 @@ def test_a_server_edited_by_sql_is_named_and_sees_no_login(
         assert response.status_code == 422 or response.status_code >= 400
         assert rogue.connections == 0
     with db.database.connection_context():
-        status = snapshot.look(house.keystore)
+        status = house.vault.latest()
         assert status.state is State.INCONSISTENT
         assert [f.reason.startswith("The password for sending:") for f in status.failures] == [True]
         assert due.accounts() == [uuid()]  # collecting goes on
@@ -192,8 +192,8 @@ def test_turning_encryption_off_writes_both_back(admin: Browser, house: House, s
     with db.database.connection_context():
         house.enable()
         house.disable()
-        assert snapshot.look(house.keystore).state is State.OFF
-        turn_on.settle(house.keystore)
+        assert house.vault.latest().state is State.OFF
+        unfinished.settle(house.vault)
     assert opened(house, "in") == opened(house, "out") == "hunter2hunter2"
 
 

@@ -13,8 +13,10 @@ from panel import db
 from panel.config import Settings
 from panel.models import Account, Activity, SetUp
 from panel.setup import checks, service
-from panel.vault import snapshot, turn_on
+from panel.vault import unfinished
+from panel.vault.keystore import KeyStore
 from panel.vault.state import State
+from panel.vault.vault import Vault
 from tests.accounts.conftest import form
 from tests.encryption.conftest import House
 from tests.running import Environ
@@ -31,7 +33,7 @@ def environ(environ: Environ) -> Environ:
 
 @pytest.fixture
 def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].keystore)
+    return House(settings, app.extensions["mailkeep"].vault)
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_one_goes_from_step_to_step_and_is_finished(app: Flask, admin: Browser, 
     assert step(admin) == "/server/encryption"
     assert admin.post("/server/encryption/enable", on="/server/encryption", **BOXES).status_code == 303
     with db.database.connection_context():
-        turn_on.resume(house.keystore)
+        unfinished.resume(house.vault)
         assert house.state is State.ON
     assert step(admin) == "/accounts/new"
     assert admin.post("/accounts/new", **form()).status_code == 303
@@ -60,7 +62,7 @@ def test_one_goes_from_step_to_step_and_is_finished(app: Flask, admin: Browser, 
     summary = admin.get("/setup/summary").text
     assert "support@example.org has not been collected yet." in summary
     with db.database.connection_context():
-        assert (snapshot.look(house.keystore).found or "?") in summary
+        assert (house.vault.latest().found or "?") in summary
     assert admin.post("/setup/finish", on="/setup/summary").location == "/"
     assert "Set-up" not in admin.get("/").text.replace("Set-up address", "")
     for path in ("/setup", "/setup/summary", "/setup/checks", "/setup/admin"):
@@ -162,7 +164,7 @@ def test_what_would_not_hold_is_named_with_its_mend(
     place = tmp_path / "for everybody"
     place.mkdir(mode=0o777)
     place.chmod(0o777)
-    store = type(house.keystore)(place / "key.bin", settings.data_dir)
+    store = Vault(db.database, KeyStore(place / "key.bin", settings.data_dir))
     with db.database.connection_context():
         says = {c.check: c for c in checks.run(settings, store, exposed=True)}
         assert says["key file"].remedy == f"Type: chmod go-w '{place}'"
@@ -171,7 +173,7 @@ def test_what_would_not_hold_is_named_with_its_mend(
         gone = {c.check: c for c in checks.run(settings, store, exposed=False)}
         assert "is not there" in gone["key file"].message
         settings.data_dir.chmod(0o755)
-        modes = {c.check: c for c in checks.run(settings, house.keystore, exposed=False)}
+        modes = {c.check: c for c in checks.run(settings, house.vault, exposed=False)}
         assert "chmod -R go=" in modes["file modes"].remedy
 
 
@@ -182,4 +184,4 @@ def test_an_account_made_elsewhere_counts_as_the_first_mailbox(admin: Browser, h
     assert step(admin) == "/setup/summary"
     with db.database.connection_context():
         Account.delete().execute()
-        assert service.step_of(1, house.keystore) is service.Step.MAILBOX
+        assert service.step_of(1, house.vault) is service.Step.MAILBOX

@@ -34,7 +34,7 @@ def test_a_value_of_another_type_breaks_no_page_and_no_check(
     add_person()
     browser = Browser(app)
     browser.sign_in()
-    house = House(settings, app.extensions["mailkeep"].keystore)
+    house = House(settings, app.extensions["mailkeep"].vault)
     with db.database.connection_context():
         house.enable()
         uuid = house.add("first").account_id
@@ -45,6 +45,6 @@ def test_a_value_of_another_type_breaks_no_page_and_no_check(
         with db.database.connection_context():
             house.sql("PRAGMA ignore_check_constraints = 1")
             house.sql(f"UPDATE {table} SET ({columns}) = ({', '.join([value] * len(COLUMNS[table]))})")
-            assert checks.run(checks.look(settings, house.keystore, deep=False))
+            assert checks.run(checks.look(settings, house.vault, deep=False))
         for page in (*PAGES, f"/accounts/{uuid}"):
             assert browser.client.get(page).status_code < 500, (value, page)

@@ -35,7 +35,7 @@ HTMX = {"HX-Request": "true"}
 
 @pytest.fixture
 def house(app: Flask, settings: Settings) -> House:
-    house = House(settings, app.extensions["mailkeep"].keystore)
+    house = House(settings, app.extensions["mailkeep"].vault)
     with db.database.connection_context():
         house.add()
     return house

@@ -10,7 +10,7 @@ import click
 from panel import db, times
 from panel.audit import Actor
 from panel.config import Settings
-from panel.encryption.cli import words
+from panel.encryption.cli import text
 from panel.encryption.cli.finish import finish
 from panel.encryption.exports import age, copies, export
 from panel.encryption.exports.sheet_page import About
@@ -32,7 +32,7 @@ from panel.vault.files import typed
 
 key = PanelGroup(
     "key",
-    help="The key file and its copies. Make, prove or put back one; add older keys, drop retired ones.",
+    help="The key file and its copies: make, verify, put back; add older keys, remove retired ones.",
 )
 
 passphrase_option = password_option(required=False, name="passphrase")
@@ -53,13 +53,13 @@ def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
 @click.argument("file", type=click.File("rb"))
 @passphrase_option
 def check_copy(file: BinaryIO, passphrase: Secret | None) -> None:
-    """Tell whether FILE is a good backup of today's key file.
+    """Verify that FILE is a good backup of the current key file.
 
-    FILE is a copy, an export or the typed lines of a recovery sheet; - for standard input. If it is
-    good, the backup counts as proved; if not, exit status 1.
+    FILE is a copy, an export or the typed lines of a recovery sheet; - for standard input. Exit status 1
+    where it is not a good backup.
     """
-    backup_proof.check(current().keystore, _copy(file, passphrase), Actor())
-    say("The copy is the same as today's key file. Keep it apart from the database's backups.")
+    backup_proof.check(current().vault, _copy(file, passphrase), Actor())
+    say("Backup verified: the copy equals the key file. Keep it apart from the database backups.")
 
 
 @key.command("add")
@@ -68,18 +68,18 @@ def check_copy(file: BinaryIO, passphrase: Secret | None) -> None:
 @click.option("--restore", is_flag=True, help="Also put back what forget-lost-key set aside.")
 @click.pass_context
 def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, restore: bool) -> None:
-    """Bring in the keys of FILE, an older key file.
+    """Add the keys of FILE, an older key file, so that an older database can be read.
 
-    So that an older database can be read. FILE may be - for standard input.
+    FILE may be - for standard input.
     """
-    added = retired_keys.add(current().keystore, _copy(file, passphrase), Actor())
-    say(f"Added: {', '.join(added)}." if added else "Every key of that file is here already.")
-    waiting = [str(each.account.address) for each in forget.restorable(current().keystore)]
+    added = retired_keys.add(current().vault, _copy(file, passphrase), Actor())
+    say(f"Added: {', '.join(added)}." if added else "Nothing to add: every key of that file is here already.")
+    waiting = [str(each.account.address) for each in forget.restorable(current().vault)]
     if waiting and restore:
-        say(f"Put back: {', '.join(forget.restore(current().keystore, Actor()))}.")
+        say(f"Put back: {', '.join(forget.restore(current().vault, Actor()))}.")
     elif waiting:
-        say(f"Set aside earlier, and readable now: {', '.join(waiting)}. Add --restore to put them back.")
-    finish(context, *([words.BACKUP_OUT_OF_DATE] if added else []))
+        say(f"Set aside earlier, and readable now: {', '.join(waiting)}. To put them back, add --restore.")
+    finish(context, *([text.BACKUP_OUT_OF_DATE] if added else []))
 
 
 @key.command("import")
@@ -87,31 +87,31 @@ def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, r
 @passphrase_option
 @click.pass_context
 def import_key(context: click.Context, file: BinaryIO, passphrase: Secret | None) -> None:
-    """Put a lost key file back from FILE.
+    """Put back a lost key file from FILE.
 
-    FILE is a copy, an export or the typed lines of a recovery sheet; - for standard input. A key file
-    that is in place is never overwritten.
+    FILE is a copy, an export or the typed lines of a recovery sheet; - for standard input. An existing
+    key file is never overwritten.
     """
-    if export.put_back(current().keystore, _copy(file, passphrase), Actor()):
-        say("The key file is back in its place.")
+    if export.put_back(current().vault, _copy(file, passphrase), Actor()):
+        say("The key file is back.")
     else:
-        say("The same key file is in its place already.")
+        say("The same key file is in place already.")
     finish(context)
 
 
 @key.command("export")
 @click.option("--to", "target", required=True, help="File to make; - for standard output.")
-@click.option("--sheet", is_flag=True, help="A recovery sheet to print, which holds the key in clear.")
+@click.option("--sheet", is_flag=True, help="A recovery sheet to print, which shows the key in clear text.")
 @passphrase_option
 def export_key(target: str, sheet: bool, passphrase: Secret | None) -> None:
-    """Make a copy of the key that can be kept elsewhere.
+    """Make a copy of the key file to store elsewhere.
 
-    An age file under a passphrase, or with --sheet a page to print. No file is ever overwritten.
+    An age file protected by a passphrase, or with --sheet a page to print. No file is overwritten.
     """
     path = None if target == "-" else Path(target)
     settings = current().settings
     if path is not None:
-        export.require_apart(path, current().keystore, settings)
+        export.require_apart(path, current().vault, settings)
     if sheet:
         _export_sheet(path, passphrase, settings)
     else:
@@ -120,13 +120,14 @@ def export_key(target: str, sheet: bool, passphrase: Secret | None) -> None:
 
 def _export_sheet(path: Path | None, passphrase: Secret | None, settings: Settings) -> None:
     if path is None or passphrase is not None:
-        why = "A sheet holds the key in clear, so it goes into a private file, and takes no passphrase."
+        why = (
+            "A sheet shows the key in clear text, so it is written to a private file and takes no passphrase."
+        )
         raise BadInput(why, "Give --to FILE, without --passphrase-file.")
     about = About(settings.url, times.exact(db.now(), settings.timezone))
-    export.hand_out(export.as_sheet(current().keystore, about), path, Actor())
-    say(f"Written: {path}. It holds the key in clear: print it with a browser, then delete the file.")
-    say("Prove the backup by typing the lines of the print into a file:")
-    say("  flask encryption key check FILE")
+    export.hand_out(export.as_sheet(current().vault, about), path, Actor())
+    say(f"Written: {path}. It shows the key in clear text: print it with a browser, then delete the file.")
+    say("To verify the backup, type the printed lines into a file, then run: flask encryption key check FILE")
 
 
 def _export_age(path: Path | None, passphrase: Secret | None) -> None:
@@ -134,32 +135,32 @@ def _export_age(path: Path | None, passphrase: Secret | None) -> None:
     chosen = passphrase or made_up
     if chosen is None:
         raise Refused("A passphrase is needed; nothing was exported.", "Add: --passphrase-file FILE")
-    made = export.as_age(current().keystore, chosen)
+    made = export.as_age(current().vault, chosen)
     export.hand_out(made, path, Actor())
     if path is None:
         print_exactly(made.content)
         return
-    say(f"Written: {path}. Keep the passphrase somewhere else than the file.")
+    say(f"Written: {path}. Keep the passphrase apart from the file.")
     if made_up is not None:
-        say(f"The passphrase, shown this once: {made_up.reveal()}")
-    say(f"Prove the backup where it is kept: flask encryption key check {typed(path)}")
+        say(f"Passphrase (shown only this once): {made_up.reveal()}")
+    say(f"Verify the backup where it is stored: flask encryption key check {typed(path)}")
 
 
 @key.command()
 @confirm_option
 def prune(confirm: str | None) -> None:
-    """Drop the retired keys for good. Database backups from before they retired open no more."""
+    """Remove the retired keys for good. Database backups from before they retired cannot be read any more."""
     zone = current().settings.timezone
-    retired = retired_keys.retired(current().keystore)
+    retired = retired_keys.retired(current().vault)
     shown = [each.fingerprint for each in retired]
     if retired:
         for each in retired:
             since = f"from before {times.exact(each.since, zone)}" if each.since else "of its time"
-            say(f"{each.fingerprint}: without it no database backup {since} can be read.")
+            say(f"{each.fingerprint}: database backups {since} cannot be read without it.")
         ask_typed(
-            ["Copies of the key file that you keep hold these keys too: replace them afterwards."],
+            ["Your copies of the key file hold these keys too: replace them afterwards."],
             f"drop {len(retired)} {'key' if len(retired) == 1 else 'keys'}",
             confirm,
         )
-    say(f"Dropped: {', '.join(retired_keys.prune(current().keystore, Actor(), shown))}.")
-    say(words.BACKUP_OUT_OF_DATE)
+    say(f"Removed: {', '.join(retired_keys.prune(current().vault, Actor(), shown))}.")
+    say(text.BACKUP_OUT_OF_DATE)

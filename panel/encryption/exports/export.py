@@ -19,9 +19,10 @@ from panel.encryption.exports import age, copies, sheet_page
 from panel.encryption.exports.sheet_page import About
 from panel.errors import BadCopy, Refused
 from panel.secret import Secret
-from panel.vault import backup_proof, snapshot, state
+from panel.vault import backup_proof
 from panel.vault.files import reason, typed
-from panel.vault.keystore import KeyStore
+from panel.vault.state import RowFacts, State
+from panel.vault.vault import Vault
 
 EXPORTED = "encryption key exported"
 IMPORTED = "encryption key put back"
@@ -39,44 +40,44 @@ class Made:
     content: bytes = field(repr=False)
 
 
-def as_age(keystore: KeyStore, passphrase: Secret) -> Made:
+def as_age(vault: Vault, passphrase: Secret) -> Made:
     """Today's key file under `passphrase`, as an age file. Raises Refused, BadInput for a weak passphrase."""
     age.require_strong(passphrase)
-    return _made("age file", keystore, lambda file: age.seal(file.to_bytes(), passphrase), passphrase)
+    return _made("age file", vault, lambda file: age.seal(file.to_bytes(), passphrase), passphrase)
 
 
-def as_sheet(keystore: KeyStore, about: About) -> Made:
+def as_sheet(vault: Vault, about: About) -> Made:
     """Today's key file as a page to print, in clear text. Raises Refused."""
-    return _made("recovery sheet", keystore, lambda file: sheet_page.html(file, about), None)
+    return _made("recovery sheet", vault, lambda file: sheet_page.html(file, about), None)
 
 
-def _made(form: str, keystore: KeyStore, make: Callable[[KeyFile], bytes], passphrase: Secret | None) -> Made:
-    file = _exportable(keystore)
+def _made(form: str, vault: Vault, make: Callable[[KeyFile], bytes], passphrase: Secret | None) -> Made:
+    file = _exportable(vault)
     made = make(file)
     if copies.read(made, passphrase) != file.to_bytes():
         raise Refused("The export does not read back as it was; nothing was written.", "Run: flask doctor")
     return Made(form, fingerprint(file.primary.id), made)
 
 
-def _exportable(keystore: KeyStore) -> KeyFile:
-    """The key file, where a copy of it would be of use."""
-    disk = snapshot.disk(keystore)
-    if disk.error is not None:
-        raise Refused(disk.error.message, disk.error.remedy)
-    if disk.file is None:
+def _exportable(vault: Vault) -> KeyFile:
+    """The key file, where a copy of it would be good for something."""
+    now = vault.read()
+    if now.disk.error is not None:
+        raise Refused(now.disk.error.message, now.disk.error.remedy)
+    if now.file is None:
         raise Refused("There is no key file here to export.", "Run: flask encryption status")
-    if mismatch := state.wrong(disk.file, snapshot.row()):
-        raise Refused(f"{mismatch}.", "Run: flask encryption status")
-    if disk.file.decrypt_id is not None:
+    if now.is_wrong:
+        raise Refused(now.reason, "Run: flask encryption status")
+    if now.file.decrypt_id is not None:
         raise Refused("Encryption is being turned off.", "Wait until that is done, or cancel it.")
-    return disk.file
+    return now.file
 
 
-def require_apart(target: Path, keystore: KeyStore, settings: Settings) -> None:
+def require_apart(target: Path, vault: Vault, settings: Settings) -> None:
     """Raise Refused where `target` would lie with the database or the key itself: that protects nothing."""
     directory = target.parent.resolve()
     database = Path(settings.database_url.removeprefix("sqlite:///"))
-    for place in (keystore.data_dir, keystore.path.parent, database.parent, settings.mail_spool):
+    for place in (vault.keystore.data_dir, vault.keystore.path.parent, database.parent, settings.mail_spool):
         if directory.is_relative_to(place.resolve()):
             raise Refused(
                 f"{target} would lie with the database or the key file, and be lost or stolen with it.",
@@ -125,27 +126,27 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
 # -- import ------------------------------------------------------------------------
 
 
-def put_back(keystore: KeyStore, copy: bytes, actor: Actor) -> bool:
+def put_back(vault: Vault, copy: bytes, actor: Actor) -> bool:
     """Put the key file `copy` in its place, where it is missing; False where it is there already.
 
     Takes keys, never flags. The copy is good then, so the backup counts as verified.
     Raises BadCopy, Refused; nothing is changed then, and no file is ever overwritten.
     """
     given = backup_proof.parse(copy)
-    with keystore.locked(), db.transaction():
-        disk, row = snapshot.disk(keystore), snapshot.row()
-        if disk.error is not None:
-            raise Refused(disk.error.message, f"{disk.error.remedy} Or move it away: {_moved_away(keystore)}")
-        if disk.file is not None:
-            return _already(disk.file, given, keystore)
-        if snapshot.look(keystore).state is not state.State.KEY_MISSING:
+    with vault.changing():
+        now = vault.read(counts=True)
+        if now.disk.error is not None:
+            raise Refused(now.reason, f"{now.remedy} Or move it away: {_moved_away(vault)}")
+        if now.file is not None:
+            return _already(now.file, given, vault)
+        if now.state is not State.KEY_MISSING:
             raise Refused(
                 "Encryption is off, and no key is missing here.",
                 "Turn encryption on. An older database's key comes in with: flask encryption key add FILE",
             )
         file = given.without_decrypting_flag() if given.decrypt_id is not None else given
-        _require_fitting(file, row)
-        if not keystore.create(file):
+        _require_fitting(file, now.row)
+        if not vault.keystore.create(file):
             raise Refused("A key file was put in place meanwhile.", "Run: flask encryption status")
         audit.record(IMPORTED, fingerprint(file.primary.id), **vars(actor))
         if file == given:
@@ -153,26 +154,26 @@ def put_back(keystore: KeyStore, copy: bytes, actor: Actor) -> bool:
     return True
 
 
-def _already(present: KeyFile, given: KeyFile, keystore: KeyStore) -> bool:
+def _already(present: KeyFile, given: KeyFile, vault: Vault) -> bool:
     if present == given:
         return False
     if present.instance_id != given.instance_id:
         raise BadCopy(
-            "The copy is the key file of another install, and there is a key file here.",
-            f"If the one here is the wrong one, move it away first: {_moved_away(keystore)}",
+            "There is a key file here, and the copy is the one of another install.",
+            f"If the one here is the wrong one, move it away first: {_moved_away(vault)}",
         )
     raise Refused(
         "Another key file is in place here; it was not touched.",
-        "To add the copy's keys: flask encryption key add FILE. "
-        f"To use the copy instead, first: {_moved_away(keystore)}",
+        "To bring the copy's keys in: flask encryption key add FILE. "
+        f"To have the copy instead, first: {_moved_away(vault)}",
     )
 
 
-def _moved_away(keystore: KeyStore) -> str:
-    return f"mv {typed(keystore.path)} {typed(keystore.path)}.away"
+def _moved_away(vault: Vault) -> str:
+    return f"mv {typed(vault.keystore.path)} {typed(vault.keystore.path)}.away"
 
 
-def _require_fitting(file: KeyFile, row: state.RowFacts) -> None:
+def _require_fitting(file: KeyFile, row: RowFacts) -> None:
     if row.damaged:
         raise Refused(
             "The database does not have exactly one encryption row.",

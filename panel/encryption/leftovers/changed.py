@@ -6,8 +6,13 @@ It goes by when a person last entered each; for people only, nothing is decided 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from peewee import SQL
+
+from panel import db
 from panel.models import Account, Endpoint
+from panel.models.prepared import Prepared, given
 
 
 @dataclass(frozen=True)
@@ -18,48 +23,68 @@ class Mailbox:
     address: str
     direction: str  # in, out
     changed_at: int | None
-    added: bool  # the account itself came later: its password never stood in clear
+    added: bool  # the account itself came later: its password never stood in clear text
 
 
 @dataclass(frozen=True)
 class Checklist:
-    """All stored passwords by address, the unchanged ones apart."""
+    """The stored passwords, the unchanged ones apart: how many there are, and the first ones by name."""
 
     unchanged: tuple[Mailbox, ...] = ()
     changed: tuple[Mailbox, ...] = ()
+    unchanged_count: int = 0
+    changed_count: int = 0
 
     @property
     def total(self) -> int:
         """How many there are."""
-        return len(self.unchanged) + len(self.changed)
+        return self.unchanged_count + self.changed_count
 
 
-def since(at: int | None) -> Checklist:
+def since(at: int | None, most: int = 10**9) -> Checklist:
     """The checklist for encryption that was turned on at `at`; empty where it is not on.
 
-    What was entered in that very second may have been stored just before: it counts as unchanged.
+    It names `most` of each kind, by address. What was entered in that very second may have been stored
+    just before: it counts as unchanged.
     """
     if at is None:
         return Checklist()
-    ever = (
-        Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False) | Endpoint.secret_set_at.is_null(False)
-    )
-    query = Endpoint.select(Endpoint, Account).join(Account).where(ever)
-    boxes = [
-        Mailbox(
-            account=str(endpoint.account.uuid),
-            address=str(endpoint.account.address),
-            direction=str(endpoint.direction),
-            changed_at=_if_later(endpoint.secret_set_at, at),
-            added=_if_later(endpoint.account.created_at, at) is not None,
-        )
-        for endpoint in query.order_by(Account.address, Endpoint.direction)
-    ]
-    return Checklist(
-        tuple(box for box in boxes if box.changed_at is None),
-        tuple(box for box in boxes if box.changed_at is not None),
-    )
+    total, changed = db.database.execute_sql(COUNTED, {"at": at}).fetchone()
+    return Checklist(_named(UNCHANGED, at, most), _named(CHANGED, at, most), total - changed, changed)
 
 
-def _if_later(moment: object, at: int) -> int | None:
-    return moment if isinstance(moment, int) and moment > at else None
+def _named(which: Prepared, at: int, most: int) -> tuple[Mailbox, ...]:
+    rows = which.all(at=at, most=most)
+    return tuple(sorted((_mailbox(row, at) for row in rows), key=lambda box: (box.address, box.direction)))
+
+
+def _mailbox(row: Any, at: int) -> Mailbox:
+    entered = row.secret_set_at
+    changed = isinstance(entered, int) and entered > at
+    added = isinstance(row.created_at, int) and row.created_at > at
+    return Mailbox(row.uuid, row.address, row.direction, entered if changed else None, added)
+
+
+def _select(*ranges: Any) -> Any:
+    """The first servers of each range of an index, one after the other."""
+    first: Any
+    first, *others = (Endpoint.select(Endpoint.id).where(each) for each in ranges)
+    for other in others:
+        first = first.union_all(other)
+    columns = Account.uuid, Account.address, Account.created_at, Endpoint.direction, Endpoint.secret_set_at
+    return Endpoint.select(*columns).join(Account).where(Endpoint.id.in_(first.limit(given("most"))))
+
+
+def _unchanged() -> Any:
+    entered, stored = Endpoint.secret_set_at, Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
+    return _select(stored & entered.is_null(), entered <= given("at"), entered >= TEXT)
+
+
+TEXT = SQL("''")  # the smallest text, which is larger than every number: SQL may have put one there
+CHANGED = Prepared(lambda: _select((Endpoint.secret_set_at > given("at")) & (Endpoint.secret_set_at < TEXT)))
+UNCHANGED = Prepared(_unchanged)
+COUNTED = """
+SELECT (SELECT count(*) FROM endpoint)
+    - (SELECT count(*) FROM endpoint WHERE sealed IS NULL AND clear IS NULL AND +secret_set_at IS NULL),
+  (SELECT count(*) FROM endpoint WHERE secret_set_at > :at AND secret_set_at < '')
+"""

@@ -24,12 +24,13 @@ from panel.errors import PanelError, Refused
 from panel.models import Account, Endpoint, Person
 from panel.people.password_rules import is_common
 from panel.secret import Secret
-from panel.vault import activate, reports, snapshot, sweep, turn_on
-from panel.vault.keystore import KeyStore
+from panel.vault import activate, reports, verification
 from panel.vault.reports import Found, Scan
 from panel.vault.state import State
-from panel.vault.sweep import Progress, Verdict
-from panel.vault.turn_on import SEALED
+from panel.vault.sweep import Progress
+from panel.vault.unfinished import ENCRYPTED
+from panel.vault.vault import Vault
+from panel.vault.verification import Verdict
 
 SEARCH = Path(__file__).with_name("search.py")
 WORDS = re.compile(rf"\w{{{SHORTEST},}}")
@@ -60,7 +61,7 @@ class _Decrypted(NamedTuple):
 
 
 def look(
-    keystore: KeyStore, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
+    vault: Vault, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
 ) -> tuple[Verdict, Scan]:
     """Decrypt every stored password, then search every file that can be seen, and all below `also`, for it.
 
@@ -68,26 +69,26 @@ def look(
     """
     decrypted: list[_Decrypted] = []
 
-    def each() -> Iterator[sweep.Tried]:
-        for tried in sweep.each_opened(keystore, progress):
+    def each() -> Iterator[verification.Tried]:
+        for tried in verification.each_opened(vault, progress):
             if isinstance(tried.found, Secret):
                 address = tried.row.account_address or tried.row.account_id
                 decrypted.append(_Decrypted(address, tried.found))
             yield tried
 
-    return sweep.verdict(each()), _search(decrypted, settings, also)
+    return verification.verdict(each()), _search(decrypted, settings, also)
 
 
 def check(
-    keystore: KeyStore, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
+    vault: Vault, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
 ) -> tuple[Verdict, Scan]:
     """`look` for a person who asked, and keep what was found as the newest report.
 
     While passwords are stored in clear text they are found, of course: that is returned and not kept.
     """
-    verdict, scan = look(keystore, settings, also, progress)
-    turn_on.note_verified(keystore)
-    if snapshot.look(keystore).state in SEALED:
+    verdict, scan = look(vault, settings, also, progress)
+    verification.note_verified(vault)
+    if vault.latest().state in ENCRYPTED:
         reports.keep_check(verdict.opened, verdict.failures, scan)
     return verdict, scan
 
@@ -218,30 +219,30 @@ def _not_visible(settings: Settings) -> list[str]:
 # -- reports -------------------------------------------------------------------------
 
 
-def write_owed(keystore: KeyStore, settings: Settings) -> bool:
+def write_owed(vault: Vault, settings: Settings) -> bool:
     """Scan for leftovers and finish the report of a sweep, if one is pending and the sweep has ended.
 
     True where a report was written. What changed meanwhile leaves it pending for the next
     call. Raises KeyAbsent as `look` does.
     """
     pending = reports.pending()
-    state = snapshot.look(keystore).state if pending is not None else None
-    ends = (State.OFF,) if state is State.OFF else SEALED
+    state = vault.latest().state if pending is not None else None
+    ends = (State.OFF,) if state is State.OFF else ENCRYPTED
     if pending is None or state not in ends:
         return False
-    verdict, scan = (sweep.verify(keystore), None) if state is State.OFF else look(keystore, settings)
-    if reports.pending() != pending or snapshot.look(keystore).state not in ends:
+    verdict, scan = (verification.run(vault), None) if state is State.OFF else look(vault, settings)
+    if reports.pending() != pending or vault.latest().state not in ends:
         return False
     reports.finish(pending, verdict.opened, verdict.failures, scan)
     return True
 
 
-def again(keystore: KeyStore) -> None:
+def again(vault: Vault) -> None:
     """Ask for another scan; where leftovers stood in the database's files, remove them once more before.
 
     Raises Refused where passwords are not all encrypted: they would be found, of course.
     """
-    if snapshot.look(keystore).state not in SEALED:
+    if vault.latest().state not in ENCRYPTED:
         raise Refused(
             "The scan for leftovers runs once every password is encrypted.", "Try again when that is done."
         )
@@ -252,10 +253,10 @@ def again(keystore: KeyStore) -> None:
         reports.begin("check")
 
 
-def again_where_found(keystore: KeyStore) -> None:
+def again_where_found(vault: Vault) -> None:
     """Ask for another scan, as `again` does, where the last one found something: it may be gone by now."""
     last = reports.last()
     if last is None or last.scan is None or not last.scan.on_this_server:
         return
     with suppress(Refused):  # in another state there is other work to finish, which asks for a scan itself
-        again(keystore)
+        again(vault)

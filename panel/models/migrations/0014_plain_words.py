@@ -14,6 +14,13 @@ RENAMED = (
     "ALTER TABLE vitals RENAME TO heartbeat",
     "ALTER TABLE collection RENAME COLUMN hint TO remedy",
     "ALTER TABLE message RENAME COLUMN owed TO pending",
+    # SQLite keeps the names of indexes.
+    'DROP INDEX "notice_over_at"',
+    'DROP INDEX "notice_topic_subject"',
+    'DROP INDEX "message_account_id_owed"',
+    'CREATE INDEX "alert_over_at" ON "alert" ("over_at")',
+    'CREATE INDEX "alert_topic_subject" ON "alert" ("topic", "subject")',
+    'CREATE INDEX "message_account_id_pending" ON "message" ("account_id", "pending")',
 )
 
 

@@ -1,0 +1,47 @@
+"""The tables that hold one row each, read in one statement: every page looks at several of them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from panel import db
+from panel.models.alert import AlertChannels
+from panel.models.base import BaseModel
+from panel.models.heartbeat import Heartbeat
+from panel.models.set_up import SetUp
+from panel.models.this_copy import ThisCopy
+
+TABLES: tuple[type[BaseModel], ...] = (SetUp, ThisCopy, Heartbeat, AlertChannels)
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+class OneRows:
+    """The row of each table, as it was when they were read; None where it was not made yet."""
+
+    def __init__(self) -> None:
+        """Read them."""
+        values = iter(db.database.execute_sql(_statement()).fetchone())
+        self._rows = {table: _row(table, values) for table in TABLES}
+
+    def of(self, table: type[Row]) -> Row | None:
+        """The row of `table`."""
+        return cast("Row | None", self._rows[table])
+
+
+def _row(table: type[BaseModel], values: Any) -> BaseModel | None:
+    read = {field.name: field.python_value(next(values)) for field in table._meta.sorted_fields}
+    return table(**read) if read["id"] is not None else None
+
+
+@cache
+def _statement() -> str:
+    names = [table._meta.table_name for table in TABLES]
+    columns = [
+        f'"{table._meta.table_name}"."{field.column_name}"'
+        for table in TABLES
+        for field in table._meta.sorted_fields
+    ]
+    joins = " ".join(f'LEFT JOIN "{name}" ON "{name}".id = 1' for name in names)
+    return f"SELECT {', '.join(columns)} FROM (SELECT 1) {joins}"  # noqa: S608 - names of ours
