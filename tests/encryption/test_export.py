@@ -136,7 +136,7 @@ def test_an_age_file_with_a_passphrase_of_ours_is_proved_restored_by_age_and_imp
     house.key_file.unlink()
     done = cli(*KEY, "import", "-", "--passphrase-file", str(words), stdin=target.read_text())
     assert done.returncode == 0, done.stderr
-    assert "back in its place" in done.stdout
+    assert "The key file is back." in done.stdout
     assert "Encryption: on." in done.stdout
     assert (house.key_file.read_bytes(), house.key_file.stat().st_mode & 0o777) == (key, 0o600)
     assert find_marker(house.data, found[1]) == []
