@@ -105,7 +105,7 @@ class MailkeepSite(Mailkeep):
                 (db.now(), db.now() + 300),
             )
             heartbeat.beat()
-        setup.complete(self.settings, "Ada", "ada@example.org", Secret(PASSWORD))
+        setup.create_admin(self.settings, "Ada", "ada@example.org", Secret(PASSWORD), None)
         db.database.close()
         return sign_in(self.application(), "/login", email="ada@example.org", password=PASSWORD)
 

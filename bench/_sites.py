@@ -95,8 +95,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _serve(application: Wsgi, listening: int) -> None:
-    from panel.http_server import Server
-    from panel.serve import WEB_STOP_SECONDS, WEB_THREADS
+    from panel.serve.__main__ import WEB_STOP_SECONDS, WEB_THREADS
+    from panel.serve.http_server import Server
     from panel.web.headers import LARGEST_REQUEST
 
     accepting = socket.socket(fileno=listening)

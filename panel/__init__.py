@@ -21,11 +21,11 @@ from panel.encryption import cli as encryption_cli
 from panel.encryption import routes as encryption
 from panel.health import cli as health_cli
 from panel.health import routes as health
-from panel.jobs import Jobs
 from panel.people import cli as people_cli
 from panel.people import routes as people
 from panel.sending import cli as sending_cli
 from panel.sending import routes as sending
+from panel.serve.jobs import Jobs
 from panel.services import Services
 from panel.setup import cli as setup_cli
 from panel.setup import routes as setup
@@ -33,7 +33,7 @@ from panel.sign_in import login
 from panel.sign_in import routes as sign_in
 from panel.vault import sealer
 from panel.vault.vault import Vault
-from panel.web import access, connection, errors, headers, navigation, text, times
+from panel.web import access, connection, errors, headers, templating, text
 from panel.web.form_tokens import FormTokens
 
 
@@ -59,8 +59,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     login.init_app(app)
     FormTokens(app)
     access.init_app(app)
-    navigation.init_app(app)
-    times.init_app(app, settings)
+    templating.init_app(app, settings)
 
     app.register_blueprint(health.blueprint)
     app.register_blueprint(health.home_blueprint)

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from panel.db import now
-from panel.models.activity import Activity
+from panel.models.events import Activity
 
 ALARMING = ("collecting paused", "password found in clear")
 
@@ -25,6 +25,10 @@ class Actor:
     def name(self) -> str:
         """Who it is, as it is kept."""
         return self.who or _in_shell()
+
+    def record(self, what: str, subject: str = "", detail: str = "") -> None:
+        """Record an event of this actor, as `record` does."""
+        record(what, subject, detail, who=self.who, address=self.address)
 
 
 def _in_shell() -> str:

@@ -1,8 +1,4 @@
-"""The settings: environment in, one frozen value out.
-
-Everything a run depends on is read here, once, and checked before anything is
-started. The names and defaults are a contract (README, `docs/settings.md`).
-"""
+"""The settings: environment in, one frozen value out, checked before anything starts (docs/settings.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +7,8 @@ import importlib.util
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,7 +21,7 @@ from panel.secret import Secret
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_ENV_FILE = Path("/etc/mailkeep.env")
 DEFAULT_MAIL_PORTS = "25,110,143,465,587,993,995"
-# Where no mail server can be, but a cloud's metadata service or a router can.
+# No mail server can be there, but a cloud's metadata service or a router can.
 DEFAULT_DENY_NETWORKS = ",".join(
     (
         "0.0.0.0/8", "169.254.0.0/16", "100.100.100.200/32", "224.0.0.0/4", "255.255.255.255/32",
@@ -41,9 +38,9 @@ NAMES = frozenset(
     }
 )  # fmt: skip
 FROM_FILE = frozenset({"PANEL_SECRET_KEY", "PANEL_DATABASE_URL", "PANEL_QUEUE_URL"})
-# Kubernetes injects these for a service that is called 'panel'.
+# Kubernetes injects these for a service named 'panel'.
 NOT_OURS = re.compile(r"PANEL_(SERVICE_.*|PORT.*)\Z")
-SHORTEST_SECRET_KEY = 32
+SHORTEST_SECRET_KEY = 32  # characters
 LONGEST_KEY_FILE_NAME = 150  # bytes; a file system takes 255
 LONGEST_ENV_FILE = 2**20  # bytes
 
@@ -52,7 +49,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class Settings:
-    """What one install runs with. Made by `Settings.load`, never changed afterwards."""
+    """The settings of one install, made by `Settings.load`."""
 
     data_dir: Path
     database_url: str
@@ -76,10 +73,9 @@ class Settings:
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read and check every setting.
+        """Read and check every setting from `environ` (default: the process's), over PANEL_ENV_FILE.
 
-        With no `environ`, that of the process is used, over the lines of
-        PANEL_ENV_FILE. Raises SettingsError, naming the setting and what it takes.
+        Raises SettingsError, which names the setting and what it takes.
         """
         given = dict(os.environ if environ is None else environ)
         values = _from_env_file(given) | {k: v for k, v in given.items() if k.startswith("PANEL_")}
@@ -87,7 +83,7 @@ class Settings:
         values = {name: value for name, value in values.items() if value != ""}
         for name in FROM_FILE:
             if f"{name}_FILE" in values:
-                values[name] = _read_file_setting(name, values)
+                values[name] = _from_secret_file(name, values)
         return _build(values)
 
 
@@ -97,8 +93,8 @@ def _build(values: Mapping[str, str]) -> Settings:
     ca_file = values.get("PANEL_MAIL_CA_FILE")
     return Settings(
         data_dir=data_dir,
-        database_url=_database_url(values.get("PANEL_DATABASE_URL", f"sqlite:///{data_dir}/panel.db")),
-        queue_url=_queue_url(values.get("PANEL_QUEUE_URL", f"sqlite:///{data_dir}/queue.db")),
+        database_url=_sqlite_url("PANEL_DATABASE_URL", values, data_dir / "panel.db"),
+        queue_url=_sqlite_url("PANEL_QUEUE_URL", values, data_dir / "queue.db"),
         key_file=_key_file(values.get("PANEL_KEY_FILE", str(data_dir / "encryption-key.bin"))),
         secret_key=_secret_key(values.get("PANEL_SECRET_KEY")),
         bind_host=host,
@@ -118,11 +114,27 @@ def _build(values: Mapping[str, str]) -> Settings:
     )
 
 
+# -- files that settings come from or name ---------------------------------------------
+
+
+@contextmanager
+def _reading(what: str, remedy: str) -> Iterator[None]:
+    """Turn what goes wrong with the file `what` into a SettingsError."""
+    try:
+        yield
+    except OSError as error:
+        why = (error.strerror or "unknown reason").lower()
+        raise SettingsError(f"{what} cannot be read: {why}.", remedy) from None
+    except BadInput as error:
+        raise SettingsError(f"{what} cannot be used. {error.message}", error.remedy) from None
+
+
 def _from_env_file(environ: Mapping[str, str]) -> dict[str, str]:
     """The PANEL_ lines of the environment file: NAME=value, # comments, optional quotes."""
     named = environ.get("PANEL_ENV_FILE")
     path = Path(named) if named else DEFAULT_ENV_FILE
-    try:
+    remedy = "Correct PANEL_ENV_FILE, or make the file readable for the user that runs Mailkeep."
+    with _reading(f"The settings file {path}", remedy):
         if not named and not path.exists():
             return {}
         with path.open("rb") as file:
@@ -130,21 +142,8 @@ def _from_env_file(environ: Mapping[str, str]) -> dict[str, str]:
         if len(data) > LONGEST_ENV_FILE:
             raise BadInput(f"The file is longer than {LONGEST_ENV_FILE} bytes.", "Name the right file.")
         text = text_file.decoded(data)
-    except OSError as error:
-        raise SettingsError(
-            f"The settings file {path} cannot be read: {_why(error)}.",
-            "Correct PANEL_ENV_FILE, or make the file readable for the user that runs Mailkeep.",
-        ) from None
-    except BadInput as error:
-        raise SettingsError(
-            f"The settings file {path} cannot be used. {error.message}", error.remedy
-        ) from None
-    return dict(_env_line(path, number, line) for number, line in _lines(text))
-
-
-def _lines(text: str) -> list[tuple[int, str]]:
-    numbered = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
-    return [(number, line) for number, line in numbered if line and not line.startswith("#")]
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return dict(_env_line(path, number, line) for number, line in lines if line and not line.startswith("#"))
 
 
 def _env_line(path: Path, number: int, line: str) -> tuple[str, str]:
@@ -152,11 +151,30 @@ def _env_line(path: Path, number: int, line: str) -> tuple[str, str]:
     name, value = name.strip(), value.strip()
     if not equals or not name.startswith("PANEL_"):
         raise SettingsError(
-            f"Line {number} of {path} is not a setting.", "Write PANEL_NAME=value, or begin the line with #."
+            f"Line {number} of {path} is not a setting.", "Write PANEL_NAME=value, or start the line with #."
         )
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
     return name, value
+
+
+def _from_secret_file(name: str, values: Mapping[str, str]) -> str:
+    if name in values:
+        raise SettingsError(f"Both {name} and {name}_FILE are set.", "Keep one of them.")
+    path = Path(values[f"{name}_FILE"])
+    what = f"The file that {name}_FILE names, {path},"
+    with _reading(what, "Correct the path or its permissions."), path.open("rb") as file:
+        return text_file.secret(file)
+
+
+def _readable_file(name: str, text: str) -> Path:
+    path = _path(text)
+    with _reading(f"The file that {name} names, {path},", "Correct the path or its permissions."):
+        path.open("rb").close()
+    return path
+
+
+# -- single settings -------------------------------------------------------------------
 
 
 def _refuse_unknown(values: Mapping[str, str]) -> None:
@@ -170,28 +188,6 @@ def _refuse_unknown(values: Mapping[str, str]) -> None:
         )
 
 
-def _read_file_setting(name: str, values: Mapping[str, str]) -> str:
-    if name in values:
-        raise SettingsError(f"Both {name} and {name}_FILE are set.", "Keep one of them.")
-    path = Path(values[f"{name}_FILE"])
-    try:
-        with path.open("rb") as file:
-            return text_file.secret(file)
-    except OSError as error:
-        raise SettingsError(
-            f"The file that {name}_FILE names, {path}, cannot be read: {_why(error)}.",
-            "Correct the path or its permissions.",
-        ) from None
-    except BadInput as error:
-        raise SettingsError(
-            f"The file that {name}_FILE names, {path}, cannot be used. {error.message}", error.remedy
-        ) from None
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or "unknown reason").lower()
-
-
 def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
@@ -201,20 +197,8 @@ def _key_file(text: str) -> Path:
     if len(os.fsencode(path.name)) > LONGEST_KEY_FILE_NAME:
         raise SettingsError(
             f"The file name in PANEL_KEY_FILE is longer than {LONGEST_KEY_FILE_NAME} bytes.",
-            "Shorten it: copies beside the key file carry longer names.",
+            "Shorten it: copies beside the key file have longer names.",
         )
-    return path
-
-
-def _readable_file(name: str, text: str) -> Path:
-    path = _path(text)
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise SettingsError(
-            f"The file that {name} names, {path}, cannot be read: {_why(error)}.",
-            "Correct the path or its permissions.",
-        ) from None
     return path
 
 
@@ -239,7 +223,7 @@ def _metrics(text: str) -> bool:
     if wanted and importlib.util.find_spec("prometheus_client") is None:
         raise SettingsError(
             "PANEL_METRICS is 1, but the package prometheus-client is not installed.",
-            "Type: .venv/bin/python -m pip install --require-hashes -r requirements/metrics.txt",
+            "Install it: .venv/bin/python -m pip install --require-hashes -r requirements/metrics.txt",
         )
     return wanted
 
@@ -264,22 +248,14 @@ def _url(text: str | None) -> str | None:
     return text.rstrip("/")
 
 
-def _database_url(text: str) -> str:
-    if not text.startswith("sqlite:///"):
+def _sqlite_url(name: str, values: Mapping[str, str], default: Path) -> str:
+    url = values.get(name, f"sqlite:///{default}")
+    if not url.startswith("sqlite:///"):
         raise SettingsError(
-            f"PANEL_DATABASE_URL names a database that this version cannot use ({text.partition(':')[0]}).",
+            f"{name} names a kind of database that this version cannot use ({url.partition(':')[0]}).",
             "Use sqlite:///path, or leave it unset.",
         )
-    return text
-
-
-def _queue_url(text: str) -> str:
-    if not text.startswith("sqlite:///"):
-        raise SettingsError(
-            f"PANEL_QUEUE_URL names a queue that this version cannot use ({text.partition(':')[0]}).",
-            "Use sqlite:///path, or leave it unset.",
-        )
-    return text
+    return url
 
 
 def _secret_key(text: str | None) -> Secret | None:
@@ -288,7 +264,7 @@ def _secret_key(text: str | None) -> Secret | None:
     if len(text.strip()) < SHORTEST_SECRET_KEY:
         raise SettingsError(
             f"PANEL_SECRET_KEY is shorter than {SHORTEST_SECRET_KEY} characters.",
-            "Make a random one, for example with: openssl rand -hex 32",
+            "Generate a random one, for example with: openssl rand -hex 32",
         )
     return Secret(text.strip())
 
@@ -302,8 +278,8 @@ def _networks(text: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise SettingsError(
-            f"PANEL_MAIL_DENY_NETWORKS has a part that is no network: {error}.",
-            "It takes networks with commas between them, for example 10.0.0.0/8,fe80::/10.",
+            f"PANEL_MAIL_DENY_NETWORKS contains something that is not a network: {error}.",
+            "It takes networks separated by commas, for example 10.0.0.0/8,fe80::/10.",
         ) from None
 
 

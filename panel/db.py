@@ -1,6 +1,6 @@
-"""The database: opened from the URL, its locks, and what may write to guarded columns.
+"""The database: connection, transactions, error messages, and the guard of secret columns.
 
-Times in it are whole UTC seconds, ids of our own are text or bytes.
+Times are whole UTC seconds; ids of our own are text or bytes.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from panel.errors import DatabaseError
 BUSY_SECONDS = 15
 PRAGMAS = {
     "journal_mode": "wal",
-    # A commit that says it is durable must be: key and mail steps build on it.
+    # Every commit is durable: the steps of keys and mail depend on it.
     "synchronous": "full",
     "foreign_keys": 1,
     # Overwritten passwords are zeroed, also by DROP TABLE (docs/encryption.md, 'old plaintext').
     "secure_delete": "on",
-    # Pages; whoever commits then writes them into the file, and takes longer for SQLite's default of 1,000.
+    # Pages. The commit that exceeds them copies them into the file; the default, 1,000, makes it slow.
     "wal_autocheckpoint": 250,
-    # No function with side effects is called from a view, a trigger, an index or a default.
+    # No functions with side effects in views, triggers, indexes and defaults.
     "trusted_schema": 0,
 }
 WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 
-# Peewee binds models to one database per process; create_app and tests re-bind it.
+# Peewee binds models to one database per process; create_app and tests rebind it.
 database: Any = DatabaseProxy()
 
 
 class Guarded(Protocol):
-    """A field that says itself which values a query may write to it."""
+    """A field that decides which values a query may write to it."""
 
     def admit(self, value: object) -> None:
         """Raise TypeError for a value that must not be written this way."""
@@ -84,11 +84,10 @@ def _file(path: Any) -> tuple[int, int] | None:
 
 
 class GuardedSqlite(SqliteDatabase):
-    """SQLite, with every query object looked at before it becomes SQL.
+    """SQLite, with every query object checked before it becomes SQL.
 
-    Peewee's fields see plain values only: expressions, SQL(…), other columns and
-    bulk CASE nodes bypass `db_value` (docs/decisions/0003). All query objects
-    pass `execute`, so guarded fields are asked there. Raw SQL strings are not seen.
+    Expressions, SQL(…), other columns and bulk CASE nodes bypass a field's `db_value`
+    (docs/decisions/0003), but all query objects pass `execute`. Raw SQL strings are not checked.
     """
 
     def __init__(self, path: str, **options: Any) -> None:
@@ -127,101 +126,106 @@ class GuardedSqlite(SqliteDatabase):
             conn.close()
 
     def _add_conn_hooks(self, conn: Any) -> None:
-        # Text that SQL forced in and that is no UTF-8 must not break the page that lists it.
+        # Text that is not UTF-8, put there by SQL, must not break the page that lists it.
         conn.text_factory = partial(str, encoding="utf-8", errors="replace")
         conn.set_authorizer(_authorize)
         super()._add_conn_hooks(conn)  # type: ignore[misc]
 
     def execute(self, query: Any, **context_options: Any) -> Any:
-        """Run `query`. Raises TypeError where it writes what a guarded field does not admit."""
+        """Run `query`. Raises TypeError where a guarded field does not admit a value."""
         admit(query)
         return super().execute(query, **context_options)  # type: ignore[no-untyped-call]
 
 
 def _authorize(action: int, _1: str | None, _2: str | None, _database: str | None, by: str | None) -> int:
-    """Deny what a trigger or a view would write: we have none, so somebody planted it.
+    """Deny writes of triggers and views, which SQLite names in `by`: we have none, so any was planted.
 
-    SQLite names them in `by`; the cascades of foreign keys are nameless and go through. A connection
-    that has loaded a trigger goes on firing it after its row in the schema was deleted.
+    Cascades of foreign keys have no name and pass. A connection that has loaded a trigger fires it even
+    after its row in the schema was deleted.
     """
     return sqlite3.SQLITE_DENY if by is not None and action in WRITES else sqlite3.SQLITE_OK
 
 
 def connect(url: str) -> GuardedSqlite:
-    """The database that `url` (sqlite:///path) names, not yet opened."""
+    """The database at `url` (sqlite:///path), not yet opened."""
     path = url.removeprefix("sqlite:///")
     logger = logging.getLogger("peewee")
-    logger.setLevel(max(logger.level, logging.INFO))  # its debug lines hold the parameters of queries
-    logging.getLogger("peewee.migrations").setLevel(logging.WARNING)  # the schema is made in memory too
+    logger.setLevel(max(logger.level, logging.INFO))  # its debug lines contain parameters
+    logging.getLogger("peewee.migrations").setLevel(logging.WARNING)  # the expected schema is made in memory
     return GuardedSqlite(path, pragmas=PRAGMAS, lock_type="IMMEDIATE", timeout=BUSY_SECONDS)
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn the driver's errors into a DatabaseError that a person can act on."""
+    """Turn the driver's errors into a DatabaseError for people."""
     try:
         yield
     except (peewee.OperationalError, peewee.DatabaseError) as error:
         if isinstance(error, peewee.IntegrityError):
             raise
         raise explain(error) from error
-    except UnicodeDecodeError as error:  # in a table that Peewee reads itself
+    except UnicodeDecodeError as error:  # in a table that Peewee reads by itself
         raise DatabaseError(
-            "The database holds a value that is no text where one belongs: somebody edited it.",
+            "The database contains a value that is not text where text belongs: it was edited by hand.",
             "Restore the database from a backup.",
         ) from error
 
 
+RESTORE = "Stop Mailkeep and restore the database from a backup."
+# By parts of SQLite's text: the message, in which {text} stands for all of it, and the remedy.
+EXPLANATIONS = (
+    (
+        ("locked", "busy"),
+        f"The database was busy for more than {BUSY_SECONDS} seconds; nothing was changed.",
+        "Try again.",
+    ),
+    (("full",), "The disk is full; nothing was changed.", "Free some space, then try again."),
+    (
+        ("readonly", "read-only", "unable to open"),
+        "The database cannot be written ({text}).",
+        "Check the owner and permissions of the data directory, and whether its disk is writable.",
+    ),
+    (
+        ("disk I/O",),
+        "The disk that the database is on is full or broken ({text}).",
+        "Check it with df and in the system log, free some space, then try again.",
+    ),
+    (
+        ("not authorized",),
+        "The database has a trigger that is not Mailkeep's; Mailkeep stopped it.",
+        "Run flask doctor, which names it and how to remove it. Then restart Mailkeep.",
+    ),
+    (("not a database", "malformed", "corrupt"), "The database file is damaged ({text}).", RESTORE),
+)
+
+
 def explain(error: peewee.DatabaseError) -> DatabaseError:
-    """What a driver's error means to a person. The driver's text holds no values on SQLite."""
+    """A driver's error for people. SQLite's own text contains no values."""
     text = str(error)
-    if "locked" in text or "busy" in text:
-        return DatabaseError(
-            f"The database was busy for more than {BUSY_SECONDS} seconds; nothing was changed.", "Try again."
-        )
-    if "full" in text:
-        return DatabaseError("The disk is full; nothing was changed.", "Make room, then try again.")
-    if "readonly" in text or "read-only" in text or "unable to open" in text:
-        return DatabaseError(
-            f"The database cannot be written ({text}).",
-            "Check the data directory: its owner, its permissions, and whether its disk takes writes.",
-        )
-    if "disk I/O" in text:
-        return DatabaseError(
-            f"The disk that the database is on is full or broken ({text}).",
-            "Look at it with df and at the system's log, make room, then try again.",
-        )
-    if "not authorized" in text:
-        return DatabaseError(
-            "The database has a trigger that is not Mailkeep's; what it would have changed was not changed.",
-            "Run flask doctor: it names the trigger and how to remove it. Then restart Mailkeep.",
-        )
-    if "not a database" in text or "malformed" in text or "corrupt" in text:
-        return DatabaseError(
-            f"The database file is damaged ({text}).", "Stop Mailkeep and restore the database from a backup."
-        )
-    return DatabaseError(f"The database reported: {text}.", "Look at the server's log, or run: flask doctor")
+    for parts, message, remedy in EXPLANATIONS:
+        if any(part in text for part in parts):
+            return DatabaseError(message.format(text=text), remedy)
+    return DatabaseError(f"The database reported: {text}.", "Check the server's log, or run: flask doctor")
 
 
 @contextmanager
 def transaction() -> Iterator[None]:
-    """One transaction (a savepoint inside another). On SQLite it holds the write lock from its start.
+    """One transaction, or a savepoint inside another. It holds SQLite's write lock from its start.
 
-    That write lock is both the shared and the exclusive lock of the state row
-    that the encryption steps ask for: see `panel.models.encryption`.
+    That lock also guards the state row: see `panel.models.encryption`.
     """
     with database.atomic():
         yield
 
 
 def refuse_writes() -> None:
-    """Let this connection only read until it is closed: writing raises peewee.OperationalError."""
+    """Make this connection read-only until it is closed; writing raises peewee.OperationalError."""
     database.execute_sql("PRAGMA query_only = 1")
     database.connection().read_only = True
 
 
 def now() -> int:
-    """The time as the database keeps it: whole seconds UTC."""
+    """The current time in whole UTC seconds."""
     return int(time.time())
 
 
@@ -229,7 +233,7 @@ def now() -> int:
 
 
 def admit(query: Any) -> None:
-    """Ask every guarded field that `query` would write. Raises TypeError if one refuses."""
+    """Check `query` with every guarded field that it writes. Raises TypeError if one refuses."""
     if isinstance(query, Update):
         _admit_row(query.table, query._update)  # type: ignore[attr-defined]
     elif isinstance(query, Insert):
@@ -251,7 +255,7 @@ def _admit_insert(query: Any) -> None:
     if isinstance(rows, Node):
         raise TypeError(f"{_name(query.table)} rows are not inserted from a query: use save()")
     rows = [rows] if isinstance(rows, Mapping) else list(rows or ())
-    query._insert = rows[0] if isinstance(query._insert, Mapping) else rows  # an iterator was used up
+    query._insert = rows[0] if isinstance(query._insert, Mapping) else rows  # iterators are used up
     for row in rows:
         pairs = row if isinstance(row, Mapping) else dict(zip(_columns(query), row, strict=False))
         _admit_row(query.table, pairs)
@@ -274,7 +278,7 @@ def _admit_row(table: Any, values: Mapping[Any, object]) -> None:
 
 
 def _guarded_fields(table: Any) -> dict[str, Any]:
-    """Guarded fields by field and by column name; also for a bare Table of a guarded model's name."""
+    """Guarded fields by field name and by column name; also for a bare Table with a guarded model's name."""
     fields: dict[str, Any] = {}
     for model in _models_of(table):
         for field in model._meta.sorted_fields:

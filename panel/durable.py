@@ -1,4 +1,4 @@
-"""Private files and their names, on the disk before anything counts on them."""
+"""Private files, durable on disk before anything depends on them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pathlib import Path
 
 
 def write(path: Path, data: bytes | Iterable[bytes], mode: int = 0o600) -> None:
-    """Make a file of a new name; its bytes are on the disk then, its name not yet (`sync_directory`).
+    """Create a file; its bytes are durable then, its name only after `sync_directory`.
 
-    `data`: all of it, or pieces that are written as they come.
-
-    Raises OSError; nothing of the file is left then, and one that has the name already stays as it is.
+    `data` may be an iterable of pieces. Raises OSError, leaves nothing behind then, and never touches an
+    existing file.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(path, flags, 0o600)
@@ -26,13 +25,13 @@ def write(path: Path, data: bytes | Iterable[bytes], mode: int = 0o600) -> None:
             file.flush()
             os.fsync(fd)
     except OSError:
-        with suppress(OSError):  # what went wrong first is what is told
+        with suppress(OSError):  # the first error is the one to report
             path.unlink()
         raise
 
 
 def write_new(path: Path, data: bytes) -> bool:
-    """Make a file with `data` in one step; an existing one stays. Whether it was made. Raises OSError."""
+    """Create a file with `data` atomically, unless it exists. Whether it was created. Raises OSError."""
     temporary = _beside(path)
     write(temporary, data)
     try:
@@ -46,7 +45,7 @@ def write_new(path: Path, data: bytes) -> bool:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Put a file with `data` in the place of whatever has that name, in one step. Raises OSError."""
+    """Create or replace a file with `data` atomically. Raises OSError."""
     temporary = _beside(path)
     write(temporary, data)
     try:
@@ -58,12 +57,12 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the bytes of a file that somebody else wrote on the disk. Raises OSError."""
+    """Make the bytes of an existing file durable. Raises OSError."""
     _sync(path, os.O_RDONLY)
 
 
 def sync_directory(path: Path) -> None:
-    """Have the names in `path` on the disk. Raises OSError."""
+    """Make the names in a directory durable. Raises OSError."""
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 

@@ -15,6 +15,7 @@ class PanelError(Exception):
 
     status = 500
     exit_code = 1
+    field: str | None = None  # of the form, where the error is about one
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -133,6 +134,7 @@ class PasswordNeeded(PanelError):
 
     status = 422
     exit_code = 3
+    field = "password"
 
 
 class Refused(PanelError):

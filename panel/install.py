@@ -1,4 +1,4 @@
-"""What one install has on disk before anything runs: data directory, secret key, database."""
+"""The install on disk: data directory, secret key, database."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LOCK = "install.lock"
 
 
 def prepare(settings: Settings) -> list[str]:
-    """Make or upgrade the install that `settings` name; several at once wait for each other.
+    """Create or upgrade the install; concurrent calls wait for each other.
 
-    Returns the names of the migrations that were applied. Raises DataDirError,
-    NotTheOwner, SettingsError or DatabaseError, each before anything is half made.
+    Returns the names of the applied migrations. Raises DataDirError, NotTheOwner, SettingsError or
+    DatabaseError; nothing is left half done.
     """
     os.umask(0o077)
     _make_data_dir(settings.data_dir)
@@ -44,7 +44,7 @@ def prepare(settings: Settings) -> list[str]:
 
 
 def require(settings: Settings) -> None:
-    """Raise NoInstall, NotTheOwner or DatabaseError unless a command can work on this install."""
+    """Raise NoInstall, NotTheOwner or DatabaseError unless this install is usable."""
     if not settings.data_dir.is_dir():
         raise _nothing_there(settings)
     require_owner(settings)
@@ -56,36 +56,38 @@ def require(settings: Settings) -> None:
 
 
 def require_owner(settings: Settings) -> None:
-    """Raise NotTheOwner where another Unix user, root included, works on the data directory.
+    """Raise NotTheOwner for any Unix user but the data directory's owner, root included.
 
-    Files that root left behind would be unreadable for the server, and the key file refused.
+    The server could not read files that root leaves behind, and would refuse the key file.
     """
-    import pwd
-
-    owner = settings.data_dir.stat().st_uid
-    if owner == os.geteuid():
+    if settings.data_dir.stat().st_uid == os.geteuid():
         return
-    try:
-        name = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        name = f"#{owner}"
+    name = owner(settings)
     raise NotTheOwner(
         f"The data directory {settings.data_dir} belongs to another user ({name}).",
         f"Run the command as that user: sudo -u '{name}' …",
     )
 
 
+def owner(settings: Settings) -> str:
+    """The data directory's owner as `sudo -u` takes it: the name, or # and the number of one without."""
+    try:
+        return settings.data_dir.owner()
+    except KeyError:
+        return f"#{settings.data_dir.stat().st_uid}"
+
+
 def read_secret_key(settings: Settings, create: bool = False) -> Secret | None:
     """The key that signs cookies and tasks: PANEL_SECRET_KEY, or the content of <data>/secret-key.
 
-    With `create` a missing file is made, never over one that another process has
-    just made. Raises SettingsError for an empty or short one. None: no install yet.
+    None where there is no file yet; `create` makes one, unless another process was faster.
+    Raises SettingsError for an empty or short one.
     """
     if settings.secret_key is not None:
         return settings.secret_key
     path = settings.data_dir / "secret-key"
     if create and not path.exists():
-        durable.write_new(path, f"{secrets.token_hex(32)}\n".encode())  # the loser reads the winner's
+        durable.write_new(path, f"{secrets.token_hex(32)}\n".encode())  # a race's loser reads the winner's
     try:
         text = path.read_text("ascii").strip()
     except FileNotFoundError:
@@ -95,7 +97,7 @@ def read_secret_key(settings: Settings, create: bool = False) -> Secret | None:
     if len(text) < SHORTEST_SECRET_KEY:
         raise SettingsError(
             f"The file {path} is empty or too short to sign anything with.",
-            "Remove it: the next start makes a new one, and everybody signs in again.",
+            "Delete it. The next start creates a new one, and everyone has to sign in again.",
         )
     return Secret(text)
 
@@ -103,7 +105,7 @@ def read_secret_key(settings: Settings, create: bool = False) -> Secret | None:
 def _nothing_there(settings: Settings) -> NoInstall:
     return NoInstall(
         f"Mailkeep is not set up in {settings.data_dir}.",
-        "Start script/server once, run flask setup, or set PANEL_DATA_DIR to where it is.",
+        "Start script/server once, run flask setup, or point PANEL_DATA_DIR to the existing install.",
     )
 
 
@@ -116,8 +118,8 @@ def _make_data_dir(path: Path) -> None:
         (path / LOCK).touch(mode=0o600)
     except OSError as error:
         raise DataDirError(
-            f"The data directory {path} cannot be made or written ({(error.strerror or '').lower()}).",
-            "Correct PANEL_DATA_DIR, or give the directory to the user that runs Mailkeep.",
+            f"The data directory {path} cannot be created or written ({(error.strerror or '').lower()}).",
+            "Correct PANEL_DATA_DIR, or make the user that runs Mailkeep the owner of the directory.",
         ) from None
 
 

@@ -1,8 +1,8 @@
-"""The log: one line per event to standard error, as text or JSON, and never a value of a secret.
+"""The log: one line per event to standard error, as text or JSON, and never a secret.
 
-The text of an exception can repeat what a library was given: a rejected password,
-a row. So a traceback tells class and places; the text only where the class is
-known to carry none (SPEAKING). Tracebacks of Python show source lines, not values.
+An exception's text can repeat what a library was given: a rejected password, a row. So a traceback shows
+class and places, and the text only of classes that never contain values (SAFE). Python's own
+tracebacks show source lines, not values.
 """
 
 from __future__ import annotations
@@ -18,24 +18,21 @@ from typing import Any
 
 from panel.errors import PanelError
 
-SPEAKING = (PanelError, OSError, ImportError, AttributeError, NameError, TypeError, NotImplementedError)
-# Chatter of libraries; their warnings and errors are kept.
-QUIET = ("huey", "waitress", "werkzeug", "imapclient")
-# What steers a terminal, ends a line, turns the order of what is shown, or has no UTF-8 form.
+SAFE = (PanelError, OSError, ImportError, AttributeError, NameError, TypeError, NotImplementedError)
+# Libraries of which only warnings and errors are logged.
+QUIET = ("huey", "waitress", "werkzeug")
+# Controls a terminal, ends a line, reorders text, or has no UTF-8 form.
 CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 
 
 class PanelHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """The one handler that `configure` puts on the root logger."""
+    """The handler that `configure` puts on the root logger."""
 
 
 def configure(log_format: str, level: int = logging.INFO) -> None:
-    """Send every log line of this process to standard error, as `text` or `json`.
-
-    May be called again: the last call counts.
-    """
+    """Log to standard error as `text` or `json`. The last call counts."""
     handler = PanelHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
@@ -47,7 +44,7 @@ def configure(log_format: str, level: int = logging.INFO) -> None:
 
 
 def catch_all() -> None:
-    """Have what nobody catches, in any thread, end in the log instead of in Python's own traceback."""
+    """Log uncaught exceptions of all threads, instead of Python's own traceback."""
     sys.excepthook = lambda kind, error, trace: _uncaught((kind, error, trace))
     threading.excepthook = lambda found: _uncaught((found.exc_type, found.exc_value, found.exc_traceback))
 
@@ -55,24 +52,24 @@ def catch_all() -> None:
 def _uncaught(found: Any) -> None:
     if issubclass(found[0], KeyboardInterrupt):
         return
-    logging.getLogger(__name__).critical("An error that nobody expected:", exc_info=found)
+    logging.getLogger(__name__).critical("Unknown error:", exc_info=found)
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-11-23T22:10:05Z INFO panel.serve: what happened`, control characters escaped."""
+    """`2026-11-23T22:10:05Z INFO panel.serve: text`, control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and below it the traceback of what the record carries."""
+        """One line, followed by the traceback if there is one."""
         line = f"{_time(record)} {record.levelname} {record.name}: {escaped(record.getMessage())}"
         trace = _trace(record)
         return f"{line}\n{trace}" if trace else line
 
 
 class JsonFormatter(logging.Formatter):
-    """The same as an object with time, level, logger, message and, for exceptions, trace."""
+    """The same as JSON: time, level, logger, message and, for exceptions, trace."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON."""
+        """One line."""
         event = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -84,9 +81,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def describe(error: BaseException) -> str:
-    """What may be said of `error` where anybody may read it: its class, its text only if that is safe."""
+    """The class of `error`, and its text only if that is safe to show."""
     name = type(error).__name__
-    return f"{name}: {escaped(str(error))}" if isinstance(error, SPEAKING) else f"{name} (text withheld)"
+    return f"{name}: {escaped(str(error))}" if isinstance(error, SAFE) else f"{name} (text withheld)"
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -94,9 +91,9 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def escaped(text: str) -> str:
-    """`text` as one line that forges no other and steers no terminal, whoever named something so.
+    """`text` as one line that cannot forge another or control a terminal.
 
-    Control characters, line breaks, bidirectional controls and lone surrogates come out as `\\x1b` does.
+    Control characters, line breaks, bidirectional controls and lone surrogates become `\\x1b` and the like.
     """
     return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
@@ -108,7 +105,7 @@ def _trace(record: logging.LogRecord) -> str:
 
 
 def _chain(error: BaseException) -> list[str]:
-    """The causes first, as Python prints them."""
+    """Causes first, in Python's order."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     before = [*_chain(cause), "which led to:"] if cause else []
     places = "".join(traceback.format_tb(error.__traceback__)).rstrip()

@@ -1,4 +1,4 @@
-"""What every process that may hold secrets asks of the kernel (Linux; elsewhere nothing)."""
+"""Kernel protections for every process that may hold secrets (Linux only)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 
 
 def harden() -> None:
-    """No core dumps, no reading of this process's memory by others of the same user, private files."""
+    """No core dumps, no reading of this memory by other processes of the user, private files."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(PR_SET_DUMPABLE, 0)
 
 
 def raise_file_limit() -> None:
-    """As many open files as the system allows: each client and each mail server takes some."""
+    """Allow as many open files as the system does: each client and mail server needs some."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process as soon as `parent`, its parent process, is gone.
+    """Have the kernel kill this process when `parent`, its parent process, ends.
 
-    Whatever that interrupts is finished after the next start: every step that
-    writes is made for it. Called in the child, before or after `exec`.
+    Every step that writes can be interrupted and is finished after the next start.
+    Call it in the child, before or after `exec`.
     """
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel was asked

@@ -1,4 +1,4 @@
-"""What every route and command works with. Their services take it as arguments, and know nothing of this."""
+"""The install that routes and commands work on. Services get it as arguments and never import this."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Services:
-    """The install that an application works on: how it is set up, and its key file."""
+    """The settings and the key store of an application's install."""
 
     settings: Settings
     vault: Vault
@@ -31,6 +31,6 @@ def one_rows() -> OneRows:
 
 
 def current() -> Services:
-    """Those of the application that answers this request or runs this command."""
+    """The ones of the current application."""
     services: Services = current_app.extensions["mailkeep"]
     return services

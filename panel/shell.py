@@ -1,11 +1,11 @@
 """What all commands share: `flask GROUP COMMAND` in the repository root.
 
-A command works on the install that environment and PANEL_ENV_FILE name, as the
-owner of its data directory, with the database open. Exit status: 0 fine, 1 a
-problem was found, 2 wrong usage, 3 refused and nothing changed.
+A command works on the install that environment and PANEL_ENV_FILE name, as the owner of its data
+directory, with the database open. Exit status: 0 OK, 1 a problem was found, 2 wrong usage, 3 refused and
+nothing changed.
 
-Whatever a command prints goes through `say` or `print_json`: names come from mail
-servers, folders and people, and none of them may steer a terminal.
+Commands print through `say` or `print_json` only: names come from mail servers, folders and people, and
+none of them may control a terminal.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Progress = Callable[[int, int], None]  # done, in all
 
 json_option = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
-confirm_option = click.option("--confirm", help="The words that would have to be typed to confirm.")
+confirm_option = click.option("--confirm", help="The text that you would have to type to confirm.")
 
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Turn an error that a person may read into its sentences on standard error and its exit status."""
+    """Print a PanelError to standard error and exit with its status."""
     try:
         yield
     except PanelError as error:
@@ -54,15 +54,15 @@ def exit_on_error() -> Iterator[None]:
 
 
 class _Parsed:
-    """What command and group share: an error of usage is printed as everything else is, and so is help."""
+    """What commands and groups share: usage errors and help are printed like everything else."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the arguments. Raises ClickException with what was given escaped."""
+        """Parse the arguments. Raises ClickException with escaped arguments."""
         _open_standard_streams()
         with _whole_output():
             try:
                 return super().make_context(*args, **kwargs)  # type: ignore[misc, no-any-return]
-            except OSError as error:  # of help that could not be printed
+            except OSError as error:  # while help was printed
                 _lose(sys.stdout, error)
             except click.ClickException as error:
                 vars(error)["message"] = escaped(error.message)
@@ -71,15 +71,15 @@ class _Parsed:
 
 
 class PanelCommand(_Parsed, click.Command):
-    """One command on an install. Refused where there is none, unless it `creates_install`."""
+    """One command on an install. Without one it is refused, unless it `creates_install`."""
 
     def __init__(self, *args: Any, creates_install: bool = False, **kwargs: Any) -> None:
-        """Take `creates_install`: make or upgrade the install first (only `flask setup` does)."""
+        """`creates_install`: create or upgrade the install first (only `flask setup`)."""
         super().__init__(*args, **kwargs)
         self.creates_install = creates_install
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command with app context and open database, telling errors in plain sentences."""
+        """Run the command with app context and open database; errors become plain sentences."""
         process.harden()
         with _whole_output(), exit_on_error(), _app_context(ctx):
             _require_text(ctx.params)
@@ -96,8 +96,7 @@ class PanelCommand(_Parsed, click.Command):
             else:
                 install.require(settings)
         except NotTheOwner as error:
-            owner = settings.data_dir.owner()
-            line = shlex.join(["sudo", "-u", owner, *sys.argv])
+            line = shlex.join(["sudo", "-u", install.owner(settings), *sys.argv])
             raise NotTheOwner(error.message, f"Run it as that user: {line}") from None
 
     def _run(self, ctx: click.Context) -> Any:
@@ -109,18 +108,18 @@ class PanelCommand(_Parsed, click.Command):
             say("Nothing was changed.", err=True)
             sys.exit(REFUSED)
         except Exception:
-            # Python's own traceback would print the text of the exception, whatever it repeats.
-            logging.getLogger(__name__).exception("The command met an error that it does not know.")
+            # Python's own traceback would print the exception's text, which may contain a secret.
+            logging.getLogger(__name__).exception("The command failed with an unknown error.")
             sys.exit(1)
 
 
 def _require_text(params: Mapping[str, Any]) -> None:
-    """Raise BadInput for an argument that is no UTF-8: nothing here is called so."""
+    """Raise BadInput for an argument that is not UTF-8."""
     for name, value in params.items():
         try:
             str(value).encode("utf-8")
         except UnicodeEncodeError:
-            raise BadInput(f"What was given for {name} is no UTF-8.", "Type it again.") from None
+            raise BadInput(f"The value of {name} is not UTF-8.", "Type it again.") from None
 
 
 class PanelGroup(_Parsed, AppGroup):
@@ -148,7 +147,7 @@ class PasswordFile(click.ParamType[Secret]):
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Secret:
-        """Read it. Ends with wrong usage where that is not possible."""
+        """Read it, or end with wrong usage."""
         if isinstance(value, Secret):
             return value
         try:
@@ -159,7 +158,7 @@ class PasswordFile(click.ParamType[Secret]):
         except OSError as error:
             why = f"{value} cannot be read: {(error.strerror or '').lower()}."
         except ValueError:  # a path with NUL
-            why = f"{value} is no path."
+            why = f"{value} is not a path."
         except BadInput as error:
             why = str(error)
         raise click.BadParameter(why, ctx=ctx, param=param)
@@ -177,7 +176,7 @@ def password_option(required: bool = True, name: str = "password") -> Callable[[
 
 
 def ask(question: str, yes: bool) -> None:
-    """Have a dangerous step confirmed, unless `yes`. Raises Refused where nobody can be asked or says no."""
+    """Ask to confirm a dangerous step, unless `yes`. Raises Refused without a terminal, or after a no."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -188,30 +187,30 @@ def ask(question: str, yes: bool) -> None:
         raise Refused("Nothing was changed.")
 
 
-def ask_typed(told: Iterable[str], words: str, given: str | None) -> None:
-    """Have `words` typed to confirm what cannot be undone, below the lines `told`.
+def ask_typed(lines: Iterable[str], text: str, given: str | None) -> None:
+    """Print `lines` and ask to type `text`, to confirm what cannot be undone.
 
-    `given`: what --confirm brought, if anything.
+    `given`: the value of --confirm, if any.
     """
-    print_lines(told)
+    print_lines(lines)
     if given is None and not sys.stdin.isatty():
-        raise Refused("This needs a confirmation; nothing was changed.", f'Add: --confirm "{words}"')
+        raise Refused("This needs a confirmation; nothing was changed.", f'Add: --confirm "{text}"')
     if given is None:
         with _question_shown():
-            given = click.prompt(f'Type "{words}" to go on', default="", show_default=False)
-    if given.strip() != words:
-        raise Refused("The confirmation does not fit; nothing was changed.", f'It is: "{words}"')
+            given = click.prompt(f'Type "{text}" to continue', default="", show_default=False)
+    if given.strip() != text:
+        raise Refused("The confirmation does not match; nothing was changed.", f'Type: "{text}"')
 
 
 def ask_hidden(what: str) -> Secret:
-    """Have a secret typed that is not shown."""
+    """Ask for a secret, without echo."""
     with _question_shown():
         return Secret(click.prompt(what, hide_input=True))
 
 
 @contextmanager
 def _question_shown() -> Iterator[None]:
-    """Nobody confirms a question that was not seen. Raises Refused where it cannot be printed."""
+    """Raise Refused where the question cannot be printed: no one could have confirmed it."""
     try:
         if _lost:
             raise _lost[0]
@@ -222,15 +221,15 @@ def _question_shown() -> Iterator[None]:
 
 # -- printing ----------------------------------------------------------------------------
 
-# Why standard output took no more, once it did not. Of one command: each begins with none.
+# The errors of standard output during the current command.
 _lost: list[OSError] = []
 
 
 def say(text: str, *, err: bool = False, alarm: bool = False) -> None:
     """Print one line for people, to standard error with `err`; `alarm`: red where there are colours.
 
-    Where it cannot be printed the command goes on, so that nothing depends on who reads along:
-    what is lost is told at its end, and makes its exit status 1.
+    A command goes on where printing fails, so that its work does not depend on its reader. The loss is
+    reported at its end, and the exit status is 1.
     """
     line = escaped(text)
     _write((click.style(line, fg="red", bold=True) if alarm else line) + "\n", err)
@@ -243,23 +242,23 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print `value` as JSON for programs: exactly, and in ASCII, which no name steers a terminal with."""
+    """Print `value` as JSON in ASCII, which cannot control a terminal."""
     _write(json.dumps(value, indent=1) + "\n")
 
 
 def print_exactly(content: bytes) -> None:
-    """Print what Mailkeep itself made for a file, to the byte."""
+    """Print bytes that Mailkeep itself generated for a file."""
     _write(content)
 
 
 def on_a_terminal(*, err: bool = False) -> bool:
-    """Whether a person sees standard output, or with `err` standard error."""
+    """Whether standard output, or with `err` standard error, is a terminal."""
     stream = sys.stderr if err else sys.stdout
     return stream is not None and stream.isatty()
 
 
 def reader_is_gone() -> bool:
-    """Whether whoever read standard output has had enough (`| head`)."""
+    """Whether the reader of standard output has closed it (`| head`)."""
     return any(error.errno == errno.EPIPE for error in _lost)
 
 
@@ -267,7 +266,7 @@ def _write(text: str | bytes, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     try:
         if stream is None:
-            raise OSError(errno.EBADF, "it was closed before the command began")
+            raise OSError(errno.EBADF, "it was closed before the command started")
         shown = text if isinstance(text, bytes) else _encodable(text, stream)
         click.echo(shown, file=stream, nl=False)
     except OSError as error:
@@ -275,16 +274,16 @@ def _write(text: str | bytes, err: bool = False) -> None:
 
 
 def _encodable(text: str, stream: TextIO) -> str:
-    """`text` as far as `stream` can show it; the rest of it as `\\xfc`."""
+    """`text` for the encoding of `stream`; other characters become `\\xfc` and the like."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _lose(stream: TextIO | None, error: OSError) -> None:
-    """Let all that comes after vanish, so that Python finds nothing left to complain of at its end."""
+    """Discard all further output, so that Python does not fail on it at exit."""
     if stream is not sys.stderr:
         _lost.append(error)
-    with suppress(OSError, AttributeError):  # closed, or a stream of a test
+    with suppress(OSError, AttributeError):  # closed, or a test's stream
         fd = os.open(os.devnull, os.O_WRONLY)
         os.dup2(fd, stream.fileno())  # type: ignore[union-attr]
         os.close(fd)
@@ -292,7 +291,7 @@ def _lose(stream: TextIO | None, error: OSError) -> None:
 
 @contextmanager
 def _whole_output() -> Iterator[None]:
-    """Exit status 1 where the command went well and its output was lost; not where its reader left."""
+    """Exit status 1 where a successful command lost output; not where the reader closed it."""
     _lost.clear()
     try:
         yield
@@ -303,17 +302,17 @@ def _whole_output() -> Iterator[None]:
             raise
     if _lost and not reader_is_gone():
         why = (_lost[0].strerror or "unknown reason").lower()
-        say(f"The output could not be written ({why}). What the command changed stays changed.", err=True)
+        say(f"The output could not be written ({why}). The command's changes are in effect.", err=True)
         sys.exit(1)
 
 
 def _open_standard_streams() -> None:
-    """What was closed at the start reads as empty and swallows; no file may get its number instead."""
+    """Open closed standard streams on /dev/null; otherwise the next file would get their number."""
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open("r")  # noqa: SIM115
     if sys.stderr is None:
@@ -322,9 +321,9 @@ def _open_standard_streams() -> None:
 
 @contextmanager
 def progress(label: str, quiet: bool = False) -> Iterator[Progress]:
-    """Show how far work is, on standard error: a bar on a terminal, plain lines otherwise.
+    """Show progress on standard error: a bar on a terminal, lines otherwise.
 
-    Yields what is called with the number done and the number in all.
+    Yields a function of the number done and the total.
     """
     if quiet:
         yield lambda done, total: None

@@ -1,4 +1,4 @@
-"""Text that a person put into a file with any editor: bounded first, then decoded, then judged."""
+"""Text files that people write with any editor: bounded, then decoded, then checked."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from typing import BinaryIO
 
 from panel.errors import BadInput
 
-LONGEST_SECRET = 64 * 2**10  # bytes; the longest tokens of providers have a few thousand characters
+LONGEST_SECRET = 64 * 2**10  # bytes; tokens of providers have a few thousand characters at most
 BOM, UTF_16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 SAVE = "Save it as UTF-8 without a byte order mark (BOM)."
 
 
 def decoded(data: bytes) -> str:
-    """`data` as text, without the byte order mark that some editors put first.
-
-    Raises BadInput for what is not UTF-8, and names UTF-16.
-    """
+    """`data` as text, without a byte order mark. Raises BadInput for UTF-16 and other non-UTF-8."""
     if data.startswith(UTF_16):
         raise BadInput("The file is in UTF-16.", SAVE)
     try:
@@ -26,15 +23,15 @@ def decoded(data: bytes) -> str:
 
 
 def secret(file: BinaryIO) -> str:
-    """The content of `file`, every blank of it, without one line break at its end (LF, CRLF or CR).
+    """The exact content of `file` but for one line break at its end (LF, CRLF or CR).
 
-    Other line breaks belong to it: IMAP carries them in a literal (RFC 9051, 4.3). Raises BadInput for NUL,
-    which no login carries and UTF-16 is full of; for a byte order mark, which would silently become part of
-    the secret; for what is longer than LONGEST_SECRET bytes, of which no more is read; for what is not UTF-8.
+    Other line breaks belong to the secret: IMAP sends them in a literal (RFC 9051, 4.3). Raises BadInput
+    for NUL, for a byte order mark (it would silently become part of the secret), for more than
+    LONGEST_SECRET bytes, and for what is not UTF-8.
     """
     data = file.read(LONGEST_SECRET + 1)
     if len(data) > LONGEST_SECRET:
-        raise BadInput(f"The file is longer than {LONGEST_SECRET} bytes.", "Name the file with the secret.")
+        raise BadInput(f"The file is longer than {LONGEST_SECRET} bytes.", "Name the right file.")
     if data.startswith(BOM):
         raise BadInput("The file begins with a byte order mark (BOM).", SAVE)
     text = re.sub(r"(?:\r\n|\n|\r)\Z", "", decoded(data), count=1)

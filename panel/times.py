@@ -1,4 +1,4 @@
-"""Times for people: how long ago, and exactly when, with the zone."""
+"""Times for people: relative, and exact with the zone."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ STEPS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 
 def ago(at: int | None, today: int | None = None) -> str:
-    """What happened `at` (Unix seconds), relative to now: 'just now', '5 minutes ago', 'never'.
+    """A past time (Unix seconds) relative to now: 'just now', '5 minutes ago', 'never'.
 
-    What lies ahead of now by more than two clocks differ did not happen then.
+    One that lies further ahead than two clocks differ is named as such.
     """
     today = now() if today is None else today
     if at is not None and whole(at) > today:
@@ -24,7 +24,7 @@ def ago(at: int | None, today: int | None = None) -> str:
 
 
 def until(at: int | None, today: int | None = None) -> str:
-    """The same of what is to come: 'in a moment', 'in 2 hours'; or '5 minutes ago' where that is over."""
+    """A planned time relative to now: 'in a moment', 'in 2 hours'; '5 minutes ago' once it has passed."""
     if at is None:
         return "never"
     seconds = (now() if today is None else today) - whole(at)
@@ -43,12 +43,12 @@ def exact(at: int, zone: ZoneInfo) -> str:
 
 
 def machine(at: int) -> str:
-    """`at` as HTML's datetime attribute wants it."""
+    """`at` in ISO 8601, for HTML's datetime attribute."""
     return _moment(at).isoformat()
 
 
 def whole(at: object) -> int:
-    """`at` as seconds within what datetime can hold: what SQL forced in must not break a page."""
+    """`at` limited to what datetime can represent: a value that SQL put there must not break a page."""
     return min(max(at, 0), LAST) if isinstance(at, int) else 0
 
 

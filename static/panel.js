@@ -1,34 +1,34 @@
-// What htmx leaves to us: to say what goes on, and to send once. Everything works without this file.
+// What htmx does not do: show progress, submit a form only once, keep what was typed. Pages work without it.
 "use strict";
 
-const LATE = 600; // ms until it is said in words that an answer is waited for
-const GIVEN_UP = 20000; // ms until a form that led nowhere, such as a download, may be sent again
-const at = new Map(); // what is waited for: the button, or the form where it has none → its timer
+const SLOW = 600; // ms until the page says that the server has not answered yet
+const RESUBMIT = 20000; // ms until a form that did not leave the page, such as a download, may be sent again
+const pending = new Map(); // waiting for an answer: the button, or the form if it has none → its timer
 
-const say = (id, text) => {
+const show = (id, text) => {
   const box = document.getElementById(id);
-  if (!box || box.textContent === text) return; // what is said again is not read out again
+  if (!box || box.textContent === text) return; // a screen reader does not repeat the same message
   box.textContent = text;
   box.hidden = id === "toast" && !text;
 };
 
-const toast = (text) => say("toast", text);
+const toast = (text) => show("toast", text);
 
-// A button that is at work says so and keeps the focus; `disabled` would take it away.
-const begin = (asked) => {
-  asked.setAttribute("aria-busy", "true");
-  asked.setAttribute("aria-disabled", "true");
-  clearTimeout(at.get(asked));
-  at.set(asked, setTimeout(() => say("working", "Working … the server has not answered yet."), LATE));
+// A busy button keeps the focus; `disabled` would take it away.
+const begin = (element) => {
+  element.setAttribute("aria-busy", "true");
+  element.setAttribute("aria-disabled", "true");
+  clearTimeout(pending.get(element));
+  pending.set(element, setTimeout(() => show("working", "Working … the server has not answered yet."), SLOW));
 };
 
-const end = (asked) => {
-  if (!at.has(asked)) return;
-  asked.removeAttribute("aria-busy");
-  asked.removeAttribute("aria-disabled");
-  clearTimeout(at.get(asked));
-  at.delete(asked);
-  if (!at.size) say("working", "");
+const end = (element) => {
+  if (!pending.has(element)) return;
+  element.removeAttribute("aria-busy");
+  element.removeAttribute("aria-disabled");
+  clearTimeout(pending.get(element));
+  pending.delete(element);
+  if (!pending.size) show("working", "");
 };
 
 const sender = (form, button) => button || form.querySelector("button:not([type=button])") || form;
@@ -36,20 +36,20 @@ const sender = (form, button) => button || form.querySelector("button:not([type=
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.getAttribute("method") !== "post") return;
-  const asked = sender(form, event.submitter);
+  const submitter = sender(form, event.submitter);
   if (form.dataset.sent) {
     event.preventDefault();
     event.stopImmediatePropagation();
     return;
   }
   form.dataset.sent = "yes";
-  begin(asked);
-  setTimeout(() => { delete form.dataset.sent; end(asked); }, GIVEN_UP);
+  begin(submitter);
+  setTimeout(() => { delete form.dataset.sent; end(submitter); }, RESUBMIT);
 }, true);
 
 window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
-  for (const asked of [...at.keys()]) end(asked);
+  for (const element of [...pending.keys()]) end(element);
 });
 
 document.addEventListener("htmx:before:request", (event) => {
@@ -60,10 +60,12 @@ document.addEventListener("htmx:before:request", (event) => {
 document.addEventListener("htmx:finally:request", (event) => {
   const source = event.detail.ctx.sourceElement;
   delete source.dataset.sent;
-  for (const asked of [...at.keys()]) if (asked === source || source.contains(asked) || !asked.isConnected) end(asked);
+  for (const element of [...pending.keys()]) {
+    if (element === source || source.contains(element) || !element.isConnected) end(element);
+  }
 });
 
-// What somebody types while a fragment is replaced stays: htmx gives the caret back, this the text.
+// Text typed while htmx replaces a fragment is restored, with its selection.
 let typing = null;
 document.addEventListener("htmx:before:swap", () => {
   const field = document.activeElement;
@@ -84,20 +86,20 @@ const isTyped = (field) => field.type === "checkbox" || field.type === "radio" ?
   : field.type !== "hidden" && field.value !== field.defaultValue;
 
 document.addEventListener("htmx:after:request", (event) => {
-  // A form that was out of date is told the token that holds now.
+  // A form that was out of date gets the current token.
   const token = event.detail.ctx.response?.headers.get("X-CSRFToken");
   if (token) for (const field of document.querySelectorAll("input[name=csrf_token]")) field.value = token;
-  // A session that ended leads to the sign-in page, unless something would be lost here.
-  const leads = event.detail.ctx.hx?.redirect;
-  if (!leads || !new URL(leads, location).pathname.endsWith("/login")) return;
+  // An ended session redirects to the sign-in page, unless something typed here would be lost.
+  const target = event.detail.ctx.hx?.redirect;
+  if (!target || !new URL(target, location).pathname.endsWith("/login")) return;
   if (![...document.querySelectorAll("main input, main select, main textarea")].some(isTyped)) return;
   event.preventDefault();
-  toast("You are not signed in any more. Sign in in another tab, then continue here: what you typed stays.");
+  toast("Your session has ended. Sign in in another tab, then continue here: what you typed stays.");
 });
 
 document.addEventListener("htmx:response:error", (event) => {
   const status = event.detail.ctx.response.status;
-  if (status >= 500) toast("The server could not answer (" + status + "). Nothing is known to be changed; try again, or see the server's log.");
+  if (status >= 500) toast("The server reported an error (" + status + "). Try again, or see the server's log.");
 });
 
 document.addEventListener("htmx:error", () => {

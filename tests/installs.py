@@ -16,7 +16,8 @@ from pathlib import Path
 
 from panel import identity, install
 from panel.config import Settings
-from panel.models import encryption, this_copy
+from panel.models import encryption
+from panel.models import install as install_tables
 from panel.vault.turn_on import Confirmations
 
 BOTH = Confirmations(understands_key_loss=True, backup_prepared=True)
@@ -32,7 +33,7 @@ def prepare(settings: Settings) -> None:
         return
     shutil.copytree(_made_once().name, settings.data_dir)
     (settings.data_dir / "secret-key").write_text(secrets.token_hex(32) + "\n", "ascii")
-    copy_id = secrets.token_bytes(this_copy.ID_BYTES)
+    copy_id = secrets.token_bytes(install_tables.ID_BYTES)
     (settings.data_dir / identity.FILE).write_text(copy_id.hex() + "\n", "ascii")
     instance_id = secrets.token_bytes(encryption.ID_BYTES)
     with closing(sqlite3.connect(settings.data_dir / "panel.db")) as database, database:

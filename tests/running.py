@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from panel.config import ROOT
 from tests import warm
@@ -70,13 +71,17 @@ def flask_from_cold(
 
 
 class PanelServer:
-    """`python -m panel.serve` with its own settings, its log in a file."""
+    """A server with its own settings, its log in a file."""
 
-    def __init__(self, environ: Mapping[str, str], log: Path) -> None:
-        """Take the settings (`environ` may be changed before a start) and where the log goes."""
+    def __init__(self, environ: Mapping[str, str], log: Path, *, cold: bool = False) -> None:
+        """Take the settings (`environ` may be changed before a start) and where the log goes.
+
+        Its processes are forked from one that has imported everything (tests.warm), unless `cold`.
+        """
         self.environ = dict(environ)
         self.log_path = log
-        self.program = ["-m", "panel.serve"]  # what Python runs
+        self.program = ["-m", "panel.serve" if cold else "tests.forked_serve"]  # what Python runs
+        self._popen = _from_cold if cold else warm.Popen
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -120,9 +125,8 @@ class PanelServer:
     def launch(self) -> None:
         """Start it without waiting."""
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self.program],
-                cwd=ROOT,
+            self._process = self._popen(
+                self.program,
                 env=process_environ(self.environ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -175,6 +179,10 @@ class PanelServer:
         self.start()
 
 
+def _from_cold(program: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, *program], cwd=ROOT, **options)
+
+
 def wait_until(what: object, seconds: float, why: str) -> None:
     """Wait until `what()` is true; fails with `why` after `seconds`."""
     assert callable(what)
@@ -186,9 +194,8 @@ def wait_until(what: object, seconds: float, why: str) -> None:
 
 SEARCH = """
 import pathlib, sys
-sys.path.insert(0, sys.argv[2])
 from tests.running import shapes_of
-shapes = shapes_of(sys.stdin.buffer.read().decode())
+shapes = shapes_of(sys.argv[2])
 for path in sorted(pathlib.Path(sys.argv[1]).rglob('*')):
     if path.is_file() and any(shape in path.read_bytes() for shape in shapes):
         print(path.relative_to(sys.argv[1]))
@@ -210,16 +217,12 @@ def shapes_of(authorization_file: str) -> set[bytes]:
     return shapes
 
 
-def find_marker(directory: Path, authorization_file: str) -> list[str]:
+def find_marker(directory: Path, marker: str) -> list[str]:
     """The files below `directory` that hold `marker`, plain, escaped in any way, or inside base64.
 
     Read by another process: closing a database file that this process has open
     as a database would drop its locks.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", SEARCH, str(directory), str(ROOT)],
-        input=authorization_file.encode(),
-        capture_output=True,
-        check=True,
-    )
-    return done.stdout.decode().splitlines()
+    done = warm.run_module("tests.snippet", [SEARCH, str(directory), marker], process_environ({}), "", 60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

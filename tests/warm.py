@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import array
 import atexit
-import ctypes
 import functools
 import gc
 import json
@@ -25,46 +24,80 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 2**20  # bytes of a request
 # What Python, libc and OpenSSL read when they start: who needs it otherwise gets another parent.
-READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "OPENSSL_", "TZ")
-PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, ctypes.c_ulong(-1)  # linux/prctl.h
+READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "OPENSSL_", "TZ", "TMPDIR")
+T = TypeVar("T", str, bytes)
 
 
 # -- who asks --------------------------------------------------------------------------
 
 
 def run_module(
-    module: str,
-    arguments: Sequence[str],
-    environ: Mapping[str, str],
-    stdin: str,
-    seconds: float,
-    attach: Callable[[int], None] = lambda pid: None,
+    module: str, arguments: Sequence[str], environ: Mapping[str, str], stdin: str, seconds: float
 ) -> subprocess.CompletedProcess[str]:
     """`python -m MODULE ARGUMENTS…` in the repository root, with `environ` and nothing else.
 
-    `attach` is called with its process id before it begins, for who wants to trace it.
     Raises subprocess.TimeoutExpired, and ends it, after `seconds`.
     """
-    files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115 - closed below
-    try:
-        files[0].write(stdin.encode())
-        files[0].seek(0)
-        request = {"module": module, "arguments": list(arguments), "environ": dict(environ)}
-        parent = _parent(_read_at_start(environ))
-        status = parent.run(request, [file.fileno() for file in files], seconds, attach)
-        printed, complained = (_text(file) for file in files[1:])
-    finally:
-        for file in files:
-            file.close()
-    return subprocess.CompletedProcess([module, *arguments], status, printed, complained)
+    pipe = subprocess.PIPE
+    with Popen(
+        ["-m", module, *arguments], env=environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        try:
+            printed, complained = process.communicate(stdin, seconds)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess([module, *arguments], process.returncode, printed, complained)
+
+
+def run(command: Sequence[str], *, input: bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """subprocess.run of a Python program, as `Popen` runs it."""
+    begun: Any = Popen(command[1:], env=os.environ, stdin=subprocess.PIPE, **options)
+    with begun as process:
+        printed, complained = process.communicate(input)
+    return subprocess.CompletedProcess(command, process.returncode, printed, complained)
+
+
+class Popen(subprocess.Popen[T]):
+    """subprocess.Popen of `["-m", MODULE, ARGUMENTS…]` or `["-c", CODE, ARGUMENTS…]`, forked instead of started.
+
+    It runs in the repository root and needs `env`. Overridden are the three places in which
+    subprocess itself starts a process and waits for one.
+    """
+
+    def _execute_child(
+        self, args: Sequence[str], executable: object, preexec_fn: object, close_fds: object,
+        pass_fds: object, cwd: object, env: Mapping[str, str], startupinfo: object, creationflags: object,
+        shell: object, p2cread: int, p2cwrite: int, c2pread: int, c2pwrite: int, errread: int, errwrite: int,
+        *others: object,
+    ) -> None:  # fmt: skip
+        program = list(args[1:] if args[0] == "-m" else ["tests.snippet", *args[1:]])
+        request = {"argv": program, "environ": dict(env), "group": others[-1]}
+        fds = [n if fd == -1 else fd for n, fd in enumerate((p2cread, c2pwrite, errwrite))]
+        self._connection, self.pid = _parent(_read_at_start(env)).start(request, fds)
+        self._child_created = True
+        self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+
+    def _waitpid(self, pid: int, flags: int) -> tuple[int, int]:
+        """As os.waitpid answers, which knows children only."""
+        if flags & os.WNOHANG and not select.select([self._connection], [], [], 0)[0]:
+            return 0, 0
+        return pid, int(self._connection.recv(64))
+
+    def _try_wait(self, flags: int) -> tuple[int, int]:
+        return self._waitpid(self.pid, flags)
+
+    def _internal_poll(self, _deadstate: int | None = None) -> int | None:
+        found: int | None = super()._internal_poll(_deadstate, self._waitpid)  # type: ignore[misc]
+        return found
 
 
 def address(environ: Mapping[str, str]) -> str:
@@ -101,28 +134,19 @@ class _Parent:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n", "the process that forks did not start"
 
-    def run(
-        self,
-        request: Mapping[str, object],
-        files: Sequence[int],
-        seconds: float,
-        attach: Callable[[int], None],
-    ) -> int:
-        """Have `request` run on `files` as its standard input, output and error; its exit status."""
+    def start(self, request: Mapping[str, object], files: Sequence[int]) -> tuple[socket.socket, int]:
+        """Have `request` run on `files` as its standard input, output and error.
+
+        Its process id, and the connection on which the status that os.waitpid gives will come.
+        """
         umask = os.umask(0o077)
         os.umask(umask)
-        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as connection:
-            connection.connect(self.path)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
-            message = json.dumps({**request, "umask": umask}).encode()
-            connection.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))])
-            pid = int(connection.recv(64))
-            attach(pid)
-            connection.send(b"begin")
-            if not select.select([connection], [], [], seconds)[0]:
-                os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(str(request["arguments"]), seconds)
-            return int(connection.recv(64))
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect(self.path)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
+        message = json.dumps({**request, "umask": umask}).encode()
+        connection.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))])
+        return connection, int(connection.recv(64))
 
     def stop(self) -> None:
         """End it: it goes when its standard input is closed."""
@@ -137,7 +161,9 @@ def main(path: str) -> None:
     """Import everything, then fork for whoever asks. Returns in a fork, which is to `_become`."""
     import flask.cli  # noqa: F401 - importing is what this is for
 
-    import panel  # noqa: F401
+    from tests import remembered, running  # noqa: F401 - and the panel
+
+    remembered.compile_once()
 
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as listening:
         listening.bind(path)
@@ -173,28 +199,16 @@ def _serve(connection: socket.socket) -> None:
     """Fork once more; wait for that process and tell its status. Returns in it."""
     message, ancillary, _, _ = connection.recvmsg(LONGEST, socket.CMSG_SPACE(3 * 4))
     files = array.array("i", ancillary[0][2])
-    begins, told = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(told)
-        _wait_for_begin(begins)
         connection.close()
         return _become(json.loads(message), list(files))
     for fd in files:
         os.close(fd)
     connection.send(str(pid).encode())
-    connection.recv(64)
-    os.close(told)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with suppress(BrokenPipeError):  # nobody waits any more
-        connection.send(str(status).encode())
+        connection.send(str(os.waitpid(pid, 0)[1]).encode())
     os._exit(0)
-
-
-def _wait_for_begin(begins: int) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0)  # a brother may trace it
-    os.read(begins, 1)
-    os.close(begins)
 
 
 def _become(request: dict[str, Any], files: Sequence[int]) -> None:
@@ -202,10 +216,13 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> None:
     for number, fd in enumerate(files):
         os.dup2(fd, number)
         os.close(fd)
+    if request["group"] == 0:
+        os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores Ctrl-C
     os.umask(request["umask"])
     os.environ.clear()
     os.environ.update(request["environ"])
-    sys.argv[:] = [request["module"], *request["arguments"]]
+    sys.argv[:] = request["argv"]
 
 
 if __name__ == "__main__":

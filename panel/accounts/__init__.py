@@ -1,1 +1,1 @@
-"""Mail accounts: the mailboxes that mail is collected from."""
+"""The mailboxes that mail is collected from."""

@@ -1,4 +1,4 @@
-"""Trying out a mail server before it is saved, in the request that asks: each step as it happens."""
+"""The connection test: try a mail server before it is saved, with each step reported as it happens."""
 
 from __future__ import annotations
 
@@ -8,73 +8,67 @@ from panel import audit
 from panel.accounts import service
 from panel.audit import Actor
 from panel.config import Settings
-from panel.errors import PasswordNeeded, Throttled
+from panel.errors import Throttled
 from panel.mail import imap, pop3, smtp
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.secret import Secret
 from panel.vault import credential
 from panel.vault.credential import Credential
 from panel.vault.vault import Vault
 
-TRIED, FAILED = "connection tested", "connection test failed"
-PER_HOUR = 60  # of the whole install: a test connects wherever it is told
-WAY_IN = ("name", "connect", "tls", "login")  # the steps of every protocol, in their order
+TESTED, FAILED = "connection tested", "connection test failed"
+PER_HOUR = 60  # in the whole install: a test connects to any server that was entered
+LOGIN_STEPS = ("name", "connect", "tls", "login")  # of every protocol, in order
+LAST_STEP = {"imap": ["folder"], "pop3": ["count"]}
 
 
-def credential_for(where: MailServer, password: Secret | None, uuid: str | None, vault: Vault) -> Credential:
-    """What to log in with: the typed password, or the stored one for exactly the stored server.
+def credential_for(where: MailServer, entered: Secret | None, uuid: str | None, vault: Vault) -> Credential:
+    """What to log in with: the entered password, or the stored one for exactly the stored server.
 
-    Raises PasswordNeeded where neither fits, CannotOpen where the stored one does not open.
+    Raises as `service.password_for`, CannotOpen if the stored one cannot be decrypted.
     """
+    endpoint = service.find(uuid)[1] if uuid is not None else None
+    password = service.password_for(where, entered, endpoint)
     if password is not None:
         return Credential(where, password)
-    if uuid is not None:
-        _, endpoint = service.find(uuid)
-        if service.same_server(endpoint, where):
-            return credential.open_for(endpoint, vault)
-        raise PasswordNeeded(
-            "The stored password is only ever shown to the stored server.",
-            "Enter the password to test another one.",
-        )
-    raise PasswordNeeded("The password is empty.", "Enter the mailbox's password.")
+    assert endpoint is not None  # password_for has found the stored one to be enough
+    return credential.open_for(endpoint, vault)
 
 
-def plan(found: Sequence[Credential]) -> list[str]:
-    """The names of all steps that a test of `found` takes where none fails."""
-    last = {"imap": ["folder"], "pop3": ["count"]}
-    return [step for one in found for step in (*WAY_IN, *last.get(one.server.protocol, []))]
+def plan(credentials: Sequence[Credential]) -> list[str]:
+    """The names of all steps of a test in which none fails."""
+    return [step for each in credentials for step in (*LOGIN_STEPS, *LAST_STEP.get(each.server.protocol, []))]
 
 
 def run(
-    found: Sequence[Credential], folder: str, settings: Settings, actor: Actor, subject: str
-) -> Iterator[Step]:
-    """Begin a test of one server after the other: the steps as they happen, up to the first that fails.
+    credentials: Sequence[Credential], folder: str, settings: Settings, actor: Actor, subject: str
+) -> Iterator[ProbeStep]:
+    """Test one server after the other: the steps as they happen, up to the first that fails.
 
-    Raises Throttled before the first one after too many.
+    Raises Throttled, before the first step, after too many tests.
     """
-    recent = audit.recent(TRIED)
+    recent = audit.recent(TESTED)
     if recent >= PER_HOUR:
-        raise Throttled(f"There were {recent} tests within an hour.", "Wait some minutes, then try again.")
-    audit.record(TRIED, subject, who=actor.who, address=actor.address)
-    return _steps(found, folder, Policy.of(settings), actor, subject)
+        raise Throttled(f"There were {recent} tests within an hour.", "Wait a few minutes, then try again.")
+    actor.record(TESTED, subject)
+    return _steps(credentials, folder, Policy.of(settings), actor, subject)
 
 
 def _steps(
-    found: Sequence[Credential], folder: str, policy: Policy, actor: Actor, subject: str
-) -> Iterator[Step]:
-    for one in found:
-        for step in _probe(one, folder, policy):
+    credentials: Sequence[Credential], folder: str, policy: Policy, actor: Actor, subject: str
+) -> Iterator[ProbeStep]:
+    for each in credentials:
+        for step in _probe(each, folder, policy):
             if not step.ok:
-                at = f"At this step: {step.name}."
-                audit.record(FAILED, subject, at, who=actor.who, address=actor.address)
+                actor.record(FAILED, subject, f"At this step: {step.name}.")
             yield step
             if not step.ok:
                 return
 
 
-def _probe(one: Credential, folder: str, policy: Policy) -> Iterator[Step]:
+def _probe(one: Credential, folder: str, policy: Policy) -> Iterator[ProbeStep]:
     if one.server.protocol == "pop3":
         return pop3.probe(one.server, one.secret, policy)
     if one.server.protocol == "smtp":

@@ -1,4 +1,4 @@
-"""Mail accounts in the browser."""
+"""Mailboxes in the browser."""
 
 from __future__ import annotations
 
@@ -16,23 +16,21 @@ from flask import (
     stream_with_context,
     url_for,
 )  # fmt: skip
-from wtforms import HiddenField
 
 from panel.accounts import overview, probe, rules, service
 from panel.accounts import suggest as suggestions
-from panel.accounts.forms import EditForm, MailboxForm, NewForm, ServerForm
+from panel.accounts.forms import EditForm, NewForm, ServerForm
 from panel.accounts.service import Seen
-from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError, PasswordNeeded
-from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError
+from panel.mail.session import ProbeStep
 from panel.models import Account, Endpoint, Skipped
 from panel.secret import Secret
 from panel.services import current
-from panel.sign_in.login import actor, require_reauth
+from panel.sign_in.login import require_reauth
 from panel.vault import credential
-from panel.vault.credential import Credential
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed, out_of_date, refused
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.fields import show_on_field
+from panel.web.form_tokens import out_of_date, preserve_form_input, refused
 from panel.web.htmx import go, is_htmx, page
 
 blueprint = Blueprint("accounts", __name__, url_prefix="/accounts")
@@ -45,7 +43,7 @@ def _collect_soon(uuid: str) -> None:
 
 @blueprint.get("")
 def show() -> Any:
-    """The list: is mail coming in, and what is wrong where it is not."""
+    """The list: is mail being collected, and if not, why."""
     found = overview.page(current().vault, request.args.get("page", 1, type=int))
     return page("accounts/list.html", fragment="accounts/_list.html", found=found)
 
@@ -60,50 +58,48 @@ def new() -> Any:
 
 
 @blueprint.post("/new")
-@keeps_typed
+@preserve_form_input
 def add() -> Any:
-    """Store a new account and have its mail collected."""
-    form = NewForm()
+    """Store a new mailbox and collect its mail."""
+    form, settings = NewForm(), current().settings
     if not form.validate_on_submit():
         return _again(form)
     try:
         require_reauth(form.own_password.data)
-        box, password = _mailbox(form), _password(form) or Secret("")
-        uuid = service.add(box, _server(form), password, form.begin.data, actor(), _sending(form, password))
+        box, where, password = form.mailbox(), form.server(settings), form.entered_password or Secret("")
+        uuid = service.add(box, where, password, form.begin.data, actor(), form.sending_credential(settings))
     except PanelError as error:
         return _again(form, error)
     _collect_soon(uuid)
-    flash(f"{box.address} was added. The list says when its mail was last collected.", "good")
+    flash(f"{box.address} was added. The list shows when its mail was last collected.", "good")
     return go(url_for(".show"))
 
 
-def _new_page(form: ServerForm, status: int = 200, problem: PanelError | None = None) -> Response:
+def _new_page(form: ServerForm, status: int = 200, **context: Any) -> Response:
+    context.setdefault("problem", None)
     return page(
-        "accounts/new.html", status=status, form=form, problem=problem, ask_own=not recently_authenticated()
+        "accounts/new.html", status=status, form=form, ask_own=not recently_authenticated(), **context
     )
 
 
 @blueprint.get("/<uuid>")
 def edit(uuid: str) -> Any:
-    """An account's settings, without its password; and its health."""
-    account, endpoint, sending = service.find_servers(uuid)
-    authentic = credential.is_authentic(endpoint, current().vault)
-    form = EditForm(formdata=None, data=_stored(endpoint, account, authentic))
-    return _edit_page(endpoint, sending, form, authentic)
+    """A mailbox: its status, and its settings without the password."""
+    return _edit_page(uuid)
 
 
 @blueprint.post("/<uuid>")
-@keeps_typed
+@preserve_form_input
 def change(uuid: str) -> Any:
-    """Store what was changed."""
+    """Store the changed settings."""
     form = _edit_form(uuid)
     if not form.validate_on_submit():
         return _again(form)
     try:
         require_reauth(form.own_password.data)
-        box = _mailbox(form)
+        box, where = form.mailbox(), form.server(current().settings)
         seen = Seen(form.rev.data, form.seen.data or None)
-        service.edit(uuid, box, _server(form), _password(form), seen, actor())
+        service.edit(uuid, box, where, form.entered_password, seen, actor())
     except PanelError as error:
         return _again(form, error)
     _collect_soon(form.account.data)
@@ -112,126 +108,52 @@ def change(uuid: str) -> Any:
 
 
 def _edit_form(uuid: str) -> EditForm:
-    """What was sent for an account that is there. Raises NotFound."""
+    """The submitted form of a stored mailbox. Raises NotFound."""
     account, _ = service.find(uuid)
     form = EditForm()
     form.account.data = account.uuid
     return form
 
 
-def _stored(endpoint: Endpoint, account: Account, authentic: bool) -> dict[str, Any]:
-    """What the form begins with: not the server, where its record does not open and it may be forged."""
-    values: dict[str, Any] = {
-        "address": account.address,
-        "folder": account.folder,
-        "interval": account.interval,
-        "on_server": account.on_server,
-        "move_to": account.move_to,
-    }
-    values |= {
-        "account": account.uuid,
-        "rev": endpoint.rev if isinstance(endpoint.rev, int) else None,
-        "seen": endpoint.place.digest,
-    }
-    if authentic:
-        names = ("protocol", "host", "port", "security", "username")
-        values |= {name: getattr(endpoint, name) for name in names}
-    else:
-        values |= {"protocol": None, "port": None, "security": None}
-    return values
-
-
 def _again(form: ServerForm, error: PanelError | None = None) -> Response:
-    """The form as it was typed, without the passwords, and what is wrong with it."""
+    """The form as it was submitted, without the passwords, and what is wrong with it."""
     status = error.status if error else 422
-    problem = _on_field(form, error) if error else None
+    problem = error and show_on_field(form, error)
     if isinstance(form, EditForm):
-        _, endpoint, sending = service.find_servers(form.account.data)
-        authentic = credential.is_authentic(endpoint, current().vault)
         stale = isinstance(error, EditedMeanwhile)
-        return _edit_page(endpoint, sending, form, authentic, status, problem, stale)
-    return _new_page(form, status, problem)
+        return _edit_page(form.account.data, form, status=status, problem=problem, stale=stale)
+    return _new_page(form, status, problem=problem)
 
 
-def _edit_page(
-    endpoint: Endpoint,
-    sending: Endpoint | None,
-    form: ServerForm,
-    authentic: bool,
-    status: int = 200,
-    problem: PanelError | None = None,
-    stale: bool = False,
-) -> Response:
-    uuid = endpoint.account_id
-    line = overview.line(current().vault, uuid)
+def _edit_page(uuid: str, form: EditForm | None = None, status: int = 200, **context: Any) -> Response:
+    account, endpoint, sending = service.find_servers(uuid)
+    line = overview.line(current().vault, account.uuid)
     if line is None:
-        raise NotFound("This account was removed meanwhile.", "Go back to the list of accounts.")
-    skipped = Skipped.select().where(Skipped.account == uuid).order_by(Skipped.at.desc()).limit(100)
+        raise NotFound("This mailbox was removed meanwhile.", "Go back to the list of mailboxes.")
+    forged = not credential.is_authentic(endpoint, current().vault)
+    form = form or _stored_form(account, endpoint, forged)
+    skipped = Skipped.select().where(Skipped.account == account.uuid).order_by(Skipped.at.desc()).limit(100)
     return page(
-        "accounts/edit.html",
-        status=status,
-        form=form,
-        problem=problem,
-        stale=stale,
-        line=line,
-        forged=not authentic,
-        skipped=list(skipped) if line.skipped else [],
-        sending=sending,
-        last_change=service.last_change(endpoint),
-        ask_own=not recently_authenticated(),
-    )
+        "accounts/edit.html", status=status, form=form, line=line, forged=forged, sending=sending,
+        skipped=list(skipped) if line.skipped else [], last_change=service.last_change(endpoint),
+        ask_own=not recently_authenticated(), **{"problem": None, "stale": False} | context,
+    )  # fmt: skip
 
 
-def _mailbox(form: MailboxForm) -> rules.Mailbox:
-    names = ("address", "folder", "interval", "on_server", "move_to")
-    return rules.mailbox(*(form[name].data for name in names))
-
-
-def _sending(form: NewForm, password: Secret) -> Credential | None:
-    """The server to send through, if one is wanted; with the same password, or the one typed for it."""
-    if not form.sends.data:
-        return None
-    typed = form.sending.form
-    user = typed.username.data or form.user
-    try:
-        where = rules.server(
-            current().settings, "smtp", typed.host.data, typed.port.data, typed.security.data, user
-        )
-        other = password if form.same_password.data else Secret(typed.password.data or "")
-        rules.require_password(other)
-    except BadInput as error:
-        error.field = f"sending-{error.field}" if error.field else None
-        raise
-    return Credential(where, other)
-
-
-def _server(form: ServerForm) -> MailServer:
-    f = form
-    return rules.server(
-        current().settings, f.protocol.data, f.host.data, f.port.data, f.security.data, f.user
-    )
-
-
-def _password(form: ServerForm) -> Secret | None:
-    return Secret(form.password.data) if form.password.data else None
-
-
-def _on_field(form: ServerForm, error: PanelError) -> PanelError | None:
-    """Put the error beside the field that it is about; the error itself where there is none."""
-    name = "password" if isinstance(error, PasswordNeeded) else getattr(error, "field", None) or ""
-    fields: Any = form
-    if name.startswith("sending-") and isinstance(form, NewForm):
-        fields, name = form.sending.form, name.removeprefix("sending-")
-    if name not in fields or isinstance(fields[name], HiddenField):
-        return error
-    fields[name].errors = [str(error)]
-    return None
+def _stored_form(account: Account, endpoint: Endpoint, forged: bool) -> EditForm:
+    """The stored settings; a server that may be forged is not filled in."""
+    seen = Seen.of(endpoint)
+    rev = seen.rev if isinstance(seen.rev, int) else None  # SQL may have stored any type
+    values = vars(service.mailbox_of(account)) | {"account": account.uuid, "rev": rev, "seen": seen.place}
+    names = rules.SERVER_FIELDS
+    values |= dict.fromkeys(names) if forged else {name: getattr(endpoint, name) for name in names}
+    return EditForm(formdata=None, data=values)
 
 
 @blueprint.post("/suggest")
-@keeps_typed
+@preserve_form_input
 def suggest() -> Any:
-    """Fill in the servers of the address that was typed, where anybody knows them. Saves nothing."""
+    """Fill in the servers for the address, if they can be found. Saves nothing."""
     form = NewForm()
     if refused() and not is_htmx():
         return _again(form, out_of_date())
@@ -250,7 +172,7 @@ def suggest() -> Any:
 
 def _fill(form: NewForm, found: suggestions.Suggestion) -> None:
     for fields, where in ((form, found.incoming), (form.sending.form, found.outgoing)):
-        for name in ("protocol", "host", "port", "security", "username") if where else ():
+        for name in rules.SERVER_FIELDS if where else ():
             if name in fields:
                 fields[name].process_data(getattr(where, name))
 
@@ -260,7 +182,7 @@ def _fill(form: NewForm, found: suggestions.Suggestion) -> None:
 
 @blueprint.post("/<uuid>/pause")
 def pause(uuid: str) -> Any:
-    """Stop collecting for a while."""
+    """Stop collecting."""
     service.pause(uuid, actor())
     return _back()
 
@@ -281,7 +203,7 @@ def _back() -> Response:
 
 @blueprint.get("/<uuid>/remove")
 def ask_remove(uuid: str) -> Any:
-    """Ask before an account goes."""
+    """Ask before a mailbox is removed."""
     account = service.find_account(uuid)
     return page("accounts/remove.html", account=account, spool=current().settings.mail_spool / account.uuid)
 
@@ -289,31 +211,32 @@ def ask_remove(uuid: str) -> Any:
 @blueprint.post("/<uuid>/remove")
 @reauth_required
 def remove(uuid: str) -> Any:
-    """Forget the account and its password."""
+    """Remove the mailbox and its passwords."""
     account = service.find_account(uuid)
     service.remove(uuid, actor())
-    flash(f"{account.address} was removed. Mail that was delivered stays.", "good")
+    flash(f"{account.address} was removed. Delivered mail stays on this server.", "good")
     return go(url_for(".show"))
 
 
-# -- the live test -------------------------------------------------------------------
+# -- the connection test -------------------------------------------------------------
 
 
 @blueprint.post("/test")
-@keeps_typed
+@preserve_form_input
 def test() -> Any:
-    """Try the typed server out: steps as they happen, by htmx as events, else as a page that grows."""
-    uuid = request.form.get("account") or None
+    """Test the server that was entered, step by step: as events for htmx, otherwise as a page that grows."""
+    uuid, settings = request.form.get("account") or None, current().settings
     form = _edit_form(uuid) if uuid else NewForm()
     if not form.validate_on_submit():
         return _no_test(form)
     try:
         require_reauth(form.own_password.data)
         rules.address_of(form.address.data)
-        found = [probe.credential_for(_server(form), _password(form), uuid, current().vault)]
-        if isinstance(form, NewForm) and (sending := _sending(form, found[0].secret)):
+        where, vault = form.server(settings), current().vault
+        found = [probe.credential_for(where, form.entered_password, uuid, vault)]
+        if isinstance(form, NewForm) and (sending := form.sending_credential(settings)):
             found.append(sending)
-        steps = probe.run(found, form.folder.data or "INBOX", current().settings, actor(), form.address.data)
+        steps = probe.run(found, form.folder.data or "INBOX", settings, actor(), form.address.data)
     except PanelError as error:
         return _no_test(form, error)
     if is_htmx():
@@ -322,7 +245,7 @@ def test() -> Any:
 
 
 def _no_test(form: ServerForm, error: PanelError | None = None) -> Response:
-    """Why there was no test: in the form's own place for the steps, else at the top of the form."""
+    """Why there was no test: for htmx in the place of the steps, otherwise at the top of the form."""
     if not is_htmx():
         return _again(form, error)
     if error is None:
@@ -333,17 +256,17 @@ def _no_test(form: ServerForm, error: PanelError | None = None) -> Response:
                 form=form, ask_own=ask_own)  # fmt: skip
 
 
-def _events(steps: Iterator[Step], plan: list[str]) -> Iterator[str]:
-    """Server-sent events, each with the list of all steps: those done, and those to come."""
-    done: list[Step] = []
-    yield _event(render_template("accounts/_steps.html", steps=done, to_come=plan, running=True))
+def _events(steps: Iterator[ProbeStep], plan: list[str]) -> Iterator[str]:
+    """Server-sent events, each with the list of all steps: those done, and those pending."""
+    done: list[ProbeStep] = []
+    yield _steps_event(done, plan, running=True)
     for step in steps:
         done.append(step)
-        to_come = plan[len(done) :]
-        yield _event(render_template("accounts/_steps.html", steps=done, to_come=to_come, running=step.ok))
-    to_come = plan[len(done) :]
-    yield _event(render_template("accounts/_steps.html", steps=done, to_come=to_come, running=False))
+        yield _steps_event(done, plan, running=step.ok)
+    yield _steps_event(done, plan, running=False)
 
 
-def _event(html: str) -> str:
+def _steps_event(done: list[ProbeStep], plan: list[str], *, running: bool) -> str:
+    pending = plan[len(done) :]
+    html = render_template("accounts/_steps.html", steps=done, pending=pending, running=running)
     return "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"

@@ -1,7 +1,7 @@
-"""Who set the server of a mailbox, kept in a file beside the database, for whoever types a password next.
+"""Who set the server of a mailbox: a log file beside the database, shown before a password is entered.
 
-A database writer who makes himself an administrator can change a server honestly, then remove
-himself and Activity. The web only ever appends to this file (docs/not-protected.md).
+An attacker who writes the database can become an administrator, change a server through the panel, then
+delete that administrator and Activity. The panel only appends to this file (docs/not-protected.md).
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from panel.models.endpoint import Place
 from panel.vault import files
 
 FILE = "server-changes.log"
-LONGEST_LINE = 16_384  # bytes: JSON takes up to twelve for a character, of username, address and name
+LONGEST_LINE = 16_384  # bytes: JSON takes up to twelve per character of username, address and name
 UUID = re.compile(r"[0-9a-f-]{36}")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One line: when, by whom, and the server it is since then."""
+    """One line: when, by whom, and which server."""
 
     at: int
     who: str
     server: str
-    differs: bool = False  # from the server that is stored now
+    differs: bool = False  # from the stored server
 
 
 def append(data_dir: Path, place: Place, who: str) -> None:
-    """Note that `who` sets the server of `place`. Raises Refused where the file takes nothing."""
+    """Log that `who` sets the server of `place`. Raises Refused if that is impossible."""
     if not UUID.fullmatch(place.account):
         raise Refused(
-            "The account's id is not one that Mailkeep gave; nothing was stored.", "Remove the account."
+            "The mailbox's id was not assigned by Mailkeep, so nothing was stored.", "Remove the mailbox."
         )
     server = described(place)
     what = json.dumps({"at": db.now(), "who": who[:254], "server": server, "mailbox": place.address})
@@ -52,12 +52,12 @@ def append(data_dir: Path, place: Place, who: str) -> None:
 
 
 def described(place: Place) -> str:
-    """The server of `place` as a line tells it."""
+    """The server of `place` as a line shows it."""
     return f"{place.protocol} {place.host}:{place.port} {place.security} as {place.username}"
 
 
 def last(data_dir: Path, account: str, direction: str) -> Change | None:
-    """The newest line of that mailbox and direction; None where there is none, or it cannot be read."""
+    """The newest line of that mailbox and direction; None if there is none or it cannot be read."""
     prefix = f"\n{account} {direction} ".encode()
     try:
         with (
@@ -69,5 +69,5 @@ def last(data_dir: Path, account: str, direction: str) -> Change | None:
             line = all_[start : start + LONGEST_LINE].split(b"\n", 1)[0]
         found = json.loads(line.removeprefix(prefix[1:]))
         return Change(int(found["at"]), str(found["who"]), str(found["server"]))
-    except (OSError, ValueError, KeyError, TypeError):  # not there yet, empty, or edited by hand
+    except (OSError, ValueError, KeyError, TypeError):  # missing, empty, or edited by hand
         return None

@@ -1,7 +1,7 @@
-"""Adding, changing, pausing and removing mail accounts; page and shell call the same functions.
+"""Adding, changing, pausing and removing mailboxes. Page and shell call the same functions.
 
-A server and its password belong together: what is bound to the sealed record
-changes only with a password typed anew (docs/decisions/0001).
+A server and its password belong together: the settings that a sealed record is bound to
+change only together with a newly entered password (docs/decisions/0001).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from panel import audit, db
+from panel import db
 from panel.accounts import rules, server_log
 from panel.accounts.rules import Mailbox
 from panel.audit import Actor
@@ -26,14 +26,14 @@ from panel.vault.credential import Credential
 
 @dataclass(frozen=True)
 class Seen:
-    """Which server a person was shown before typing: its revision and the digest of its place. None: any."""
+    """Which server a person was shown before entering a password: its revision, its digest. None: any."""
 
     rev: int | None = None
     place: str | None = None
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Seen:
-        """What whoever looks at `endpoint` sees."""
+        """What a person who is shown `endpoint` sees."""
         return cls(endpoint.rev, endpoint.place.digest)
 
 
@@ -48,13 +48,12 @@ def add(
     actor: Actor,
     sending: Credential | None = None,
 ) -> str:
-    """Store a new account; its uuid. `sending`: the server to send through, with the password for it.
+    """Store a new mailbox; its uuid. `sending`: the server to send through, with its password.
 
     The same password for both is sealed twice, each record for its own server.
-    Raises BadInput for an address that is there already, CannotStore; then nothing is stored.
+    Raises BadInput (also for an address that was added already), CannotStore; then nothing is stored.
     """
     rules.require_possible(box, where, begin)
-    rules.require_password(password)
     with Endpoint.storing():
         if box.address.lower() in addresses():
             raise address_taken(box.address)
@@ -69,119 +68,132 @@ def insert(
     actor: Actor,
     sending: Credential | None = None,
 ) -> str:
-    """What `add` stores, for what was checked already. Inside the transaction of `storing()`."""
+    """Store what was checked already. Inside `storing()`."""
     account = Account.create(begin=begin, created_at=db.now(), **vars(box))
     insert_endpoint(account, "in", where, password, actor)
     if sending is not None:
         insert_endpoint(account, "out", sending.server, sending.secret, actor)
-    audit.record("account added", box.address, who=actor.who, address=actor.address)
+    actor.record("account added", box.address)
     return account.uuid
 
 
 def addresses() -> set[str]:
-    """The addresses that are there, in lower case."""
+    """All stored addresses, in lower case."""
     return {str(address).lower() for (address,) in db.database.execute_sql("SELECT address FROM account")}
 
 
 def address_taken(address: str) -> BadInput:
-    """What is said of one that is there already."""
-    return BadInput(f"The address {address} is there already.", "Open it in the list.", field="address")
+    """The error for an address that was added already."""
+    return BadInput(f"{address} has been added already.", "Open it in the list.", "address")
 
 
 def insert_endpoint(
-    account: Account, direction: str, where: MailServer, password: Secret, actor: Actor
+    account: Account, direction: str, where: MailServer, password: Secret | None, actor: Actor
 ) -> None:
-    """Store one server of an account with its password. Inside the transaction of `storing()`."""
-    endpoint, place = Endpoint(secret_set_at=db.now()), place_of(account, direction, where)
-    endpoint.password = password
+    """Store a new server of a mailbox. Inside `storing()`. Raises as `password_for`."""
+    entered = password_for(where, password, None)
+    assert entered is not None  # nothing is stored that could be kept
+    endpoint, place = Endpoint(secret_set_at=db.now()), _place_of(account, direction, where)
+    endpoint.password = entered
     endpoint.save(place=place)
     server_log.append(_data_dir(), place, actor.name)
 
 
-def place_of(account: Account, direction: str, where: MailServer) -> Place:
-    """What the password for `where` is bound to."""
+def _place_of(account: Account, direction: str, where: MailServer) -> Place:
     return Place(account.uuid, direction, address=account.address, **vars(where))
 
 
 def edit(
-    uuid: str,
-    box: Mailbox,
-    where: MailServer | None,
-    password: Secret | None,
-    seen: Seen,
-    actor: Actor,
+    uuid: str, box: Mailbox, where: MailServer | None, password: Secret | None, seen: Seen, actor: Actor
 ) -> None:
-    """Change an account. `where` None keeps the server, `password` None keeps the password.
+    """Change a mailbox. `where` None keeps the server, `password` None keeps the password.
 
-    Raises EditedMeanwhile where the server is not the one that the person saw, PasswordNeeded (a changed
-    server without a password), BadInput.
+    Raises as `store`, and BadInput.
     """
     with Endpoint.storing():
         account, endpoint = find(uuid)
         require_seen(endpoint, seen)
         if box.address != account.address:
             raise BadInput(
-                f"The address of a mailbox does not change; this one is {account.address}.",
+                f"The address of a mailbox cannot be changed; this one is {account.address}.",
                 "Add the other address as a mailbox of its own, then remove this one.",
-                field="address",
+                "address",
             )
-        rules.require_possible(box, where or server_of(endpoint))
+        rules.require_possible(box, where or endpoint.server)
         for name, value in vars(box).items():
             setattr(account, name, value)
         account.save()
         changed = store(account, endpoint, where, password, actor) if where or password else ""
-        audit.record("account changed", box.address, changed, who=actor.who, address=actor.address)
-        due.at_once(account.uuid)
+        actor.record("account changed", box.address, changed)
+        due.make_due(account.uuid)
 
 
 def require_seen(endpoint: Endpoint | None, seen: Seen) -> None:
-    """Raise EditedMeanwhile where the row is not the one that the person was shown."""
+    """Raise EditedMeanwhile if the row is not the one that the person was shown."""
     found = Seen.of(endpoint) if endpoint is not None else Seen()
     if seen.rev not in (None, found.rev) or seen.place not in (None, found.place):
         raise EditedMeanwhile(
             "The mailbox's server was changed meanwhile, so nothing was stored.",
-            "Look at it again, then repeat your change.",
+            "Check the current settings, then repeat your change.",
         )
 
 
 def store(
     account: Account, endpoint: Endpoint, where: MailServer | None, password: Secret | None, actor: Actor
 ) -> str:
-    """Store the new server and password in the row; what changed, in words without values.
+    """Store server and password in the row; which settings changed, without their values. Inside `storing()`.
 
-    `where` is a server that was typed whole; with None the stored one stays, but
-    no new password is stored for one that its record does not vouch for.
+    `where` is a server that was entered whole; None keeps the stored one.
+    Raises as `password_for` and `require_authentic`.
     """
-    if not credential.is_authentic(endpoint, Endpoint.vault()):
-        if where is None:
-            raise PasswordNeeded(
-                "The stored password does not open, so the stored server may have been changed.",
-                "Give the whole server together with the password: --protocol, --host, --port, --security, "
-                "--username.",
-            )
-        if password is None:
-            raise PasswordNeeded(
-                "The stored password does not open, so it must be entered again.", "Enter the password."
-            )
-    where = where or server_of(endpoint)
+    if where is None or password is None:
+        require_authentic(endpoint)
+    where = where or endpoint.server
+    entered = password_for(where, password, endpoint)
+    place = _place_of(account, str(endpoint.direction), where)
     changed = [name for name, value in vars(where).items() if getattr(endpoint, name) != value]
-    place = place_of(account, str(endpoint.direction), where)
     new_server = bool(changed)
-    if password is not None:
-        rules.require_password(password)
-        endpoint.password = password
+    if entered is not None:
+        endpoint.password = entered
         endpoint.secret_set_at = db.now()
         changed.append("password")
     endpoint.save(place=place)
-    if new_server:  # after it: what was refused is not noted
+    if new_server:  # last, so that a refused change is not logged
         server_log.append(_data_dir(), place, actor.name)
     return f"New: {', '.join(changed)}." if changed else ""
 
 
-def last_change(endpoint: Endpoint) -> server_log.Change | None:
-    """Who set this server, and when; None where nothing is known of it.
+def password_for(where: MailServer, entered: Secret | None, endpoint: Endpoint | None) -> Secret | None:
+    """The `entered` password; None if the stored one of `endpoint` belongs to exactly the server `where`.
 
-    Where it `differs`, an older database or a record of an earlier server was put back.
+    A changed server needs its password: this is the one place where that is decided, for page, shell,
+    connection test and sending. Raises PasswordNeeded, BadInput for an empty password.
+    """
+    if entered is not None:
+        rules.require_password(entered)
+        return entered
+    if endpoint is None or not _is_same_server(endpoint, where):
+        raise PasswordNeeded(
+            "A new or changed mail server needs its password.",
+            "Enter the password of this server (in the shell: --password-file).",
+        )
+    return None
+
+
+def require_authentic(endpoint: Endpoint) -> None:
+    """Raise PasswordNeeded unless the stored password proves that the stored server is genuine."""
+    if not credential.is_authentic(endpoint, Endpoint.vault()):
+        raise PasswordNeeded(
+            "The stored password does not prove the stored server, which may have been changed.",
+            "Enter the whole server and its password (in the shell: --protocol, --host, --port, --security, "
+            "--username, --password-file).",
+        )
+
+
+def last_change(endpoint: Endpoint) -> server_log.Change | None:
+    """Who last set this server, and when; None if unknown.
+
+    If it `differs`, an older database or a record of an earlier server was restored.
     """
     found = server_log.last(_data_dir(), str(endpoint.account_id), str(endpoint.direction))
     return found and replace(found, differs=found.server != server_log.described(endpoint.place))
@@ -193,92 +205,91 @@ def _data_dir() -> Path:
 
 
 def set_password(uuid: str, password: Secret, seen: Seen, actor: Actor) -> None:
-    """Store another password for the same server. Raises CannotStore, EditedMeanwhile."""
+    """Store another password for the same server. Raises as `edit`."""
     account, _ = find(uuid)
-    box = Mailbox(**{field.name: getattr(account, field.name) for field in fields(Mailbox)})
-    edit(uuid, box, None, password, seen, actor)
+    edit(uuid, mailbox_of(account), None, password, seen, actor)
 
 
 def pause(uuid: str, actor: Actor) -> None:
-    """Stop collecting for this account until it is resumed; nothing happens where it is paused already."""
+    """Stop collecting from this mailbox until it is resumed."""
     with db.transaction():
         account, _ = find(uuid)
-        here = (Account.uuid == account.uuid) & Account.paused_at.is_null()
-        if Account.update(paused_at=db.now()).where(here).execute():
-            audit.record("account paused", account.address, who=actor.who, address=actor.address)
+        if _set_paused(account, db.now()):
+            actor.record("account paused", account.address)
 
 
 def resume(uuid: str, actor: Actor) -> None:
-    """Collect for this account again, at once; one that is not paused is only made due."""
+    """Collect from this mailbox again, at once, also if it was not paused."""
     with db.transaction():
         account, _ = find(uuid)
-        here = (Account.uuid == account.uuid) & Account.paused_at.is_null(False)
-        if Account.update(paused_at=None).where(here).execute():
-            audit.record("account resumed", account.address, who=actor.who, address=actor.address)
-        due.at_once(account.uuid)
+        if _set_paused(account, None):
+            actor.record("account resumed", account.address)
+        due.make_due(account.uuid)
+
+
+def _set_paused(account: Account, at: int | None) -> bool:
+    """Whether this changed anything."""
+    differs = Account.paused_at.is_null(at is not None)
+    return bool(Account.update(paused_at=at).where((Account.uuid == account.uuid) & differs).execute())
 
 
 def remove(uuid: str, actor: Actor) -> None:
-    """Forget an account and its password. Mail on the server and delivered mail stay where they are."""
+    """Delete a mailbox and its passwords here. Mail on the server and delivered mail stay."""
     with db.transaction():
         account = find_account(uuid)
         Account.delete().where(Account.uuid == account.uuid).execute()
-        audit.record("account removed", account.address, who=actor.who, address=actor.address)
+        actor.record("account removed", account.address)
 
 
 def find(name: str) -> tuple[Account, Endpoint]:
-    """The account of that uuid or address, and its incoming server. Raises NotFound."""
+    """The mailbox with that uuid or address, and its incoming server. Raises NotFound."""
     return find_servers(name)[:2]
 
 
 def find_servers(name: str) -> tuple[Account, Endpoint, Endpoint | None]:
-    """The same, and the server that it sends through; None where it only collects. Raises NotFound."""
+    """As `find`, and the server that it sends through; None if it only collects."""
     query = Endpoint.select(Endpoint, Account).join(Account).where(_is_named(name))
     found = {endpoint.direction: endpoint for endpoint in query}
     if "in" not in found:
-        raise _unknown(name)
+        raise _not_found(name)
     return found["in"].account, found["in"], found.get("out")
 
 
 def find_account(name: str) -> Account:
-    """The account of that uuid or address, also one whose server is gone. Raises NotFound."""
+    """The mailbox with that uuid or address, even if its server is missing. Raises NotFound."""
     found: Account | None = Account.get_or_none(_is_named(name))
     if found is None:
-        raise _unknown(name)
+        raise _not_found(name)
     return found
 
 
 def _is_named(name: str) -> Any:
-    """By address alone where it can be one: SQL may have given an account another one's address as its id."""
+    """By address only if it can be one: SQL may have set a mailbox's id to another one's address."""
     return Account.address == name if "@" in name else Account.uuid == name
 
 
+def _not_found(name: str) -> NotFound:
+    return NotFound(f"Mailbox “{name[:80]}” does not exist.", "It may have been removed. See the list.")
+
+
 def without_server() -> list[Account]:
-    """Accounts that nothing is collected for, since SQL removed their server: no list shows them."""
+    """Mailboxes whose incoming server was deleted by SQL: no list shows them, nothing is collected."""
     served = Endpoint.select(Endpoint.account).where(Endpoint.direction == "in")
     return list(Account.select().where(Account.uuid.not_in(served)).order_by(Account.address))
 
 
-def _unknown(name: str) -> NotFound:
-    return NotFound(
-        f"There is no mail account “{name[:80]}”.", "It may have been removed. See the list of accounts."
-    )
-
-
 def sending_of(uuid: str) -> Endpoint | None:
-    """The server that the account sends through; None where it only collects."""
+    """The server that the mailbox sends through; None if it only collects."""
     found: Endpoint | None = Endpoint.get_or_none(Endpoint.account == uuid, Endpoint.direction == "out")
     return found
 
 
-def server_of(endpoint: Endpoint) -> MailServer:
-    """The stored server as a value."""
-    names = ("protocol", "host", "port", "security", "username", "auth_method", "token_url")
-    return MailServer(**{name: getattr(endpoint, name) for name in names})
+def mailbox_of(account: Account) -> Mailbox:
+    """The stored settings as a value."""
+    return Mailbox(**{field.name: getattr(account, field.name) for field in fields(Mailbox)})
 
 
-def same_server(endpoint: Endpoint, where: MailServer) -> bool:
+def _is_same_server(endpoint: Endpoint, where: MailServer) -> bool:
     """Whether `where` is exactly the stored server."""
-    return server_of(endpoint) == replace(
-        where, auth_method=endpoint.auth_method, token_url=endpoint.token_url
-    )
+    stored = endpoint.server
+    return stored == replace(where, auth_method=stored.auth_method, token_url=stored.token_url)

@@ -13,20 +13,20 @@ from panel.audit import Actor
 from panel.config import Settings
 from panel.errors import BadInput, Throttled
 from panel.mail import autoconfig
-from panel.mail.autoconfig import Found
+from panel.mail.autoconfig import PublishedServer
 from panel.mail.policy import Policy
 from panel.mail.providers import PROVIDERS, WITHOUT_PASSWORDS
 from panel.mail.server import MailServer, normalise_host
 
 SECONDS = 6.0  # for everything
-PER_HOUR = 60  # of the whole install: each asks servers that somebody has named
+PER_HOUR = 60  # of the whole install: each asks servers that a person has named
 LOOKED_UP = "settings looked up"
 PLACEHOLDER = re.compile(r"%EMAIL(?:ADDRESS|LOCALPART|DOMAIN)%")
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What to fill in, and where it is from. Without `incoming`, `says` is all there is to tell."""
+    """What to fill in, and where it is from. Without `incoming` there is only the message."""
 
     message: str
     incoming: MailServer | None = None
@@ -49,29 +49,31 @@ def suggest(address: str, settings: Settings, actor: Actor) -> Suggestion:
         return Suggestion(WITHOUT_PASSWORDS[domain])
     if domain in PROVIDERS:
         provider = PROVIDERS[domain]
-        found = [Found("imap", *provider.imap), Found("smtp", *provider.smtp)]
+        found = [PublishedServer("imap", *provider.imap), PublishedServer("smtp", *provider.smtp)]
         return _chosen(found, address, local, f"These are the servers of {domain}. {provider.note}", settings)
     _count(domain, actor)
-    return _asked(domain, address, local, settings)
+    return _looked_up(domain, address, local, settings)
 
 
-def _asked(domain: str, address: str, local: str, settings: Settings) -> Suggestion:
+def _looked_up(domain: str, address: str, local: str, settings: Settings) -> Suggestion:
     ends_at = time.monotonic() + SECONDS
     found = autoconfig.published(domain, Policy.of(settings), ends_at - SECONDS / 3)
     if found:
-        return _chosen(found, address, local, f"This is what {domain} publishes over HTTPS.", settings)
+        return _chosen(found, address, local, f"{domain} publishes these settings over HTTPS.", settings)
     found = autoconfig.announced(domain, ends_at)
     if found:
-        message = f"This is what the DNS says of {domain}; nothing vouches for it. Is it a server you know?"
+        message = f"DNS names these servers for {domain}, without proof. Check that you know them."
         return _chosen(found, address, local, message, settings)
     return _nothing(domain)
 
 
 def _nothing(domain: str) -> Suggestion:
-    return Suggestion(f"Nothing is known of {domain[:80]}. The provider's help pages name its servers.")
+    return Suggestion(f"No settings found for {domain[:80]}. The provider's help pages name its servers.")
 
 
-def _chosen(found: Sequence[Found], address: str, local: str, message: str, settings: Settings) -> Suggestion:
+def _chosen(
+    found: Sequence[PublishedServer], address: str, local: str, message: str, settings: Settings
+) -> Suggestion:
     """The first that this install may reach: IMAP before POP3, TLS before STARTTLS."""
     allowed = [one for one in found if one.port in settings.mail_ports]
     order = {"imap": 0, "pop3": 1}
@@ -85,7 +87,7 @@ def _chosen(found: Sequence[Found], address: str, local: str, message: str, sett
     if not incoming:
         return _nothing(address.rpartition("@")[2])
     if len(allowed) < len(found):
-        message = f"{message.strip()} Some are left out: PANEL_MAIL_PORTS does not allow their ports."
+        message = f"{message.strip()} Others are left out: PANEL_MAIL_PORTS does not allow their ports."
     return Suggestion(
         message.strip(),
         _server(incoming[0], address, local),
@@ -93,7 +95,7 @@ def _chosen(found: Sequence[Found], address: str, local: str, message: str, sett
     )
 
 
-def _server(found: Found, address: str, local: str) -> MailServer:
+def _server(found: PublishedServer, address: str, local: str) -> MailServer:
     values = {
         "%EMAILADDRESS%": address,
         "%EMAILLOCALPART%": local,
@@ -106,5 +108,5 @@ def _server(found: Found, address: str, local: str) -> MailServer:
 def _count(domain: str, actor: Actor) -> None:
     recent = audit.recent(LOOKED_UP)
     if recent >= PER_HOUR:
-        raise Throttled(f"There were {recent} look-ups within an hour.", "Wait some minutes, then try again.")
+        raise Throttled(f"There were {recent} look-ups within an hour.", "Try again in a few minutes.")
     audit.record(LOOKED_UP, domain, who=actor.who, address=actor.address)

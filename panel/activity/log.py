@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from peewee import ModelSelect
 
-from panel.models.activity import Activity
+from panel.models.events import Activity
 from panel.times import machine
 
 PAGE = 50  # events

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from panel import db
 from panel.audit import record
-from panel.models.activity import Activity
+from panel.models.events import Activity
 
 DAY = 24 * 3600
 BATCH = 20_000  # events to one transaction: other writers wait no longer than a moment

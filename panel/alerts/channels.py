@@ -13,7 +13,7 @@ from panel.alerts import webhook, words
 from panel.alerts.alert_log import Due
 from panel.config import Settings
 from panel.errors import PanelError
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import AlertChannels
 from panel.sending import outbox
 from panel.vault.vault import Vault
@@ -85,7 +85,7 @@ def tell(due: Due, channels: Channels, settings: Settings, vault: Vault) -> set[
     return told
 
 
-def send(due: Due | None, channels: Channels, settings: Settings, vault: Vault) -> Iterator[Step]:
+def send(due: Due | None, channels: Channels, settings: Settings, vault: Vault) -> Iterator[ProbeStep]:
     """One mail with all that is due, or with None a test: a step for each account that was tried."""
     to = channels.recipients
 
@@ -98,7 +98,7 @@ def send(due: Due | None, channels: Channels, settings: Settings, vault: Vault) 
         yield step
 
 
-def call(told: words.Json, channels: Channels, settings: Settings) -> Step:
+def call(told: words.Json, channels: Channels, settings: Settings) -> ProbeStep:
     """One call of the webhook."""
     begun = time.monotonic()
     try:
@@ -106,7 +106,7 @@ def call(told: words.Json, channels: Channels, settings: Settings) -> Step:
     except PanelError as error:
         message, remedy, ok = error.message, error.remedy, False
     _note("webhook", None if ok else f"{message} {remedy}".strip())
-    return Step("Webhook", ok, time.monotonic() - begun, message, remedy)
+    return ProbeStep("Webhook", ok, time.monotonic() - begun, message, remedy)
 
 
 def _call_each(due: Due, channels: Channels, settings: Settings) -> set[int]:

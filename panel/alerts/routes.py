@@ -13,13 +13,13 @@ from panel.alerts import conditions, service
 from panel.alerts.forms import ANY, ChannelsForm
 from panel.alerts.service import Picture
 from panel.errors import PanelError
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Heartbeat
 from panel.sending import outbox
 from panel.services import current, one_rows
-from panel.sign_in.login import actor, require_reauth
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed
+from panel.sign_in.login import require_reauth
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("alerts", __name__, url_prefix="/server/alerts")
@@ -64,7 +64,7 @@ def _page(picture: Picture, form: ChannelsForm, status: int = 200, problem: Pane
 
 
 @blueprint.post("")
-@keeps_typed
+@preserve_form_input
 def store() -> Any:
     """Store whom to tell."""
     form = ChannelsForm()
@@ -103,7 +103,7 @@ def test_webhook() -> Any:
     return _tested("Test of the webhook", lambda: service.test_webhook(current().settings, actor()))
 
 
-def _tested(title: str, begin: Callable[[], Iterator[Step]]) -> Any:
+def _tested(title: str, begin: Callable[[], Iterator[ProbeStep]]) -> Any:
     try:
         steps = begin()
     except PanelError as error:

@@ -19,7 +19,7 @@ from panel.audit import Actor
 from panel.config import Settings
 from panel.errors import BadInput, Refused, Throttled
 from panel.health import heartbeat, mail
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import AlertChannels
 from panel.sending import outbox
 from panel.times import ago
@@ -105,7 +105,7 @@ def store(recipients: tuple[str, ...], through: str, webhook_url: str, actor: Ac
         audit.record("notices changed", "", _told(channels.read()), who=actor.who, address=actor.address)
 
 
-def test_mail(settings: Settings, vault: Vault, actor: Actor) -> Iterator[Step]:
+def test_mail(settings: Settings, vault: Vault, actor: Actor) -> Iterator[ProbeStep]:
     """Send a test mail as a notice would go: a step for each account that is tried.
 
     Raises Refused where nobody is to be told by mail, Throttled after too many tests.
@@ -117,7 +117,7 @@ def test_mail(settings: Settings, vault: Vault, actor: Actor) -> Iterator[Step]:
     return channels.send(None, to, settings, vault)
 
 
-def test_webhook(settings: Settings, actor: Actor) -> Iterator[Step]:
+def test_webhook(settings: Settings, actor: Actor) -> Iterator[ProbeStep]:
     """Call the webhook by way of trial. Raises Refused where there is none, Throttled."""
     to = channels.read()
     if not to.webhook:

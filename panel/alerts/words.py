@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from panel import db
 from panel.alerts.alert_log import Due, Entry
 from panel.config import Settings
-from panel.mail.address import to_wire
+from panel.mail.server import address_to_wire
 from panel.times import exact, machine
 
 MOST_LINES = 50  # of one kind in a mail
@@ -51,7 +51,7 @@ def test_mail(recipients: Iterable[str], settings: Settings, sender: str) -> Ema
 
 
 def _message(subject: str, text: str, recipients: Iterable[str], sender: str) -> EmailMessage:
-    domain = to_wire(sender).rpartition("@")[2]
+    domain = address_to_wire(sender).rpartition("@")[2]
     message = EmailMessage()
     message["From"] = sender
     message["To"] = ", ".join(recipients)

@@ -10,10 +10,9 @@ from flask_login import current_user
 from panel import identity
 from panel.backup import restored
 from panel.errors import PanelError
-from panel.models import ThisCopy
+from panel.models import InstallCopy
 from panel.services import current, one_rows
-from panel.sign_in.login import actor
-from panel.web.access import allow, reauth_required
+from panel.web.access import actor, allow, reauth_required
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("backup", __name__, url_prefix="/server/restored")
@@ -21,7 +20,7 @@ allow(blueprint, read={"admin"}, write={"admin"})
 
 
 def _copy() -> identity.Restored | None:
-    return identity.restored_by(one_rows().of(ThisCopy), current().settings.data_dir)
+    return identity.restored_by(one_rows().of(InstallCopy), current().settings.data_dir)
 
 
 @blueprint.app_context_processor

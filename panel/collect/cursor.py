@@ -1,39 +1,42 @@
-"""Where the next round begins: which numbering of the mailbox, and how far in it we have come.
+"""Where a round starts in its mailbox, which messages it has to fetch, and how far it has come.
 
-UIDs mean something only together with the server's UIDVALIDITY and the endpoint
-they were seen at (RFC 9051, 2.3.1.1). When either changes, all numbers are void:
-the rows of fetched messages are kept under the number EARLIER, so that messages
-which come by again are known by their digest. A server that tells no UIDVALIDITY, or 0, is
-believed as long as the newest message that we have is still found under its number.
+UIDs are valid only together with the server's UIDVALIDITY and the endpoint they were seen at (RFC 9051,
+2.3.1.1). When either changes, all UIDs are void: the rows of fetched messages move to SUPERSEDED, so that
+messages which reappear are recognised by digest. Where a server names no UIDVALIDITY, or 0, its UIDs are
+taken to be unchanged as long as the newest known message is still found under its own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from panel import db
 from panel.collect.lease import Lease
 from panel.mail.server import MailServer
-from panel.models import Collection, Message, Skipped
+from panel.models import Account, Collection, Message, Skipped
+from panel.models.collection import RETRY_SECONDS
+from panel.models.moment import SLACK, ahead
 
 if TYPE_CHECKING:
-    from panel.collect.box import Box
+    from panel.collect.mailbox import MailboxSession
 
-EARLIER = 0  # numbers of before; no server's UIDVALIDITY that we keep is zero
-NAMED = -1  # nor this: the numbers are ours, where the server knows names only (`pop`)
-UNTOLD = -2  # numbers of a server that tells no UIDVALIDITY
-PROOFS = 20  # messages of which one that is still there shows that the numbers are the same
+# Values in the place of a UIDVALIDITY; no server's own is zero or below.
+SUPERSEDED = 0  # UIDs from before the last change
+POP3 = -1  # our own numbers (`pop3`)
+NO_UIDVALIDITY = -2  # UIDs of a server that names none
+SAMPLES = 20  # known messages of which one that is still there shows that UIDs are unchanged
 
 
 @dataclass(frozen=True)
 class Cursor:
     """All messages of `uidvalidity` up to `last_uid` are done.
 
-    Those below `begin_below` were there before us; what becomes of them, the
-    account's 'Begin with' says.
+    Those below `begin_below` are older than the account; its 'Start with' decides about them.
     """
 
     uidvalidity: int
@@ -41,31 +44,27 @@ class Cursor:
     begin_below: int
 
     def save(self, account: str) -> None:
-        """Store it; inside the transaction of what it counts as done."""
+        """Store it; inside the transaction that stores the messages it covers."""
         Collection.update(last_uid=self.last_uid).where(Collection.account == account).execute()
 
 
 def endpoint_mark(server: MailServer, folder: str) -> bytes:
-    """Stands for the mailbox that UIDs belong to."""
+    """A digest that identifies the mailbox which UIDs belong to."""
     parts = [server.protocol, server.host, server.port, server.username, folder]
     return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
-def open_cursor(lease: Lease, begin: str, mark: bytes, box: Box) -> Cursor:
-    """The cursor for the mailbox that `box` has open, started anew where its numbers changed.
-
-    Raises LeaseLost, MailError.
-    """
+def open_cursor(lease: Lease, begin: str, mark: bytes, mailbox: MailboxSession) -> Cursor:
+    """The cursor for the open mailbox, reset where its UIDs changed. Raises LeaseLost, MailError."""
     row = Collection.get_by_id(lease.account)
-    uidvalidity = box.uidvalidity or UNTOLD
+    uidvalidity = mailbox.uidvalidity or NO_UIDVALIDITY
     same = row.uidvalidity == uidvalidity and row.endpoint_mark == mark
-    went_back = 0 < box.uidnext <= row.last_uid  # a server restored from its backup gives numbers again
-    if same and not went_back and (box.uidvalidity or _numbers_hold(box, lease.account)):
+    went_back = 0 < mailbox.uidnext <= row.last_uid  # a server restored from a backup reuses UIDs
+    if same and not went_back and (mailbox.uidvalidity or _uids_unchanged(mailbox, lease.account)):
         return Cursor(uidvalidity, row.last_uid, row.begin_below)
-    cursor = _begun(box, uidvalidity, new_only=row.uidvalidity is None and begin == "now")
-    with db.transaction():
-        lease.keep()
-        _set_apart(lease.account)
+    cursor = _first(mailbox, uidvalidity, new_only=row.uidvalidity is None and begin == "now")
+    with lease.transaction():
+        _supersede(lease.account)
         Collection.update(
             uidvalidity=uidvalidity,
             endpoint_mark=mark,
@@ -75,31 +74,90 @@ def open_cursor(lease: Lease, begin: str, mark: bytes, box: Box) -> Cursor:
     return cursor
 
 
-def _begun(box: Box, uidvalidity: int, *, new_only: bool) -> Cursor:
-    """A cursor from the start; with `new_only` behind all that is there.
+def _first(mailbox: MailboxSession, uidvalidity: int, *, new_only: bool) -> Cursor:
+    """A cursor at the start; with `new_only` at the end, so that only later messages are fetched.
 
-    Where the server's UIDNEXT is no higher than a number that it lists, and a message
-    that came this very moment is one reason, dates decide what was there before.
+    Where UIDNEXT contradicts the listing (a message may have arrived in between), the start is safe:
+    'Start with' then decides by date.
     """
-    above = box.highest() + 1
-    clear = box.uidnext == 0 or box.uidnext >= above
-    return Cursor(uidvalidity, above - 1 if new_only and clear else 0, above)
+    above = mailbox.highest() + 1
+    consistent = mailbox.uidnext == 0 or mailbox.uidnext >= above
+    return Cursor(uidvalidity, above - 1 if new_only and consistent else 0, above)
 
 
-def _numbers_hold(box: Box, account: str) -> bool:
-    """Whether the newest message that we know by number still has it, where no UIDVALIDITY tells."""
+def _uids_unchanged(mailbox: MailboxSession, account: str) -> bool:
     query = Message.select(Message.uid, Message.digest).where(
-        Message.account == account, Message.uidvalidity == UNTOLD
+        Message.account == account, Message.uidvalidity == NO_UIDVALIDITY
     )
-    known = {row.uid: bytes(row.digest) for row in query.order_by(Message.uid.desc()).limit(PROOFS)}
-    newest = max(box.sizes(known), default=None)
+    known = {row.uid: bytes(row.digest) for row in query.order_by(Message.uid.desc()).limit(SAMPLES)}
+    newest = max(mailbox.sizes(known), default=None)
     if newest is None:
         return False
-    return known[newest] in {hashlib.sha256(raw).digest() for _, raw in box.fetch([newest])}
+    return known[newest] in {hashlib.sha256(raw).digest() for _, raw in mailbox.fetch([newest])}
 
 
-def _set_apart(account: str) -> None:
-    """Take the numbers off all rows of the account; they keep their digests."""
-    here = (Message.account == account) & (Message.uidvalidity != EARLIER)
-    Message.update(uidvalidity=EARLIER, uid=Message.id).where(here).execute()
-    Skipped.delete().where(Skipped.account == account).execute()  # they are met, and listed, anew
+def _supersede(account: str) -> None:
+    """Void the UIDs of all rows; digests stay. What was skipped is found, and listed, again."""
+    valid = (Message.account == account) & (Message.uidvalidity != SUPERSEDED)
+    Message.update(uidvalidity=SUPERSEDED, uid=Message.id).where(valid).execute()
+    Skipped.delete().where(Skipped.account == account).execute()
+
+
+def wanted_uids(mailbox: MailboxSession, account: Account, cursor: Cursor) -> list[int]:
+    """The UIDs to fetch, ascending: those above the cursor that are not done, and those due for a retry.
+
+    For messages older than the account 'Start with' decides: all, the unread, or none. After a reset
+    also what arrived since the account was created, because only digests tell whether it was fetched.
+    """
+    listed = mailbox.uids(cursor.last_uid)
+    if account.begin != "all" and any(uid < cursor.begin_below for uid in listed):
+        chosen = _chosen(mailbox, account)
+        listed = [uid for uid in listed if uid >= cursor.begin_below or uid in chosen]
+    done = Message.select(Message.uid).where(
+        Message.account == account,
+        Message.uidvalidity == cursor.uidvalidity,
+        Message.uid > cursor.last_uid,
+    )
+    return sorted((set(listed) - {row.uid for row in done}) | _retries(mailbox, account, cursor))
+
+
+def _chosen(mailbox: MailboxSession, account: Account) -> set[int]:
+    since = set(mailbox.arrived_since(min(account.created_at, db.now() + SLACK)))
+    return since | set(mailbox.unseen()) if account.begin == "unread" else since
+
+
+def _retries(mailbox: MailboxSession, account: Account, cursor: Cursor) -> set[int]:
+    query = Skipped.select(Skipped.uid).where(
+        Skipped.account == account,
+        Skipped.uidvalidity == cursor.uidvalidity,
+        (Skipped.again_at <= db.now()) | ahead(Skipped.again_at, RETRY_SECONDS),
+    )
+    due = {row.uid for row in query}
+    return due & set(mailbox.sizes(due)) if due else due
+
+
+class UidTracker:
+    """Which wanted UIDs are done. The cursor stays below the first that is not.
+
+    Servers answer in any order and leave messages out; the cursor never passes one that is not done.
+    """
+
+    def __init__(self, cursor: Cursor, wanted: Iterable[int], top: int) -> None:
+        """Start at `cursor`; once all `wanted` are done, it stands at `top`."""
+        self._start = cursor
+        self._left = deque(sorted(wanted))
+        self._done: set[int] = set()
+        self._top = max(top, cursor.last_uid)
+
+    def done(self, uids: Iterable[int]) -> Cursor:
+        """Count these as done. Returns the cursor to store with them."""
+        self._done.update(uids)
+        while self._left and self._left[0] in self._done:
+            self._done.remove(self._left.popleft())
+        last = self._left[0] - 1 if self._left else self._top
+        return replace(self._start, last_uid=max(last, self._start.last_uid))
+
+    @property
+    def left(self) -> list[int]:
+        """Those not done, ascending."""
+        return [uid for uid in self._left if uid not in self._done]

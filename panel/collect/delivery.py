@@ -1,11 +1,9 @@
-"""Each message into the Maildir once, whatever is killed when.
+"""Each message into the Maildir exactly once, whatever is killed when.
 
-A batch: files written and fsynced in tmp/, then tmp/ itself → one commit of the
-messages' rows together with the cursor → files renamed into new/ → new/ fsynced
-→ rows no longer `ready`, which the next transaction notes. Before the commit
-nothing counts: the files are swept away and fetched again. After it the files
-are ours: `recover` moves what is still in tmp/; what is not there was delivered,
-and somebody may have taken it since.
+One batch: files are written and fsynced in tmp/, then tmp/ itself → one commit stores the messages' rows
+and the cursor → the files are renamed into new/ → new/ is fsynced → the next transaction clears `ready`.
+Files without a committed row are deleted and fetched again. With one they are ours: `recover` moves those
+that are still in tmp/; a missing one was delivered, and may have been taken away since.
 """
 
 from __future__ import annotations
@@ -17,13 +15,17 @@ from dataclasses import dataclass
 from peewee import Expression, fn
 
 from panel import db
-from panel.collect.cursor import EARLIER, NAMED, Cursor
+from panel.collect.cursor import POP3, SUPERSEDED, Cursor
 from panel.collect.lease import Lease
 from panel.mail.maildir import Maildir
 from panel.models import Message, Skipped, Uidl
+from panel.models.collection import RETRY_SECONDS
 
-AGAIN_SECONDS = 900  # until a message that the server did not hand out is tried again
-LARGEST = 2**63 - 1  # that the database holds; a server may say anything
+COLUMNS = (
+    Message.account, Message.uidvalidity, Message.uid, Message.name, Message.digest, Message.ready,
+    Message.pending,
+)  # fmt: skip
+LARGEST = 2**63 - 1  # of the database; a server may name any size
 
 
 @dataclass(frozen=True)
@@ -36,134 +38,124 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Passed:
-    """One message that is not fetched, and why."""
+class NotFetched:
+    """One message that is left on the server, and why."""
 
     uid: int
     size: int
     reason: str
-    again: bool = False  # whether to try it again later
+    retry: bool = False
 
 
 def write(maildir: Maildir, uid: int, raw: bytes) -> Written:
-    """Write one message into tmp/ and fsync it. Several threads may do so at once."""
+    """Write one message into tmp/ and fsync it. Thread-safe."""
     name = maildir.unique_name(len(raw))
     maildir.write(name, raw)
     return Written(uid, name, hashlib.sha256(raw).digest())
 
 
 class Delivery:
-    """The delivering of one round, under its lease."""
+    """The deliveries of one round, under its lease."""
 
-    def __init__(self, maildir: Maildir, lease: Lease, *, owes: bool = False) -> None:
-        """Deliver into `maildir` while `lease` is held. `owes`: then the server has something to do."""
+    def __init__(self, maildir: Maildir, lease: Lease, *, pending: bool = False) -> None:
+        """Deliver into `maildir` while `lease` is held. `pending`: the server has something to do after."""
         self._maildir = maildir
         self._lease = lease
         self._account = lease.account
-        self._owes = owes
-        self._unsettled = False  # something was published whose row still says `ready`
+        self._pending = pending
+        self._unfinished = False  # a published message's row still says `ready`
 
     def recover(self) -> None:
-        """Finish what a killed round has committed, and sweep away what it has not.
+        """Finish what a killed round has committed, and delete what it has not.
 
-        Only at the beginning, while nobody writes into tmp/. Raises LeaseLost, SpoolError.
+        Only at the start, while no thread writes into tmp/. Raises LeaseLost, SpoolError.
         """
         ready = Message.select(Message.name).where(Message.account == self._account, Message.ready)
         self._publish([row.name for row in ready])
         self.finish()
         self._maildir.clean(keep=set())
 
-    def deliver(self, batch: Sequence[Written], passed: Iterable[Passed], cursor: Cursor) -> int:
-        """Deliver `batch`, list `passed` and move the cursor. Returns how many were new.
+    def deliver(self, batch: Sequence[Written], not_fetched: Iterable[NotFetched], cursor: Cursor) -> int:
+        """Deliver `batch`, list `not_fetched` and move the cursor. Returns how many messages were new.
 
-        Messages that an earlier numbering of the mailbox brought already are not
-        delivered again. Raises LeaseLost before anything was committed, SpoolError.
+        Messages that were fetched under an earlier UID are not delivered again.
+        Raises LeaseLost before the commit, SpoolError.
         """
         self._maildir.sync_tmp()
-        with db.transaction():
-            self._lease.keep()
-            self._settle()
-            fresh = self._fresh(batch, cursor.uidvalidity)
-            self._note(fresh, cursor.uidvalidity)
+        with self._lease.transaction():
+            self._clear_ready()
+            new = self._new(batch, cursor.uidvalidity)
+            self._insert(new, cursor.uidvalidity)
             self._unlist(batch, cursor.uidvalidity)
-            self._list(passed, cursor.uidvalidity)
+            self._list(not_fetched, cursor.uidvalidity)
             cursor.save(self._account)
-        self._publish([one.name for one in fresh])
-        self._maildir.discard({one.name for one in batch} - {one.name for one in fresh})
-        return len(fresh)
+        self._publish([message.name for message in new])
+        self._maildir.discard({message.name for message in batch} - {message.name for message in new})
+        return len(new)
 
     def finish(self) -> None:
-        """Note that the last batch lies in new/. Raises LeaseLost."""
-        if self._unsettled:
-            with db.transaction():
-                self._lease.keep()
-                self._settle()
+        """Store that the last batch is in new/. Raises LeaseLost."""
+        if self._unfinished:
+            with self._lease.transaction():
+                self._clear_ready()
 
     # -- rows ------------------------------------------------------------------------
 
-    def _settle(self) -> None:
-        """What was published before this transaction began is delivered."""
-        here = (Message.account == self._account) & Message.ready
-        Message.update(ready=False).where(here).execute()
-        self._unsettled = False
+    def _clear_ready(self) -> None:
+        """Whatever was published before this transaction began is delivered."""
+        ready = (Message.account == self._account) & Message.ready
+        Message.update(ready=False).where(ready).execute()
+        self._unfinished = False
 
-    def _fresh(self, batch: Sequence[Written], uidvalidity: int) -> Sequence[Written]:
-        digests = [one.digest for one in batch]
+    def _new(self, batch: Sequence[Written], uidvalidity: int) -> Sequence[Written]:
+        digests = [message.digest for message in batch]
         same = self._earlier() & Message.digest.in_(digests)
         if not digests or not Message.select().where(same).exists():
             return batch
-        return [one for one in batch if not self._known(one, uidvalidity)]
+        return [message for message in batch if not self._renumber(message, uidvalidity)]
 
-    def _known(self, one: Written, uidvalidity: int) -> bool:
-        """Whether it was fetched by another number; its row then takes the new one."""
-        earlier = Message.select(Message.id).where(self._earlier() & (Message.digest == one.digest)).limit(1)
-        same = Message.id.in_(earlier)
-        return bool(Message.update(uidvalidity=uidvalidity, uid=one.uid).where(same).execute())
+    def _renumber(self, message: Written, uidvalidity: int) -> bool:
+        """Whether it was fetched under an earlier UID; its row then takes the new one."""
+        same = self._earlier() & (Message.digest == message.digest)
+        row = Message.id.in_(Message.select(Message.id).where(same).limit(1))
+        return bool(Message.update(uidvalidity=uidvalidity, uid=message.uid).where(row).execute())
 
     def _earlier(self) -> Expression:
-        """What may come once more by another number: of an earlier numbering, or a name that has vanished."""
+        """Rows whose message may reappear: with a superseded UID, or with a POP3 name that has vanished."""
         listed = Uidl.select(Uidl.id).where(
             (Uidl.account == self._account) & (Uidl.number == Message.uid) & Uidl.gone_at.is_null()
         )
-        vanished = (Message.uidvalidity == NAMED) & ~fn.EXISTS(listed)
-        earlier: Expression = (Message.account == self._account) & (
-            (Message.uidvalidity == EARLIER) | vanished
-        )
+        vanished = (Message.uidvalidity == POP3) & ~fn.EXISTS(listed)
+        superseded = Message.uidvalidity == SUPERSEDED
+        earlier: Expression = (Message.account == self._account) & (superseded | vanished)
         return earlier
 
-    def _note(self, fresh: Sequence[Written], uidvalidity: int) -> None:
+    def _insert(self, new: Sequence[Written], uidvalidity: int) -> None:
         rows = [
-            {
-                "account": self._account,
-                "uidvalidity": uidvalidity,
-                "uid": one.uid,
-                "name": one.name,
-                "digest": one.digest,
-                "ready": True,
-                "pending": self._owes,
-            }
-            for one in fresh
+            (self._account, uidvalidity, message.uid, message.name, message.digest, True, self._pending)
+            for message in new
         ]
         if rows:
-            Message.insert_many(rows).execute()
+            Message.insert_many(rows, COLUMNS).execute()
 
-    def _list(self, passed: Iterable[Passed], uidvalidity: int) -> None:
-        for one in passed:
+    def _list(self, not_fetched: Iterable[NotFetched], uidvalidity: int) -> None:
+        for message in not_fetched:
             Skipped.insert(
                 account=self._account,
                 uidvalidity=uidvalidity,
-                uid=one.uid,
-                size=min(one.size, LARGEST),
-                reason=one.reason,
+                uid=message.uid,
+                size=min(message.size, LARGEST),
+                reason=message.reason,
                 at=db.now(),
-                again_at=db.now() + AGAIN_SECONDS if one.again else None,
+                again_at=db.now() + RETRY_SECONDS if message.retry else None,
             ).on_conflict_replace().execute()
 
     def _unlist(self, batch: Sequence[Written], uidvalidity: int) -> None:
-        """What was not handed out before, and is now, is not skipped any more."""
-        here = (Skipped.account == self._account) & (Skipped.uidvalidity == uidvalidity)
-        if Skipped.select().where(here & Skipped.again_at.is_null(False)).exists():
-            Skipped.delete().where(here & Skipped.uid.in_([one.uid for one in batch])).execute()
+        """What a retry has fetched is no longer listed as skipped."""
+        skipped = (Skipped.account == self._account) & (Skipped.uidvalidity == uidvalidity)
+        if Skipped.select().where(skipped & Skipped.again_at.is_null(False)).exists():
+            uids = [message.uid for message in batch]
+            Skipped.delete().where(skipped & Skipped.uid.in_(uids)).execute()
 
     # -- files -----------------------------------------------------------------------
 
@@ -171,4 +163,4 @@ class Delivery:
         if names:
             self._maildir.publish(names)
             self._maildir.sync_new()
-            self._unsettled = True
+            self._unfinished = True

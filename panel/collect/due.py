@@ -1,4 +1,4 @@
-"""Which accounts are due. The table says it; whoever collects asks it."""
+"""Which accounts are due, and what the end of a round means for the next one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from typing import Any, cast
 from peewee import JOIN, Case, fn
 
 from panel import db
-from panel.collect import health, lease
+from panel.collect import lease
+from panel.errors import CannotOpen, MailError, PanelError, PasswordNeeded
 from panel.models import Account, Collection, Endpoint
+from panel.models.collection import LONGEST_WAIT
 from panel.models.moment import ahead, is_ahead
+
+# Seconds until the next try after the first, second, … failure in a row.
+BACKOFF = (60, 120, 300, 900, 3600)
+# The same after a refusal: to ask again soon could lock the mailbox.
+BACKOFF_REFUSED = (900, 3600, 6 * 3600)
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """An account that is due: where its mail is, since when it waits, whether its last round ended well."""
+class DueAccount:
+    """An account that is due: its server, since when it is due, and whether its last round succeeded."""
 
     uuid: str
     host: str = ""
@@ -25,80 +32,70 @@ class Waiting:
     worked: bool = False
 
 
-def waiting() -> list[Waiting]:
-    """The accounts to collect now, the longest waiting first.
+def accounts() -> list[DueAccount]:
+    """The accounts to collect now, the longest due first.
 
-    Not those that are paused, that back off after an error, or that somebody living is collecting.
-    Found by index: it costs as much as there are of them, not as there are accounts.
+    Without those that are paused, back off after an error, or are being collected. The cost grows with
+    the number of due accounts, not of all: indexes find them.
     """
-    lease.free_dead()
-    return sorted(_found(), key=lambda one: (one.since, one.uuid))
+    lease.release_dead()
+    return sorted(_find(), key=lambda account: (account.since, account.uuid))
 
 
-def accounts() -> list[str]:
-    """The uuids of those."""
-    return [one.uuid for one in waiting()]
+def find(uuid: str) -> DueAccount | None:
+    """One account if it is due, else None. Reads only its own rows."""
+    lease.release_dead(uuid)
+    return next(iter(_find(Account.uuid == uuid)), None)
 
 
-def find(uuid: str) -> Waiting | None:
-    """One account where it is due, else None. Asks for its own rows alone."""
-    lease.free_dead(uuid)
-    return next(iter(_found(Account.uuid == uuid)), None)
-
-
-def is_due(uuid: str) -> bool:
-    """Whether one account is due, so that what was enqueued twice is not collected twice."""
-    return find(uuid) is not None
-
-
-def at_once(uuid: str) -> None:
-    """Make an account due now, whatever it backs off from: somebody has mended or asked for it."""
+def make_due(uuid: str) -> None:
+    """Make an account due now, in spite of any back-off: a person has edited it or asked for it."""
     Collection.update(next_due_at=0).where(Collection.account == uuid).execute()
 
 
 def next_try(row: Collection, interval: int) -> int | None:
-    """When the next round of `row` is due; None where it is due now, or where no such time is believed."""
+    """When the next round of `row` is due; None where it is due now, or its time is implausible."""
     at, longest = row.next_due_at, row.waits
     if not isinstance(longest, int):
-        longest = interval if row.failures == 0 else health.BACKOFF_REFUSED[-1]
-    known = isinstance(at, int) and at > 0 and not is_ahead(at, min(longest, health.LONGEST))
+        longest = interval if row.failures == 0 else BACKOFF_REFUSED[-1]
+    known = isinstance(at, int) and at > 0 and not is_ahead(at, min(longest, LONGEST_WAIT))
     return at if known else None
 
 
-def _found(here: Any = True) -> list[Waiting]:
-    """All that are due where `here` is true: each kind is a range of an index."""
-    come = Collection.next_due_at <= db.now()
-    longest = fn.min(fn.coalesce(Collection.waits, _longest()), health.LONGEST)
-    kinds = _known(come), _known(ahead(Collection.next_due_at, longest)), _new()
-    first, *others = (kind.where(here) for kind in kinds)
-    for other in others:
-        first = first.union_all(other)
-    rows = cast(Iterable[tuple[str, object, object, object, object]], first.tuples())
+# -- the query -----------------------------------------------------------------------
+
+
+def _find(condition: Any = True) -> list[DueAccount]:
+    """All due accounts that meet `condition`; each part of the union is a range of an index."""
+    longest = fn.min(fn.coalesce(Collection.waits, _longest()), LONGEST_WAIT)
+    come = _known(Collection.next_due_at <= db.now())
+    implausible = _known(ahead(Collection.next_due_at, longest))
+    query = come.where(condition).union_all(implausible.where(condition)).union_all(_new().where(condition))
+    rows = cast(Iterable[tuple[str, object, object, object, object]], query.tuples())
     return [
-        Waiting(uuid, str(host), _whole(port), _whole(since), bool(worked))
+        DueAccount(uuid, str(host), _whole(port), _whole(since), bool(worked))
         for uuid, host, port, since, worked in rows
         if host is not None
     ]
 
 
-def _known(come: Any) -> Any:
-    """Those whose time has `come`: it is over, or lies further ahead than any wait of theirs."""
+def _known(is_due: Any) -> Any:
     worked = Collection.last_success_at.is_null(False) & Collection.problem.is_null()
     return (
         Collection.select(Account.uuid, Endpoint.host, Endpoint.port, Collection.next_due_at, worked)
         .join(Account)
         .join(Endpoint, on=_incoming())
-        .where(Account.paused_at.is_null(), come, lease.is_free())
+        .where(Account.paused_at.is_null(), is_due, lease.is_free())
     )
 
 
 def _new() -> Any:
-    """Those that nobody ever looked at."""
-    seen = Collection.select(Collection.account).where(Collection.account == Account.uuid)
+    """Accounts that were never collected."""
+    collected = Collection.select(Collection.account).where(Collection.account == Account.uuid)
     return (
         Account.select(Account.uuid, Endpoint.host, Endpoint.port, 0, 0)
         .join(Endpoint, JOIN.LEFT_OUTER, on=_incoming())  # after the search, not before it
-        .where(Account.paused_at.is_null(), ~fn.EXISTS(seen))
+        .where(Account.paused_at.is_null(), ~fn.EXISTS(collected))
     )
 
 
@@ -111,5 +108,60 @@ def _incoming() -> Any:
 
 
 def _longest() -> Any:
-    """What a wait can have been at most where it was not written down."""
-    return Case(None, ((Collection.failures == 0, Account.interval),), health.BACKOFF_REFUSED[-1])
+    """The longest possible wait of a row that does not name it."""
+    return Case(None, ((Collection.failures == 0, Account.interval),), BACKOFF_REFUSED[-1])
+
+
+# -- the end of a round --------------------------------------------------------------
+
+
+def after_success(account: Account, started: int, *, more: bool, pause: int) -> dict[str, object]:
+    """The columns to store for a round that began at `started`.
+
+    `more`: messages are left, so the next round is due at once, but behind the accounts that wait.
+    `pause`: seconds that the server wants between two sessions.
+    """
+    now = db.now()
+    next_due_at = now + pause if more else started + max(account.interval, pause)
+    return {
+        "last_success_at": now,
+        "problem": None,
+        "remedy": None,
+        "permanent": False,
+        "failing_since": None,
+        "failures": 0,
+        "next_due_at": next_due_at,
+        "waits": max(next_due_at - now, 0),
+    }
+
+
+def store_failure(account: Account, error: PanelError) -> None:
+    """Store what went wrong and when to try again."""
+    before = Collection.get_or_none(Collection.account == account)
+    if before is None:
+        return  # the account was removed meanwhile
+    now, delay = db.now(), _delay(account, error, before.failures)
+    Collection.update(
+        problem=error.message,
+        remedy=error.remedy,
+        permanent=_is_refusal(error) or isinstance(error, CannotOpen | PasswordNeeded),
+        failing_since=before.failing_since or now,
+        failures=before.failures + 1,
+        next_due_at=now + delay,
+        waits=delay,
+    ).where(Collection.account == account).execute()
+
+
+def _is_refusal(error: PanelError) -> bool:
+    return isinstance(error, MailError) and error.permanent
+
+
+def _delay(account: Account, error: PanelError, failures: int) -> int:
+    """Seconds until the next try after `failures` earlier ones, never fewer than the server asks for."""
+    delays = BACKOFF_REFUSED if _is_refusal(error) else BACKOFF
+    delay = delays[min(failures, len(delays) - 1)]
+    if not isinstance(error, MailError):
+        return delay
+    if error.step == "after":
+        delay = account.interval  # mail does come in
+    return max(delay, error.retry_after or 0)

@@ -1,7 +1,7 @@
-"""One collector an account at a time, in whatever process: a lease in the account's Collection row.
+"""One collector per account at a time, across processes: a lease in the account's Collection row.
 
-Taken and kept by compare-and-set. It runs out by itself, so a killed collector
-blocks nobody for longer than `SECONDS`.
+Taken and renewed by compare-and-set. It expires by itself, so that a killed collector blocks its account
+for LEASE_SECONDS at most.
 """
 
 from __future__ import annotations
@@ -9,30 +9,28 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from panel import db
 from panel.models import Collection
+from panel.models.collection import LEASE_SECONDS
 from panel.models.moment import ahead
-
-SECONDS = 300  # longer than any time between two renewals of a living round
 
 
 class LeaseLost(Exception):
-    """Another collector has taken the account over. Nothing more may be written for it."""
+    """Another collector has taken the account over; this one must write nothing more for it."""
 
 
 def is_free() -> Any:
-    """The condition that nobody living holds it: a lease ahead of its own length is none."""
+    """The SQL condition that no living collector holds it. Further ahead than its length, a lease is void."""
     until = Collection.leased_until
-    return Collection.leased_by.is_null() | (until <= db.now()) | ahead(until, SECONDS)
+    return Collection.leased_by.is_null() | (until <= db.now()) | ahead(until, LEASE_SECONDS)
 
 
-def free_dead(account: str | None = None) -> None:
-    """Free what processes of this machine hold that are alive no more: killed, or ended by a restart.
-
-    Of all accounts, or of one.
-    """
+def release_dead(account: str | None = None) -> None:
+    """Release what dead processes of this machine hold, for all accounts or for one."""
     held = Collection.leased_until > db.now()
     if account is not None:
         held &= Collection.account == account
@@ -58,7 +56,7 @@ def _alive(pid: str) -> bool:
 
 
 class Lease:
-    """The right to collect one account, held by this round."""
+    """The exclusive right of one round to collect one account."""
 
     def __init__(self, account: str) -> None:
         """A lease of the account with this uuid, not yet taken."""
@@ -66,24 +64,30 @@ class Lease:
         self.holder = f"{_host()}:{os.getpid()}:{secrets.token_hex(6)}"
 
     def take(self) -> bool:
-        """Take it where it is free or has run out; False where somebody living holds it."""
-        free_dead(self.account)
-        return self._update(is_free(), leased_by=self.holder, leased_until=db.now() + SECONDS)
+        """Take it if it is free or has expired; False where a living collector holds it."""
+        release_dead(self.account)
+        return self._update(is_free(), leased_by=self.holder, leased_until=db.now() + LEASE_SECONDS)
 
-    def keep(self) -> None:
-        """Hold it for another `SECONDS`. Inside the transaction of a commit it guards that commit.
-
-        Raises LeaseLost where somebody else has it by now.
-        """
-        mine = Collection.leased_by == self.holder
-        if not self._update(mine, leased_until=db.now() + SECONDS):
+    def renew(self) -> None:
+        """Extend it by LEASE_SECONDS. Raises LeaseLost."""
+        if not self._update(self._is_mine, leased_until=db.now() + LEASE_SECONDS):
             raise LeaseLost(self.account)
 
-    def release(self, **noted: object) -> bool:
-        """Give it back, if it is still ours, and write `noted` into the row with it. Whether it was."""
-        mine = Collection.leased_by == self.holder
-        return self._update(mine, leased_by=None, leased_until=0, **noted)
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A transaction that can commit only while the lease is held. Raises LeaseLost at its start."""
+        with db.transaction():
+            self.renew()
+            yield
 
-    def _update(self, condition: object, **values: object) -> bool:
-        here = Collection.account == self.account
-        return cast(int, Collection.update(**values).where(here, condition).execute()) == 1
+    def release(self, **values: object) -> bool:
+        """Give it back, if it is still ours, and write `values` into the row. Whether it was ours."""
+        return self._update(self._is_mine, leased_by=None, leased_until=0, **values)
+
+    @property
+    def _is_mine(self) -> Any:
+        return Collection.leased_by == self.holder
+
+    def _update(self, condition: Any, **values: object) -> bool:
+        row = Collection.account == self.account
+        return cast(int, Collection.update(**values).where(row, condition).execute()) == 1

@@ -1,4 +1,4 @@
-"""One round of one account: what is new on the server comes into the Maildir, and how it went is noted."""
+"""One round of one account: new mail comes into its Maildir, and the outcome is stored."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from functools import partial
 from peewee import IntegrityError
 
 from panel import db, identity
-from panel.collect import due, health
-from panel.collect.box import open_box
+from panel.collect import due
+from panel.collect.control import RoundControl
 from panel.collect.cursor import endpoint_mark, open_cursor
 from panel.collect.delivery import Delivery
 from panel.collect.lease import Lease, LeaseLost
-from panel.collect.turn import Turn
-from panel.collect.visit import Visit
+from panel.collect.mailbox import open_mailbox
+from panel.collect.transfer import Transfer
 from panel.config import Settings
 from panel.errors import KeyAbsent, MailError, MessageTooLarge, PanelError, PasswordNeeded, SpoolError
 from panel.mail.maildir import Maildir
@@ -26,7 +26,7 @@ from panel.vault import credential
 from panel.vault.credential import Credential
 from panel.vault.vault import Vault
 
-UNKNOWN = ("Collecting met an error that Mailkeep does not know.", "The server's log tells more of it.")
+UNKNOWN = ("Collecting failed with an unknown error.", "Look for it in the server's log.")
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 class Outcome:
     """What a round brought. `more`: it did not reach the end, and the next one is due at once.
 
-    `pause`: the seconds that its server wants between two sessions.
+    `pause`: the seconds that the server wants between two sessions.
     """
 
     address: str
     delivered: int
-    passed: int
+    skipped: int
     more: bool
     pause: int = 0
 
@@ -53,102 +53,106 @@ class Collector:
     vault: Vault
 
     def require_ready(self) -> None:
-        """Raise what keeps every round from beginning.
-
-        RestoredCopy where another install may be collecting the same mailboxes,
-        KeyAbsent where no password can be read at all.
-        """
+        """Raise RestoredCopy or KeyAbsent where no account may be collected, or none can be."""
         identity.require_ours(self.settings.data_dir)
         self.vault.read().require_readable()
 
-    def collect(self, uuid: str, *, force: bool = False, turn: Turn | None = None) -> Outcome | None:
-        """One round of one account. None where it is not due, unless `anyway`, or somebody is at it.
+    def collect(
+        self, uuid: str, *, force: bool = False, control: RoundControl | None = None
+    ) -> Outcome | None:
+        """One round of one account. None where it is not due (unless `force`), or is being collected.
 
-        `turn`: it gives way to others where that asks for it, and says there how it went.
+        `control`: reports progress to a scheduler, which may ask the round to yield.
 
-        Raises RestoredCopy or KeyAbsent, and nothing is noted: it is not the account's fault.
-        Raises any other PanelError after having noted it as the account's problem.
+        Raises RestoredCopy or KeyAbsent, which are no fault of the account and not stored,
+        and any other PanelError after storing it as the account's problem.
         """
         identity.require_ours(self.settings.data_dir)
         account = Account.get_or_none(Account.uuid == uuid)
         if account is None or account.paused_at is not None:
             return None
-        if not (force or due.is_due(uuid)):
+        if not (force or due.find(uuid)):
             return None
         lease = Lease(uuid)
-        if not lease.take():  # it is held, or never was
-            try:
-                Collection.insert(account=account).on_conflict_ignore().execute()
-            except IntegrityError:
-                return None  # removed meanwhile
-            if not lease.take():
-                return None
+        if not _take(lease, account):
+            return None
         try:
-            return self._noted(account, lease, turn or Turn())
+            return self._stored(account, lease, control or RoundControl())
         except LeaseLost:
             log.warning("%s: another collector has taken over.", account.address)
             return None
         finally:
             lease.release()
 
-    def _noted(self, account: Account, lease: Lease, turn: Turn) -> Outcome:
+    def _stored(self, account: Account, lease: Lease, control: RoundControl) -> Outcome:
         started, revision = db.now(), _revision(account)
         try:
             with db.explained():
-                outcome = self._round(account, lease, turn)
+                outcome = self._round(account, lease, control)
         except (KeyAbsent, LeaseLost):
             raise
         except Exception as error:
             if isinstance(error, MailError) and not error.permanent and error.step != "after":
-                turn.result = "failed"
-            if _revision(account) == revision:  # else it says nothing of the account as it is now
-                health.failed(account, error if isinstance(error, PanelError) else PanelError(*UNKNOWN))
+                control.result = "failed"
+            if _revision(account) == revision:  # otherwise the failure is about an older configuration
+                due.store_failure(account, error if isinstance(error, PanelError) else PanelError(*UNKNOWN))
             raise
-        turn.result = "worked"
-        if not lease.release(**health.success(account, started, more=outcome.more, pause=outcome.pause)):
+        control.result = "worked"
+        if not lease.release(**due.after_success(account, started, more=outcome.more, pause=outcome.pause)):
             raise LeaseLost(account.uuid)
         return outcome
 
-    def _round(self, account: Account, lease: Lease, turn: Turn) -> Outcome:
+    def _round(self, account: Account, lease: Lease, control: RoundControl) -> Outcome:
         maildir = self._maildir(account)
         Delivery(maildir, lease).recover()
         endpoint = Endpoint.get_or_none(Endpoint.account == account, Endpoint.direction == "in")
         if endpoint is None:
-            raise PasswordNeeded("The account names no server to collect from.", "Open it and enter one.")
+            raise PasswordNeeded("The mailbox has no server to collect from.", "Open it and enter one.")
         opened = credential.open_for(endpoint, self.vault)
-        visit = partial(self._visit, account, opened, maildir, lease, turn)
+        transfer = partial(self._transfer, account, opened, maildir, lease, control)
         try:
-            return visit(measure=False)
+            return transfer(measure=False)
         except MessageTooLarge:
-            return visit(measure=True)
+            return transfer(measure=True)
 
-    def _visit(
-        self, account: Account, opened: Credential, maildir: Maildir, lease: Lease, turn: Turn,
+    def _transfer(
+        self, account: Account, opened: Credential, maildir: Maildir, lease: Lease, control: RoundControl,
         *, measure: bool,
     ) -> Outcome:  # fmt: skip
-        policy = replace(Policy.of(self.settings), interrupt=turn.interrupt)
+        policy = replace(Policy.of(self.settings), interrupt=control.interrupt)
         mark = endpoint_mark(opened.server, account.folder)
-        with open_box(opened, account, policy, lease, mark) as box:
-            cursor = open_cursor(lease, account.begin, mark, box)
-            turn.opened = True
-            visit = Visit(account, box, maildir, lease, policy, turn)
-            visit.run(cursor, measure)
-        return Outcome(account.address, visit.delivered, visit.passed, visit.more, box.pause)
+        with open_mailbox(opened, account, policy, lease, mark) as mailbox:
+            cursor = open_cursor(lease, account.begin, mark, mailbox)
+            control.mailbox_open = True
+            transfer = Transfer(account, mailbox, maildir, lease, policy.max_message, control)
+            transfer.run(cursor, measure)
+        return Outcome(account.address, transfer.delivered, transfer.skipped, transfer.more, mailbox.pause)
 
     def _maildir(self, account: Account) -> Maildir:
         try:
             name = str(uuids.UUID(account.uuid))  # never a path that SQL put there
         except ValueError:
             raise SpoolError(
-                "The account's id is not one that Mailkeep gave.", "Remove the account."
+                "The mailbox's id was not made by Mailkeep.", "Remove the mailbox and add it again."
             ) from None
         maildir = Maildir(self.settings.mail_spool / name, self.settings.mail_group)
         maildir.create()
         return maildir
 
 
+def _take(lease: Lease, account: Account) -> bool:
+    """Take the lease. An account's first round creates its Collection row."""
+    if lease.take():
+        return True
+    try:
+        Collection.insert(account=account).on_conflict_ignore().execute()
+    except IntegrityError:
+        return False  # removed meanwhile
+    return lease.take()
+
+
 def _revision(account: Account) -> tuple[object, ...] | None:
-    """What a round's failure is about: server, password and folder as they are now."""
+    """What a failure refers to: server, password and folder as they are now."""
     query = Endpoint.select(Endpoint.rev, Account.folder).join(Account)
     found: tuple[object, ...] | None = (
         query.where(Endpoint.account == account, Endpoint.direction == "in").tuples().first()

@@ -1,16 +1,15 @@
-"""Whose turn it is: many rounds at once, so that no slow mail server keeps another mailbox waiting.
+"""Which due accounts are collected when: many rounds at once, so that no slow server delays other mailboxes.
 
-What waits for the network costs little, so rounds are many. What keeps them from being taken by a
-few servers:
+Waiting for the network is cheap, so there are many rounds. A few servers must not occupy them all:
 
-- a server (by address and port) has at most so many rounds at once, and few while most of its rounds fail;
-- servers that have not worked yet, or whose rounds mostly hang, share a part of the rounds;
-- while others wait for its place, a round that has had its time gives way after a batch and goes on
-  later where it stopped. One that has delivered nothing in that time is ended, and has twice as long the next
-  time: a slow server is reached in the end, a hanging one holds a place for seconds.
+- a server (by address and port) has a limited number of rounds, and fewer while most of them fail;
+- servers that have never worked, or whose rounds mostly hang ("unproven"), share a part of the rounds;
+- a round whose place others wait for has a time slice. After it the round yields at the end of a batch,
+  and a later one goes on from there. One that has delivered nothing is aborted, and has twice as long the
+  next time: a slow server is reached in the end, a hanging one occupies a place for seconds.
 
-Nothing here is kept: who is due stands in the database, and its leases keep two processes from the
-same mailbox (docs/decisions/0024-turns.md).
+Nothing here is stored: the database knows which accounts are due, and its leases keep two processes off
+the same mailbox (docs/decisions/0024-turns.md).
 """
 
 from __future__ import annotations
@@ -22,252 +21,257 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
-from panel.collect.due import Waiting
-from panel.collect.turn import Turn
+from panel.collect.control import RoundControl
+from panel.collect.due import DueAccount
+from panel.mail import connect
 
-ADDRESS_SECONDS = 300  # that the address of a name is taken to be the same
+ADDRESS_SECONDS = 300  # for which a host's address is remembered
 MOST_SERVERS = 5_000  # that are remembered
 MOST_DOUBLINGS = 6
+
+look_up = partial(connect.one_address, seconds=5.0)
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many rounds at once, and for how many seconds while others wait for their place."""
+    """How many rounds at once, and for how many seconds while others wait for their places."""
 
     rounds: int = 64
-    doubtful: int = 32  # of them on servers that have not worked yet, or mostly hang
+    unproven: int = 32  # of them on unproven servers
     per_server: int = 8
-    slowed: int = 2  # the same where most of its rounds fail
-    way_in: float = 15.0  # for a doubtful server, until the mailbox is open
-    turn: float = 30.0  # for everyone
-    hanging: float = 5.0  # who failed after so long has held up others; who fails at once has not
-    penalty: float = 300.0  # so much later than the others is due who gave way
+    per_failing_server: int = 2
+    login_seconds: float = 15.0  # on an unproven server, until the mailbox is open
+    slice_seconds: float = 30.0  # for all others
+    hang_seconds: float = 5.0  # a failure after so long held up others; a quicker one did not
+    yield_penalty: float = 300.0  # seconds by which an account that yielded counts as due later
 
 
 @dataclass
 class _Server:
-    """What the last round of each of its mailboxes said of it: one that hangs says nothing of the others."""
+    """The result of each mailbox's last round: one that hangs says nothing about the others."""
 
     worked: bool = False
-    last: dict[str, str] = field(default_factory=dict)  # worked, failed or hung, by mailbox
+    results: dict[str, str] = field(default_factory=dict)  # worked, failed or hung, by account
 
     @property
     def is_failing(self) -> bool:
-        return len(self.last) > 1 and 2 * sum(one != "worked" for one in self.last.values()) > len(self.last)
+        failed = sum(result != "worked" for result in self.results.values())
+        return len(self.results) > 1 and 2 * failed > len(self.results)
 
     @property
     def is_hanging(self) -> bool:
-        return 2 * sum(one == "hung" for one in self.last.values()) > len(self.last)
+        return 2 * sum(result == "hung" for result in self.results.values()) > len(self.results)
 
 
 @dataclass
 class _Round:
-    waiting: Waiting
+    account: DueAccount
     server: str
-    doubtful: bool
-    turn: Turn
+    unproven: bool
+    control: RoundControl
 
 
 class Scheduler:
-    """Gives turns to what is offered, in threads of its own. Its methods may be called by any thread."""
+    """Starts rounds for the due accounts, each in a thread. Its methods are thread-safe."""
 
     def __init__(
         self,
-        collect: Callable[[str, Turn], None],
+        collect: Callable[[str, RoundControl], None],
         limits: Limits | None = None,
         address_of: Callable[[str, int], str | None] = lambda host, port: None,
     ) -> None:
-        """`collect` is one round of the account with that uuid; `address_of` may take its time."""
+        """`collect` is one round of the account with that uuid; `address_of` may be slow."""
         self._collect = collect
         self._limits = limits or Limits()
         self._address_of = address_of
-        self._addresses: dict[str, tuple[str, float]] = {}  # by name: the address, and until when
+        self._addresses: dict[str, tuple[str, float]] = {}  # by host: its address, valid until when
         self._servers: dict[str, _Server] = {}
-        self._waiting: dict[str, deque[Waiting]] = {}  # by server, the longest waiting first
-        self._under_way: dict[str, _Round] = {}  # by account
-        self._cuts: dict[str, int] = {}  # how often an account's round was ended in a row
-        self._gave_way: set[str] = set()
-        self._full: set[str] = set()  # what those that wait are waiting for
+        self._queues: dict[str, deque[DueAccount]] = {}  # by server, the longest due first
+        self._running: dict[str, _Round] = {}  # by account
+        self._aborts: dict[str, int] = {}  # by account: rounds aborted in a row
+        self._yielded: set[str] = set()  # accounts
+        self._exhausted: set[str] = set()  # the limits that queued accounts wait for
         self._stopping = False
         self._changed = threading.Condition()
         self._pool = ThreadPoolExecutor(self._limits.rounds, "round")
 
     # -- from outside --------------------------------------------------------------------
 
-    def offer(self, waiting: Iterable[Waiting]) -> None:
-        """These are due, and no others. To be called every few seconds: it also has rounds give way."""
+    def offer(self, accounts: Iterable[DueAccount]) -> None:
+        """Replace the queues by these due accounts. Call it every few seconds: it also ends time slices."""
         with self._changed:
-            self._waiting = {}
-            for one in sorted(waiting, key=self._waits_since):
-                self._enqueue(one)
-            self._give_turns()
-            self._hurry()
+            self._queues = {}
+            for account in sorted(accounts, key=self._due_since):
+                self._enqueue(account)
+            self._start_rounds()
+            self._end_slices()
 
-    def add(self, one: Waiting) -> None:
-        """This is due besides, and somebody asks for it: before the others of its server."""
+    def add(self, account: DueAccount) -> None:
+        """Queue an account that a person asks for, before the others of its server."""
         with self._changed:
-            queue = self._waiting.get(self._server_of(one), ())
-            if one.uuid not in self._under_way and all(other.uuid != one.uuid for other in queue):
-                self._enqueue(one, first=True)
-                self._give_turns()
+            queue = self._queues.get(self._server_of(account), ())
+            if all(other.uuid != account.uuid for other in queue):
+                self._enqueue(account, first=True)
+                self._start_rounds()
 
     def finish(self) -> None:
-        """Wait until all that was offered has had its turn."""
+        """Wait until all queued accounts were collected."""
         with self._changed:
-            while self._waiting or self._under_way:
+            while self._queues or self._running:
                 self._changed.wait(1.0)
-                self._give_turns()
-                self._hurry()
+                self._start_rounds()
+                self._end_slices()
 
     def stop(self, seconds: float) -> bool:
-        """Begin nothing more, and have what is under way end at its next batch. Whether all has."""
+        """Start nothing more and have all rounds yield. Whether they have ended within `seconds`."""
         with self._changed:
             self._stopping = True
-            self._waiting = {}
-            for one in self._under_way.values():
-                one.turn.give_way = True
-            return self._changed.wait_for(lambda: not self._under_way, seconds)
+            self._queues = {}
+            for running in self._running.values():
+                running.control.should_yield = True
+            return self._changed.wait_for(lambda: not self._running, seconds)
 
-    # -- who may begin -------------------------------------------------------------------
+    # -- starting rounds -----------------------------------------------------------------
 
-    def _waits_since(self, one: Waiting) -> tuple[float, str]:
-        late = self._limits.penalty if one.uuid in self._gave_way else 0.0
-        return one.since + late, one.uuid
+    def _due_since(self, account: DueAccount) -> tuple[float, str]:
+        penalty = self._limits.yield_penalty if account.uuid in self._yielded else 0.0
+        return account.since + penalty, account.uuid
 
-    def _enqueue(self, one: Waiting, *, first: bool = False) -> None:
-        if one.uuid in self._under_way or self._stopping:
+    def _enqueue(self, account: DueAccount, *, first: bool = False) -> None:
+        if account.uuid in self._running or self._stopping:
             return
-        queue = self._waiting.setdefault(self._server_of(one), deque())
-        queue.appendleft(one) if first else queue.append(one)
+        queue = self._queues.setdefault(self._server_of(account), deque())
+        queue.appendleft(account) if first else queue.append(account)
 
-    def _give_turns(self) -> None:
-        """One to each server in turn, until all is full. Notes what those that are left are waiting for."""
-        self._full = set()
-        begun = True
-        while begun:
-            begun = False
-            for server, queue in list(self._waiting.items()):
-                reason = self._why_not(server, queue[0])
-                if reason == "rounds":
-                    self._full.add(reason)
-                    return
-                if reason is not None:
-                    self._full.add(reason)
+    def _start_rounds(self) -> None:
+        """One per server in turn, until limits are exhausted; remembers which ones the rest waits for."""
+        self._exhausted = set()
+        started = True
+        while started:
+            started = False
+            for server, queue in list(self._queues.items()):
+                limit = self._limit_reached(server, queue[0])
+                if limit is not None:
+                    self._exhausted.add(limit)
+                    if limit == "rounds":
+                        return
                     continue
-                self._begin(server, queue.popleft())
-                begun = True
+                self._start(server, queue.popleft())
+                started = True
                 if not queue:
-                    del self._waiting[server]
+                    del self._queues[server]
 
-    def _why_not(self, server: str, one: Waiting) -> str | None:
-        """What there are too many of already: rounds, doubtful ones, or those of this server."""
-        limits, under_way = self._limits, self._under_way.values()
-        if len(under_way) >= limits.rounds:
+    def _limit_reached(self, server: str, account: DueAccount) -> str | None:
+        """The limit that keeps a round from starting: rounds, unproven, or the server's name."""
+        limits, running = self._limits, self._running.values()
+        if len(running) >= limits.rounds:
             return "rounds"
         known = self._servers.get(server)
-        most = limits.slowed if known and known.is_failing else limits.per_server
-        if sum(each.server == server for each in under_way) >= most:
+        most = limits.per_failing_server if known and known.is_failing else limits.per_server
+        if sum(each.server == server for each in running) >= most:
             return server
-        if self._is_doubtful(server, one) and sum(each.doubtful for each in under_way) >= limits.doubtful:
-            return "doubtful"
+        if self._is_unproven(server, account) and sum(each.unproven for each in running) >= limits.unproven:
+            return "unproven"
         return None
 
-    def _is_doubtful(self, server: str, one: Waiting) -> bool:
+    def _is_unproven(self, server: str, account: DueAccount) -> bool:
         known = self._servers.get(server)
-        if known and known.is_hanging and known.last:
+        if known and known.is_hanging and known.results:
             return True
-        return not (one.worked or (known and known.worked))
+        return not (account.worked or (known and known.worked))
 
-    def _begin(self, server: str, one: Waiting) -> None:
-        begun = _Round(one, server, self._is_doubtful(server, one), Turn())
-        self._under_way[one.uuid] = begun
-        self._pool.submit(self._run, begun)
+    def _start(self, server: str, account: DueAccount) -> None:
+        started = _Round(account, server, self._is_unproven(server, account), RoundControl())
+        self._running[account.uuid] = started
+        self._pool.submit(self._run, started)
 
-    def _server_of(self, one: Waiting) -> str:
-        """By address where it is known: many names may lead to one server."""
-        address, _ = self._addresses.get(one.host, (one.host, 0.0))
-        return f"{address} {one.port}"
+    def _server_of(self, account: DueAccount) -> str:
+        """By address where it is known, since many names may lead to one server."""
+        address, _ = self._addresses.get(account.host, (account.host, 0.0))
+        return f"{address} {account.port}"
 
-    # -- one round, in a thread of its own -----------------------------------------------
+    # -- one round, in its thread --------------------------------------------------------
 
     def _run(self, this: _Round) -> None:
         try:
-            if self._may_stay(this):
-                self._collect(this.waiting.uuid, this.turn)
-        except Exception:  # one account must not end the others'
-            log.exception("A round met an error that Mailkeep does not know.")
+            if self._resolve(this):
+                self._collect(this.account.uuid, this.control)
+        except Exception:  # one account must not stop the others
+            log.exception("A round failed with an unknown error.")
         with self._changed:
-            self._under_way.pop(this.waiting.uuid, None)
-            self._note(this)
+            self._running.pop(this.account.uuid, None)
+            self._record(this)
             if not self._stopping:
-                self._give_turns()
+                self._start_rounds()
             self._changed.notify_all()
 
-    def _may_stay(self, this: _Round) -> bool:
-        """Look up the address where it is not known. False where its server has enough rounds already."""
-        one, now = this.waiting, time.monotonic()
-        if self._addresses.get(one.host, ("", 0.0))[1] > now:
+    def _resolve(self, this: _Round) -> bool:
+        """Look up the server's address. False (queued again) where that server has enough rounds already."""
+        account = this.account
+        if self._addresses.get(account.host, ("", 0.0))[1] > (now := time.monotonic()):
             return True
-        address = self._address_of(one.host, one.port) or one.host
+        address = self._address_of(account.host, account.port) or account.host
         with self._changed:
-            self._addresses[one.host] = (address, now + ADDRESS_SECONDS)
-            server = self._server_of(one)
-            there = [each for each in self._under_way.values() if each.server == server and each is not this]
-            this.turn.begun = time.monotonic()
-            if len(there) < self._limits.per_server:
-                this.server, this.doubtful = server, self._is_doubtful(server, one)
+            self._addresses[account.host] = (address, now + ADDRESS_SECONDS)
+            server = self._server_of(account)
+            others = sum(each.server == server and each is not this for each in self._running.values())
+            this.control.started_at = time.monotonic()
+            if others < self._limits.per_server:
+                this.server, this.unproven = server, self._is_unproven(server, account)
                 return True
-            del self._under_way[one.uuid]
-            self._enqueue(one)
+            del self._running[account.uuid]
+            self._enqueue(account)
             return False
 
-    def _note(self, this: _Round) -> None:
-        uuid, turn = this.waiting.uuid, this.turn
-        if not turn.give_way:
-            self._gave_way.discard(uuid)
-        if not turn.result:
+    def _record(self, this: _Round) -> None:
+        uuid, control = this.account.uuid, this.control
+        if not control.should_yield:
+            self._yielded.discard(uuid)
+        if not control.result:
             return
         if len(self._servers) > MOST_SERVERS:
-            self._servers.clear()  # what worked stands in the database too
+            self._servers.clear()  # the database also knows which accounts worked
         server = self._servers.setdefault(this.server, _Server())
-        if turn.result == "worked":
+        if control.result == "worked":
             server.worked = True
-            self._cuts.pop(uuid, None)
-        hung = turn.result == "failed" and turn.seconds > self._limits.hanging
-        server.last[uuid] = "hung" if hung else turn.result
+            self._aborts.pop(uuid, None)
+        hung = control.result == "failed" and control.seconds > self._limits.hang_seconds
+        server.results[uuid] = "hung" if hung else control.result
 
-    # -- who must end --------------------------------------------------------------------
+    # -- ending time slices --------------------------------------------------------------
 
-    def _hurry(self) -> None:
-        """Have those give way, or end, that have had their time and hold a place that others wait for."""
-        for uuid, this in self._under_way.items():
-            turn = this.turn
-            if turn.delivered:
-                this.doubtful = False
-            if not self._is_waited_for(this):
+    def _end_slices(self) -> None:
+        """Have rounds yield, or abort them, that have used up their slice while others wait for the place."""
+        for uuid, this in self._running.items():
+            control = this.control
+            if control.delivered:
+                this.unproven = False
+            if not self._blocks_others(this):
                 continue
-            idle_timeout = self._patience(this)
-            if turn.seconds <= idle_timeout:
+            allowed = self._slice(this)
+            if control.seconds <= allowed:
                 continue
-            if turn.delivered and not turn.give_way:
-                turn.give_way, turn.asked_at = True, time.monotonic()
-                self._gave_way.add(uuid)
-            elif not turn.delivered or time.monotonic() - turn.asked_at > idle_timeout:
-                self._end(uuid, turn)
+            if control.delivered and not control.should_yield:
+                control.should_yield, control.yield_asked_at = True, time.monotonic()
+                self._yielded.add(uuid)
+            elif not control.delivered or time.monotonic() - control.yield_asked_at > allowed:
+                self._abort(uuid, control)
 
-    def _is_waited_for(self, this: _Round) -> bool:
-        full = self._full
-        return "rounds" in full or this.server in full or (this.doubtful and "doubtful" in full)
+    def _blocks_others(self, this: _Round) -> bool:
+        exhausted = self._exhausted
+        unproven = this.unproven and "unproven" in exhausted
+        return "rounds" in exhausted or this.server in exhausted or unproven
 
-    def _patience(self, this: _Round) -> float:
-        still_outside = this.doubtful and not this.turn.opened
-        base = self._limits.way_in if still_outside else self._limits.turn
-        return base * 2.0 ** min(self._cuts.get(this.waiting.uuid, 0), MOST_DOUBLINGS)
+    def _slice(self, this: _Round) -> float:
+        logging_in = this.unproven and not this.control.mailbox_open
+        base = self._limits.login_seconds if logging_in else self._limits.slice_seconds
+        return base * 2.0 ** min(self._aborts.get(this.account.uuid, 0), MOST_DOUBLINGS)
 
-    def _end(self, uuid: str, turn: Turn) -> None:
-        if not turn.interrupt.ended:
-            self._cuts[uuid] = self._cuts.get(uuid, 0) + 1
-            turn.interrupt.end()
+    def _abort(self, uuid: str, control: RoundControl) -> None:
+        if not control.interrupt.ended:
+            self._aborts[uuid] = self._aborts.get(uuid, 0) + 1
+            control.interrupt.end()

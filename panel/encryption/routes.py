@@ -13,13 +13,13 @@ from panel.encryption.forms import BackupForm, EnableForm
 from panel.encryption.leftovers import changed, scan
 from panel.errors import PanelError, Refused
 from panel.services import current
-from panel.sign_in.login import actor, require_reauth
+from panel.sign_in.login import require_reauth
 from panel.vault import backup_proof, reports, rotation, turn_off, turn_on, verification
 from panel.vault.files import typed
 from panel.vault.state import State
 from panel.vault.turn_on import Confirmations
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("encryption", __name__, url_prefix="/server/encryption")
@@ -84,7 +84,7 @@ def show() -> Any:
 
 
 @blueprint.post("/enable")
-@keeps_typed
+@preserve_form_input
 def enable() -> Any:
     """Generate the key file and begin to encrypt, once both boxes are confirmed."""
     form = EnableForm()
@@ -167,7 +167,7 @@ def scan_again() -> Any:
 
 
 @blueprint.post("/backup")
-@keeps_typed
+@preserve_form_input
 @reauth_required
 def backup() -> Any:
     """Take the answer that verifies the backup of the key file."""

@@ -14,7 +14,7 @@ from panel.config import Settings
 from panel.errors import PanelError
 from panel.health import key, mail, server, telling
 from panel.health.check import Check, Install
-from panel.models import ThisCopy
+from panel.models import InstallCopy
 from panel.models.one_row import OneRows
 from panel.vault.vault import Vault
 
@@ -44,7 +44,7 @@ def look(settings: Settings, vault: Vault, *, rows: OneRows | None = None, deep:
         settings=settings,
         vault=vault,
         key=key,
-        copy=identity.restored_by(rows.of(ThisCopy), settings.data_dir),
+        copy=identity.restored_by(rows.of(InstallCopy), settings.data_dir),
         mailboxes=totals.read(key),
         rows=rows,
         deep=deep,

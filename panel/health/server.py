@@ -14,11 +14,11 @@ from panel.models import (
     AlertChannels,
     Encryption,
     Heartbeat,
+    InstallCopy,
     Person,
     Session,
-    SetUp,
+    SetupState,
     SweepReport,
-    ThisCopy,
 )
 from panel.models.moment import SLACK, furthest
 from panel.times import ago, exact
@@ -31,7 +31,7 @@ NAMED = 5  # of what was changed in the schema
 CLOCK_SECONDS = SLACK  # that the clock may be behind what was written
 DAY = 24 * 3600
 # Tables that hold a few rows, however large the install is.
-SMALL = (Encryption, Person, Session, SetUp, Heartbeat, SweepReport, AlertChannels, ThisCopy)
+SMALL = (Encryption, Person, Session, SetupState, Heartbeat, SweepReport, AlertChannels, InstallCopy)
 
 
 def database(install: Install) -> Iterator[Check]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from panel import db
 from panel.errors import SpoolError
-from panel.models import Account, Waiting
+from panel.models import Account, SpoolCount
 from panel.models.prepared import Prepared, given
 
 MOST_LEFT = 20
@@ -39,10 +39,10 @@ def note(counts: Iterable[Count]) -> None:
     """Keep `counts` for the pages."""
     with db.transaction():
         there = {account.uuid for account in Account.select(Account.uuid)}
-        Waiting.delete().execute()
+        SpoolCount.delete().execute()
         for each in counts:
             if each.account in there:
-                Waiting.create(**vars(each))
+                SpoolCount.create(**vars(each))
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,18 @@ def _is_left(found: Count, many: int, long: int) -> bool:
 
 
 def _select_left() -> Any:
-    old = Waiting.oldest_at < given("since")
-    columns = Waiting.account, Waiting.unread, Waiting.oldest_at, Waiting.counted_at, Account.address
+    old = SpoolCount.oldest_at < given("since")
+    columns = (
+        SpoolCount.account,
+        SpoolCount.unread,
+        SpoolCount.oldest_at,
+        SpoolCount.counted_at,
+        Account.address,
+    )
     return (
-        Waiting.select(*columns)
+        SpoolCount.select(*columns)
         .join(Account)
-        .where((Waiting.unread > 0) & ((Waiting.unread > given("many")) | old))
+        .where((SpoolCount.unread > 0) & ((SpoolCount.unread > given("many")) | old))
         .order_by(Account.address)
         .limit(MOST_LEFT)
     )

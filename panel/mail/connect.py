@@ -1,24 +1,158 @@
-"""To a mail server: the connection, and TLS that always verifies who answers."""
+"""To a mail server: checked addresses, the connection, and TLS that always verifies the server.
+
+The name is resolved once; every address is checked; the connection goes to an
+address checked here, never to the name again. So who controls the
+name cannot point it elsewhere between check and connection.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import queue
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from panel.errors import MailError
-from panel.mail.addresses import Address
-from panel.mail.policy import Policy
+from panel.mail.policy import Network, Policy
+from panel.mail.server import MailServer
 from panel.mail.wire import Wire
 
-# X509_V_ERR_… of OpenSSL, include/openssl/x509_vfy.h
-NOT_YET_VALID, EXPIRED = 9, 10
-SELF_SIGNED, SELF_SIGNED_IN_CHAIN, UNKNOWN_ISSUER, UNVERIFIABLE = 18, 19, 20, 21
-OTHER_NAME, OTHER_ADDRESS = 62, 64
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
+CHECK_DNS = "Try again later, and check the DNS settings of this server."
+TRUST = "If you trust it, add its CA certificate to the file that PANEL_MAIL_CA_FILE names."
+OTHER_NAME = (
+    "belongs to a server of another name.",
+    "Enter the name that the certificate was issued for. The provider knows it.",
+)
+UNKNOWN_CA = ("is signed by a CA that this server does not trust.", TRUST)
+UNVERIFIED = {  # X509_V_ERR_… of OpenSSL, include/openssl/x509_vfy.h
+    9: ("is not valid yet.", "Check the clock of this server."),
+    10: ("has expired.", "Its operator must renew it. Check the clock of this server too."),
+    18: ("is self-signed.", TRUST),
+    19: UNKNOWN_CA, 20: UNKNOWN_CA, 21: UNKNOWN_CA, 62: OTHER_NAME, 64: OTHER_NAME,
+}  # fmt: skip
 NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_MESSAGE", "RECORD_LAYER_FAILURE"})
-TRUST = "If you trust it, put its CA certificate into the file that PANEL_MAIL_CA_FILE names."
+
+
+# -- addresses ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Address:
+    """A checked address, as `socket.connect` wants it."""
+
+    family: socket.AddressFamily
+    sockaddr: tuple[str, int] | tuple[str, int, int, int]
+
+    @property
+    def ip(self) -> IPAddress:
+        """The address alone, without the interface that IPv6 may name."""
+        return ipaddress.ip_address(self.sockaddr[0].partition("%")[0])
+
+
+def resolve(endpoint: MailServer, policy: Policy, seconds: float) -> list[Address]:
+    """Every address of the endpoint's host, in the resolver's order, at least one.
+
+    Raises MailError: the port is not on the list (step `connect`), the name is
+    unknown or takes longer than `seconds` (step `name`), an address lies in a
+    denied network, or is not loopback though nothing would be encrypted (`connect`).
+    """
+    if endpoint.port not in policy.ports:
+        message = f"Port {endpoint.port} is not allowed for mail servers."
+        raise _denied(message, "Choose another port, or add it to PANEL_MAIL_PORTS.")
+    addresses = _look_up(endpoint, seconds)
+    for address in addresses:
+        _check(address.ip, endpoint, policy)
+    return addresses
+
+
+def one_address(host: str, port: int, seconds: float) -> str | None:
+    """One address of `host`, the same each time while it has the same ones. None where there is none in time.
+
+    To tell servers apart, never to connect to.
+    """
+    try:
+        found = _look_up(MailServer("", host, port, "", ""), seconds)
+    except MailError:
+        return None
+    return min(str(one.ip) for one in found)
+
+
+def _look_up(endpoint: MailServer, seconds: float) -> list[Address]:
+    """getaddrinfo knows no time limit, so it runs beside us and is left behind when it takes too long."""
+    answers: queue.Queue[list[Address] | OSError] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            answers.put(error if isinstance(error, OSError) else OSError(str(error)))
+        else:
+            answers.put([Address(family, sockaddr) for family, _, _, _, sockaddr in found])  # type: ignore[arg-type]
+
+    threading.Thread(target=ask, name="resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=max(seconds, 0))
+    except queue.Empty:
+        message = f"Looking up {endpoint.host} took longer than {seconds:.0f} seconds."
+        raise MailError("name", message, CHECK_DNS) from None
+    if isinstance(answer, OSError):
+        raise _unknown_name(endpoint.host, answer)
+    return answer
+
+
+def _unknown_name(host: str, error: OSError) -> MailError:
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+        return MailError(
+            "name", f"The name {host} could not be looked up: no DNS server answered.", CHECK_DNS
+        )
+    remedy = "Check the name for typing errors. The provider's help pages name the server."
+    return MailError("name", f"There is no server named {host}.", remedy)
+
+
+def _check(ip: IPAddress, endpoint: MailServer, policy: Policy) -> None:
+    denied = next((network for network in policy.deny if _inside(ip, network)), None)
+    if denied is not None:
+        message = f"{endpoint.host} has the address {ip}, which lies in the denied network {denied}."
+        raise _denied(message, "Choose another server, or change PANEL_MAIL_DENY_NETWORKS.")
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    if endpoint.security == "none" and not (mapped or ip).is_loopback:
+        raise _denied(
+            f"{endpoint.host} is another server ({ip}): the password would cross the network unencrypted.",
+            "Choose TLS or STARTTLS. No encryption is possible only with a mail server on this server.",
+        )
+
+
+def _denied(message: str, remedy: str) -> MailError:
+    return MailError("connect", message, remedy, permanent=True)
+
+
+def _inside(ip: IPAddress, network: Network) -> bool:
+    return any(one in network for one in (ip, *_embedded(ip)))
+
+
+def _embedded(ip: IPAddress) -> Iterator[ipaddress.IPv4Address]:
+    """The IPv4 addresses that packets to an IPv6 address may be handed on to."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return
+    if ip.ipv4_mapped:
+        yield ip.ipv4_mapped
+    if ip.sixtofour:
+        yield ip.sixtofour
+    if ip.teredo:
+        yield from ip.teredo
+    if any(ip in network for network in NAT64) or (ip in IPV4_COMPATIBLE and not ip.is_loopback):
+        yield ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+
+
+# -- connection and TLS --------------------------------------------------------------------
 
 
 def dial(host: str, addresses: Iterable[Address], policy: Policy, ends_at: float) -> Wire:
@@ -52,19 +186,30 @@ def _unreachable(host: str, error: OSError) -> MailError:
     if isinstance(error, ConnectionRefusedError):
         return MailError("connect", f"{host} refused the connection on this port.", "Check the port.")
     if isinstance(error, TimeoutError):
-        return MailError(
-            "connect",
-            f"{host} did not answer in time.",
-            "Check the name and the port; a firewall may stand between.",
-        )
-    return MailError(
-        "connect",
-        f"{host} cannot be reached: {error.strerror or 'no way there'}.",
-        "Check the network of this machine.",
-    )
+        remedy = "Check the name and the port. A firewall may block the connection."
+        return MailError("connect", f"{host} did not answer in time.", remedy)
+    message = f"{host} cannot be reached: {error.strerror or 'no route'}."
+    return MailError("connect", message, "Check the network of this server.")
 
 
-def tls_context(policy: Policy) -> ssl.SSLContext:
+def encrypt(wire: Wire, policy: Policy) -> str:
+    """TLS over `wire`, the server verified as `wire.host`. Returns the version. Raises MailError."""
+    wire.step = "tls"
+    context = _tls_context(policy)
+    try:
+        return wire.encrypt(context)
+    except ssl.SSLCertVerificationError as error:
+        unknown = (f"cannot be verified: {error.verify_message}.", TRUST)
+        what, remedy = UNVERIFIED.get(error.verify_code, unknown)
+        message = f"The certificate of {wire.host} {what}"
+        raise MailError("tls", message, remedy, permanent=True) from None
+    except ssl.SSLError as error:
+        raise (wire.failure(error) if policy.interrupt.ended else _no_tls(wire, error)) from None
+    except OSError as error:
+        raise wire.failure(error) from None
+
+
+def _tls_context(policy: Policy) -> ssl.SSLContext:
     """Trusts the CAs of the system and those of the policy's file; TLS 1.2 or newer."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -72,64 +217,18 @@ def tls_context(policy: Policy) -> ssl.SSLContext:
         try:
             context.load_verify_locations(policy.ca_file)
         except OSError:  # ssl.SSLError too
-            raise MailError(
-                "tls",
-                f"The CA file {policy.ca_file} cannot be read as certificates in PEM form.",
-                "Mend the file, or take PANEL_MAIL_CA_FILE out of the settings.",
-                permanent=True,
-            ) from None
+            message = f"The CA file {policy.ca_file} cannot be read as certificates in PEM form."
+            remedy = "Correct the file, or remove PANEL_MAIL_CA_FILE from the settings."
+            raise MailError("tls", message, remedy, permanent=True) from None
     return context
 
 
-def encrypt(wire: Wire, policy: Policy) -> str:
-    """TLS over `wire`, the server verified as `wire.host`. Returns the version. Raises MailError."""
-    wire.step = "tls"
-    context = tls_context(policy)
-    try:
-        return wire.encrypt(context)
-    except ssl.SSLCertVerificationError as error:
-        raise _unverified(wire.host, error) from None
-    except ssl.SSLError as error:
-        if policy.interrupt.ended:
-            raise wire.failure(error) from None
-        raise _no_tls(wire.host, error) from None
-    except OSError as error:
-        raise wire.failure(error) from None
-
-
-def _unverified(host: str, error: ssl.SSLCertVerificationError) -> MailError:
-    code = error.verify_code
-    if code in (OTHER_NAME, OTHER_ADDRESS):
-        what = "belongs to a server of another name."
-        remedy = "Type the name that the certificate was made for; ask the provider for it."
-    elif code == EXPIRED:
-        what, remedy = (
-            "has expired.",
-            "Whoever runs that server must renew it; check this machine's clock too.",
-        )
-    elif code == NOT_YET_VALID:
-        what, remedy = "is not valid yet.", "Check the clock of this machine."
-    elif code == SELF_SIGNED:
-        what, remedy = "is signed by nobody but itself.", TRUST
-    elif code in (SELF_SIGNED_IN_CHAIN, UNKNOWN_ISSUER, UNVERIFIABLE):
-        what, remedy = "is signed by a CA that this machine does not know.", TRUST
-    else:
-        what, remedy = f"cannot be verified: {error.verify_message}.", TRUST
-    return MailError("tls", f"The certificate of {host} {what}", remedy, permanent=True)
-
-
-def _no_tls(host: str, error: ssl.SSLError) -> MailError:
+def _no_tls(wire: Wire, error: ssl.SSLError) -> MailError:
     if error.reason in NOT_TLS:
-        return MailError(
-            "tls",
-            f"{host} does not speak TLS from the first byte on this port.",
-            "Choose STARTTLS (port 143), or the port for TLS (993).",
-            permanent=True,
-        )
+        remedy = "Choose STARTTLS (port 143), or the port for TLS (993)."
+        return wire.error("does not begin with TLS on this port.", remedy, permanent=True)
     if isinstance(error, ssl.SSLEOFError):
-        return MailError("tls", f"{host} hung up while TLS was being agreed on.", "Check the port.")
-    return MailError(
-        "tls",
-        f"{host} and this machine could not agree on TLS ({error.reason or 'unknown reason'}).",
-        "The server must offer TLS 1.2 or newer.",
-    )
+        return wire.error("closed the connection during the TLS handshake.", "Check the port.")
+    reason = error.reason or "unknown reason"
+    what = f"and this server could not agree on TLS ({reason})."
+    return wire.error(what, "The mail server must offer TLS 1.2 or newer.")

@@ -1,18 +1,14 @@
-"""Reading a folder over IMAP, and trying out whether that works. `imap_changes` is what may change it."""
+"""Reading a folder over IMAP, what may happen to its messages after delivery, and probing both."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 from panel.errors import MailError
-from panel.mail import imap_changes, imap_folders, steps
+from panel.mail import imap_folders
 from panel.mail.imap_protocol import Imap
-from panel.mail.imap_words import (
+from panel.mail.imap_syntax import (
     Items,
     body_of,
     date_of,
@@ -23,98 +19,61 @@ from panel.mail.imap_words import (
     uid_of,
     uid_sets,
 )
-from panel.mail.login_sequence import LoginSequence
 from panel.mail.policy import Policy
-from panel.mail.refusal import BY_ITSELF, ServerRefused, failure, recognised
+from panel.mail.refusal import RETRIES, ServerRefused, failure, recognised
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep, Session, interactive
 from panel.mail.wire import HungUp
 from panel.secret import Secret
 
-BODIES_AT_ONCE, SIZES_AT_ONCE = 100, 500  # UIDs per command: lines stay short of every server's limit
+BODIES_AT_ONCE, SIZES_AT_ONCE, CHANGED_AT_ONCE = (
+    100,
+    500,
+    500,
+)  # UIDs per command: lines stay short of every server's limit
 MORE_MEANWHILE = 10_000  # messages that may arrive while a folder is open
 UNDER_WAY = 2  # commands sent ahead, so that the server never waits for us
 
-MOST_MESSAGES = 1_000_000  # where the folder does not tell how many it holds
+MOST_MESSAGES = 1_000_000  # where the folder does not report how many it holds
 BAD_IN_A_ROW = 3  # commands that the server did not understand, one after the other
 
 
-def probe(endpoint: MailServer, secret: Secret, folder: str, policy: Policy) -> Iterator[Step]:
-    """Try out an endpoint: each step as soon as it is done, ending with the first that fails.
-
-    Raises nothing that a server, a network or a typing error can cause.
-    """
-    session = ImapSession(endpoint, secret, folder, steps.interactive(policy))
-    return steps.timed(session.steps(), session.close)
+def probe(endpoint: MailServer, secret: Secret, folder: str, policy: Policy) -> Iterator[ProbeStep]:
+    """As `Session.probe`: name, connect, tls, login, folder."""
+    return ImapSession(endpoint, secret, folder, interactive(policy)).probe()
 
 
-class ImapSession:
+class ImapSession(Session[Imap]):
     """A folder opened read-only (EXAMINE) unless `writable`. Reading marks nothing as seen in either.
 
-    `uidvalidity` and `uidnext` (0 if the server does not tell) and `exists` (None then)
+    `uidvalidity` and `uidnext` (0 if the server does not report it) and `exists` (None then)
     are those of the moment it was opened. None of them is proof: what is in the
     folder is always asked for. Every method raises MailError, also where the
     answers to it cannot be read: silence is never taken for 'nothing there'.
     """
 
-    pause = 0  # IMAP has no time to be kept between two sessions
+    client_type = Imap
+    pause = 0  # IMAP has no minimum time between two sessions
 
     def __init__(
         self, endpoint: MailServer, secret: Secret, folder: str, policy: Policy, *, writable: bool = False
     ) -> None:
-        self._host = endpoint.host
+        super().__init__(endpoint, secret, policy)
         self._folder = folder
         self._writable = writable
-        self._ends_at = time.monotonic() + policy.deadline
-        self._way_in = LoginSequence(endpoint, secret, policy, self._ends_at, Imap)
-        self._closed = False
         self._refused = False
         self._bad = 0  # commands in a row that were not understood
         self._all: list[int] | None = None  # all UIDs, where they were listed for `highest`
         self.uidvalidity = self.uidnext = 0
         self.exists: int | None = None
 
-    def steps(self) -> Iterator[tuple[str, str]]:
-        """Go the whole way once without opening the folder: each step when it is done, and what it found."""
-        yield from self._way_in.steps()
-        yield "folder", imap_folders.describe(self._imap("folder"), self._folder)
+    def _probe_steps(self) -> Iterator[tuple[str, str]]:
+        yield from self._login_steps()
+        yield "folder", imap_folders.describe(self._client("folder"), self._folder)
 
-    def __enter__(self) -> Self:
-        """Connect, log in and open the folder."""
-        try:
-            for _ in self._way_in.steps():
-                pass
-            opened = imap_folders.open_folder(self._imap("folder"), self._folder, writable=self._writable)
-        except BaseException:
-            self.close()
-            raise
+    def _open(self) -> None:
+        opened = imap_folders.open_folder(self._client("folder"), self._folder, writable=self._writable)
         self.uidvalidity, self.uidnext, self.exists = opened.uidvalidity, opened.uidnext, opened.exists
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Log out without waiting for an answer, and close. May be called twice."""
-        imap = self._way_in.talk
-        if imap is None or self._closed:
-            return
-        self._closed = True
-        if imap.logged_in:
-            with suppress(MailError):
-                imap.send(b"LOGOUT")
-        imap.wire.close()
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more can be asked of it."""
-        return self._closed
-
-    def seconds_left(self) -> float:
-        """Until the deadline of this session; who fetches stops before it."""
-        return self._ends_at - time.monotonic()
 
     # -- what is in the folder -----------------------------------------------------
 
@@ -128,8 +87,8 @@ class ImapSession:
         found: Iterable[int] | None
         found, self._all = self._all, None
         if found is None:
-            none_due = 0 < self.uidnext <= after + 1
-            found = self._listed(b"%d:*" % (after + 1), b"(UID)", none_due=none_due)
+            may_be_none = 0 < self.uidnext <= after + 1
+            found = self._listed(b"%d:*" % (after + 1), b"(UID)", may_be_none=may_be_none)
         return sorted(uid for uid in found if uid > after)  # n:* names the last one even if it is below n
 
     def unseen(self) -> list[int]:
@@ -154,7 +113,7 @@ class ImapSession:
             if (uid := uid_of(items)) in wanted:
                 sizes[uid] = size_of(items) or sizes.get(uid, 0)
         for uid_set in uid_sets(wanted - sizes.keys(), SIZES_AT_ONCE):
-            sizes |= dict.fromkeys(self._search(uid_set) & wanted, 0)  # one not told of is not yet one gone
+            sizes |= dict.fromkeys(self._search(uid_set) & wanted, 0)  # silence does not mean it is gone
         return sizes
 
     def fetch(self, uids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
@@ -177,19 +136,66 @@ class ImapSession:
             if not complete:
                 self.close()
 
-    # -- what is done with what was fetched; only in a `writable` folder -----------------
+    # -- after delivery; only in a `writable` folder, and only by UID ----------------------
 
     def mark_seen(self, uids: Iterable[int]) -> None:
         """Mark messages as read. Those gone meanwhile are left out."""
-        imap_changes.mark_seen(self._imap("after"), uids)
+        for uid_set in uid_sets(uids, CHANGED_AT_ONCE):
+            self._change(b"UID STORE %s +FLAGS.SILENT (\\Seen)" % uid_set, "marked as read")
 
     def move(self, uids: Iterable[int], folder: str) -> None:
-        """Move messages into another folder, which must be there."""
-        imap_changes.move(self._imap("after"), uids, folder)
+        """Move messages into another, existing folder by MOVE (RFC 6851), else by copying and deleting.
+
+        Killed between copying and deleting, the second way leaves a copy in both
+        folders and makes another one next time; nothing is lost.
+        """
+        can_move = b"MOVE" in self._client("after").capabilities()
+        if not can_move:
+            self._require_uidplus()
+        for uid_set in uid_sets(uids, CHANGED_AT_ONCE):
+            self._into(folder, b"UID %s %s " % (b"MOVE" if can_move else b"COPY", uid_set))
+            if not can_move:
+                self._delete(uid_set)
+
+    def _into(self, folder: str, command: bytes) -> None:
+        imap = self._client("after")
+        try:
+            imap_folders.named(imap, folder, lambda word: imap.run(command + word))
+        except ServerRefused as refused:
+            raise self._unchanged(refused, f"moved to “{folder}”") from None
 
     def delete(self, uids: Iterable[int]) -> None:
-        """Delete these messages, and no others that somebody has marked as deleted."""
-        imap_changes.delete(self._imap("after"), uids)
+        """Delete these messages for good, and no others that are marked as deleted."""
+        self._require_uidplus()
+        for uid_set in uid_sets(uids, CHANGED_AT_ONCE):
+            self._delete(uid_set)
+
+    def _delete(self, uid_set: bytes) -> None:
+        self._change(b"UID STORE %s +FLAGS.SILENT (\\Deleted)" % uid_set, "deleted")
+        self._change(b"UID EXPUNGE %s" % uid_set, "deleted")
+
+    def _require_uidplus(self) -> None:
+        """A plain EXPUNGE would also remove what another program has marked as deleted (RFC 4315)."""
+        imap = self._client("after")
+        if b"UIDPLUS" not in imap.capabilities():
+            raise imap.wire.error(
+                "cannot delete single messages (it lacks UIDPLUS). All mail was delivered.",
+                "Choose to leave mail on the server, or to mark it as read.",
+            )
+
+    def _change(self, command: bytes, what: str) -> None:
+        try:
+            self._client("after").run(command)
+        except ServerRefused as refused:
+            raise self._unchanged(refused, what) from None
+
+    def _unchanged(self, refused: ServerRefused, what: str) -> MailError:
+        missing = refused.code in ("TRYCREATE", "NONEXISTENT")
+        message = f"Mail was delivered, but cannot be {what} on {self.host}."
+        remedy = (
+            "Create that folder, or choose another." if missing else "Choose to leave mail on the server."
+        )
+        return failure(refused, self._client("after").wire, message, remedy, permanent=False)
 
     # -- one command after the other -----------------------------------------------------
 
@@ -205,7 +211,7 @@ class ImapSession:
                 self._bad = 0
                 yield uid, body
         if nameless and wanted:
-            raise self._imap("fetch").unreadable("which message it sent")
+            raise self._client("fetch").unreadable("which message it sent")
 
     def _fetch(
         self, uids: Iterable[int], items: bytes, at_once: int, *, lenient: bool = False
@@ -213,22 +219,22 @@ class ImapSession:
         """Ask for many UIDs in several commands, of which the next is sent before one is answered."""
         waiting: deque[bytes] = deque()
         for uid_set in uid_sets(uids, at_once):
-            waiting.append(self._imap("fetch").send(b"UID FETCH %s %s" % (uid_set, items)))
+            waiting.append(self._client("fetch").send(b"UID FETCH %s %s" % (uid_set, items)))
             if len(waiting) >= UNDER_WAY:
                 yield from self._fetched(waiting.popleft(), lenient)
         while waiting:
             yield from self._fetched(waiting.popleft(), lenient)
 
-    def _listed(self, uid_set: bytes, items: bytes, *, none_due: bool = False) -> dict[int, Items]:
-        """What FETCH tells of each message in `uid_set`. What it may have left out, SEARCH finds.
+    def _listed(self, uid_set: bytes, items: bytes, *, may_be_none: bool = False) -> dict[int, Items]:
+        """What FETCH reports of each message in `uid_set`. What it may have left out, SEARCH finds.
 
-        `none_due`: the folder has told that nothing is there; FETCH without an answer agrees.
+        `may_be_none`: the folder's UIDNEXT means that nothing is there; FETCH without an answer agrees.
         """
         if self.exists == 0 and not self._search(uid_set):
             return {}
         found: dict[int, Items] = {}
         nameless = self._refused = False
-        tag = self._imap("fetch").send(b"UID FETCH %s %s" % (uid_set, items))
+        tag = self._client("fetch").send(b"UID FETCH %s %s" % (uid_set, items))
         for count, one in enumerate(self._fetched(tag, lenient=True)):
             self._require_possible(count)
             uid = uid_of(one)
@@ -236,21 +242,21 @@ class ImapSession:
             if uid is not None:
                 found.setdefault(uid, {}).update(one)
         short = uid_set == b"1:*" and len(found) < (self.exists or 0)
-        if self._refused or nameless or short or not (found or none_due):
+        if self._refused or nameless or short or not (found or may_be_none):
             found = {uid: {} for uid in self._search(uid_set)} | found
         if not found and short:
-            raise self._imap("fetch").unreadable("which messages the folder holds")
+            raise self._client("fetch").unreadable("which messages the folder holds")
         return found
 
     def _search(self, uid_set: bytes) -> set[int]:
-        """The UIDs of `uid_set` that are there. Raises MailError where the answer does not tell."""
-        imap = self._imap("fetch")
+        """The UIDs of `uid_set` that are there. Raises MailError where the answer leaves it open."""
+        imap = self._client("fetch")
         found: set[int] = set()
-        told = self.exists == 0  # then silence only repeats it
+        answered = self.exists == 0  # then silence only repeats it
         try:
             for answer in imap.command(b"UID SEARCH UID " + uid_set):
                 uids = found_by(answer)
-                told = told or uids is not None
+                answered = answered or uids is not None
                 found |= uids or set()
                 self._require_possible(len(found))
         except ServerRefused as refused:
@@ -258,8 +264,8 @@ class ImapSession:
                 return set()
             raise self._no_mail(refused) from None
         except ValueError:
-            told = False
-        if not told:
+            answered = False
+        if not answered:
             raise imap.unreadable("which messages the folder holds")
         self._bad = 0
         return found
@@ -267,15 +273,15 @@ class ImapSession:
     def _require_possible(self, count: int) -> None:
         """Raise MailError for more answers than the folder can have messages."""
         if count > (self.exists + MORE_MEANWHILE if self.exists else MOST_MESSAGES):
-            raise self._imap("fetch").too_much()
+            raise self._client("fetch").too_much()
 
     def _fetched(self, tag: bytes, lenient: bool) -> Iterator[Items]:
         """The answers of one command. A NO ends it, `lenient`, with `_refused` set, else with a MailError.
 
-        Only what was completed with OK tells that something is not there.
+        Only a completion with OK means that something is not there.
         """
         try:
-            for answer in self._imap("fetch").answers(tag):
+            for answer in self._client("fetch").answers(tag):
                 items = fetched(answer)
                 if items is not None:
                     yield items
@@ -283,17 +289,10 @@ class ImapSession:
             self._bad = 0 if refused.understood else self._bad + 1
             waits = refused.transient or recognised(refused) is not None
             if lenient and not waits and self._bad < BAD_IN_A_ROW:
-                self._refused = True  # one of them cannot be had, or is gone (EXPUNGEISSUED, RFC 5530)
+                self._refused = True  # one of them cannot be fetched, or is gone (EXPUNGEISSUED, RFC 5530)
                 return
             raise self._no_mail(refused) from None
 
     def _no_mail(self, refused: ServerRefused) -> MailError:
-        message = f"{self._host} refused to hand out mail."
-        return failure(refused, self._host, "fetch", message, BY_ITSELF, permanent=False)
-
-    def _imap(self, doing: str) -> Imap:
-        imap = self._way_in.talk
-        if imap is None or self._closed:
-            raise MailError(doing, f"The session with {self._host} has ended.", "Try again later.")
-        imap.wire.step = doing
-        return imap
+        wire = self._client("fetch").wire
+        return failure(refused, wire, f"{self.host} refused to hand out mail.", RETRIES, permanent=False)

@@ -3,128 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 from panel.errors import MailError
+from panel.mail.imap_names import folder_name, folder_of, folder_word
 from panel.mail.imap_protocol import Imap
-from panel.mail.imap_words import (
-    Answer,
-    code_of,
-    exists_of,
-    folder_name,
-    folder_of,
-    folder_word,
-    number,
-    quoted,
-    status_items,
-    status_of,
-)
-from panel.mail.refusal import BY_ITSELF, ServerRefused, failure, recognised
+from panel.mail.imap_syntax import Answer, code_of, exists_of, number, quoted, status_items, status_of
+from panel.mail.refusal import RETRIES, ServerRefused, failure, recognised
 
-SHOWN, KEPT = 30, 1000  # names of folders
+MOST_SHOWN, MOST_NAMES = 30, 1000  # names of folders
 MISSING = frozenset({"NONEXISTENT", "TRYCREATE"})
-NOT_LET_IN = frozenset(
-    {"NOPERM", "AUTHORIZATIONFAILED", "AUTHENTICATIONFAILED", "EXPIRED", "PRIVACYREQUIRED"}
-)
+NO_ACCESS = frozenset({"NOPERM", "AUTHORIZATIONFAILED", "AUTHENTICATIONFAILED", "EXPIRED", "PRIVACYREQUIRED"})
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class OpenFolder:
-    """What the server said of a folder when it was opened.
+    """What the server reported of a folder: the numbers are 0, and `exists` is None, where it did not.
 
-    `uidvalidity` and `uidnext` are 0, and `exists` is None, where it did not tell.
-    Where numbers are not `sticky` (RFC 4315, 4), they do not outlive the session.
+    Where UIDs are not sticky (RFC 4315, 4), they do not outlive the session: `uidvalidity` is 0.
     """
 
-    uidvalidity: int = 0
-    uidnext: int = 0
-    exists: int | None = None
-    sticky: bool = True
+    uidvalidity: int
+    uidnext: int
+    exists: int | None
 
 
 def open_folder(imap: Imap, folder: str, *, writable: bool = False) -> OpenFolder:
     """Open a folder, read-only unless `writable` (EXAMINE or SELECT, RFC 3501, 6.3). Raises MailError.
 
-    What the server does not tell on its own is asked for by STATUS.
+    What the server does not report on its own is asked for by STATUS.
     """
     command = b"SELECT " if writable else b"EXAMINE "
     try:
-        opened = named(imap, folder, lambda word: _opened(imap, command + word))
-        if not opened.uidvalidity or opened.exists is None:
-            opened = named(imap, folder, lambda word: _asked(imap, word, opened))
+        numbers = named(imap, folder, lambda word: _opened(imap, command + word))
+        if b"UIDVALIDITY" not in numbers or b"MESSAGES" not in numbers:
+            numbers = named(imap, folder, lambda word: _asked(imap, word)) | numbers
     except ServerRefused as refused:
-        raise _refused(
-            imap, folder, refused, "“Test the connection” lists the folders that there are."
-        ) from None
-    if 0 < opened.uidnext <= (opened.exists or 0):  # so many messages have at least as many numbers
-        opened = replace(opened, uidnext=0)
-    return opened if opened.sticky else replace(opened, uidvalidity=0)
+        raise _refused(imap, folder, refused, "“Test the connection” lists the folders.") from None
+    exists, uidnext = numbers.get(b"MESSAGES"), numbers.get(b"UIDNEXT", 0)
+    if uidnext <= (exists or 0):  # so many messages have at least as many numbers
+        uidnext = 0
+    sticky = b"UIDNOTSTICKY" not in numbers
+    return OpenFolder(numbers.get(b"UIDVALIDITY", 0) if sticky else 0, uidnext, exists)
 
 
-def _opened(imap: Imap, command: bytes) -> OpenFolder:
-    opened = OpenFolder()
+def _opened(imap: Imap, command: bytes) -> dict[bytes, int]:
+    """What opening reports: response codes by their names, and EXISTS as MESSAGES, as STATUS names it."""
+    numbers: dict[bytes, int] = {}
+    statuses: list[bytes] = []
     for answer in imap.command(command):
         if (exists := exists_of(answer)) is not None:
-            opened = replace(opened, exists=exists)
+            numbers[b"MESSAGES"] = exists
         if status := status_of(answer[0]):
-            opened = _noted(opened, status[1])
-    return _noted(opened, imap.completed)
+            statuses.append(status[1])
+    for name, argument, _ in map(code_of, [*statuses, imap.completed]):
+        if name == b"UIDNOTSTICKY":
+            numbers[name] = 1
+        elif name in (b"UIDVALIDITY", b"UIDNEXT") and (value := number(argument)):
+            numbers[name] = value
+    return numbers
 
 
-def _noted(opened: OpenFolder, status: bytes) -> OpenFolder:
-    """`opened`, with what the response code of a status tells."""
-    name, argument, _ = code_of(status)
-    value = number(argument)
-    if name == b"UIDVALIDITY" and value:
-        return replace(opened, uidvalidity=value)
-    if name == b"UIDNEXT" and value:
-        return replace(opened, uidnext=value)
-    return replace(opened, sticky=False) if name == b"UIDNOTSTICKY" else opened
-
-
-def _asked(imap: Imap, word: bytes, opened: OpenFolder) -> OpenFolder:
-    """`opened`, with what STATUS tells where opening did not. A server need not answer it here."""
-    try:
-        told = _status(imap.command(b"STATUS " + word + b" (MESSAGES UIDNEXT UIDVALIDITY)"))
-    except ServerRefused:
-        return opened
-    return replace(
-        opened,
-        uidvalidity=opened.uidvalidity or told.get(b"UIDVALIDITY", 0),
-        uidnext=opened.uidnext or told.get(b"UIDNEXT", 0),
-        exists=told.get(b"MESSAGES") if opened.exists is None else opened.exists,
-    )
+def _asked(imap: Imap, word: bytes) -> dict[bytes, int]:
+    """What STATUS reports. A server need not answer it for an open folder."""
+    with suppress(ServerRefused):
+        return _status(imap.command(b"STATUS " + word + b" (MESSAGES UIDNEXT UIDVALIDITY)"))
+    return {}
 
 
 def _status(answers: Iterable[Answer]) -> dict[bytes, int]:
-    told: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
     for answer in answers:
-        told |= status_items(answer)
-    return told
+        numbers |= status_items(answer)
+    return numbers
 
 
 def describe(imap: Imap, folder: str) -> str:
-    """How many messages a folder holds, without opening it, and which others there are, for who looks on.
+    """How many messages a folder holds, without opening it, and which others there are, for a person.
 
     Raises MailError; names of folders, which the server made, are in it: nothing of it is to be stored.
     """
     command = b" (MESSAGES UNSEEN)"
     try:
-        told = named(imap, folder, lambda word: _status(imap.command(b"STATUS " + word + command)))
+        numbers = named(imap, folder, lambda word: _status(imap.command(b"STATUS " + word + command)))
     except ServerRefused as refused:
         names = _names(imap)
         remedy = f"Choose one of these: {_listed(names)}." if names else "Check the name of the folder."
         raise _refused(imap, folder, refused, remedy) from None
-    messages = told.get(b"MESSAGES")
+    messages = numbers.get(b"MESSAGES")
     if messages is None:
         messages = open_folder(imap, folder).exists
     if messages is None:
         raise imap.unreadable("how many messages the folder holds")
     holds = f"“{folder}” holds {messages} {'message' if messages == 1 else 'messages'}"
-    if (unseen := told.get(b"UNSEEN")) is not None:
+    if (unseen := numbers.get(b"UNSEEN")) is not None:
         holds += f", {unseen} of them unread"
     return f"{holds}. Folders: {_listed(_names(imap))}."
 
@@ -132,7 +108,7 @@ def describe(imap: Imap, folder: str) -> str:
 def named(imap: Imap, folder: str, run: Callable[[bytes], T]) -> T:
     """Run a command that names `folder`: as IMAP writes it, else as the server itself does in its list.
 
-    Where the server wants to know first who we are, it is told. Raises ServerRefused, MailError.
+    Where the server first requires ID, it is sent. Raises ServerRefused, MailError.
     """
     try:
         return run(folder_word(folder))
@@ -159,17 +135,18 @@ def _other_word(imap: Imap, folder: str, refused: ServerRefused) -> bytes | None
 
 
 def _refused(imap: Imap, folder: str, refused: ServerRefused, remedy: str) -> MailError:
-    host = imap.wire.host
+    host, permanent = imap.wire.host, True
     if recognised(refused) or refused.transient:
-        message = f"{host} cannot open the folder “{folder}” now."
-        return failure(refused, host, "folder", message, BY_ITSELF, permanent=False)
-    if refused.code in MISSING or _is_missing(imap, folder):
-        return failure(refused, host, "folder", f"There is no folder “{folder}” in this mailbox.", remedy)
-    if refused.code in NOT_LET_IN:
+        message, remedy, permanent = f"{host} cannot open the folder “{folder}” now.", RETRIES, False
+    elif refused.code in MISSING or _is_missing(imap, folder):
+        message = f"There is no folder “{folder}” in this mailbox."
+    elif refused.code in NO_ACCESS:
         message = f"{host} does not let this user open the folder “{folder}”."
-        return failure(refused, host, "folder", message, "Check the username and the folder.")
-    message = f"The folder “{folder}” cannot be opened on {host}."
-    return failure(refused, host, "folder", message, BY_ITSELF, permanent=refused.code == "CANNOT")
+        remedy = "Check the username and the folder."
+    else:
+        message = f"The folder “{folder}” cannot be opened on {host}."
+        remedy, permanent = RETRIES, refused.code == "CANNOT"
+    return failure(refused, imap.wire, message, remedy, permanent=permanent)
 
 
 def _is_missing(imap: Imap, folder: str) -> bool:
@@ -192,7 +169,7 @@ def _folders(imap: Imap) -> dict[str, bytes]:
 
 def _add(folders: dict[str, bytes], answer: Answer) -> None:
     raw = folder_of(answer)
-    if raw is None or len(folders) >= KEPT:
+    if raw is None or len(folders) >= MOST_NAMES:
         return
     name = folder_name(raw)
     if name not in folders or folder_word(name) == quoted(raw):  # of two that read alike, the regular one
@@ -205,6 +182,6 @@ def _names(imap: Imap) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    shown = ", ".join(names[:SHOWN])
+    more = len(names) - MOST_SHOWN
+    shown = ", ".join(names[:MOST_SHOWN])
     return f"{shown} and {more} more" if more > 0 else shown

@@ -1,49 +1,47 @@
 """IMAP4rev1 (RFC 3501) as far as reading mail needs it: commands, answers, literals.
 
-A reader of its own instead of imaplib, for three reasons: literals are checked
-before memory is taken, commands can be sent ahead of the answers (pipelined),
-and nothing a server sends is kept longer than it is needed.
-
-Whatever a line is that answers nothing asked, it is passed over, so many of them and no more.
+Not imaplib: docs/decisions/0033. A line that answers nothing asked is passed over, up to `MOST_ODD`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from panel.errors import MailError, MessageTooLarge
-from panel.mail import imap_login, throttling
-from panel.mail.imap_words import Answer, announces_body, code_of, fetched, status_of, uid_of
+from panel.mail.client import Mechanisms, ProtocolClient
+from panel.mail.imap_syntax import Answer, announces_body, code_of, fetched, quoted, status_of, uid_of
 from panel.mail.policy import Policy
-from panel.mail.refusal import BY_ITSELF, ServerRefused
+from panel.mail.refusal import MECHANISM, PASSWORD, RETRIES, ServerRefused, recognised
 from panel.mail.wire import HungUp, Wire
 from panel.secret import Secret
 
 LITERAL = re.compile(rb"~?\{([0-9]{1,20})\+?\}\Z")
 LONGEST_LITERAL = 32  # characters that announce one
+LONGEST_INITIAL = 900  # a longer response of SASL goes on a line of its own
 MOST_ODD = 1000  # lines that mean nothing, during one command
 IDENTITY = b'ID ("name" "Mailkeep" "version" "1.0" "vendor" "Mailkeep")'  # RFC 2971; NetEase demands it
 
 # Response codes of RFC 3501, 4315, 5530 and their like. Another word may be anything, a password too.
-PASSING = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "CONTACTADMIN", "SERVERBUG", "OVERQUOTA"})
+TRANSIENT = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "CONTACTADMIN", "SERVERBUG", "OVERQUOTA"})
 LASTING = frozenset({
     "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "NOPERM", "NONEXISTENT",
     "CANNOT", "CLIENTBUG", "CORRUPTION", "EXPUNGEISSUED", "ALREADYEXISTS", "TRYCREATE",
     "BADCHARSET", "UNKNOWN-CTE", "TOOBIG", "NOTSAVED", "HASCHILDREN",
 })  # fmt: skip
+ABOUT_THE_PASSWORD = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"})
 
 
-class Imap:
+class Imap(ProtocolClient):
     """The commands of one connection."""
 
+    protocol, tls_port, starttls_port = "IMAP", 993, 143
+    goodbye = b"bye LOGOUT\r\n"
+
     def __init__(self, wire: Wire, policy: Policy, username: str, secret: Secret) -> None:
-        self.wire = wire
-        self._policy = policy
-        self._username = username
-        self._secret = secret
-        self.logged_in = False
-        self.completed = b""  # what the server said when it completed the last command
+        super().__init__(wire, policy, username, secret)
+        self.completed = b""  # what the server wrote when it completed the last command
         self.folders: dict[str, bytes] | None = None  # once `imap_folders` has asked for them
         self._count = 0
         self._under_way: set[bytes] = set()
@@ -52,84 +50,96 @@ class Imap:
         self._odd = 0  # lines since then that meant nothing
         self._capabilities: frozenset[bytes] | None = None
         self._identified = False
-        self._bye: HungUp | None = None  # how the server said that it ends the session
+        self._bye: HungUp | None = None  # how the server announced that it ends the session
 
-    # -- before and at the door ------------------------------------------------------
+    # -- until logged in -------------------------------------------------------------
 
     def greeting(self) -> None:
-        """Wait for the server to begin. Raises MailError when it does so in no way of IMAP."""
-        line = self.wire.line()
-        while not line.strip():
+        """Wait for the server to begin. Raises MailError where it refuses or speaks no IMAP."""
+        while not (line := self.wire.line()).strip():
             self._pass_over(line)
-            line = self.wire.line()
-        status = status_of(line)
-        if status is None or status[0] != b"OK":
-            self._heed(*(status or (b"", b"")))
-            said = f" It says: {self.wire.words(b' '.join(status))}" if status else ""
-            raise MailError(
-                self.wire.step,
-                f"{self.wire.host} did not greet as an IMAP server.{said}",
-                BY_ITSELF if status else "Check the port: IMAP uses 993 (TLS) or 143 (STARTTLS).",
-            )
-        self._note_code(status[1])
+        word, text = status_of(line) or (b"", b"")
+        if word != b"OK":
+            self._check_status(word, text)
+            raise self.not_greeted(self.wire.server_text(text) if word == b"BYE" else None)
+        self._note_code(text)
 
     def capabilities(self) -> frozenset[bytes]:
         """What the server can do, in upper case; asked for once, and again after STARTTLS and logging in."""
         if self._capabilities is None:
-            try:
-                for _ in self.command(b"CAPABILITY"):
-                    pass
-            except ServerRefused:
-                pass
+            self._attempt(b"CAPABILITY")
         if self._capabilities is None:
             self._capabilities = frozenset()
         return self._capabilities
 
-    def starttls(self) -> None:
-        """Ask to go on encrypted, and make sure that nothing sent in the clear is read afterwards.
-
-        Raises MailError when it is not offered or not granted, and when bytes
-        follow the answer: nobody honest speaks before the handshake (RFC 3501, 6.2.1;
-        the injection of CVE-2011-0411).
-        """
+    def _request_starttls(self) -> None:
         if b"STARTTLS" not in self.capabilities():
-            raise self._no_starttls("does not offer STARTTLS on this port")
-        try:
-            for _ in self.command(b"STARTTLS"):
-                pass
-        except ServerRefused:
-            raise self._no_starttls("offers STARTTLS, but refuses to begin it") from None
-        if self.wire.unread:
-            raise MailError(
-                "tls",
-                f"{self.wire.host} sent more before the encryption than it may. Nothing was sent to it.",
-                "Somebody may be changing the traffic on its way. Choose TLS (port 993).",
-                permanent=True,
-            )
+            raise ServerRefused("", "")
+        self.run(b"STARTTLS")
+
+    def _forget_capabilities(self) -> None:
         self._capabilities = self._bye = None
 
-    def _no_starttls(self, what: str) -> MailError:
-        return MailError(
-            "tls",
-            f"{self.wire.host} {what}. No password was sent.",
-            "Choose TLS (port 993). If STARTTLS worked before, somebody may be changing the traffic.",
-            permanent=True,
-        )
-
     def login(self) -> None:
-        """Log in by the first way that the server does not refuse as such, and say who we are where it asks.
-
-        Raises ServerRefused, or MailError when no way of logging in fits.
-        """
+        """As `ProtocolClient.login`; then identify this program where the server offers ID."""
         offered = self.capabilities()
-        self._capabilities = None  # what is offered may differ afterwards (RFC 3501, 6.2.2)
-        imap_login.login(self, offered, self._username, self._secret)
-        self.logged_in = True
+        super().login()
         if b"ID" in (offered if self._capabilities is None else self._capabilities):
             self._identify()
 
+    def _mechanisms(self) -> Mechanisms:
+        """SASL PLAIN and LOGIN in UTF-8, the LOGIN command in ASCII; each tried at most once, so ordered."""
+        offered = self.capabilities()
+        self._capabilities = None  # what is offered may differ afterwards (RFC 3501, 6.2.2)
+        named = {name for word in offered if word.startswith(b"AUTH=") for name in word[5:].split(b",")}
+        if named:  # some servers write `AUTH=PLAIN LOGIN`
+            named |= offered & {b"PLAIN", b"LOGIN"}
+        plain, pair = self._plain_response(), self._login_responses()
+        at_once: Mechanisms = {}
+        if b"PLAIN" in named and len(plain) <= LONGEST_INITIAL:
+            at_once["PLAIN in one line"] = lambda: self._authenticate(b"PLAIN " + plain, plain)
+        mechanisms = dict(at_once) if b"SASL-IR" in offered else {}
+        if b"PLAIN" in named:
+            mechanisms["PLAIN"] = lambda: self._authenticate(b"PLAIN", plain)
+        if b"LOGIN" in named:
+            mechanisms["LOGIN"] = lambda: self._authenticate(b"LOGIN", *pair)
+        self._ascii_command = b"LOGINDISABLED" not in offered
+        if self._ascii_command and self._fits_ascii():
+            mechanisms["the LOGIN command"] = self._login_command
+        return mechanisms | at_once  # at last without having been offered
+
+    def _authenticate(self, command: bytes, *responses: bytes) -> None:
+        """AUTHENTICATE: a response for each `+`, until the command is completed (RFC 3501, 6.2.2)."""
+        left = iter(responses)
+
+        def respond() -> None:
+            if response := next(left, None):
+                self.wire.send_credentials(response + b"\r\n")
+            else:
+                self.wire.send(b"*\r\n")  # it asks for more than the mechanism has: given up
+
+        tag = self.send(b"AUTHENTICATE " + command, credentials=b" " in command)
+        for _ in self.answers(tag, respond):
+            pass
+
+    def _login_command(self) -> None:
+        pair = quoted(self._username.encode()), quoted(self._secret.reveal_bytes())
+        for _ in self.answers(self.send(b"LOGIN %s %s" % pair, credentials=True)):
+            pass
+
+    def _is_about_mechanism(self, refused: ServerRefused, *, was_sent: bool) -> bool:
+        """Before the password was sent nothing else can have been refused.
+
+        Afterwards BAD is about the command, and NO about the password, unless code or text differ.
+        """
+        if not was_sent or refused.code == "CANNOT":
+            return True
+        if refused.code in ABOUT_THE_PASSWORD or recognised(refused) or refused.mentions(PASSWORD):
+            return False
+        return not refused.understood or refused.mentions(MECHANISM)
+
     def identify(self) -> bool:
-        """Say who we are, where the server offers to hear it and has not yet. Returns whether it was said."""
+        """Name this program, where the server offers ID and has not heard it. Returns whether it was sent."""
         if self._identified or b"ID" not in self.capabilities():
             return False
         self._identify()
@@ -137,17 +147,23 @@ class Imap:
 
     def _identify(self) -> None:
         self._identified = True
-        try:
-            for _ in self.command(IDENTITY):
-                pass
-        except ServerRefused:
-            pass  # nothing hangs on it
+        self._attempt(IDENTITY)
 
     # -- commands and answers ----------------------------------------------------------
 
     def command(self, text: bytes) -> Iterator[Answer]:
         """Send one command; yield what the server answers until it is completed."""
         return self.answers(self.send(text))
+
+    def run(self, text: bytes) -> None:
+        """Send one command whose answers do not matter. Raises as `answers`."""
+        for _ in self.command(text):
+            pass
+
+    def _attempt(self, text: bytes) -> None:
+        """`run`, where a refusal does not matter either."""
+        with suppress(ServerRefused):
+            self.run(text)
 
     def send(self, text: bytes, *, credentials: bool = False) -> bytes:
         """Send one command and return its tag, for `answers`. Several may be under way, in order."""
@@ -161,19 +177,19 @@ class Imap:
             self.wire.send(line)
         return tag
 
-    def answers(self, tag: bytes, go_on: Callable[[], None] | None = None) -> Iterator[Answer]:
+    def answers(self, tag: bytes, respond: Callable[[], None] | None = None) -> Iterator[Answer]:
         """Yield the untagged answers until the command `tag` is completed.
 
-        `go_on` is called for each `+`. Raises ServerRefused when the command was completed
-        with NO or BAD, MailError when the server ends the session, or says too much.
+        `respond` is called for each `+`. Raises ServerRefused when the command was completed
+        with NO or BAD, MailError when the server ends the session, or sends too much.
         """
         while (status := self._done_early.pop(tag, None)) is None:
             line = self._line().lstrip(b" \t")
             if line.startswith((b"* ", b"*\t")):
                 yield self._untagged(line)
-            elif line.startswith(b"+") and go_on is not None:
+            elif line.startswith(b"+") and respond is not None:
                 self._pass_over(line)
-                go_on()
+                respond()
             else:
                 self._tagged(line)
         self._under_way.discard(tag)
@@ -185,28 +201,11 @@ class Imap:
         except HungUp:
             raise self._bye or self.wire.hung_up() from None
 
-    def protocol_violation(self) -> MailError:
-        """The server does not speak IMAP."""
-        return MailError(
-            self.wire.step,
-            f"{self.wire.host} sent an answer that is no IMAP.",
-            "Check the name and the port, or try again later.",
-        )
-
-    def too_much(self) -> MailError:
-        """The server sends without end."""
-        return MailError(
-            self.wire.step,
-            f"{self.wire.host} answers with more than can be true.",
-            "Check the name of the server; if it is right, its provider must look into this.",
-        )
-
     def unreadable(self, what: str) -> MailError:
         """The server answered, but not `what` was asked for."""
-        return MailError(
-            self.wire.step,
-            f"{self.wire.host} did not say {what}, or not in a way that can be read.",
-            "Nothing is lost: Mailkeep tries again by itself. If it stays so, ask its provider.",
+        return self.wire.error(
+            f"did not report {what}, or not in a readable form.",
+            "Nothing is lost: Mailkeep tries again automatically. If this continues, ask its provider.",
         )
 
     def _untagged(self, line: bytes) -> Answer:
@@ -217,11 +216,11 @@ class Imap:
                 self._note_capabilities(line[1:].lstrip()[10:])
             return answer
         self._count_answer(len(line))
-        self._heed(*status)
+        self._check_status(*status)
         if status[0] == b"BYE":
             self._bye = self._goodbye(status[1])
             if self.logged_in:
-                raise self._bye  # else logging in may still be refused, which tells more
+                raise self._bye  # else logging in may still be refused, which explains more
         self._note_code(status[1])
         return [line]
 
@@ -277,29 +276,26 @@ class Imap:
             return
         if word.upper() not in (b"NO", b"BAD"):
             raise self.protocol_violation()
-        self._heed(b"NO", self.completed)
+        self.check_throttling(self.completed)
         name, _, text = code_of(self.completed)
         code = _known(name)
-        refused = ServerRefused(
-            code, self.wire.words(text), understood=word.upper() == b"NO", raw=self.completed
+        raise ServerRefused(
+            code,
+            self.wire.server_text(text),
+            transient=code in TRANSIENT if code else None,
+            understood=word.upper() == b"NO",
+            raw=self.completed,
         )
-        refused.transient = code in PASSING or (not code and refused.sounds_busy())
-        raise refused
 
-    def _heed(self, word: bytes, text: bytes) -> None:
-        """Raise MailError where a no asks to be left alone: nothing more is asked then, not even LOGOUT.
-
-        An untagged one too: it may be all that comes before the server closes.
-        """
-        seconds = throttling.suggested(text) if word in (b"NO", b"BAD", b"BYE") else None
-        if seconds is not None:
-            self.logged_in = False
-            raise throttling.asked_to_wait(self.wire.step, self.wire.host, seconds)
+    def _check_status(self, word: bytes, text: bytes) -> None:
+        """Obey an untagged refusal too: it may be all that comes before the server closes."""
+        if word in (b"NO", b"BAD", b"BYE"):
+            self.check_throttling(text)
 
     def _goodbye(self, text: bytes) -> HungUp:
-        name, _, words = code_of(text)
-        said = ServerRefused(_known(name), self.wire.words(words)).said
-        return HungUp(self.wire.step, f"{self.wire.host} ended the session.{said}", BY_ITSELF)
+        name, _, rest = code_of(text)
+        said = ServerRefused(_known(name), self.wire.server_text(rest)).as_sentence
+        return HungUp(self.wire.step, f"{self.wire.host} ended the session.{said}", RETRIES)
 
     def _note_code(self, text: bytes) -> None:
         name, argument, _ = code_of(text)
@@ -313,4 +309,4 @@ class Imap:
 def _known(code: bytes) -> str:
     """A response code, if it is one that we know."""
     name = code.decode("ascii", "replace")
-    return name if name in PASSING or name in LASTING else ""
+    return name if name in TRANSIENT or name in LASTING else ""

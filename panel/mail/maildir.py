@@ -18,7 +18,7 @@ FOLDERS = ("tmp", "new", "cur")
 
 
 class Maildir:
-    """Messages are written into `tmp/`, where nobody looks, and later renamed into `new/`.
+    """Messages are written into `tmp/`, where no reader looks, and later renamed into `new/`.
 
     With a Unix `group` its members may take the mail away: `new/` and `cur/` are
     2770, files 0660. The Maildir itself is 2750 and `tmp/` is ours alone, or a member
@@ -82,15 +82,6 @@ class Maildir:
         """On return the names in `new/` are on the disk."""
         with self._named("written"):
             durable.sync_directory(self.path / "new")
-
-    def has_tmp(self, name: str) -> bool:
-        """Whether a message of that name was written and not published yet."""
-        with self._named("read"):
-            try:
-                (self.path / "tmp" / name).stat()
-            except FileNotFoundError:
-                return False
-            return True
 
     def discard(self, names: Iterable[str]) -> None:
         """Remove from `tmp/` messages that are not to be published after all."""

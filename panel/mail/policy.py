@@ -50,9 +50,8 @@ class Interrupt:
 
     def _shut_down(self, connection: socket.socket) -> None:
         with suppress(OSError):  # closed meanwhile
-            socket.socket.shutdown(
-                connection, socket.SHUT_RDWR
-            )  # SSLSocket's own would pull TLS from under a read
+            # SSLSocket's own would pull TLS from under a read.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Policy:
     """Limits of one session. Sizes in bytes, times in seconds.
 
     `deadline` holds for the whole session, from the name to the last message;
-    `patience` for one silence of the server.
+    `idle_timeout` for one silence of the server.
     """
 
     ports: frozenset[int]

@@ -4,9 +4,9 @@ A line of the protocol has a cap; a line of a message has none: only the message
 as a whole is bounded. So it is read in blocks and its end is searched for, not
 line by line.
 
-The end is CR LF '.' CR LF and nothing else: whoever took LF '.' LF for it would
-let the sender of a message, who can write that into it, say what the server is
-believed to answer next. Servers that end the message's first line with a bare LF
+The end is CR LF '.' CR LF and nothing else: taking LF '.' LF for it would
+let the sender of a message, who can write that into it, forge what the server
+seems to answer next. Servers that end the message's first line with a bare LF
 end them all so; there the LF counts.
 """
 

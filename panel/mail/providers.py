@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WANTS_APP_KEY = "It wants an app password, made in the account's security settings, not the usual password."
+WANTS_APP_KEY = (
+    "It requires an app password, created in the mailbox's security settings, not the usual password."
+)
 LOCAL_PART = "If it refuses the address as username, try the part before the @ alone."
 SWITCH_ON = "Access by mail programs must be switched on in the mailbox's settings first."
 
@@ -29,7 +31,7 @@ def _tls(imap: str, smtp: str, pop3: str = "", note: str = "", smtp_starttls: bo
 
 GMAIL = _tls(
     "imap.gmail.com", "smtp.gmail.com", "pop.gmail.com",
-    "It wants an app password, which Google gives once two-step verification is on.",
+    "It requires an app password, which Google offers once two-step verification is on.",
 )  # fmt: skip
 GMX = _tls("imap.gmx.net", "mail.gmx.net", "pop.gmx.net", SWITCH_ON)
 ICLOUD = _tls(
@@ -49,13 +51,13 @@ PROVIDERS: dict[str, Provider] = {
     "aol.com": _tls("imap.aol.com", "smtp.aol.com", "pop.aol.com", WANTS_APP_KEY),
     "t-online.de": _tls(
         "secureimap.t-online.de", "securesmtp.t-online.de", "securepop.t-online.de",
-        "It wants the password for mail programs, made in the e-mail settings of the customer centre.",
+        "It requires the password for mail programs, created in the email settings of the customer centre.",
     ),
     "posteo.de": _tls("posteo.de", "posteo.de", "posteo.de"),
     "posteo.net": _tls("posteo.de", "posteo.de", "posteo.de"),
     "mailbox.org": _tls(
         "imap.mailbox.org", "smtp.mailbox.org", "pop3.mailbox.org",
-        "With two-factor sign-in on, it wants an app password.",
+        "With two-factor sign-in on, it requires an app password.",
     ),
     "fastmail.com": _tls("imap.fastmail.com", "smtp.fastmail.com", "pop.fastmail.com", WANTS_APP_KEY),
     "zoho.com": _tls(
@@ -75,30 +77,14 @@ PROVIDERS: dict[str, Provider] = {
 WITHOUT_PASSWORDS = {
     **dict.fromkeys(
         (
-            "outlook.com",
-            "outlook.de",
-            "outlook.fr",
-            "outlook.it",
-            "outlook.es",
-            "outlook.at",
-            "hotmail.com",
-            "hotmail.de",
-            "hotmail.co.uk",
-            "hotmail.fr",
-            "hotmail.it",
-            "hotmail.es",
-            "live.com",
-            "live.de",
-            "live.fr",
-            "live.co.uk",
-            "windowslive.com",
-            "msn.com",
+            "outlook.com", "outlook.de", "outlook.fr", "outlook.it", "outlook.es", "outlook.at",
+            "hotmail.com", "hotmail.de", "hotmail.co.uk", "hotmail.fr", "hotmail.it", "hotmail.es",
+            "live.com", "live.de", "live.fr", "live.co.uk", "windowslive.com", "msn.com",
         ),
-        "Microsoft lets no mail program in with a password any more, only by OAuth2, which Mailkeep does "
-        "not do yet.",
+        "Microsoft accepts mail programs only by OAuth2, which Mailkeep does not support yet.",
     ),
     **dict.fromkeys(
         ("proton.me", "protonmail.com", "pm.me"),
-        "Proton is reached only through its Bridge, a program on this very machine: type localhost.",
+        "Proton is reached only through its Bridge, a program on this server. Enter localhost as host.",
     ),
-}
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where and as whom to log in."""
+"""Where and as whom to log in; names of servers and addresses of people in the one spelling that is used."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from panel.errors import BadInput
 
 LONGEST_HOST = 253  # RFC 1035, in characters of the encoded form
 LONGEST_TYPED = 4 * LONGEST_HOST  # before it is composed and mapped, which takes the square of it
+LONGEST_ADDRESS = 320  # characters: 64 before the @, 255 behind it (RFC 5321, 4.5.3.1)
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")  # with the underscore that container networks use
 NUMBER = re.compile(r"([0-9]+|0x[0-9a-f]*)\Z")
 
@@ -54,14 +55,14 @@ def _ip_address(text: str) -> str | None:
         return None
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
-            raise _bad(f"“{_shown(text)}” holds a network interface, which an address here may not.")
+            raise _bad(f"“{_shown(text)}” holds a network interface, which is not allowed here.")
         return str(address.ipv4_mapped or address)
     return str(address)
 
 
 def _name(text: str) -> str:
     if ":" in text:
-        raise _bad(f"“{_shown(text)}” holds a colon.", "Type the port into its own field.")
+        raise _bad(f"“{_shown(text)}” holds a colon.", "Enter the port in its own field.")
     if len(text) > LONGEST_HOST:  # before anything costlier; the encoded form is never shorter
         raise _bad(f"“{_shown(text)}” cannot be the name of a server.")
     try:
@@ -73,13 +74,48 @@ def _name(text: str) -> str:
     if len(name) > LONGEST_HOST or not all(LABEL.match(label) for label in labels):
         raise _bad(f"“{_shown(text)}” cannot be the name of a server.")
     if NUMBER.match(labels[-1]):  # 127.1, 0x7f.1, 2130706433: the resolver would take them for addresses
-        raise _bad(f"“{_shown(text)}” is not a whole IP address.", "Type all four numbers of it.")
+        raise _bad(f"“{_shown(text)}” is not a whole IP address.", "Enter all four numbers of it.")
     return name
+
+
+def address_to_wire(address: str) -> str:
+    """The address with its domain in ASCII (IDNA: xn--…), which every server takes.
+
+    Raises BadInput (field `address`) for a domain that cannot be one, and for
+    what would end the address early in a command or header.
+    """
+    if any(c.isspace() or c in "<>" or not c.isprintable() for c in address[: LONGEST_ADDRESS + 1]):
+        raise _bad_address(address)
+    return domain_to_wire(address)
+
+
+def domain_to_wire(address: str) -> str:
+    """As `address_to_wire`, whatever stands before the @."""
+    local, _, domain = address[: LONGEST_ADDRESS + 1].rpartition("@")
+    if len(address) > LONGEST_ADDRESS or not local or not domain:
+        raise _bad_address(address)
+    if domain.startswith("[") or (domain.isascii() and _is_plain(domain)):
+        return address
+    try:
+        return f"{local}@{normalise_host(domain)}"
+    except BadInput:
+        raise _bad_address(address) from None
+
+
+def _is_plain(domain: str) -> bool:
+    """Whether the domain stands as it is: names separated by single dots, none of them too long."""
+    labels = domain.split(".")
+    return len(domain) <= 253 and all(0 < len(label) <= 63 for label in labels)
+
+
+def _bad_address(address: str) -> BadInput:
+    message = f"“{_shown(address)}” cannot be an email address."
+    return BadInput(message, "Enter it as name@example.org.", field="address")
 
 
 def _shown(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:80])
 
 
-def _bad(message: str, remedy: str = "Type the name alone, such as imap.example.com.") -> BadInput:
+def _bad(message: str, remedy: str = "Enter the name alone, such as imap.example.com.") -> BadInput:
     return BadInput(message, remedy, field="host")

@@ -1,10 +1,13 @@
-"""Sending a message over SMTP; and trying out whether that works."""
+"""Sending a message by SMTP submission (RFC 6409, 5321, 4954, 3207); and probing whether that works.
+
+Commands and replies are the standard library's, over our `Wire`: its caps and its deadline hold.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+import re
+import smtplib
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -12,24 +15,158 @@ from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate, make_msgid
 
 from panel.errors import BadInput, MailError
-from panel.mail import steps
-from panel.mail.address import to_wire
-from panel.mail.login_sequence import LoginSequence
+from panel.mail.client import Mechanisms, ProtocolClient
 from panel.mail.policy import Policy
-from panel.mail.refusal import ServerRefused, failure
-from panel.mail.server import MailServer
-from panel.mail.smtp_protocol import Smtp
-from panel.mail.steps import Step
+from panel.mail.refusal import ServerRefused, failure, recognised
+from panel.mail.server import MailServer, address_to_wire
+from panel.mail.session import ProbeStep, Session, interactive
+from panel.mail.wire import Wire
 from panel.secret import Secret
 
+ENHANCED = re.compile(rb"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.])")  # RFC 3463
+OUR_NAME = "[127.0.0.1]"  # RFC 5321, 4.1.4: a client without a resolvable name sends an address
+MOST_LINES = 200  # of one reply
+MECHANISM = frozenset({"500", "501", "502", "503", "504", "538"})  # about the command, not the password
 
-def probe(endpoint: MailServer, secret: Secret, policy: Policy) -> Iterator[Step]:
-    """Try out an endpoint up to logging in: each step as soon as it is done, up to the first that fails.
 
-    Raises nothing that a server, a network or a typing error can cause.
-    """
-    session = _Session(endpoint, secret, steps.interactive(policy))
-    return steps.timed(session.steps(), session.close)
+class _Connection:
+    """A `Wire` in the place of the socket, and of its file, that smtplib works with."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._lines = 0  # read since something was sent
+
+    def sendall(self, data: bytes) -> None:
+        self._lines = 0
+        self._wire.send(data)
+
+    def makefile(self, mode: str) -> _Connection:
+        return self
+
+    def readline(self, size: int) -> bytes:
+        """The next line that is not blank, `size` bytes of it."""
+        while self._lines < MOST_LINES:
+            self._lines += 1
+            if line := self._wire.line().strip():
+                return line[:size]
+        raise smtplib.SMTPException
+
+    def close(self) -> None:
+        """The session closes the wire."""
+
+
+class Smtp(ProtocolClient):
+    """The commands of one connection."""
+
+    protocol, tls_port, starttls_port = "SMTP", 465, 587
+
+    def __init__(self, wire: Wire, policy: Policy, username: str, secret: Secret) -> None:
+        super().__init__(wire, policy, username, secret)
+        self._smtp = smtplib.SMTP(local_hostname=OUR_NAME)
+        self._smtp.sock = _Connection(wire)  # type: ignore[assignment]
+        self._smtp.command_encoding = "utf-8"
+
+    def greeting(self) -> None:
+        """Wait for the server to begin, and send EHLO. Raises MailError."""
+        try:
+            self._accepted(self._smtp.getreply, "220")
+            self._hello()
+        except ServerRefused as refused:
+            raise self.not_greeted(refused.text) from None
+
+    def _hello(self) -> None:
+        self._accepted(self._smtp.ehlo)
+
+    def offers(self, extension: str) -> bool:
+        """Whether the reply to EHLO named `extension`."""
+        return self._smtp.has_extn(extension)
+
+    def _request_starttls(self) -> None:
+        if not self.offers("starttls"):
+            raise ServerRefused("", "")
+        self.command("STARTTLS")
+
+    def _forget_capabilities(self) -> None:
+        self._smtp.esmtp_features = {}
+
+    def _mechanisms(self) -> Mechanisms:
+        if not self._smtp.esmtp_features:
+            self._hello()  # what was offered before STARTTLS may be forged (RFC 3207, 4.2)
+        offered = self._smtp.esmtp_features.get("auth", "").upper().split()
+        plain = self._plain_response().decode()
+        name, password = (response.decode() for response in self._login_responses())
+        mechanisms: Mechanisms = {}
+        if "PLAIN" in offered:
+            mechanisms["PLAIN"] = lambda: self._authenticate("AUTH PLAIN", plain)
+            mechanisms["PLAIN in one line"] = lambda: self._authenticate(f"AUTH PLAIN {plain}")
+        if "LOGIN" in offered:
+            mechanisms["LOGIN"] = lambda: self._authenticate("AUTH LOGIN", name, password)
+        return mechanisms
+
+    def _authenticate(self, *lines: str) -> None:
+        """AUTH: a response for each 334, and 235 at last (RFC 4954, 4)."""
+        for place, line in enumerate(lines, 1):
+            if place > 1 or len(lines) == 1:
+                self.wire.credentials_sent += 1
+            self.command(line, "334" if place < len(lines) else "235")
+
+    def _is_about_mechanism(self, refused: ServerRefused, *, was_sent: bool) -> bool:
+        return not was_sent or (refused.code[:3] in MECHANISM and recognised(refused) is None)
+
+    def command(self, line: str, wanted: str = "2") -> None:
+        """Send one command. `wanted`: how the code of the reply begins.
+
+        Raises ServerRefused for another one, MailError for what is no SMTP.
+        """
+        self._accepted(lambda: self._smtp.docmd(line), wanted)
+
+    def data(self, message: bytes) -> None:
+        """Hand over a message, whatever its line ends are. Raises as `command`."""
+        self.command("DATA", "354")
+        lines = (b"." + line if line.startswith(b".") else line for line in message.splitlines())
+        self.wire.send(b"".join(line + b"\r\n" for line in lines))
+        self.command(".")
+
+    def _accepted(self, reply: Callable[[], tuple[int, bytes]], wanted: str = "2") -> None:
+        try:
+            number, text = reply()
+        except smtplib.SMTPException:
+            raise self.protocol_violation() from None
+        code = str(number)
+        if not 200 <= number < 600:
+            raise self.protocol_violation()
+        if not code.startswith(wanted):
+            enhanced = ENHANCED.match(text)
+            codes = f"{code} {enhanced[0].decode()}" if enhanced else code  # numbers cannot hold a password
+            raw = b"%d %b" % (number, text.replace(b"\n", b" "))
+            raise ServerRefused(codes, self.wire.server_text(raw), transient=number < 500, raw=raw)
+
+
+class SmtpSession(Session[Smtp]):
+    """Logged in to hand over one message."""
+
+    client_type = Smtp
+
+    def send(self, message: EmailMessage, sender: str, recipients: Sequence[str]) -> None:
+        """Hand `message` over. Raises MailError."""
+        smtp = self._client("send")
+        try:
+            data, options, envelope = _encoded(smtp, message, [sender, *recipients])
+            smtp.command(f"MAIL FROM:<{envelope[0]}>{options}")
+            for recipient in envelope[1:]:
+                smtp.command(f"RCPT TO:<{recipient}>")
+            smtp.data(data)
+        except ServerRefused as refused:
+            message_refused = f"{smtp.wire.host} did not take the message."
+            remedy = "Check whether this mailbox may send from its address."
+            raise failure(refused, smtp.wire, message_refused, remedy) from None
+        except BadInput as error:
+            raise MailError("send", error.message, "Correct it.", permanent=True) from None
+
+
+def probe(endpoint: MailServer, secret: Secret, policy: Policy) -> Iterator[ProbeStep]:
+    """As `Session.probe`: name, connect, tls, login."""
+    return SmtpSession(endpoint, secret, interactive(policy)).probe()
 
 
 def send(
@@ -42,89 +179,43 @@ def send(
 ) -> None:
     """Hand `message` over. A recipient that is refused refuses the whole message.
 
-    Raises MailError; then nobody has it, or the connection broke at the very end. What
+    Raises MailError; then no recipient has it, or the connection broke at the very end. What
     the server does after it took the message is no error.
     """
-    session = _Session(endpoint, secret, steps.interactive(policy))
-    try:
-        for _ in session.steps():
-            pass
+    with SmtpSession(endpoint, secret, interactive(policy)) as session:
         session.send(message, sender, recipients)
-    finally:
-        session.close()
 
 
-def trial_message(address: str) -> EmailMessage:
-    """What is sent to try an account out: to itself. Raises BadInput for what cannot be an address."""
+def probe_message(address: str) -> EmailMessage:
+    """What is sent to probe a mailbox: to itself. Raises BadInput for what cannot be an address."""
     message = EmailMessage()
-    domain = to_wire(address).rpartition("@")[2]
+    domain = address_to_wire(address).rpartition("@")[2]
     message["From"] = message["To"] = address
     message["Subject"] = "Test message from Mailkeep"
     message["Date"] = formatdate()
     message["Message-ID"] = make_msgid(domain=domain)
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note answers it
-    message.set_content("Mailkeep can send mail through this account.\n")
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no absence note answers it
+    message.set_content("Mailkeep can send mail through this mailbox.\n")
     return message
 
 
-class _Session:
-    def __init__(self, endpoint: MailServer, secret: Secret, policy: Policy) -> None:
-        self._way_in = LoginSequence(endpoint, secret, policy, time.monotonic() + policy.deadline, Smtp)
-
-    def steps(self) -> Iterator[tuple[str, str]]:
-        return self._way_in.steps()
-
-    def send(self, message: EmailMessage, sender: str, recipients: Sequence[str]) -> None:
-        smtp = self._way_in.talk
-        assert smtp is not None  # the steps were gone
-        smtp.wire.step = "send"
-        try:
-            data, options, envelope = _encoded(smtp, message, [sender, *recipients])
-            smtp.command(b"MAIL FROM:<%s>%s" % (envelope[0], options))
-            for recipient in envelope[1:]:
-                smtp.command(b"RCPT TO:<%s>" % recipient)
-            smtp.command(b"DATA", b"354")
-            smtp.wire.send(data)
-            smtp.command(b".")
-        except ServerRefused as refused:
-            host, remedy = smtp.wire.host, "See whether this account may send as its address."
-            raise failure(refused, host, "send", f"{host} did not take the message.", remedy) from None
-        except BadInput as error:
-            raise MailError("send", error.message, "Correct it.", permanent=True) from None
-
-    def close(self) -> None:
-        smtp = self._way_in.talk
-        if smtp is None:
-            return
-        with suppress(MailError):
-            smtp.wire.send(b"QUIT\r\n")
-        smtp.wire.close()
-
-
-def _encoded(
-    smtp: Smtp, message: EmailMessage, addresses: Sequence[str]
-) -> tuple[bytes, bytes, Sequence[bytes]]:
-    """The message as DATA, dot-stuffed and ended by CRLF; the options of MAIL FROM; the addresses.
+def _encoded(smtp: Smtp, message: EmailMessage, addresses: Sequence[str]) -> tuple[bytes, str, list[str]]:
+    """The message; the options of MAIL FROM; the addresses.
 
     The body is in 7 bits whatever is in it, which every server takes. Raises BadInput, MailError.
     """
-    envelope = [to_wire(address) for address in addresses]
-    international = not all(address.isascii() for address in envelope)
-    if international and b"SMTPUTF8" not in smtp.capabilities:
-        raise MailError(
-            "send",
-            f"{smtp.wire.host} takes only addresses whose part before the @ is in ASCII.",
+    envelope = [address_to_wire(address) for address in addresses]
+    if all(address.isascii() for address in envelope):
+        policy, options, message = SMTP, "", _with_wire_addresses(message)
+    elif smtp.offers("smtputf8"):
+        policy, options, envelope = SMTPUTF8, " SMTPUTF8", list(addresses)
+    else:
+        raise smtp.wire.error(
+            "takes only addresses whose part before the @ is in ASCII.",
             "Send from and to an address without such letters.",
             permanent=True,
         )
-    if international:
-        raw = message.as_bytes(policy=SMTPUTF8.clone(cte_type="7bit"))
-        options, envelope = b" SMTPUTF8", list(addresses)
-    else:
-        raw = _with_wire_addresses(message).as_bytes(policy=SMTP.clone(cte_type="7bit"))
-        options = b""
-    lines = [b"." + line if line.startswith(b".") else line for line in raw.splitlines()]
-    return b"\r\n".join(lines) + b"\r\n", options, [address.encode() for address in envelope]
+    return message.as_bytes(policy=policy.clone(cte_type="7bit")), options, envelope
 
 
 def _with_wire_addresses(message: EmailMessage) -> EmailMessage:
@@ -134,7 +225,7 @@ def _with_wire_addresses(message: EmailMessage) -> EmailMessage:
         field = message[name]
         if field is not None and not str(field).isascii():
             people = [
-                Address(one.display_name, one.username, to_wire(one.addr_spec).rpartition("@")[2])
+                Address(one.display_name, one.username, address_to_wire(one.addr_spec).rpartition("@")[2])
                 for one in field.addresses
             ]
             changed.replace_header(name, ", ".join(map(str, people)))

@@ -1,4 +1,4 @@
-"""A server that says it was asked too often: for how long it wants to be left alone.
+"""A server that was asked too often: how long a pause it requires.
 
 No RFC gives it one form. Exchange names milliseconds in a BAD, POP3 has response codes
 (RFC 2449, 3206), IMAP has LIMIT (RFC 5530); the rest is text.
@@ -15,7 +15,7 @@ LONGEST = 24 * 3600  # seconds that any server is obeyed
 UNNAMED = 300  # where a server asks for a pause and names none
 LOOKED_AT = 400  # bytes of a line, so that no server makes reading it costly
 UNITS = ((3600, "hour"), (60, "minute"), (1, "second"))
-NEAR = 60  # characters between what is said of waiting and its number
+NEAR = 60  # characters between a phrase about waiting and its number
 
 LIMITED = (
     "[throttled", "[limit", "[login-delay", "throttl", "rate limit", "rate-limit", "ratelimit",
@@ -37,7 +37,7 @@ def suggested(line: bytes) -> int | None:
     it is about something else.
     """
     text = line[:LOOKED_AT].decode("latin-1").casefold()
-    limited = any(words in text for words in LIMITED)
+    limited = any(phrase in text for phrase in LIMITED)
     if not limited and any(code in text for code in REFUSED):
         return None
     named = _named(text, needs_unit=not limited)
@@ -47,7 +47,7 @@ def suggested(line: bytes) -> int | None:
 
 
 def _named(text: str, *, needs_unit: bool) -> int | None:
-    """The seconds that stand behind the first words of waiting that have a number near them."""
+    """The seconds behind the first phrase about waiting that has a number near it."""
     for cue in CUE.finditer(text):
         found = NUMBER.search(text, cue.end(), cue.end() + NEAR)
         if found and (found[2] or not needs_unit):
@@ -59,7 +59,7 @@ def asked_to_wait(step: str, host: str, seconds: int) -> MailError:
     """What is raised in the place of the refusal. The session ends with it: nothing more is asked."""
     return MailError(
         step,
-        f"{host} limits how often it is asked, and wants to be left alone for {_duration(seconds)}.",
+        f"{host} limits how often it is asked, and requires a pause of {_duration(seconds)}.",
         "Mailkeep waits that long, then tries again. Check less often, or from fewer programs.",
         retry_after=seconds,
     )

@@ -50,12 +50,12 @@ class Wire:
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
             if searched - self._start > self._policy.max_line:
-                raise self._lies("a line without an end")
+                raise self._protocol_violation("a line without an end")
             searched -= self._more()
         line = bytes(memoryview(self._buffer)[self._start : end])
         self._start = end + 1
         if len(line) > self._policy.max_line:
-            raise self._lies("a line without an end")
+            raise self._protocol_violation("a line without an end")
         return line.removesuffix(b"\r")
 
     def exactly(self, size: int) -> bytes:
@@ -66,7 +66,7 @@ class Wire:
             view[:have] = buffered[self._start : self._start + have]
             self._start += have
             while have < size:
-                have += self._receive_into(view[have:])
+                have += self.receive_into(view[have:])
         return bytes(block)
 
     def some(self) -> bytes:
@@ -81,15 +81,6 @@ class Wire:
         """The last `size` bytes that `some` returned count as unread again."""
         self._start -= size
 
-    def rest(self, limit: int) -> bytes:
-        """All that comes until the server hangs up. Raises MailError for more than `limit` bytes."""
-        try:
-            while self.unread <= limit:
-                self._more()
-        except HungUp:
-            return bytes(self._buffer[self._start :])
-        raise self._lies(f"more than {limit >> 10} KiB")
-
     @property
     def unread(self) -> int:
         """How many bytes were received and not yet asked for."""
@@ -102,10 +93,11 @@ class Wire:
         self._start = 0
         chunk = bytearray(CHUNK)
         with memoryview(chunk) as view:
-            self._buffer += view[: self._receive_into(view)]
+            self._buffer += view[: self.receive_into(view)]
         return moved
 
-    def _receive_into(self, view: memoryview) -> int:
+    def receive_into(self, view: memoryview) -> int:
+        """Wait for bytes and write them into `view`, past the buffer of `line`. Returns how many, never 0."""
         try:
             self._set_timeout()
             count = self._socket.recv_into(view)
@@ -115,7 +107,7 @@ class Wire:
             raise self._too_late() if self._policy.interrupt.ended else self.hung_up()
         self._received += count
         if self._received > self._policy.max_session:
-            raise self._lies(f"more than {self._policy.max_session >> 20} MiB in one session")
+            raise self._protocol_violation(f"more than {self._policy.max_session >> 20} MiB in one session")
         return count
 
     # -- writing, TLS, time ----------------------------------------------------------
@@ -130,12 +122,12 @@ class Wire:
             raise self.failure(error) from None
 
     def send_credentials(self, data: bytes) -> None:
-        """Write all of `data`, which holds the password or a part of it: `words` shows nothing any more."""
+        """Write all of `data`, which holds (a part of) the password: from now on `server_text` is empty."""
         self.credentials_sent += 1
         self.send(data)
 
-    def words(self, text: bytes) -> str:
-        """Words of the server, fit to be shown; nothing once it may have the password to repeat."""
+    def server_text(self, text: bytes) -> str:
+        """A text of the server, fit to be shown; nothing once it may have the password to repeat."""
         return "" if self.credentials_sent else shown(text)
 
     def encrypt(self, context: ssl.SSLContext) -> str:
@@ -170,28 +162,27 @@ class Wire:
             self._socket.settimeout(min(left, self._policy.idle_timeout))
             self._timed_at = now
 
-    # -- words -----------------------------------------------------------------------
+    # -- errors ----------------------------------------------------------------------
+
+    def error(self, what: str, remedy: str, *, permanent: bool = False) -> MailError:
+        """What the server did, as an error of the step that the session is at."""
+        return MailError(self.step, f"{self.host} {what}", remedy, permanent=permanent)
 
     def failure(self, error: Exception) -> MailError:
         """What went wrong on the socket, in words."""
         if isinstance(error, TimeoutError) or self._policy.interrupt.ended:
             return self._too_late()
         if isinstance(error, ssl.SSLError):
-            return MailError(self.step, f"The encrypted connection to {self.host} broke.", "Try again later.")
+            return self.error("broke the encrypted connection.", "Try again later.")
         return self.hung_up()
 
     def _too_late(self) -> MailError:
-        return MailError(
-            self.step,
-            f"{self.host} did not answer in time.",
-            "Check the port and the kind of encryption, or try again later.",
-        )
+        remedy = "Check the port and the kind of encryption, or try again later."
+        return self.error("did not answer in time.", remedy)
 
     def hung_up(self) -> HungUp:
         """The server has ended the connection."""
         return HungUp(self.step, f"{self.host} closed the connection.", "Check the port, or try again later.")
 
-    def _lies(self, what: str) -> MailError:
-        return MailError(
-            self.step, f"{self.host} sent {what}, which no mail server does.", "Check the name and the port."
-        )
+    def _protocol_violation(self, what: str) -> MailError:
+        return self.error(f"sent {what}, which no mail server does.", "Check the name and the port.")

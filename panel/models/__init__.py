@@ -1,29 +1,21 @@
-"""The tables, one file each. They know no feature: what seals a secret is connected to the database."""
+"""The tables. They know no feature: the vault's sealer is connected to the database."""
 
 from panel.models.account import Account
-from panel.models.activity import Activity
-from panel.models.alert import Alert, AlertChannels
 from panel.models.base import BaseModel
-from panel.models.collection import Collection
+from panel.models.collection import Collection, Message, Skipped, SpoolCount, Uidl
 from panel.models.encryption import Encryption
 from panel.models.endpoint import Endpoint
-from panel.models.forgotten_secret import ForgottenSecret
-from panel.models.heartbeat import Heartbeat
-from panel.models.message import Message, Skipped, Uidl
-from panel.models.person import Person
-from panel.models.session import Session
-from panel.models.set_up import SetUp
-from panel.models.sign_in_try import SignInTry
-from panel.models.sweep_report import SweepReport
-from panel.models.this_copy import ThisCopy
-from panel.models.waiting import Waiting
+from panel.models.events import Activity, Alert, AlertChannels
+from panel.models.install import Heartbeat, InstallCopy, SetupState
+from panel.models.sign_in import Person, Session, SignInTry
+from panel.models.sweeps import ForgottenSecret, SweepReport
 
 TABLES: tuple[type[BaseModel], ...] = (
     Encryption,
     Person,
     Session,
     SignInTry,
-    SetUp,
+    SetupState,
     Account,
     Endpoint,
     Collection,
@@ -32,12 +24,12 @@ TABLES: tuple[type[BaseModel], ...] = (
     Uidl,
     Activity,
     Heartbeat,
-    Waiting,
+    SpoolCount,
     ForgottenSecret,
     SweepReport,
     Alert,
     AlertChannels,
-    ThisCopy,
+    InstallCopy,
 )
 
 __all__ = [
@@ -52,14 +44,14 @@ __all__ = [
     "Endpoint",
     "ForgottenSecret",
     "Heartbeat",
+    "InstallCopy",
     "Message",
     "Person",
     "Session",
-    "SetUp",
+    "SetupState",
     "SignInTry",
     "Skipped",
+    "SpoolCount",
     "SweepReport",
-    "ThisCopy",
     "Uidl",
-    "Waiting",
 ]

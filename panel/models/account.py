@@ -7,29 +7,29 @@ import uuid
 from peewee import SQL
 
 from panel.models.base import BaseModel, CharField, IntegerField
-from panel.models.moment import At
+from panel.models.moment import UtcTime
 
 BEGINS = ("now", "unread", "all")
-ON_SERVER = ("keep", "seen", "move", "delete")  # what becomes of a delivered message on its server
+ON_SERVER = ("keep", "seen", "move", "delete")  # after collecting: what to do with the message on its server
 
 
 def new_uuid() -> str:
-    """An account's name for machines: it binds its sealed records and names its Maildir."""
+    """A new id for an account: its sealed records are bound to it, and its Maildir is named by it."""
     return str(uuid.uuid4())
 
 
 class Account(BaseModel):
-    """One mailbox that mail is collected from. How to reach it stands in its Endpoint."""
+    """One mailbox that mail is collected from; its servers are its Endpoints."""
 
     uuid = CharField(max_length=36, primary_key=True, default=new_uuid)
     address = CharField(max_length=254, unique=True)
     folder = CharField(max_length=255, default="INBOX")
     begin = CharField(max_length=8, default="now")
     interval = IntegerField(default=60)  # seconds between two rounds
-    paused_at = At(null=True)
+    paused_at = UtcTime(null=True)
     on_server = CharField(max_length=8, default="keep")
     move_to = CharField(max_length=255, default="")  # the folder, where on_server is 'move'
-    created_at = At(index=True)  # small numbers: by this index all mailboxes are counted
+    created_at = UtcTime(index=True)  # small numbers: by this index all mailboxes are counted
 
 
 Account.add_index(SQL("CREATE INDEX account_paused ON account (uuid) WHERE paused_at IS NOT NULL"))

@@ -1,4 +1,4 @@
-"""What all tables share."""
+"""The base of all tables, and fields that read anything."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from panel.db import database
 
 
 class _Text:
-    """Text, whatever SQL put there: what is no UTF-8 must not break the page that lists it."""
+    """Text, whatever SQL put there: a value that is not UTF-8 must not break the page that lists it."""
 
     def python_value(self, value: object) -> str | None:
-        """The text; a blob as far as it is one."""
+        """The text; a blob is decoded."""
         if value is None or isinstance(value, str):
             return value
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 class _Whole:
-    """A whole number, whatever SQL put there: what is none reads as not set."""
+    """A whole number, whatever SQL put there."""
 
     null: bool
 
     def python_value(self, value: Any) -> int | None:
-        """The number; None, or 0 where there must be one, for what is none."""
+        """The number; for anything else None, or 0 in a column that is never null."""
         try:
             return None if value is None else int(value)
         except (ValueError, TypeError, OverflowError):
@@ -50,7 +50,7 @@ else:
         """A whole number."""
 
     class BigIntegerField(_Whole, peewee.BigIntegerField):
-        """A whole number, seconds for the most part."""
+        """A whole number of up to 63 bits."""
 
 
 class BaseModel(Model):

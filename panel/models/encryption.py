@@ -11,12 +11,12 @@ import secrets
 from peewee import BlobField
 
 from panel.models.base import BaseModel, IntegerField
-from panel.models.moment import At, Past
+from panel.models.moment import PastTime, UtcTime
 
 ID_BYTES = 16
 
 
-class Proof(At):
+class Proof(UtcTime):
     """The time of a proof: the tag beside it vouches for it, not the clock. What is no time reads as none."""
 
     def python_value(self, value: object) -> int | None:
@@ -39,12 +39,12 @@ class Encryption(BaseModel):
     decrypt_id = BlobField(null=True, column_name="release_id")
     scrub_pending = BlobField(null=True, column_name="scrub_owed")
     # For people only; nothing is decided by these.
-    key_created_at = Past(null=True)
-    enabled_at = Past(null=True)
-    verified_at = Past(null=True)
+    key_created_at = PastTime(null=True)
+    enabled_at = PastTime(null=True)
+    verified_at = PastTime(null=True)
     backup_proved_at = Proof(null=True)
     backup_tag = BlobField(null=True)  # without it the time beside it counts for nothing (`facts.backup_tag`)
-    trouble_since = Past(null=True)
+    trouble_since = PastTime(null=True)
 
     @classmethod
     def begin(cls) -> None:

@@ -12,7 +12,7 @@ from panel.crypto.record import Binding
 from panel.mail.server import MailServer
 from panel.models.account import Account
 from panel.models.base import BigIntegerField, IntegerField, TextField
-from panel.models.moment import At
+from panel.models.moment import UtcTime
 from panel.models.prepared import Prepared, given
 from panel.models.secret_row import BoundForeignKey, BoundInteger, BoundText, SecretRow
 
@@ -106,7 +106,7 @@ class Endpoint(SecretRow):
     token_url = BoundText()
     address = BoundText()  # of the mailbox; its account's must equal it
     kind = BoundText()  # of secret
-    secret_set_at = At(null=True, index=True)  # when a person last entered the secret
+    secret_set_at = UtcTime(null=True, index=True)  # when a person last entered the secret
     # What the last opening found. It counts only for this `rev` and this generation of the key file.
     failed_rev = IntegerField(null=True, index=True)
     failed_generation = BigIntegerField(null=True)

@@ -1,9 +1,8 @@
-"""Times in the database, and when one of them is not believed.
+"""Times in the database, and which of them are implausible.
 
-A clock that was wrong for a while, or somebody with SQL, leaves times ahead of now behind. What has
-happened cannot lie ahead of now, and what is to come lies no further ahead than its own maximum: an
-interval, a back-off, a lease. Whatever does is read as if it was not there, and is never written
-over for that: it may be this clock that is wrong. docs/decisions/0025 says which table is under which rule.
+A clock that was wrong for a while, or a hand with SQL, leaves times in the future. A past event cannot
+lie ahead of now, and a planned one no further ahead than its maximum: an interval, a back-off, a lease.
+What does is read as absent, and never overwritten: this clock may be the wrong one (docs/decisions/0025).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from peewee import Model
 from panel import db
 from panel.models.base import BigIntegerField
 
-SLACK = 60  # seconds that the clocks of two machines may be apart, or one clock be set back by
+SLACK = 60  # seconds by which the clocks of two machines may differ
 
 
 def is_ahead(at: object, longest: int = 0) -> bool:
@@ -26,27 +25,21 @@ def is_ahead(at: object, longest: int = 0) -> bool:
 
 
 def ahead(column: Any, longest: Any = 0) -> Any:
-    """The same as a condition of SQL; `longest` may be an expression. False for an empty column.
-
-    Written so that an index on `column` finds the few rows there are.
-    """
+    """The same as an SQL condition that an index on `column` serves; `longest` may be an expression."""
     limit = db.now() + SLACK
     return (column > limit) & (column > limit + longest)
 
 
-class At(BigIntegerField):
-    """UTC seconds of what has happened, read as they stand.
+class UtcTime(BigIntegerField):
+    """UTC seconds of a past event, read unchanged.
 
-    For what says by being there that something is so (paused, disabled, over), whatever its time, and
-    for what people look up. Who reckons with it asks `is_ahead` or `ahead`.
+    For marks whose presence counts, whatever their time (paused, disabled, closed), and for display.
+    Code that computes with one asks `is_ahead` or `ahead`.
     """
 
 
-class Past(At):
-    """The same, read as None where it lies ahead of now, or is no time at all: for what may be unknown.
-
-    In a condition of SQL say `ahead` too: there the column is what it is.
-    """
+class PastTime(UtcTime):
+    """The same, read as None where it is implausible. In SQL the column is raw: add `ahead` there."""
 
     def python_value(self, value: object) -> int | None:
         """The seconds, or None."""
@@ -54,11 +47,11 @@ class Past(At):
         return int(value) if known else None  # type: ignore[call-overload]
 
 
-class Next(BigIntegerField):
-    """UTC seconds of what is to come, `longest` seconds ahead at most; further ahead it is taken as now."""
+class FutureTime(BigIntegerField):
+    """UTC seconds of a planned event, at most `longest` seconds ahead; beyond that it counts as due."""
 
     def __init__(self, longest: int, **options: Any) -> None:
-        """`options` are those of the column."""
+        """A column with the given Peewee `options`."""
         super().__init__(**options)
         self.longest = longest
 
@@ -82,15 +75,15 @@ def _latest(
 ) -> tuple[str, tuple[tuple[str, int], ...]]:
     """The statement that asks for the latest of each time, and of each its name and maximum.
 
-    As text, made once: each overview asks it, and Peewee takes longer to write it than SQLite to answer.
+    Cached: each overview asks, and Peewee takes longer to build it than SQLite to answer.
     """
     times = [
         (table._meta.table_name, field)
         for table in tables
         for field in table._meta.sorted_fields
-        if isinstance(field, At | Next) and (not small or table in small or field.index)
+        if isinstance(field, UtcTime | FutureTime) and (not small or table in small or field.index)
     ]
     asked = ", ".join(f'(SELECT max("{field.column_name}") FROM "{name}")' for name, field in times)  # noqa: S608
-    longest = [field.longest if isinstance(field, Next) else 0 for _, field in times]
+    longest = [field.longest if isinstance(field, FutureTime) else 0 for _, field in times]
     names = [f"{name}.{field.name}" for name, field in times]
     return f"SELECT {asked}", tuple(zip(names, longest, strict=True))

@@ -6,13 +6,11 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 from panel import db
-from panel.models.alert import AlertChannels
 from panel.models.base import BaseModel
-from panel.models.heartbeat import Heartbeat
-from panel.models.set_up import SetUp
-from panel.models.this_copy import ThisCopy
+from panel.models.events import AlertChannels
+from panel.models.install import Heartbeat, InstallCopy, SetupState
 
-TABLES: tuple[type[BaseModel], ...] = (SetUp, ThisCopy, Heartbeat, AlertChannels)
+TABLES: tuple[type[BaseModel], ...] = (SetupState, InstallCopy, Heartbeat, AlertChannels)
 
 Row = TypeVar("Row", bound=BaseModel)
 

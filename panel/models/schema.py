@@ -1,4 +1,4 @@
-"""Bringing the database to this code's schema, and refusing one that is newer."""
+"""Upgrading the database to this code's schema, refusing a newer one, and finding foreign changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from playhouse.migrations import Runner
 from panel.db import explained
 from panel.errors import DatabaseError, NoInstall
 from panel.models.encryption import Encryption
-from panel.models.set_up import SetUp
+from panel.models.install import SetupState
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 WORDS = re.compile(r"\w+")
@@ -25,16 +25,16 @@ def _runner(database: Any) -> Runner:
 
 
 def upgrade(database: Any) -> list[str]:
-    """Apply what is pending and return its names. Call it under the install's lock.
+    """Apply the pending migrations and return their names. Call it under the install's lock.
 
-    Raises DatabaseError where the database was written by a newer Mailkeep.
+    Raises DatabaseError where a newer Mailkeep wrote the database.
     """
     with explained():
         refuse_newer(database)
         _refuse_forgotten(database)
         applied: list[str] = _runner(database).up()
         with database.atomic():
-            SetUp.insert(id=1).on_conflict_ignore().execute()
+            SetupState.insert(id=1).on_conflict_ignore().execute()
             if not Encryption.select().exists() and "0001_first" in applied:
                 Encryption.begin()
     return applied
@@ -52,14 +52,14 @@ def check(database: Any) -> None:
         )
     if pending:
         raise DatabaseError(
-            "The database was written by an older Mailkeep.", "Start script/server once: it upgrades it."
+            "An older Mailkeep wrote the database.", "Start script/server once: it upgrades the database."
         )
 
 
-# -- what somebody else changed -------------------------------------------------------
+# -- changes from outside ------------------------------------------------------------
 
 Entry = tuple[str, str, str, str | None]  # type, name, table, SQL
-LONGEST_SQL = 10_000  # characters; ours are far shorter, so a longer one differs
+LONGEST_SQL = 10_000  # characters; ours are far shorter
 # NOT INDEXED: a row of the schema may declare an index on the schema itself, with whatever content.
 ENTRIES = " UNION ALL ".join(
     f"SELECT type, name, tbl_name, substr(sql, 1, {LONGEST_SQL}) FROM {table} NOT INDEXED"  # noqa: S608
@@ -68,19 +68,19 @@ ENTRIES = " UNION ALL ".join(
 
 
 def altered(database: Any) -> tuple[str, ...]:
-    """What is not as the migrations make it, each named for a person; nothing where all is.
+    """Names of what differs from the schema that the migrations make, for people; empty where nothing does.
 
-    Every table, index, trigger and view of ours is compared by its full SQL: `schema_version`
-    does not change with a row that `writable_schema` puts there. Tables of others may stand beside ours.
+    Compares the full SQL of our tables, indexes, triggers and views, since `schema_version` does not
+    change with a row that `writable_schema` inserts. Foreign tables beside ours are allowed.
     """
     found = _entries(database)
     return () if found == expected() else _differences(found, expected())
 
 
 def altered_in(found: Iterable[Entry], applied: Iterable[str]) -> tuple[str, ...]:
-    """The same for a database that is only looked at: its entries as `ENTRIES` selects them.
+    """The same for another database file: its entries as `ENTRIES` selects them.
 
-    `applied`: the migrations that made it, of which an older Mailkeep had fewer.
+    `applied`: the names of its migrations, fewer where an older Mailkeep made it.
     """
     known = [migration.name for migration in _runner(SqliteDatabase(None)).migrations()]
     last = max(set(applied) & set(known), default=None)
@@ -89,7 +89,7 @@ def altered_in(found: Iterable[Entry], applied: Iterable[str]) -> tuple[str, ...
 
 @cache
 def expected(last: str | None = None) -> frozenset[Entry]:
-    """The schema that the migrations make, up to the one called `last`; once per process."""
+    """The schema that the migrations up to `last` make; cached."""
     database = SqliteDatabase(":memory:")
     with database.connection_context():
         _runner(database).up(last)
@@ -109,9 +109,9 @@ def _differences(found: frozenset[Entry], wanted: frozenset[Entry]) -> tuple[str
 
 
 def _concerns(entry: Entry, ours: set[str]) -> bool:
-    """Whether it stands on a table of ours, or may: what counts for a trigger is its SQL, not `tbl_name`.
+    """Whether the entry may act on a table of ours. For a trigger its SQL decides, not `tbl_name`.
 
-    A reference from a table of others keeps rows of ours from being removed, sessions among them.
+    A foreign table with a reference to ours counts: it could keep rows, such as sessions, from being deleted.
     """
     if not all(isinstance(part, str | None) for part in entry):
         return True  # SQLite reads a blob as text too
@@ -130,20 +130,20 @@ def _named(entry: Entry) -> str:
 
 
 def refuse_newer(database: Any) -> None:
-    """Raise DatabaseError where migrations were applied that this code does not have."""
+    """Raise DatabaseError where the database has migrations that this code does not know."""
     unknown = [m.name for m in _runner(database).status() if m.path is None]
     if unknown:
         raise DatabaseError(
-            f"The database was written by a newer Mailkeep ({unknown[-1]} is not known here).",
+            f"A newer Mailkeep wrote the database ({unknown[-1]} is not known here).",
             "Run that version or a newer one, or restore a database backup from before the upgrade.",
         )
 
 
 def _refuse_forgotten(database: Any) -> None:
-    """Raise DatabaseError where the schema is whole and its list of migrations is not: none is made twice."""
+    """Raise DatabaseError where the schema is complete but its list of migrations is not."""
     missing = [m.name for m in _runner(database).status() if not m.applied]
     if missing and not altered(database):
         raise DatabaseError(
-            f"The database's list of migrations was changed outside Mailkeep: {missing[0]} is missing in it.",
+            f"The database's list of migrations was changed outside Mailkeep: {missing[0]} is missing.",
             "Restore the database from a backup.",
         )

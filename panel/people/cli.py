@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from panel.models.person import ROLES
+from panel.models.sign_in import ROLES
 from panel.people import service
+from panel.people.service import PersonInfo
 from panel.secret import Secret
 from panel.shell import PanelGroup, json_option, password_option, print_json, say
 
@@ -14,47 +15,47 @@ people = PanelGroup("people", help="The people who may sign in.")
 
 @people.command()
 @click.argument("email")
-@click.option("--name", required=True, help="What the person is called.")
-@click.option("--role", type=click.Choice(ROLES), required=True, help="What the person may do.")
+@click.option("--name", required=True, help="Full name.")
+@click.option("--role", type=click.Choice(ROLES), required=True)
 @password_option()
 def add(email: str, name: str, role: str, password: Secret) -> None:
-    """Add a person with the address EMAIL."""
-    someone = service.add(email, name, role, password)
-    say(f"Added {someone.email} as {someone.role}.")
+    """Add a person who signs in as EMAIL."""
+    person = service.add(email, name, role, password)
+    say(f"{person.email} was added as {person.role}.")
 
 
 @people.command()
 @click.argument("email")
 @click.argument("role", type=click.Choice(ROLES))
 def role(email: str, role: str) -> None:
-    """Give the person EMAIL another ROLE."""
+    """Change the role of EMAIL to ROLE."""
     service.change_role(email, role)
-    say(f"{email} is {'a' if role == 'user' else 'an'} {role} now.")
+    say(f"{email} now has the role {role}.")
 
 
 @people.command()
 @click.argument("email")
 def disable(email: str) -> None:
-    """Keep the person EMAIL out, at once."""
+    """Disable access for EMAIL and end their sessions."""
     service.disable(email)
-    say(f"{email} is kept out from now on.")
+    say(f"Access for {email} is disabled.")
 
 
 @people.command()
 @click.argument("email")
 def enable(email: str) -> None:
-    """Let the person EMAIL in again."""
+    """Enable access for EMAIL again."""
     service.enable(email)
-    say(f"{email} may sign in again.")
+    say(f"Access for {email} is enabled.")
 
 
 @people.command("set-password")
 @click.argument("email")
 @password_option()
 def set_password(email: str, password: Secret) -> None:
-    """Give the person EMAIL another login password; all the sessions end."""
+    """Set the login password of EMAIL and end their sessions."""
     service.set_password(email, password)
-    say(f"The new password of {email} holds from now on; all the sessions have ended.")
+    say(f"The password of {email} was changed. All their sessions have ended.")
 
 
 @people.command("list")
@@ -63,18 +64,18 @@ def list_(json_: bool) -> None:
     """List all people."""
     everybody = service.everybody()
     if json_:
-        print_json([_fields(someone) for someone in everybody])
+        print_json([_fields(person) for person in everybody])
         return
-    for someone in everybody:
-        disabled = "  (disabled)" if someone.disabled_at else ""
-        say(f"{someone.role:5}  {someone.email}  {someone.name}{disabled}")
+    for person in everybody:
+        disabled = "  (disabled)" if person.disabled_at else ""
+        say(f"{person.role:5}  {person.email}  {person.name}{disabled}")
 
 
-def _fields(someone: service.Someone) -> dict[str, object]:
+def _fields(person: PersonInfo) -> dict[str, object]:
     return {
-        "email": someone.email,
-        "name": someone.name,
-        "role": someone.role,
-        "disabled": someone.disabled_at is not None,
-        "created_at": someone.created_at,
+        "email": person.email,
+        "name": person.name,
+        "role": person.role,
+        "disabled": person.disabled_at is not None,
+        "created_at": person.created_at,
     }

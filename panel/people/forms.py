@@ -1,4 +1,4 @@
-"""The shapes of what the pages of people send."""
+"""The forms of the people pages."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import EqualTo, InputRequired
 
 ROLES = [
-    SelectChoice("admin", "Administrator: everything"),
-    SelectChoice("agent", "Agent: sees whether mail comes in and is protected"),
-    SelectChoice("user", "User: the own profile"),
+    SelectChoice("admin", "Administrator: full access"),
+    SelectChoice("agent", "Agent: sees whether mail is collected and encryption works"),
+    SelectChoice("user", "User: their own profile only"),
 ]
-AGAIN = EqualTo("password", "The two passwords are not the same.")
+SAME = EqualTo("password", "The two passwords are not the same.")
 
 
 class RoleForm(FlaskForm):
@@ -21,17 +21,17 @@ class RoleForm(FlaskForm):
     role = SelectField("Role", choices=ROLES, default="agent")
 
 
+class PasswordForm(FlaskForm):
+    """A new login password."""
+
+    password = PasswordField("New password", validators=[InputRequired("Enter a new password.")])
+    again = PasswordField("Repeat new password", validators=[SAME])
+
+
 class NewForm(RoleForm):
     """A new person."""
 
-    name = StringField("Name", validators=[InputRequired("Type the name.")])
-    email = StringField("E-mail address", validators=[InputRequired("Type the e-mail address.")])
-    password = PasswordField("Password", validators=[InputRequired("Type a password.")])
-    again = PasswordField("Password again", validators=[AGAIN])
-
-
-class PasswordForm(FlaskForm):
-    """Another login password."""
-
-    password = PasswordField("New password", validators=[InputRequired("Type a password.")])
-    again = PasswordField("New password again", validators=[AGAIN])
+    name = StringField("Name", validators=[InputRequired("Enter the name.")])
+    email = StringField("E-mail address", validators=[InputRequired("Enter the e-mail address.")])
+    password = PasswordField("Password", validators=[InputRequired("Enter a password.")])
+    again = PasswordField("Repeat password", validators=[SAME])

@@ -1,6 +1,6 @@
-"""Which login passwords are taken: long ones of any kind, but none that is guessed first.
+"""Which login passwords are accepted: any long one that is not among those attackers try first.
 
-There are no composition rules and nothing is cut off (NIST SP 800-63B, ASVS 6.2).
+There are no composition rules, and nothing is cut off (NIST SP 800-63B, ASVS 6.2).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from panel.errors import BadInput
 from panel.secret import Secret
 
 SHORTEST, LONGEST = 12, 128  # characters, not bytes
-LONGEST_BLOCK = 4  # 'abcdabcdabcd' is as quickly guessed as 'abcd'
+LONGEST_BLOCK = 4  # 'abcdabcdabcd' is guessed as quickly as 'abcd'
 SHORTEST_RUN = 3
 ROWS = (
     "abcdefghijklmnopqrstuvwxyz",
@@ -25,12 +25,12 @@ ROWS = (
     "1qaz2wsx3edc4rfv5tgb6yhn7ujm",
 )
 RUNS = tuple(row for forwards in ROWS for row in (forwards, forwards[::-1]))
-LEADING = re.compile(r"\A[\W\d_]+")  # a pattern for the end would be tried at every place
+LEADING = re.compile(r"\A[\W\d_]+")  # a pattern for the end would be tried at every position
 LOOKALIKES = str.maketrans("@4301$5!7", "aaeoissit")
 
 
 def check(password: Secret, email: str, name: str) -> None:
-    """Raise BadInput(field='password') unless `password` may become the login password of that person."""
+    """Raise BadInput(field='password') unless `password` may be the login password of that person."""
     text = password.reveal()
     if len(text) < SHORTEST:
         raise _refused(
@@ -41,11 +41,11 @@ def check(password: Secret, email: str, name: str) -> None:
         raise _refused(f"The password is longer than {LONGEST} characters.", "Choose a shorter one.")
     if _names(text, email, name):
         raise _refused(
-            "The password is your own name or e-mail address.", "Choose one that nobody can look up."
+            "The password is the name or e-mail address itself.", "Choose one that cannot be looked up."
         )
     if is_common(text):
         raise _refused(
-            "This password is one of those that are guessed first.",
+            "This password is among the first that attackers try.",
             "Choose another one, such as several words in a row.",
         )
 
@@ -61,12 +61,12 @@ def _names(text: str, email: str, name: str) -> bool:
 
 
 def _letters(text: str) -> str:
-    """`text` without what is typed between and around words."""
+    """`text` without spaces and punctuation."""
     return re.sub(r"[\W_]", "", text.lower())
 
 
 def is_common(text: str) -> bool:
-    """Whether `text` is among what is guessed first: a common word, a run of keys, a few signs repeated."""
+    """Whether attackers try `text` first: a common word, a run of keys, a few characters repeated."""
     lower = text.lower()
     return _is_repeated(lower) or _is_runs(lower) or _is_common_word(lower)
 
@@ -77,10 +77,7 @@ def _is_repeated(text: str) -> bool:
 
 
 def _is_runs(text: str) -> bool:
-    """Whether `text` is nothing but stretches of the alphabet, of the digits or of a keyboard.
-
-    One or two characters at the end do not save it.
-    """
+    """Whether `text` is made of runs of the alphabet, the digits or a keyboard."""
     while text:
         length = max(_run_length(text, row) for row in RUNS)
         if length < SHORTEST_RUN:
@@ -97,7 +94,7 @@ def _run_length(text: str, row: str) -> int:
 
 
 def _is_common_word(text: str) -> bool:
-    """Whether `text` is one common word, perhaps repeated, between digits and signs ('P@ssw0rd2024!')."""
+    """Whether `text` is a common word, perhaps repeated, with digits and punctuation ('P@ssw0rd2024!')."""
     bare = LEADING.sub("", LEADING.sub("", text)[::-1])[::-1]
     for form in (_letters(bare), _letters(bare.translate(LOOKALIKES)), _letters(text)):
         if any(form and form == word * (len(form) // len(word)) for word in _common_words()):

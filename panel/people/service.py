@@ -1,4 +1,4 @@
-"""The people of this install: who they are, in which role, and that their password is a good one."""
+"""The people who may sign in: adding, changing and disabling them. Page and shell call the same functions."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import asdict, dataclass
 from peewee import IntegrityError
 
 from panel import db
-from panel.audit import record
+from panel.audit import Actor
 from panel.crypto import login_hash
 from panel.errors import BadInput, NotFound, Refused
-from panel.models.person import ROLES, Person
-from panel.models.session import Session
+from panel.models.sign_in import ROLES, Person, Session
 from panel.people import password_rules
 from panel.secret import Secret
 
 LONGEST_EMAIL, LONGEST_NAME = 254, 200  # RFC 5321, 4.5.3.1.3; the column
-LONGEST_TYPED = 4 * LONGEST_EMAIL  # characters, before they are composed
+LONGEST_TYPED = 4 * LONGEST_EMAIL  # characters, before Unicode normalisation
+SHELL = Actor()
 
 
 @dataclass(frozen=True)
-class Someone:
-    """A person, as pages and commands see one."""
+class PersonInfo:
+    """A person as pages and commands see one: without the login hash."""
 
     id: int
     email: str
@@ -33,14 +33,14 @@ class Someone:
     disabled_at: int | None
 
     @classmethod
-    def of(cls, row: Person) -> Someone:
-        """The facts of `row`, without its hash."""
+    def of(cls, row: Person) -> PersonInfo:
+        """The public columns of `row`."""
         return cls(row.id, row.email, row.name, row.role, row.created_at, row.disabled_at)
 
 
 @dataclass(frozen=True)
 class NewPerson:
-    """Somebody who may be added: everything is checked, the password is hashed."""
+    """A person ready to be inserted: everything is checked, the password is hashed."""
 
     email: str
     name: str
@@ -48,64 +48,57 @@ class NewPerson:
     login_hash: str
 
 
-def add(
-    email: str, name: str, role: str, password: Secret, *, who: str | None = None, address: str = ""
-) -> Someone:
-    """Add a person who may sign in from now on.
+def add(email: str, name: str, role: str, password: Secret, actor: Actor = SHELL) -> PersonInfo:
+    """Add a person, who may sign in from now on.
 
-    Raises BadInput, naming the field, for an address that is none or is taken, an
-    empty name, an unknown role or a password that the rules refuse.
+    Raises BadInput, naming the field, for an invalid or taken address, an empty name,
+    an unknown role or a password that the rules refuse.
     """
     new = prepare(email, name, role, password)
     with db.transaction():
-        someone = insert(new)
-        record("person added", new.email, f"role {role}", who=who, address=address)
-    return someone
+        person = insert(new)
+        actor.record("person added", new.email, f"role {role}")
+    return person
 
 
 def prepare(email: str, name: str, role: str, password: Secret) -> NewPerson:
     """Check and hash, which is slow on purpose: call it before the transaction. Raises BadInput as `add`."""
     email, name = normalise_email(email), normalise_name(name)
-    if role not in ROLES:
-        raise BadInput(f"There is no role {role!r}.", f"Choose one of: {', '.join(ROLES)}.", field="role")
+    _require_role(role)
     password_rules.check(password, email, name)
     return NewPerson(email, name, role, login_hash.hash_password(password))
 
 
-def insert(new: NewPerson) -> Someone:
-    """Write `new`. Raises BadInput(field='email') where the address is taken."""
+def insert(new: NewPerson) -> PersonInfo:
+    """Store `new`. Raises BadInput(field='email') for an address that is taken."""
     try:
         with db.transaction():
-            return Someone.of(Person.create(**asdict(new), created_at=db.now()))
+            return PersonInfo.of(Person.create(**asdict(new), created_at=db.now()))
     except IntegrityError:
-        raise BadInput(
-            f"There is a person with the address {new.email} already.", "Use another address.", field="email"
-        ) from None
+        raise BadInput(f"{new.email} has been added already.", "Use another address.", "email") from None
 
 
-def change_role(email: str, role: str, *, who: str | None = None, address: str = "") -> None:
-    """Give a person another role: less counts from the next request on, more once the password is typed.
+def change_role(email: str, role: str, actor: Actor = SHELL) -> None:
+    """Give a person another role. Nothing happens if the person has it already.
 
-    Nothing happens where it is that one already.
-
+    A lower role counts from the next request on, a higher one after the person has re-authenticated.
     Each session gets a new token at the next request of the person's own browser.
     Raises NotFound, BadInput for an unknown role, Refused for the last active administrator.
     """
-    if role not in ROLES:
-        raise BadInput(f"There is no role {role!r}.", f"Choose one of: {', '.join(ROLES)}.", field="role")
+    _require_role(role)
     with db.transaction():
         person = _row(email)
         if person.role == role:
             return
         if role != "admin":
             _require_another_admin(person)
-        Person.update(role=role).where(Person.id == person.id).execute()
+        _update(person, role=role)
         _lower_sessions(person, role)
-        record("role changed", person.email, f"role {role}", who=who, address=address)
+        actor.record("role changed", person.email, f"role {role}")
 
 
-def disable(email: str, *, who: str | None = None, address: str = "") -> None:
-    """Keep a person out, at once: the sessions end. Nothing happens where that is so already.
+def disable(email: str, actor: Actor = SHELL) -> None:
+    """Disable a person's access and end their sessions. Nothing happens if it is disabled already.
 
     Raises NotFound, Refused for the last active administrator.
     """
@@ -114,50 +107,59 @@ def disable(email: str, *, who: str | None = None, address: str = "") -> None:
         if person.disabled_at is not None:
             return
         _require_another_admin(person)
-        Person.update(disabled_at=db.now()).where(Person.id == person.id).execute()
+        _update(person, disabled_at=db.now())
         _end_sessions(person)
-        record("person disabled", person.email, who=who, address=address)
+        actor.record("person disabled", person.email)
 
 
-def enable(email: str, *, who: str | None = None, address: str = "") -> None:
-    """Let a person in again, with the password of before; nothing where that is so. Raises NotFound."""
+def enable(email: str, actor: Actor = SHELL) -> None:
+    """Enable a person's access again, with the same password. Raises NotFound."""
     with db.transaction():
         person = _row(email)
         if person.disabled_at is None:
             return
-        Person.update(disabled_at=None).where(Person.id == person.id).execute()
-        record("person enabled", person.email, who=who, address=address)
+        _update(person, disabled_at=None)
+        actor.record("person enabled", person.email)
 
 
-def set_password(email: str, password: Secret, *, who: str | None = None, address: str = "") -> None:
-    """Give a person another login password; all the sessions end. Raises NotFound, BadInput."""
+def set_password(email: str, password: Secret, actor: Actor = SHELL) -> None:
+    """Set a person's login password and end their sessions. Raises NotFound, BadInput."""
     person = _row(email)
     password_rules.check(password, person.email, person.name)
     hashed = login_hash.hash_password(password)
     with db.transaction():
-        Person.update(login_hash=hashed).where(Person.id == person.id).execute()
+        _update(person, login_hash=hashed)
         _end_sessions(person)
-        record("login password changed", person.email, who=who, address=address)
+        actor.record("login password changed", person.email)
 
 
 def _row(email: str) -> Person:
     row: Person | None = Person.get_or_none(Person.email == fold_email(email))
     if row is None:
-        raise NotFound(f"There is nobody with the address {email[:80]}.", "See the list of people.")
+        raise NotFound(f"No person has the address {email[:80]}.", "See the list of people.")
     return row
 
 
+def _require_role(role: str) -> None:
+    if role not in ROLES:
+        raise BadInput(f"The role {role!r} is unknown.", f"Choose one of: {', '.join(ROLES)}.", "role")
+
+
 def _require_another_admin(person: Person) -> None:
-    """Somebody must be left who can let the others in again."""
+    """One administrator must remain who can enable the others again."""
     others = (Person.role == "admin") & Person.disabled_at.is_null() & (Person.id != person.id)
     if person.role == "admin" and not Person.select().where(others).exists():
         raise Refused(
-            f"{person.email} is the last active administrator.", "Make somebody else an administrator first."
+            f"{person.email} is the last active administrator.", "Make another person an administrator first."
         )
 
 
+def _update(person: Person, **columns: object) -> None:
+    Person.update(**columns).where(Person.id == person.id).execute()
+
+
 def _lower_sessions(person: Person, role: str) -> None:
-    """A copied cookie must not be the first to a higher role (docs/decisions/0020-session-tokens.md)."""
+    """A copied cookie must not be the first to use a higher role (docs/decisions/0020-session-tokens.md)."""
     theirs = Session.person == person.id
     Session.update(renewal_due=True).where(theirs).execute()
     Session.update(role=role).where(theirs & (Session.role << ROLES[: ROLES.index(role)])).execute()
@@ -167,27 +169,29 @@ def _end_sessions(person: Person) -> None:
     Session.delete().where(Session.person == person.id).execute()
 
 
-def everybody() -> list[Someone]:
+def everybody() -> list[PersonInfo]:
     """All people, by address."""
-    return [Someone.of(row) for row in Person.select().order_by(Person.email)]
+    return [PersonInfo.of(row) for row in Person.select().order_by(Person.email)]
 
 
-def find(email: str) -> Someone | None:
-    """The person with this address, however it is capitalised."""
-    row = Person.get_or_none(Person.email == fold_email(email))
-    return Someone.of(row) if row else None
+def get(person_id: int) -> PersonInfo:
+    """The person with this id. Raises NotFound."""
+    row = Person.get_or_none(Person.id == person_id)
+    if row is None:
+        raise NotFound("This person does not exist.", "See the list of people.")
+    return PersonInfo.of(row)
 
 
 def an_admin_exists() -> bool:
-    """Whether this install has an administrator, disabled ones included: set-up is over then."""
+    """Whether this install has an administrator, disabled ones included: set-up is then over."""
     found: bool = Person.select().where(Person.role == "admin").exists()
     return found
 
 
 def fold_email(text: str) -> str:
-    """`text` as addresses are compared: composed (NFC), lower case, without spaces around it.
+    """`text` as addresses are compared: Unicode NFC, lower case, without surrounding spaces.
 
-    What is longer than any address stays as it is: to compose it takes the square of its length.
+    Text longer than any address stays as it is: normalising takes the square of its length.
     """
     if len(text) > LONGEST_TYPED:
         return text
@@ -198,17 +202,17 @@ def normalise_email(text: str) -> str:
     """`text` folded, if it can be an e-mail address. Raises BadInput(field='email') otherwise."""
     email = fold_email(text)
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", email) or not email.isprintable() or len(email) > LONGEST_EMAIL:
-        raise BadInput("This is not an e-mail address.", "It looks like: name@example.org", field="email")
+        raise BadInput("This is not an e-mail address.", "Enter it as name@example.org.", "email")
     return email
 
 
 def normalise_name(text: str) -> str:
-    """`text` with single spaces. Raises BadInput(field='name') where it is empty, too long or unprintable."""
+    """`text` with single spaces. Raises BadInput(field='name') if it is empty, too long or unprintable."""
     name = " ".join(text.split())
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise BadInput(
             f"The name is empty, longer than {LONGEST_NAME} characters or not printable.",
             "Enter the name that colleagues know.",
-            field="name",
+            "name",
         )
     return name

@@ -1,1 +1,1 @@
-"""Sending: the server that an account sends mail through."""
+"""Sending: the server that a mailbox sends mail through."""

@@ -1,4 +1,4 @@
-"""`flask sending …`: the same checks and steps as the pages."""
+"""`flask sending …`: the same checks and steps as on the pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from panel.sending import service
 from panel.services import current
 from panel.shell import PanelGroup, ask, password_option, say, yes_option
 
-sending = PanelGroup("sending", help="The servers that accounts send mail through.")
+sending = PanelGroup("sending", help="The servers that mailboxes send mail through.")
 
 
 @sending.command("set")
@@ -21,14 +21,14 @@ sending = PanelGroup("sending", help="The servers that accounts send mail throug
 @click.option("--host", required=True, help="Name of the mail server.")
 @click.option("--port", type=int, default=None, help="465 for tls, 587 for starttls.")
 @click.option(
-    "--security", default="tls", show_default=True, help="tls, starttls or none (this machine only)."
+    "--security", default="tls", show_default=True, help="tls, starttls or none (on this server only)."
 )
-@click.option("--username", default=None, help="The address if not given.")
+@click.option("--username", default=None, help="Default: the address.")
 @password_option()
 def set_(
     account: str, host: str, port: int | None, security: str, username: str | None, password: Secret
 ) -> None:
-    """Set the server that ACCOUNT sends through, with its password."""
+    """Set the server, with its password, that ACCOUNT sends through."""
     found, _ = accounts.find(account)
     settings = current().settings
     port = rules.PORTS.get(("smtp", security), 465) if port is None else port
@@ -42,7 +42,7 @@ def set_(
 @click.argument("account")
 @click.pass_context
 def test(context: click.Context, account: str) -> None:
-    """Send a test message from ACCOUNT to itself. Exit status 1 where that fails."""
+    """Send a test message from ACCOUNT to itself. Exit status 1 if that fails."""
     found, _ = accounts.find(account)
     services = current()
     for step in service.send_test(found.uuid, services.settings, services.vault, Actor()):
@@ -55,8 +55,8 @@ def test(context: click.Context, account: str) -> None:
 @click.argument("account")
 @yes_option
 def remove(account: str, yes: bool) -> None:
-    """Forget the server that ACCOUNT sends through, and its password."""
+    """Delete the server that ACCOUNT sends through, with its password."""
     found, _ = accounts.find(account)
-    ask(f"Forget the server that {found.address} sends through, and its password?", yes)
+    ask(f"Delete the server that {found.address} sends through, with its password?", yes)
     service.remove(found.uuid, Actor())
-    say(f"{found.address} does not send mail any more.")
+    say(f"{found.address} no longer sends mail.")

@@ -1,4 +1,4 @@
-"""The shape of the form for sending."""
+"""The form of the server for sending."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from panel.web.fields import SendingFields
 
 
 class SendingForm(FlaskForm, SendingFields):
-    """How to send through an account. Its password is typed here, never taken over from collecting."""
+    """The server for sending. Its password is always typed, never taken over from collecting."""
 
-    own_password = PasswordField("Your own password")  # where it was typed more than five minutes ago
-    rev = IntegerField(widget=HiddenInput(), validators=[Optional()])  # of the server as this form shows it
-    seen = HiddenField()  # the digest of that server
+    own_password = PasswordField("Your own password")  # for re-authentication
+    rev = IntegerField(widget=HiddenInput(), validators=[Optional()])  # of the row that the form shows
+    seen = HiddenField()  # the digest of the server that the form shows

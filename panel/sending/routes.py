@@ -1,4 +1,4 @@
-"""The server that an account sends through, in the browser."""
+"""The page of the server that a mailbox sends through."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from flask import Blueprint, Response, flash, stream_template, url_for
 from panel.accounts import rules
 from panel.accounts import service as accounts
 from panel.accounts.service import Seen
-from panel.errors import EditedMeanwhile, PanelError, PasswordNeeded
+from panel.errors import EditedMeanwhile, PanelError
 from panel.mail.server import MailServer
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from panel.sending import service
 from panel.sending.forms import SendingForm
 from panel.services import current
-from panel.sign_in.login import actor, require_reauth
+from panel.sign_in.login import require_reauth
 from panel.vault import credential
-from panel.web.access import allow, reauth_required, recently_authenticated
-from panel.web.form_tokens import keeps_typed
+from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.fields import show_on_field
+from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("sending", __name__, url_prefix="/accounts/<uuid>/sending")
@@ -28,14 +29,14 @@ allow(blueprint, read={"admin"}, write={"admin"})
 
 @blueprint.get("")
 def show(uuid: str) -> Any:
-    """How the account sends, without the password."""
+    """The form, without the password."""
     account, _ = accounts.find(uuid)
     endpoint = accounts.sending_of(account.uuid)
     return _page(account, endpoint, SendingForm(formdata=None, data=_stored(endpoint)))
 
 
 def _stored(endpoint: Endpoint | None) -> dict[str, Any]:
-    """What the form begins with: not the server, where its record does not open and it may be forged."""
+    """The form's initial values; without the server where its record is not authentic."""
     if endpoint is None:
         return {}
     values = {"rev": endpoint.rev, "seen": endpoint.place.digest}
@@ -63,31 +64,27 @@ def _page(
 
 
 @blueprint.post("")
-@keeps_typed
+@preserve_form_input
 def store(uuid: str) -> Any:
-    """Store the server to send through."""
+    """Store the server."""
     account, _ = accounts.find(uuid)
     form = SendingForm()
     if not form.validate_on_submit():
-        return _again(account, form)
+        return _invalid(account, form)
     try:
         require_reauth(form.own_password.data)
         seen = Seen(form.rev.data, form.seen.data or None)
         service.store(account.uuid, _server(form, account), _password(form), seen, actor())
     except PanelError as error:
-        return _again(account, form, error)
+        return _invalid(account, form, error)
     flash(f"{account.address} sends through {form.host.data} now.", "good")
     return go(url_for("sending.show", uuid=account.uuid))
 
 
-def _again(account: Account, form: SendingForm, error: PanelError | None = None) -> Response:
+def _invalid(account: Account, form: SendingForm, error: PanelError | None = None) -> Response:
     """The form as it was typed, without the password, and what is wrong with it."""
-    name = "password" if isinstance(error, PasswordNeeded) else getattr(error, "field", None)
     status, endpoint = error.status if error else 422, accounts.sending_of(account.uuid)
-    if error is not None and name in form:
-        form[name].errors = [str(error)]
-        error = None
-    return _page(account, endpoint, form, status, error)
+    return _page(account, endpoint, form, status, error and show_on_field(form, error))
 
 
 def _server(form: SendingForm, account: Account) -> MailServer:
@@ -102,17 +99,17 @@ def _password(form: SendingForm) -> Secret | None:
 @blueprint.post("/remove")
 @reauth_required
 def remove(uuid: str) -> Any:
-    """Forget the server to send through and its password."""
+    """Delete the server and its password."""
     account, _ = accounts.find(uuid)
     service.remove(account.uuid, actor())
-    flash(f"{account.address} does not send mail any more.", "good")
+    flash(f"{account.address} no longer sends mail.", "good")
     return go(url_for("accounts.edit", uuid=account.uuid))
 
 
 @blueprint.post("/test")
 @reauth_required
 def test(uuid: str) -> Any:
-    """Log in to the stored server and send a message to the account's own address: a page that grows."""
+    """Log in and send a message to the mailbox's own address; the page shows each step as it happens."""
     account, _ = accounts.find(uuid)
     steps = service.send_test(account.uuid, current().settings, current().vault, actor())
     page_ = stream_template("sending/test.html", steps=steps, account=account)

@@ -1,7 +1,7 @@
-"""The server that an account sends through: SMTP, with a password of its own record.
+"""The server that a mailbox sends through: SMTP, with a sealed record of its own.
 
-The password for sending is always typed, never taken over from what is stored for
-collecting: whoever could name another server here would have it sent there.
+Its password is always typed, never copied from the record for collecting: anyone able to name another
+server here could have that password sent there.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from panel.accounts import service as accounts
 from panel.accounts.service import Seen
 from panel.audit import Actor
 from panel.config import Settings
-from panel.errors import BadInput, MailError, NotFound, PasswordNeeded
+from panel.errors import BadInput, MailError, NotFound
 from panel.mail import smtp
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from panel.vault import credential
@@ -28,21 +28,21 @@ from panel.vault.vault import Vault
 
 
 def find(uuid: str) -> Endpoint:
-    """The server that the account sends through. Raises NotFound where there is none."""
+    """The server that the account sends through. Raises NotFound."""
     found = accounts.sending_of(uuid)
     if found is None:
-        raise NotFound("This account does not send mail.", "Set up a server for sending first.")
+        raise NotFound("This mailbox does not send mail.", "Set up its server for sending first.")
     return found
 
 
 def store(uuid: str, where: MailServer, password: Secret | None, seen: Seen, actor: Actor) -> None:
-    """Store the server to send through, new or changed. `seen` is the one that the person was shown.
+    """Store the server to send through. `seen`: the one that the form showed.
 
-    Raises BadInput, PasswordNeeded (a new or changed server without a password),
-    EditedMeanwhile, CannotStore; nothing is stored then.
+    Raises BadInput, PasswordNeeded (a new or changed server without a password), EditedMeanwhile or
+    CannotStore; nothing is stored then.
     """
     if where.protocol not in rules.OUTGOING:
-        raise BadInput("Mail is sent by smtp.", "Choose smtp.", field="protocol")
+        raise BadInput("Mail is sent over SMTP.", "Choose smtp.", field="protocol")
     with Endpoint.storing():
         account, _ = accounts.find(uuid)
         endpoint = accounts.sending_of(account.uuid)
@@ -55,15 +55,12 @@ def store(uuid: str, where: MailServer, password: Secret | None, seen: Seen, act
 
 
 def _insert(account: Account, where: MailServer, password: Secret | None, actor: Actor) -> str:
-    if password is None:
-        raise PasswordNeeded("A password is needed for a new mail server.", "Enter it.")
-    rules.require_password(password)
     accounts.insert_endpoint(account, "out", where, password, actor)
     return "New: the server to send through."
 
 
 def remove(uuid: str, actor: Actor) -> None:
-    """Forget the server to send through and its password. Raises NotFound."""
+    """Delete the server to send through, with its password. Raises NotFound."""
     with db.transaction():
         account, _ = accounts.find(uuid)
         find(account.uuid)
@@ -71,10 +68,10 @@ def remove(uuid: str, actor: Actor) -> None:
         audit.record("sending removed", account.address, who=actor.who, address=actor.address)
 
 
-def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iterator[Step]:
-    """Log in with the stored password and send a message to the account's own address; step by step.
+def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iterator[ProbeStep]:
+    """Log in with the stored password and send a message to the mailbox's own address, in steps.
 
-    Raises NotFound, CannotOpen, Throttled before the first step, nothing later.
+    Raises NotFound, CannotOpen or Throttled before the first step, nothing later.
     """
     account, _ = accounts.find(uuid)
     opened = credential.open_for(find(account.uuid), vault)
@@ -82,16 +79,18 @@ def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iter
     return _and_send(steps, opened, Policy.of(settings), account.address)
 
 
-def _and_send(steps: Iterator[Step], opened: Credential, policy: Policy, address: str) -> Iterator[Step]:
+def _and_send(
+    steps: Iterator[ProbeStep], opened: Credential, policy: Policy, address: str
+) -> Iterator[ProbeStep]:
     for step in steps:
         yield step
         if not step.ok:
             return
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
-        smtp.send(opened.server, opened.secret, policy, smtp.trial_message(address), address, [address])
+        smtp.send(opened.server, opened.secret, policy, smtp.probe_message(address), address, [address])
     except (MailError, BadInput) as error:
-        yield Step("send", False, time.monotonic() - begun, error.message, error.remedy)
+        yield ProbeStep("send", False, time.monotonic() - started, error.message, error.remedy)
     else:
-        message = f"{opened.server.host} took a message to {address}. See whether it arrives."
-        yield Step("send", True, time.monotonic() - begun, message)
+        message = f"{opened.server.host} accepted a message to {address}. Check that it arrives."
+        yield ProbeStep("send", True, time.monotonic() - started, message)

@@ -1,10 +1,9 @@
-"""What is looked at before anything is set up: would it hold?"""
+"""The checks before set-up: is this server ready?"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 
 from panel.config import Settings
 from panel.health import checks
@@ -16,40 +15,34 @@ BEFORE = ("database", "file modes", "disk", "clock", "proxy")
 
 
 def run(settings: Settings, vault: Vault, *, exposed: bool) -> list[Check]:
-    """Checks of the machine, of the key file's place, and of the way here (`exposed`: plain HTTP)."""
+    """Checks of the machine, the key file's directory and this connection (`exposed`: plain HTTP)."""
     install = checks.look(settings, vault)
     found = [check for check in checks.run(install) if check.check in BEFORE]
-    return [*found, *_key_place(install), *_way(settings, exposed=exposed)]
+    return [*found, _key_directory(install), _connection(settings, exposed=exposed)]
 
 
-def _key_place(install: Install) -> Iterator[Check]:
+def _key_directory(install: Install) -> Check:
     path, owner = install.vault.keystore.path, install.vault.keystore.owner
-    place = path.parent
-    if not place.is_dir():
-        says = f"The directory for the key file is not there: {place}."
-        yield Check(
-            "key file",
-            False,
-            says,
-            f"Type: install -d -m 700 -o {owner} {typed(place)}, or unset PANEL_KEY_FILE.",
-        )
-    elif not os.access(place, os.W_OK | os.X_OK):
-        says = f"The directory for the key file cannot be written: {place}."
-        yield Check("key file", False, says, f"Type: chown {owner} {typed(place)}")
-    elif stat.S_IMODE(place.stat().st_mode) & 0o022:
-        says = f"Other users can write to the directory for the key file: {place}."
-        yield Check("key file", False, says, f"Type: chmod go-w {typed(place)}")
+    directory, quoted = path.parent, typed(path.parent)
+    if not directory.is_dir():
+        message = f"The directory for the key file does not exist: {directory}."
+        remedy = f"Run: install -d -m 700 -o {owner} {quoted}, or unset PANEL_KEY_FILE."
+    elif not os.access(directory, os.W_OK | os.X_OK):
+        message = f"Mailkeep cannot write to the directory for the key file: {directory}."
+        remedy = f"Run: chown {owner} {quoted}"
+    elif stat.S_IMODE(directory.stat().st_mode) & 0o022:
+        message = f"Other users can write to the directory for the key file: {directory}."
+        remedy = f"Run: chmod go-w {quoted}"
     else:
-        yield Check("key file", True, f"The key file will be {path}.")
+        return Check("key file", True, f"The key file will be {path}.")
+    return Check("key file", False, message, remedy)
 
 
-def _way(settings: Settings, *, exposed: bool) -> Iterator[Check]:
+def _connection(settings: Settings, *, exposed: bool) -> Check:
     if exposed:
-        says = "This page came over plain HTTP: passwords typed here can be read on the way."
-        yield Check("connection", False, says, "Put Mailkeep behind HTTPS and set PANEL_URL (docs/proxy.md).")
-    elif settings.url:
-        yield Check(
-            "connection", True, f"This page did not come over plain HTTP. PANEL_URL is {settings.url}."
-        )
-    else:
-        yield Check("connection", True, "This page came from this server itself, or over HTTPS.")
+        message = "This page was loaded over plain HTTP: passwords entered here can be read on the network."
+        remedy = "Put Mailkeep behind HTTPS and set PANEL_URL (docs/proxy.md)."
+        return Check("connection", False, message, remedy)
+    if settings.url:
+        return Check("connection", True, f"The connection is secure. PANEL_URL is {settings.url}.")
+    return Check("connection", True, "The connection is secure: from this server itself, or over HTTPS.")

@@ -11,11 +11,11 @@ from panel.shell import PanelCommand, password_option, say
 
 
 @click.command("setup", cls=PanelCommand, creates_install=True)
-@click.option("--admin-email", required=True, help="Address of the first administrator.")
+@click.option("--admin-email", required=True, help="E-mail address of the first administrator.")
 @click.option("--admin-name", required=True, help="Name of the first administrator.")
 @password_option()
 def setup(admin_email: str, admin_name: str, password: Secret) -> None:
-    """Make the install and its first administrator. Refused once there is one."""
+    """Create the install and its first administrator. Refused once set up."""
     settings = current().settings
-    someone = service.complete(settings, admin_name, admin_email, password)
-    say(f"Mailkeep is set up in {settings.data_dir}. {someone.email} is its administrator.")
+    person = service.create_admin(settings, admin_name, admin_email, password, None)
+    say(f"Mailkeep is set up in {settings.data_dir}. {person.email} is its administrator.")

@@ -1,4 +1,4 @@
-"""The shape of what the first administrator sends."""
+"""The form for the first administrator."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from wtforms.validators import EqualTo, InputRequired
 
 
 class AdminForm(FlaskForm):
-    """Name, address and password. Their rules are those of `panel.people`."""
+    """Name, address and password. `panel.people` checks the values."""
 
     name = StringField("Your name", validators=[InputRequired("Enter your name.")])
     email = StringField("E-mail address", validators=[InputRequired("Enter your e-mail address.")])
     password = PasswordField("Password", validators=[InputRequired("Choose a password.")])
     again = PasswordField(
-        "Password again",
+        "Repeat password",
         validators=[
-            InputRequired("Enter the password a second time."),
+            InputRequired("Enter the password again."),
             EqualTo("password", "The two passwords are not the same."),
         ],
     )

@@ -1,7 +1,7 @@
-"""/setup: who holds the one-time token becomes the first administrator, and is led through the rest.
+"""/setup: the first administrator is created with the one-time token, then guided through the other steps.
 
-Encryption and the first mailbox are set up on their own pages; a frame at the top
-of every page says which step it is and what comes next, until set-up is finished.
+Encryption and the first mailbox are set up on their own pages; until set-up is finished, a frame at the top
+of every page shows the current step and the next.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from flask_login import current_user
 
 from panel.accounts import overview
 from panel.errors import AlreadySetUp, BadInput, NotFound, PanelError
-from panel.models import SetUp
+from panel.models import SetupState
 from panel.people.password_rules import LONGEST, SHORTEST
 from panel.secret import Secret
 from panel.services import current, one_rows
@@ -22,7 +22,8 @@ from panel.setup.forms import AdminForm
 from panel.setup.service import Step
 from panel.sign_in import login, sessions
 from panel.web.access import ANYBODY, allow
-from panel.web.form_tokens import keeps_typed
+from panel.web.fields import show_on_field
+from panel.web.form_tokens import preserve_form_input
 from panel.web.headers import plain_http_exposed
 from panel.web.htmx import go, page
 
@@ -40,7 +41,7 @@ PAGES = {
 
 
 def _step() -> Step | None:
-    """Where the visitor's own set-up stands."""
+    """The current step of the visitor's own set-up."""
     if not current_user.is_authenticated:
         return None
     return service.step_of(current_user.id, current().vault)
@@ -49,7 +50,7 @@ def _step() -> Step | None:
 @blueprint.app_context_processor
 def set_up_frame() -> dict[str, Any]:
     """For the frame on every page of the administrator who is setting up."""
-    row = one_rows().of(SetUp) if current_user.is_authenticated else None
+    row = one_rows().of(SetupState) if current_user.is_authenticated else None
     step = service.step_of(current_user.id, current().vault, row) if row else None
     if step is None:
         return {"set_up": None}
@@ -58,7 +59,7 @@ def set_up_frame() -> dict[str, Any]:
 
 @blueprint.get("")
 def where() -> Any:
-    """Say where the one-time address is found; lead on who is setting up."""
+    """Say where to find the one-time address; or go to the current step."""
     step = _step()
     if step is not None:
         return go(url_for(PAGES[step]))
@@ -68,89 +69,81 @@ def where() -> Any:
 
 @blueprint.get("/<token>")
 def enter(token: str) -> Any:
-    """Take the token out of the address and into the cookie."""
+    """Move the token from the address into the cookie."""
     service.require_open()
     if not service.check(token):
         raise NotFound(
-            "This set-up address is not the right one.",
+            "This set-up address is wrong.",
             "Copy the whole address from the server's log, or the token from the file setup-token "
             "in the data directory.",
         )
     session.clear()
     session[TOKEN] = token
-    return go(url_for("setup.look"))
+    return go(url_for("setup.check"))
 
 
 @blueprint.get("/checks")
-def look() -> Any:
-    """What would not hold, before anything is set up."""
+def check() -> Any:
+    """Check whether this server is ready."""
     service.require_open()
     if not service.check(session.get(TOKEN, "")):
         return go(url_for("setup.where"))
     settings = current().settings
     found = checks.run(settings, current().vault, exposed=plain_http_exposed())
-    return page("setup/checks.html", checks=found, well=all(check.ok for check in found))
+    return page("setup/checks.html", checks=found, ready=all(each.ok for each in found))
 
 
 @blueprint.route("/admin", methods=["GET", "POST"])
-@keeps_typed
+@preserve_form_input
 def admin() -> Any:
-    """Ask for the first administrator, and sign that person in."""
+    """Create the first administrator and sign them in."""
     service.require_open()
     if not service.check(session.get(TOKEN, "")):
         return go(url_for("setup.where"))
     form = AdminForm()
     if not form.is_submitted():
-        return _ask(form)
+        return _admin_page(form)
     if not form.validate():
-        return _ask(form, 422)
+        return _admin_page(form, 422)
     try:
-        return _begin(form)
+        password, address = Secret(form.password.data), login.address()
+        person = service.create_admin(current().settings, form.name.data, form.email.data, password, address)
     except BadInput as error:
-        return _ask(form, error.status, error)
-
-
-def _begin(form: AdminForm) -> Any:
-    settings, address = current().settings, login.address()
-    password = Secret(form.password.data)
-    someone = service.begin(settings, form.name.data, form.email.data, password, address)
-    login.start(sessions.begin(someone.id, address, login.agent()))
-    flash(f"You are signed in as {someone.email}.", "good")
+        return _admin_page(form, error.status, show_on_field(form, error))
+    login.start(sessions.begin(person.id, address, login.agent()))
+    flash(f"You are signed in as {person.email}.", "good")
     return go(url_for("encryption.show"))
 
 
-def _ask(form: AdminForm, status: int = 200, problem: PanelError | None = None) -> Any:
-    if isinstance(problem, BadInput) and problem.field in form._fields:
-        form[problem.field].errors = [str(problem)]
-        problem = None
+def _admin_page(form: AdminForm, status: int = 200, problem: PanelError | None = None) -> Any:
     return page(
         "setup/admin.html", status=status, form=form, problem=problem, shortest=SHORTEST, longest=LONGEST
     )
 
 
-# -- the steps that belong to that administrator -----------------------------------------
+# -- the later steps ---------------------------------------------------------------------
 
 
 def _own_step() -> Step:
-    """The step of the visitor's own set-up. Raises AlreadySetUp for every other administrator."""
+    """The current step of the visitor's own set-up. Raises AlreadySetUp for other administrators."""
     step = _step()
     if step is None:
-        raise AlreadySetUp("Set-up is finished, or somebody else's.", "There is nothing to do here.")
+        raise AlreadySetUp("Set-up is finished, or another administrator is doing it.")
     return step
 
 
 @steps_blueprint.post("/later")
 def later() -> Any:
-    """Put off encryption, or the first mailbox, whichever it stands at."""
+    """Leave the current step, encryption or the first mailbox, for later."""
     step = _own_step()
     if step in (Step.ENCRYPTION, Step.MAILBOX):
-        service.put_off(step)
+        service.skip(step)
     return go(url_for(PAGES[_own_step()]))
 
 
 @steps_blueprint.get("/summary")
 def summary() -> Any:
-    """What was set up, and what to do next."""
+    """What is set up, and what to do next."""
     step = _own_step()
     if step is not Step.SUMMARY:
         return go(url_for(PAGES[step]))
@@ -160,7 +153,7 @@ def summary() -> Any:
 
 @steps_blueprint.post("/finish")
 def finish() -> Any:
-    """Close set-up for ever."""
+    """Close set-up for good."""
     _own_step()
     service.finish(current_user.email, login.address())
     flash("Mailkeep is set up.", "good")

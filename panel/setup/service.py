@@ -1,7 +1,7 @@
-"""Set-up: the first administrator is made once, by whoever can read the server's files or its log.
+"""Set-up: the first administrator is created once, with a one-time token from the server's files or log.
 
-The steps after that belong to that administrator, and what was reached shows in
-the install itself: a key, an account. Only what was put off is written down.
+The later steps belong to that administrator. Their progress shows in the install itself (a key, a mailbox);
+only skipped steps are stored.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from panel.audit import record
 from panel.config import Settings
 from panel.errors import AlreadySetUp
 from panel.models import Account
-from panel.models.set_up import SetUp
+from panel.models.install import SetupState
 from panel.people import service as people
-from panel.people.service import Someone
+from panel.people.service import PersonInfo
 from panel.secret import Secret
 from panel.vault.state import State
 from panel.vault.vault import Vault
@@ -32,11 +32,10 @@ logger = logging.getLogger("mailkeep.setup")
 
 
 def open_url(settings: Settings) -> str | None:
-    """The path of the set-up page, with its one-time token; None once set-up is closed.
+    """The path of the set-up page with its one-time token; None once set-up is closed.
 
-    The token is made at the first call and stays until it has been used: its
-    value lies in <data>/setup-token, the database holds its hash. Where the two
-    do not fit, a new one replaces both.
+    The first call creates the token, which stays until it has been used: its value is in
+    <data>/setup-token, its hash in the database. If the two do not match, a new one replaces both.
     """
     path = settings.data_dir / TOKEN_FILE
     with db.transaction():
@@ -45,7 +44,7 @@ def open_url(settings: Settings) -> str | None:
             _remove(path)
             return None
         token = _read(path)
-        if not _fits(token, row):
+        if not _matches(token, row):
             token = secrets.token_urlsafe(TOKEN_BYTES)
             durable.replace(path, f"{token}\n".encode())
             _update(token_hash=_hash(token))
@@ -53,50 +52,41 @@ def open_url(settings: Settings) -> str | None:
 
 
 def require_open() -> None:
-    """Raise AlreadySetUp once there is an administrator."""
+    """Raise AlreadySetUp once an administrator exists."""
     if not _is_open(_row()):
-        raise AlreadySetUp("Mailkeep is set up already.", "Sign in, or ask one of its administrators.")
+        raise AlreadySetUp("Mailkeep is set up already.", "Sign in, or ask an administrator.")
 
 
 def check(token: str) -> bool:
-    """Whether `token` opens set-up now."""
+    """Whether set-up is open and `token` is its token."""
     row = _row()
-    return _is_open(row) and _fits(token, row)
+    return _is_open(row) and _matches(token, row)
 
 
-def complete(settings: Settings, name: str, email: str, password: Secret) -> Someone:
-    """In the shell: make the first administrator and close set-up for ever, both or neither.
+def create_admin(
+    settings: Settings, name: str, email: str, password: Secret, address: str | None
+) -> PersonInfo:
+    """Create the first administrator. From the shell (`address` None) this closes set-up too.
 
-    Of several at the same moment one succeeds. Raises AlreadySetUp for all
-    others, BadInput as `people.service.add` does.
+    Of simultaneous calls one succeeds. Raises AlreadySetUp for the others, BadInput as `people.service.add`.
     """
-    return _first_admin(settings, name, email, password, None)
-
-
-def begin(settings: Settings, name: str, email: str, password: Secret, address: str) -> Someone:
-    """On the page: make the first administrator, to whom the later steps belong. Raises as `complete`."""
-    return _first_admin(settings, name, email, password, address)
-
-
-def _first_admin(settings: Settings, name: str, email: str, password: Secret, address: str | None) -> Someone:
     require_open()
     new = people.prepare(email, name, "admin", password)  # slow on purpose, so before the transaction
     with db.transaction():
         require_open()
-        someone = people.insert(new)
-        closed_at = db.now() if address is None else None
-        _update(closed_at=closed_at, token_hash=None, admin_id=someone.id)
-        who = None if address is None else someone.email
-        record("set up", someone.email, who=who, address=address or "")
+        admin = people.insert(new)
+        in_shell = address is None
+        _update(closed_at=db.now() if in_shell else None, token_hash=None, admin_id=admin.id)
+        record("set up", admin.email, who=None if in_shell else admin.email, address=address or "")
     _remove(settings.data_dir / TOKEN_FILE)
-    return someone
+    return admin
 
 
-# -- the steps after that ------------------------------------------------------------
+# -- the later steps -----------------------------------------------------------------
 
 
 class Step(IntEnum):
-    """What set-up comes to, in order."""
+    """The steps of set-up, in order."""
 
     CHECKS = 1
     ADMIN = 2
@@ -105,8 +95,8 @@ class Step(IntEnum):
     SUMMARY = 5
 
 
-def step_of(person_id: int, vault: Vault, row: SetUp | None = None) -> Step | None:
-    """The step at which this person's set-up stands; None where it is finished, or not this person's."""
+def step_of(person_id: int, vault: Vault, row: SetupState | None = None) -> Step | None:
+    """The current step of this person's set-up; None if it is finished or belongs to another person."""
     row = row or _row()
     if row.closed_at is not None or row.admin_id is None or row.admin_id != person_id:
         return None
@@ -117,33 +107,33 @@ def step_of(person_id: int, vault: Vault, row: SetUp | None = None) -> Step | No
     return Step.SUMMARY
 
 
-def put_off(step: Step) -> None:
+def skip(step: Step) -> None:
     """Leave encryption or the first mailbox for later."""
     columns = {Step.ENCRYPTION: "encryption_later_at", Step.MAILBOX: "mailbox_later_at"}
     _update(**{columns[step]: db.now()})
 
 
 def finish(email: str, address: str) -> None:
-    """Close set-up for ever."""
+    """Close set-up for good."""
     with db.transaction():
         _update(closed_at=db.now())
         record("set-up finished", email, who=email, address=address)
 
 
 def _update(**columns: object) -> None:
-    SetUp.update(**columns).where(SetUp.id == 1).execute()
+    SetupState.update(**columns).where(SetupState.id == 1).execute()
 
 
-def _row() -> SetUp:
-    row: SetUp = SetUp.get_by_id(1)
+def _row() -> SetupState:
+    row: SetupState = SetupState.get_by_id(1)
     return row
 
 
-def _is_open(row: SetUp) -> bool:
+def _is_open(row: SetupState) -> bool:
     return row.closed_at is None and row.admin_id is None and not people.an_admin_exists()
 
 
-def _fits(token: str | None, row: SetUp) -> bool:
+def _matches(token: str | None, row: SetupState) -> bool:
     if not token or row.token_hash is None:
         return False
     return hmac.compare_digest(_hash(token), bytes(row.token_hash))
@@ -161,8 +151,8 @@ def _read(path: Path) -> str | None:
 
 
 def _remove(path: Path) -> None:
-    """Take the file away. If that fails, what it holds opens nothing any more."""
+    """Remove the token file. If that fails, its token is no longer valid anyway."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        logger.warning("%s cannot be removed (%s); its token is worth nothing.", path.name, error.strerror)
+        logger.warning("%s cannot be removed (%s); its token is no longer valid", path.name, error.strerror)

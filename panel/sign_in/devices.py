@@ -1,7 +1,7 @@
-"""Browsers in which a person has signed in before: strangers' wrong passwords do not lock them out.
+"""Device cookies (OWASP): wrong passwords entered elsewhere do not lock a person out of a known browser.
 
-After OWASP's 'device cookies': the cookie opens nothing, it only says whose budget a try is counted in.
-It is signed over the person's login hash, and so is void once the password changes.
+The cookie grants no access; it only chooses which limit an attempt counts towards. It is signed with the
+person's login hash, so a new password invalidates it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from panel.models.person import Person
+from panel.models.sign_in import Person
 from panel.secret import Secret
 
 SALT = "mailkeep device cookie of "
@@ -19,23 +19,23 @@ SALT = "mailkeep device cookie of "
 
 @dataclass(frozen=True)
 class DeviceCookie:
-    """What a browser sent as its device cookie (None: nothing), and the key that signs such cookies."""
+    """The device cookie that a browser sent, None if it sent none, and the key that signs such cookies."""
 
     value: str | None
     key: Secret
 
-    def number_for(self, person: Person | None) -> str | None:
-        """The number of this browser, where `person` signed in with it; None for every other browser."""
+    def id_for(self, person: Person | None) -> str | None:
+        """The id of this browser, if `person` has signed in with it; None otherwise."""
         if person is None or not self.value:
             return None
         try:
-            person_id, number = self._serializer(person).loads(self.value)
+            person_id, device_id = self._serializer(person).loads(self.value)
         except (BadData, TypeError, ValueError):
             return None
-        return str(number) if person_id == person.id else None
+        return str(device_id) if person_id == person.id else None
 
     def issue(self, person: Person) -> str:
-        """The cookie of a browser in which `person` has just signed in, with a number never used before."""
+        """A cookie with a new id, for a browser in which `person` has just signed in."""
         cookie: str | bytes = self._serializer(person).dumps([person.id, secrets.token_urlsafe(16)])
         return str(cookie)
 

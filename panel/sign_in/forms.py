@@ -1,4 +1,4 @@
-"""The shapes of what the doors send."""
+"""The forms of the sign-in pages and the profile."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from wtforms.validators import EqualTo, InputRequired
 
 
 class LoginForm(FlaskForm):
-    """E-mail address and password. Their rules are not checked here: only right or wrong."""
+    """E-mail address and password, checked only for being present."""
 
     email = StringField("E-mail address", validators=[InputRequired("Enter your e-mail address.")])
     password = PasswordField("Password", validators=[InputRequired("Enter your password.")])
 
 
 class ConfirmForm(FlaskForm):
-    """The own password once more."""
+    """The person's own password again."""
 
     password = PasswordField("Your password", validators=[InputRequired("Enter your password.")])
 
 
 class NameForm(FlaskForm):
-    """The own name."""
+    """The person's own name."""
 
-    name = StringField("Your name", validators=[InputRequired("Type your name.")])
+    name = StringField("Your name", validators=[InputRequired("Enter your name.")])
 
 
 class OwnPasswordForm(FlaskForm):
-    """Another login password; the old one proves who asks."""
+    """A new login password, with the current one as proof."""
 
-    old = PasswordField("Your password until now", validators=[InputRequired("Type the password until now.")])
-    password = PasswordField("New password", validators=[InputRequired("Type a new password.")])
+    old = PasswordField("Current password", validators=[InputRequired("Enter your current password.")])
+    password = PasswordField("New password", validators=[InputRequired("Enter a new password.")])
     again = PasswordField(
-        "New password again", validators=[EqualTo("password", "The two passwords are not the same.")]
+        "Repeat new password", validators=[EqualTo("password", "The two passwords are not the same.")]
     )

@@ -1,4 +1,4 @@
-"""Flask-Login on our own sessions: the signed cookie carries the token, the database decides."""
+"""Flask-Login on our own sessions: the signed cookie carries a token, the database decides."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from flask import Flask, Request, Response, current_app, g, request, session
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, current_user
 
-from panel.audit import Actor
 from panel.errors import BadInput
-from panel.models.person import Person
+from panel.models.sign_in import Person
 from panel.secret import Secret
 from panel.sign_in import service, sessions
 from panel.sign_in.devices import DeviceCookie
@@ -18,16 +17,16 @@ from panel.web.access import recently_authenticated
 from panel.web.connection import WITHOUT
 
 TOKEN = "token"  # noqa: S105 - the name of the cookie's entry
-DEVICE_SECONDS = 400 * 24 * 3600  # the longest that browsers keep a cookie
+DEVICE_SECONDS = 400 * 24 * 3600  # browsers keep no cookie for longer
 
 
 class _Sessions(SecureCookieSessionInterface):
-    """Flask's own, with a second cookie, and with the care that `save_session` takes."""
+    """Flask's own, with the device cookie beside it."""
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Never write back a token that another request has replaced while this one was at work.
+        """Never write back a token that another request has replaced in the meantime.
 
-        The browser has got the new one by then, and would be signed out by the old one.
+        The browser has the new one by then; the old one would sign it out.
         """
         form_tokens.unbind(session)
         token = session.get(TOKEN)
@@ -42,21 +41,21 @@ class _Sessions(SecureCookieSessionInterface):
 
 
 def init_app(app: Flask) -> None:
-    """Give every request its `current_user`: a Visitor, or Flask-Login's anonymous one.
+    """Give every request its `current_user`: a Visitor, or Flask-Login's anonymous user.
 
-    Call it before CSRFProtect: the form tokens of a session hang on its row, whatever its cookie holds.
+    Call it before CSRFProtect, since the session's row holds the form token.
     """
     app.session_interface = _Sessions()
     manager = LoginManager(app)
-    manager.session_protection = None  # it would bind sessions to an address that phones change
+    manager.session_protection = None  # it would tie sessions to an IP address, which phones change
     manager.request_loader(_load)
     app.before_request(_bind_form_token)
 
 
 def start(token: str) -> None:
-    """Make this browser the holder of `token`, and known as one of its person's.
+    """Sign this browser in with `token` and remember it as one of its person's.
 
-    What was in its cookie before is dropped (fixation).
+    The rest of its cookie is dropped (session fixation).
     """
     session.clear()
     session[TOKEN] = token
@@ -64,62 +63,55 @@ def start(token: str) -> None:
 
 
 def replace(token: str | None) -> None:
-    """Have this browser hold `token` from now on, if another request has not been quicker (None)."""
+    """Give this browser its new `token`; None if another request has done that already."""
     if token is not None:
         session[TOKEN] = token
 
 
 def remember_device() -> None:
-    """Have this browser known as one of its person's: at sign-in, and again after a change of password."""
+    """Issue the device cookie: at sign-in, and again after a change of password."""
     visitor = sessions.find(session[TOKEN])
     if visitor is None:
-        return  # ended by another request meanwhile
+        return  # another request has ended the session
     g.device = DeviceCookie(None, _key()).issue(Person.get_by_id(visitor.id))
 
 
 def device() -> DeviceCookie:
-    """What this browser sends to show who signed in with it before."""
+    """The device cookie of this browser."""
     return DeviceCookie(request.cookies.get(_device_name(current_app)), _key())
 
 
 def stop() -> None:
-    """End the session that this browser holds, in the database and in its cookie."""
+    """Sign this browser out: end the session in the database and in the cookie."""
     if current_user.is_authenticated:
         service.sign_out(current_user, session[TOKEN], address())
     session.clear()
 
 
-def require_reauth(typed: str | None) -> None:
-    """In a form that asks for the own password itself: check it. Nothing to do while it is fresh.
+def require_reauth(entered: str | None) -> None:
+    """Check the person's own password where a form has a field for it, unless `recently_authenticated`.
 
-    Raises BadInput (field `own_password`) where it is missing or wrong, Throttled after too many.
+    Raises BadInput (field `own_password`) if it is missing or wrong, Throttled after too many.
     """
     if recently_authenticated():
         return
-    if not typed:
-        raise BadInput(
-            "For this step, type your own password too.",
-            "It is asked again after five minutes.",
-            field="own_password",
-        )
+    if not entered:
+        remedy = "Enter it; you are asked again after five minutes."
+        raise BadInput("This step needs your own password.", remedy, "own_password")
     try:
-        replace(service.confirm(current_user, Secret(typed), address()))
+        replace(service.reauthenticate(current_user, Secret(entered), address()))
     except BadInput as error:
-        raise BadInput(error.message, error.remedy, field="own_password") from None
-
-
-def actor() -> Actor:
-    """Who acts in this request, and from where: for Activity."""
-    return Actor(current_user.email, address())
+        error.field = "own_password"
+        raise
 
 
 def address() -> str:
-    """Where the request comes from, as far as the trusted proxies tell."""
+    """The client's IP address, by the headers of trusted proxies only."""
     return request.remote_addr or ""
 
 
 def agent() -> str:
-    """What the browser calls itself."""
+    """The browser's User-Agent."""
     return request.user_agent.string
 
 
@@ -133,8 +125,8 @@ def _load(_request: Request) -> Visitor | None:
 
 
 def _renewed(visitor: Visitor) -> Visitor | None:
-    """The visitor with a new token. Nobody, where a copied cookie is all there is to show."""
-    if device().number_for(Person.get_by_id(visitor.id)) is None:
+    """The visitor with a new token; None without a device cookie, since the session cookie may be a copy."""
+    if device().id_for(Person.get_by_id(visitor.id)) is None:
         return None
     replace(sessions.renew(visitor, confirmed=False))
     return sessions.find(session[TOKEN]) or visitor

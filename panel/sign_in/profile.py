@@ -1,4 +1,4 @@
-"""What everybody may change of their own: name, password, sessions."""
+"""What people change for themselves: name, password, sessions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from panel import db
 from panel.audit import record
 from panel.crypto import login_hash
 from panel.errors import BadInput
-from panel.models.person import Person
-from panel.models.session import Session
+from panel.models.sign_in import Person, Session
 from panel.people import password_rules
 from panel.people.service import normalise_name
 from panel.secret import Secret
 from panel.sign_in import service
-from panel.sign_in.sessions import Visitor, living, renew
+from panel.sign_in.sessions import Visitor, active, renew
 
-# Signs in a user agent: several stand in most, so the first that fits counts.
+# Tokens of a User-Agent: most have several, so the first match counts.
 BROWSERS = (
     ("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"),
     ("Safari/", "Safari"),
@@ -29,7 +28,7 @@ SYSTEMS = (
 
 @dataclass(frozen=True)
 class OwnSession:
-    """One browser that is signed in as this person."""
+    """A browser in which this person is signed in."""
 
     created_at: int
     seen_at: int
@@ -39,28 +38,29 @@ class OwnSession:
 
     @property
     def browser(self) -> str:
-        """Which browser on which system, as far as it says (RFC 9110, 10.1.5)."""
-        named = next((name for sign, name in BROWSERS if sign in self.agent), "A program")
-        system = next((name for sign, name in SYSTEMS if sign in self.agent), "")
+        """Browser and system by its User-Agent (RFC 9110, 10.1.5)."""
+        named = next((name for token, name in BROWSERS if token in self.agent), "Unknown client")
+        system = next((name for token, name in SYSTEMS if token in self.agent), "")
         return f"{named} on {system}" if system else named
 
 
 def change_name(visitor: Visitor, name: str, address: str) -> None:
-    """Take another name. Raises BadInput for one that is empty, too long or unprintable."""
+    """Change the name. Raises BadInput if it is empty, too long or unprintable."""
     Person.update(name=normalise_name(name)).where(Person.id == visitor.id).execute()
     record("name changed", visitor.email, who=visitor.email, address=address)
 
 
 def change_password(visitor: Visitor, old: Secret, new: Secret, address: str) -> str | None:
-    """Take another login password; all other sessions end, and this one gets a new token, as `confirm` does.
+    """Change the login password, end all other sessions and renew this one; its token as of `sessions.renew`.
 
-    Raises BadInput where `old` is wrong (field `old`) or `new` is refused by the
-    rules (field `password`), Throttled after too many wrong ones.
+    Raises BadInput if `old` is wrong (field `old`) or the rules refuse `new` (field `password`),
+    Throttled after too many wrong ones.
     """
     try:
-        service.prove(visitor, old, address)
+        service.check_password(visitor, old, address)
     except BadInput as error:
-        raise BadInput(error.message, error.remedy, field="old") from None
+        error.field = "old"
+        raise
     password_rules.check(new, visitor.email, visitor.name)
     hashed = login_hash.hash_password(new)
     with db.transaction():
@@ -71,8 +71,8 @@ def change_password(visitor: Visitor, old: Secret, new: Secret, address: str) ->
 
 
 def sessions(visitor: Visitor) -> list[OwnSession]:
-    """Where this person is signed in, the latest seen first."""
-    theirs = (Session.person == visitor.id) & living(db.now())
+    """The sessions of this person, last seen first."""
+    theirs = (Session.person == visitor.id) & active(db.now())
     return [
         OwnSession(row.created_at, row.seen_at, row.address, row.agent, row.id == visitor.session_id)
         for row in Session.select().where(theirs).order_by(Session.seen_at.desc())
@@ -80,7 +80,7 @@ def sessions(visitor: Visitor) -> list[OwnSession]:
 
 
 def end_others(visitor: Visitor, address: str) -> int:
-    """End all sessions of this person but the present one; their number."""
+    """End all sessions of this person but the current one; how many those were."""
     with db.transaction():
         ended = _end_others(visitor)
         record("other sessions ended", visitor.email, who=visitor.email, address=address)

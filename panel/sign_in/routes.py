@@ -1,4 +1,4 @@
-"""The doors: /login, /logout, /confirm; and everybody's own profile."""
+"""The sign-in pages /login, /logout and /confirm, and everybody's own profile."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import Any
 
 from flask import Blueprint, flash, request, url_for
 from flask_login import current_user
+from flask_wtf import FlaskForm
 
 from panel.errors import NotAllowed, PanelError
 from panel.people.service import an_admin_exists
 from panel.secret import Secret
-from panel.sign_in import login as door
-from panel.sign_in import profile, safe_redirect, service
+from panel.sign_in import login as current_login
+from panel.sign_in import profile, service
 from panel.sign_in.forms import ConfirmForm, LoginForm, NameForm, OwnPasswordForm
-from panel.web import held
-from panel.web.access import ANYBODY, ReauthNeeded, SignInNeeded, allow, here
-from panel.web.form_tokens import keeps_typed
+from panel.web import preserved_form
+from panel.web.access import ANYBODY, ReauthNeeded, SignInNeeded, allow, here, safe_redirect
+from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("sign_in", __name__)
@@ -25,113 +26,104 @@ allow(profile_blueprint, read={"admin", "agent", "user"}, write={"admin", "agent
 
 
 @blueprint.route("/login", methods=["GET", "POST"])
-@keeps_typed
+@preserve_form_input
 def login() -> Any:
-    """Ask who is there."""
+    """Ask for e-mail address and password."""
     if current_user.is_authenticated:
-        return _back()
+        return _go_back()
     form = LoginForm()
     if request.method != "POST":
-        return _ask_login(form)
+        return _login_page(form)
     if not form.validate_on_submit():
-        return _ask_login(form, 422)
+        return _login_page(form, 422)
     try:
-        password = Secret(form.password.data)
-        token = service.sign_in(form.email.data, password, door.address(), door.agent(), door.device())
+        password, address = Secret(form.password.data), current_login.address()
+        token = service.sign_in(
+            form.email.data, password, address, current_login.agent(), current_login.device()
+        )
     except PanelError as error:
-        return _ask_login(form, error.status, error)
-    door.start(token)
-    return _back()
+        return _login_page(form, error.status, problem=error)
+    current_login.start(token)
+    return _go_back()
 
 
 @blueprint.post("/logout")
 def logout() -> Any:
     """Sign out."""
-    door.stop()
+    current_login.stop()
     return go(url_for("sign_in.login"))
 
 
 @blueprint.route("/confirm", methods=["GET", "POST"])
-@keeps_typed
+@preserve_form_input
 def confirm() -> Any:
-    """Ask the visitor's own password again."""
+    """Ask for the person's own password again."""
     if not current_user.is_authenticated:
         return go(url_for("sign_in.login", next=_next()))
     form = ConfirmForm()
     if request.method != "POST":
-        return _ask_again(form)
+        return _confirm_page(form)
     if not form.validate_on_submit():
-        return _ask_again(form, 422)
+        return _confirm_page(form, 422)
     try:
-        door.replace(service.confirm(current_user, Secret(form.password.data), door.address()))
+        password = Secret(form.password.data)
+        current_login.replace(service.reauthenticate(current_user, password, current_login.address()))
     except PanelError as error:
-        return _ask_again(form, error.status, error)
-    return _back()
+        return _confirm_page(form, error.status, problem=error)
+    return _go_back()
 
 
 @blueprint.app_errorhandler(SignInNeeded)
 def sign_in_first(_needed: SignInNeeded) -> Any:
-    """Ask who is there before a page that is not for everybody; keep what was typed meanwhile."""
-    typed = held.this_form()
-    if typed is None:
+    """Answer with the sign-in page, and preserve the form that was submitted."""
+    form = preserved_form.of_this_request()
+    if form is None:
         return go(url_for("sign_in.login", next=here()))
-    problem = NotAllowed("You are not signed in any more.", "Sign in: what you typed comes back.")
-    return _ask_login(LoginForm(formdata=None), 400, problem, typed)
+    problem = NotAllowed("Your session has ended.", "Sign in; what you typed will be restored.")
+    return _login_page(LoginForm(formdata=None), 400, problem=problem, preserved=form)
 
 
 @blueprint.app_errorhandler(ReauthNeeded)
 def confirm_first(_needed: ReauthNeeded) -> Any:
-    """Ask the visitor's own password again before a step; keep what was typed meanwhile."""
-    typed = held.this_form()
-    if typed is None:
+    """Answer with the page that asks for the password again, and preserve the form that was submitted."""
+    form = preserved_form.of_this_request()
+    if form is None:
         return go(url_for("sign_in.confirm", next=here()))
-    return _ask_again(ConfirmForm(formdata=None), 422, typed=typed)
+    return _confirm_page(ConfirmForm(formdata=None), 422, preserved=form)
 
 
-def _ask_login(
-    form: LoginForm, status: int = 200, problem: PanelError | None = None, typed: str | None = None
-) -> Any:
-    new = not an_admin_exists()
-    return page(
-        "sign_in/login.html", status=status, form=form, problem=problem, next=_next(), not_set_up=new,
-        held=typed or _kept(),
-    )  # fmt: skip
+def _login_page(form: LoginForm, status: int = 200, **context: Any) -> Any:
+    return _password_page("sign_in/login.html", form, status, not_set_up=not an_admin_exists(), **context)
 
 
-def _ask_again(
-    form: ConfirmForm, status: int = 200, problem: PanelError | None = None, typed: str | None = None
-) -> Any:
-    return page(
-        "sign_in/confirm.html", status=status, form=form, problem=problem, next=_next(),
-        held=typed or _kept(),
-    )  # fmt: skip
+def _confirm_page(form: ConfirmForm, status: int = 200, **context: Any) -> Any:
+    return _password_page("sign_in/confirm.html", form, status, **context)
 
 
-def _kept() -> str | None:
-    """What this form, which asks for a password, has been given to keep; only for a page of this panel."""
-    text = request.form.get(held.FIELD)
-    typed = held.read(text)
-    return text if typed and safe_redirect.safe(typed.path) else None
+def _password_page(template: str, form: FlaskForm, status: int, **context: Any) -> Any:
+    context.setdefault("preserved", preserved_form.from_hidden_field())
+    return page(template, status=status, form=form, next=_next(), **context)
 
 
 def _next() -> str | None:
-    return safe_redirect.safe(request.values.get("next"))
+    return safe_redirect(request.values.get("next"))
 
 
-def _back() -> Any:
-    typed = _kept()
-    if typed is not None:
-        return page("sign_in/continue.html", held=held.read(typed))
+def _go_back() -> Any:
+    """Go to where the person came from: the form that was preserved, or the page in `next`."""
+    preserved = preserved_form.from_hidden_field()
+    if preserved is not None:
+        return page("sign_in/continue.html", preserved=preserved)
     path = _next()
     return go(request.script_root + path if path else url_for("home.show"))
 
 
-# -- the own profile -----------------------------------------------------------------
+# -- profile -------------------------------------------------------------------------
 
 
 @profile_blueprint.get("")
 def own() -> Any:
-    """Name, password and sessions of whoever is signed in."""
+    """The person's own name, password and sessions."""
     return _profile()
 
 
@@ -142,14 +134,14 @@ def _profile(status: int = 200, **context: Any) -> Any:
 
 
 @profile_blueprint.post("/name")
-@keeps_typed
+@preserve_form_input
 def name() -> Any:
-    """Take another name."""
+    """Change the name."""
     form = NameForm()
     if not form.validate_on_submit():
         return _profile(422, name_form=form)
     try:
-        profile.change_name(current_user, form.name.data, door.address())
+        profile.change_name(current_user, form.name.data, current_login.address())
     except PanelError as error:
         return _profile(error.status, name_form=form, problem=error)
     flash("Your name was changed.", "good")
@@ -157,25 +149,25 @@ def name() -> Any:
 
 
 @profile_blueprint.post("/password")
-@keeps_typed
+@preserve_form_input
 def password() -> Any:
-    """Take another login password."""
+    """Change the login password."""
     form = OwnPasswordForm()
     if not form.validate_on_submit():
         return _profile(422, password_form=form)
     try:
         old, new = Secret(form.old.data), Secret(form.password.data)
-        door.replace(profile.change_password(current_user, old, new, door.address()))
-        door.remember_device()
+        current_login.replace(profile.change_password(current_user, old, new, current_login.address()))
+        current_login.remember_device()
     except PanelError as error:
         return _profile(error.status, password_form=form, problem=error)
-    flash("Your password was changed. You are signed out everywhere else.", "good")
+    flash("Your password was changed. Your other sessions were signed out.", "good")
     return go(url_for("profile.own"))
 
 
 @profile_blueprint.post("/sessions")
 def end_others() -> Any:
-    """End the other sessions."""
-    ended = profile.end_others(current_user, door.address())
-    flash(f"{ended} other {'session was' if ended == 1 else 'sessions were'} ended.", "good")
+    """Sign out the other sessions."""
+    ended = profile.end_others(current_user, current_login.address())
+    flash(f"{ended} other {'session was' if ended == 1 else 'sessions were'} signed out.", "good")
     return go(url_for("profile.own"))

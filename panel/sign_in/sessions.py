@@ -1,7 +1,7 @@
-"""Who is signed in: rows in the database, named by a token that only the browser has.
+"""Sessions: rows in the database, found by a token that only the browser has.
 
-The token is replaced whenever the password was typed or the role changed; the row stays, and with it
-the form token, so that pages that are open live on. See docs/decisions/0020-session-tokens.md.
+Re-authentication and a changed role replace the token; the row stays, and with it the form token, so that
+open pages keep working. See docs/decisions/0020-session-tokens.md.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from flask_login import UserMixin
 from peewee import Expression
 
 from panel import db
-from panel.models.person import ROLES, Person
-from panel.models.session import Session
+from panel.models.sign_in import ROLES, Person, Session
 
 IDLE_SECONDS = 12 * 3600
 LONGEST_SECONDS = 7 * 24 * 3600
-SEEN_SECONDS = 60  # a request writes that it was here at most once in this time
-AHEAD_SECONDS = 60  # a clock that is set right may go back by so much; a time further ahead is not believed
+SEEN_SECONDS = 60  # `seen_at` is written at most once in this time
+AHEAD_SECONDS = 60  # how far a corrected clock may go back; times further in the future are not trusted
 TOKEN_BYTES = 32
-# As text: each request asks it, and Peewee takes fifteen times as long to write it.
-# CAST: whatever SQL put there.
+# As text: every request runs it, and Peewee takes fifteen times as long to build it.
+# CAST: SQL may have stored any type.
 FIND = (
     "SELECT s.created_at BETWEEN ? AND ? AND s.seen_at BETWEEN ? AND ?, s.id, s.seen_at,"
     " CAST(s.role AS TEXT), CAST(p.role AS TEXT), s.confirmed_at, s.renewal_due,"
@@ -34,13 +33,13 @@ FIND = (
 
 @dataclass(frozen=True)
 class Visitor(UserMixin):
-    """The person whom a request comes from, and the session that it comes in."""
+    """The person who makes a request, and their session."""
 
     id: int
     email: str
     name: str
     role: str  # what this session may do
-    granted_role: str  # what the person may do; more than `role` only until the password is typed again
+    granted_role: str  # what the person may do; higher than `role` only until re-authentication
     session_id: int
     confirmed_at: int | None
     renewal_due: bool
@@ -49,9 +48,9 @@ class Visitor(UserMixin):
 
 
 def begin(person_id: int, address: str, agent: str) -> str:
-    """A new session of that person, who has just typed the password; returns its token."""
+    """Start a session for a person who has just entered the password; its token."""
     token, now = secrets.token_urlsafe(TOKEN_BYTES), db.now()
-    Session.delete().where(~living(now)).execute()
+    Session.delete().where(~active(now)).execute()
     Session.create(
         token_hash=_hash(token),
         person=person_id,
@@ -66,28 +65,30 @@ def begin(person_id: int, address: str, agent: str) -> str:
     return token
 
 
-def living(now: int) -> Expression:
-    """The sessions that are not over at `now`. One from the future is: nobody knows how old it is."""
+def active(now: int) -> Expression:
+    """The sessions that have not expired at `now`. One from the future has: its age is unknown."""
     begun, seen, newest = _bounds(now)
     return Session.created_at.between(begun, newest) & Session.seen_at.between(seen, newest)
 
 
 def _bounds(now: int) -> tuple[int, int, int]:
-    """When a session that lives began at the earliest, was seen at the earliest, and both at the latest."""
+    """Of an active session: its earliest start, the earliest time it was last seen, the latest for both."""
     return now - LONGEST_SECONDS + 1, now - IDLE_SECONDS + 1, now + AHEAD_SECONDS
 
 
 def find(token: str) -> Visitor | None:
-    """Who holds `token`; None where it is unknown, over, or its person disabled."""
+    """Whose `token` it is; None if it is unknown or expired, or the person is disabled."""
     now = db.now()
     begun, seen, newest = _bounds(now)
     token_hash = _hash(token)
     row = db.database.execute_sql(FIND, (begun, newest, seen, newest, token_hash)).fetchone()
     if row is None:
         return None
-    lives, session_id, seen_at, role, person_role, confirmed_at, renewal_due, form_token, *who = row
-    if not lives:
-        Session.delete().where(Session.id == session_id).execute()  # one from the future would live one day
+    is_active, session_id, seen_at, role, person_role, confirmed_at, renewal_due, form_token, *who = row
+    if not is_active:
+        Session.delete().where(
+            Session.id == session_id
+        ).execute()  # one from the future would become active one day
         return None
     if seen_at <= now - SEEN_SECONDS:
         Session.update(seen_at=now).where(Session.id == session_id).execute()
@@ -99,20 +100,20 @@ def find(token: str) -> Visitor | None:
 
 
 def _rank(role: str) -> int:
-    """The higher, the less it may do; nothing at all where it is none of ours."""
+    """The higher the number, the fewer rights; an unknown role has none."""
     return ROLES.index(role) if role in ROLES else len(ROLES)
 
 
 def is_current(token: str) -> bool:
-    """Whether `token` still names a session."""
+    """Whether `token` still belongs to a session."""
     return bool(Session.select().where(Session.token_hash == _hash(token)).exists())
 
 
 def renew(visitor: Visitor, *, confirmed: bool) -> str | None:
-    """Replace the visitor's token; the one until now is worth nothing from here on. The new token.
+    """Replace the visitor's token, which stops working; the new one.
 
-    `confirmed`: the password was typed just now, so the session has the person's whole role again.
-    None where another request of the same session was quicker: its answer carries the token.
+    `confirmed`: the person has just re-authenticated, so the session gets the person's full role.
+    None if another request of the same session replaced it first: that response carries the new token.
     """
     token = secrets.token_urlsafe(TOKEN_BYTES)
     new: dict[str, object] = {"token_hash": _hash(token), "renewal_due": False}
@@ -123,7 +124,7 @@ def renew(visitor: Visitor, *, confirmed: bool) -> str | None:
 
 
 def end(token: str) -> None:
-    """End the session; its token is worth nothing from now on."""
+    """End the session of `token`."""
     Session.delete().where(Session.token_hash == _hash(token)).execute()
 
 

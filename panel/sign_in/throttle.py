@@ -1,8 +1,8 @@
-"""How many wrong passwords are taken, counted in the database and so for all processes together.
+"""Limits on wrong passwords, counted in the database for all processes together.
 
-Each count has a key with its kind before it, so that nothing typed can be the key of another kind. A
-browser in which the person signed in before has a budget of its own; all others share those of the
-account and of the place they come from. See docs/decisions/0021-device-cookies.md.
+Each key begins with its kind, so that nothing typed can be the key of another kind. A browser in which the
+person has signed in before has a limit of its own; all others share the limits of the account and of the
+network they come from. See docs/decisions/0021-device-cookies.md.
 """
 
 from __future__ import annotations
@@ -13,93 +13,91 @@ from dataclasses import dataclass
 
 from panel import db
 from panel.errors import Throttled
-from panel.models.sign_in_try import SignInTry
+from panel.models.sign_in import SignInTry
 from panel.people.service import fold_email
 
-WINDOW = 60 * 60  # seconds, for browsers that are not known
+WINDOW = 60 * 60  # seconds, for unknown browsers
 PER_ACCOUNT = 10  # wrong passwords in a window
-PER_ADDRESS = 50  # many people may sit behind one address
-V6_PREFIX = 64  # what one subscriber has, so one address of it says nothing
+PER_ADDRESS = 50  # many people may share one address
+V6_PREFIX = 64  # one subscriber has all addresses of it
 KNOWN_WINDOW = 15 * 60  # for a known browser, and for a session
 PER_DEVICE = 5
 PER_SESSION = 10
-PER_PERSON = 30  # of all sessions of a person together
-MOST_ROWS = 50_000  # the oldest go first; to push one out takes this many tries within the hour
+PER_PERSON = 30  # in all sessions of a person together
+MOST_ROWS = 50_000  # the oldest are deleted first
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How many wrong passwords are taken for one key in how many seconds."""
+class Limit:
+    """How many wrong passwords are allowed for one key in `window` seconds."""
 
     key: str
-    limit: int
+    most: int
     window: int
 
 
 @dataclass(frozen=True)
-class Try:
-    """A sign-in that has been counted before its password is looked at."""
+class Attempt:
+    """An attempt that was counted before its password is checked."""
 
-    account: str  # the key whose failures a success forgets
+    key: str  # whose failures a success clears
     ids: tuple[int, ...]
 
 
-def begin(email: str, address: str, device: str | None = None) -> Try:
-    """Count one try to sign in, as if it had failed; several at the same moment cannot slip past each other.
+def count_sign_in(email: str, address: str, device: str | None = None) -> Attempt:
+    """Count one attempt to sign in as failed, so that simultaneous ones cannot exceed a limit together.
 
-    `device`: the number of a browser in which that person signed in before; only its own budget counts then.
-    Raises Throttled, whose hint says how long to wait, where there is none left. A refused try is not
+    `device`: the id of a browser in which that person has signed in before; only its own limit counts then.
+    Raises Throttled, whose remedy says how long to wait, if a limit is reached. A refused attempt is not
     counted: waiting always helps.
     """
     if device is not None:
-        return _count(Budget(f"device:{device}", PER_DEVICE, KNOWN_WINDOW))
+        return _count(Limit(f"device:{device}", PER_DEVICE, KNOWN_WINDOW))
+    return _count(Limit(_account(email), PER_ACCOUNT, WINDOW), Limit(_network(address), PER_ADDRESS, WINDOW))
+
+
+def count_reauth(session: str, person_id: int) -> Attempt:
+    """Count one re-authentication, for its session and person only. As `count_sign_in`."""
     return _count(
-        Budget(_account(email), PER_ACCOUNT, WINDOW), Budget(_network(address), PER_ADDRESS, WINDOW)
+        Limit(f"session:{session}", PER_SESSION, KNOWN_WINDOW),
+        Limit(f"person:{person_id}", PER_PERSON, KNOWN_WINDOW),
     )
 
 
-def begin_again(session: str, person_id: int) -> Try:
-    """Count one try to type the password again in a session: by it and its person alone. As `begin`."""
-    return _count(
-        Budget(f"session:{session}", PER_SESSION, KNOWN_WINDOW),
-        Budget(f"person:{person_id}", PER_PERSON, KNOWN_WINDOW),
-    )
+def succeeded(attempt: Attempt) -> None:
+    """Clear `attempt` and earlier failures of its key; other failures of the network stay counted."""
+    SignInTry.delete().where((SignInTry.id << attempt.ids) | (SignInTry.who == attempt.key)).execute()
 
 
-def succeeded(tried: Try) -> None:
-    """Forget `tried` and what failed before for that account; other failures of the address stay."""
-    SignInTry.delete().where((SignInTry.id << tried.ids) | (SignInTry.who == tried.account)).execute()
-
-
-def _count(*budgets: Budget) -> Try:
+def _count(*limits: Limit) -> Attempt:
     now = db.now()
     with db.transaction():
-        # A clock that was ahead leaves tries behind that are yet to come: they count as of now.
+        # A clock that was ahead left attempts in the future: they count as of now.
         SignInTry.update(at=now).where(SignInTry.at > now).execute()
         SignInTry.delete().where(SignInTry.at <= now - WINDOW).execute()
-        wait = max(_wait(budget, now) for budget in budgets)
-        ids = [] if wait else [SignInTry.create(who=budget.key, at=now).id for budget in budgets]
+        wait = max(_wait(limit, now) for limit in limits)
+        ids = [] if wait else [SignInTry.create(who=limit.key, at=now).id for limit in limits]
         if ids:
             SignInTry.delete().where(SignInTry.id <= ids[-1] - MOST_ROWS).execute()
-    if wait:  # said out here, so that what was put right above stays
+    if wait:  # raised outside the transaction, so that the corrections above are committed
         minutes = -(-wait // 60)
         raise Throttled(
-            "There were too many wrong passwords.",
+            "Too many wrong passwords were entered.",
             f"Wait {minutes} minute{'s' if minutes > 1 else ''}, then try again.",
         )
-    return Try(budgets[0].key, tuple(ids))
+    return Attempt(limits[0].key, tuple(ids))
 
 
-def _wait(budget: Budget, now: int) -> int:
-    """Seconds until one more wrong password is taken; 0 for now."""
-    recent = (SignInTry.who == budget.key) & (SignInTry.at > now - budget.window)
-    newest = SignInTry.select().where(recent).order_by(SignInTry.at.desc()).limit(budget.limit)
+def _wait(limit: Limit, now: int) -> int:
+    """Seconds until one more wrong password is allowed; 0 if it is now."""
+    recent = (SignInTry.who == limit.key) & (SignInTry.at > now - limit.window)
+    newest = SignInTry.select().where(recent).order_by(SignInTry.at.desc()).limit(limit.most)
     times = [row.at for row in newest]
-    return times[-1] + budget.window - now if len(times) == budget.limit else 0
+    return times[-1] + limit.window - now if len(times) == limit.most else 0
 
 
 def _account(email: str) -> str:
-    # As a digest: people type their password into this field by mistake.
+    # As a digest: people enter their password into this field by mistake.
     return "account:" + hashlib.sha256(fold_email(email).encode("utf-8", "replace")).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Reports of sweeps: begun together with the sweep, finished by the scan for leftovers after it.
 
-They are stored for people. A report without an end is pending: any process finishes it (`scan.write_owed`),
-so that a kill loses none.
+They are stored for people. A report without an end is pending: any process finishes it
+(`scan.finish_report`), so that a kill loses none.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What all pages share. Only routes and `create_app` import it."""
+"""What all pages share. Only routes, forms and `create_app` import it."""

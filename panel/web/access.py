@@ -1,7 +1,6 @@
-"""Who may see which page: denied unless the blueprint says otherwise.
+"""Who may see which page: nobody, unless the page's blueprint allows a role.
 
-Each blueprint declares once who reads (GET, HEAD) and who writes. An endpoint
-whose blueprint has declared nothing answers nobody.
+Each blueprint declares once which roles read (GET, HEAD) and which write.
 """
 
 from __future__ import annotations
@@ -14,40 +13,42 @@ from flask import Blueprint, Flask, request
 from flask_login import current_user
 
 from panel import db
+from panel.audit import Actor
 from panel.errors import NotAllowed, NotFound
 from panel.web.form_tokens import refused
 
 ANYBODY = "anybody"
-FRESH_SECONDS = 300
+REAUTH_SECONDS = 300
 PUBLIC = {"static"}
+LONGEST_PATH = 2000
 
 P = ParamSpec("P")
 
 
 class SignInNeeded(Exception):
-    """The page is for who is signed in. Answered by the sign-in page."""
+    """The page needs a signed-in person. Answered by the sign-in page."""
 
 
 class ReauthNeeded(Exception):
-    """The page or step wants the person's own password again. Answered by the page that asks for it."""
+    """The step needs the person's own password again. Answered by the page that asks for it."""
 
 
 def allow(blueprint: Blueprint, *, read: Collection[str], write: Collection[str]) -> None:
-    """Declare the roles that may read and write; "anybody" among them needs no sign-in."""
+    """Declare the roles that may read and write; with ANYBODY no sign-in is needed."""
     blueprint.record_once(
         lambda state: state.app.extensions["mailkeep.access"].update({state.name: (set(read), set(write))})
     )
 
 
 def init_app(app: Flask) -> None:
-    """Have every request checked before its view runs. Call it before blueprints are registered."""
+    """Check every request before its view runs. Call it before blueprints are registered."""
     app.extensions["mailkeep.access"] = {}
     app.before_request(lambda: _check(app))
 
 
 def _check(app: Flask) -> Any:
     if request.endpoint is None or request.endpoint in PUBLIC:
-        return None  # an unknown address is answered with 404 by Flask
+        return None  # Flask answers an unknown address with 404
     rules: dict[str, tuple[set[str], set[str]]] = app.extensions["mailkeep.access"]
     read, write = rules.get(request.blueprint or "", (set(), set()))
     roles = read if request.method in ("GET", "HEAD", "OPTIONS") else write
@@ -56,7 +57,7 @@ def _check(app: Flask) -> Any:
     if not current_user.is_authenticated:
         raise SignInNeeded
     if not roles:
-        raise NotFound("There is no such page.", "Go back to the start page.")
+        raise NotFound("This page does not exist.", "Go back to the start page.")
     if current_user.role not in roles and current_user.granted_role in roles:
         raise ReauthNeeded
     if current_user.role not in roles:
@@ -65,15 +66,15 @@ def _check(app: Flask) -> Any:
 
 
 def recently_authenticated() -> bool:
-    """Whether the person's own password was typed within the last five minutes; never in the future."""
-    return 0 <= db.now() - (current_user.confirmed_at or 0) <= FRESH_SECONDS
+    """Whether the person entered their password within the last five minutes. A time in the future is not."""
+    return 0 <= db.now() - (current_user.confirmed_at or 0) <= REAUTH_SECONDS
 
 
 def reauth_required(view: Callable[P, Any]) -> Callable[P, Any]:
-    """Ask for the person's own password again, on a page of its own, unless `is_fresh`.
+    """Ask for the person's own password on a separate page, unless `recently_authenticated`.
 
-    For buttons, and for forms that `panel.web.held` keeps meanwhile; others ask in themselves:
-    `panel.sign_in.login.require_again`.
+    For buttons, and for forms whose input `panel.web.preserved_form` carries over. Other forms have a
+    password field of their own: `panel.sign_in.login.require_reauth`.
     """
 
     @wraps(view)
@@ -85,8 +86,26 @@ def reauth_required(view: Callable[P, Any]) -> Callable[P, Any]:
     return checked
 
 
+def actor() -> Actor:
+    """Who makes this request, and from which address: for Activity."""
+    return Actor(current_user.email, request.remote_addr or "")
+
+
 def here() -> str:
-    """Where to come back to: this page, or for what a form sent the page that it stood on."""
+    """Where to come back to: this page, or for a submitted form the page that it was on."""
     if request.method != "POST":
         return request.full_path.rstrip("?") if request.query_string else request.path
     return request.form.get("came_from") or request.path.rsplit("/", 1)[0] or "/"
+
+
+def safe_redirect(path: str | None) -> str | None:
+    """`path`, if every browser takes it for a page of this site; None otherwise.
+
+    Browsers read '//host' and '/\\host' as another site, and drop tabs and line
+    breaks first (WHATWG URL, 4.4).
+    """
+    if not path or len(path) > LONGEST_PATH or not path.startswith("/") or path.startswith("//"):
+        return None
+    if "\\" in path or not path.isprintable():
+        return None
+    return path

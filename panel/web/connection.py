@@ -6,11 +6,11 @@ from flask import Flask, request
 
 from panel import db
 
-WITHOUT = ("static", "health.healthz")  # endpoints that ask nothing of it
+WITHOUT = ("static", "health.healthz")  # endpoints that do not use it
 
 
 def init_app(app: Flask) -> None:
-    """Open it before the request is looked at, close it when the response is done, streams included."""
+    """Open it before the request is handled, close it once the response is sent, streams included."""
 
     def begin() -> None:
         if request.endpoint not in WITHOUT:

@@ -1,4 +1,4 @@
-"""Errors as pages: the error's own two sentences, never what was inside."""
+"""Errors as pages: the message and remedy of the error, never a traceback."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from panel.web.htmx import page
 logger = logging.getLogger("mailkeep.web")
 
 HTTP = {
-    400: ("The request could not be understood.", "Go back, reload the page and try again."),
-    404: ("There is no such page.", "Check the address, or go back to the start page."),
-    405: ("This address takes another kind of request.", "Go back to the start page."),
-    413: ("What was sent is too large.", "Shorten it and try again."),
+    400: ("The request is not valid.", "Go back, reload the page and try again."),
+    404: ("This page does not exist.", "Check the address, or go back to the start page."),
+    405: ("This address does not accept this kind of request.", "Go back to the start page."),
+    413: ("The request is too large.", "Shorten it and try again."),
     414: ("The address of the page is too long.", "Go back to the start page."),
-    421: ("This panel is not reached under that name.", "Use the address in PANEL_URL."),
+    421: ("The panel does not answer to this host name.", "Use the address in PANEL_URL."),
 }
 
 
@@ -47,8 +47,8 @@ def _csrf_error(error: CSRFError) -> Response:
     if "referrer" in error.description:
         return _render(
             400,
-            "The browser does not say from which page this form comes, so nothing was done.",
-            "Let it send the Referer header to this site, then try again.",
+            "The browser did not send the Referer header, so nothing was done.",
+            "Allow it for this site, then try again.",
         )
     if form_tokens.from_elsewhere():
         return _render(
@@ -57,38 +57,38 @@ def _csrf_error(error: CSRFError) -> Response:
     page_ = request.path.rsplit("/", 1)[0] or "/"  # on which the button stands
     if not current_user.is_authenticated:
         return _render(
-            400, "You are not signed in any more, so nothing was done.", "Sign in, then try again.",
+            400, "Your session has ended, so nothing was done.", "Sign in, then try again.",
             link=(url_for("sign_in.login", next=page_), "Sign in"),
         )  # fmt: skip
     return _render(
-        400, "This page was out of date, so nothing was done.", "Open it again and press the button there.",
+        400, "This page was out of date, so nothing was done.", "Open it again and repeat the step there.",
         link=(request.script_root + page_, "Open the page again"),
     )  # fmt: skip
 
 
 def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
-    message, remedy = HTTP.get(code, ("The request could not be answered.", "Go back to the start page."))
+    message, remedy = HTTP.get(code, ("The request failed.", "Go back to the start page."))
     return _render(code, message, remedy)
 
 
 def _unexpected(_error: Exception) -> Response:
-    logger.exception("a page met an error that it does not know")
+    logger.exception("unexpected error in a page")
     return _render(
         500,
-        "Something went wrong inside Mailkeep; nothing is known to be changed.",
-        "The server's log has the details.",
+        "Mailkeep met an unexpected error. The change may not have been saved.",
+        "See the server's log for details.",
     )
 
 
 def _render(status: int, message: str, remedy: str, link: tuple[str, str] | None = None) -> Response:
-    if request_ctx.url_adapter is None:  # the Host is no name, so no link of a page can be made
+    if request_ctx.url_adapter is None:  # the Host header is invalid, so no link can be built
         return Response(f"{message} {remedy}\n", status, mimetype="text/plain")
     try:
         return page(
             "errors/error.html", fragment="errors/_error.html", status=status, message=message, remedy=remedy,
             link=link,
         )  # fmt: skip
-    except (peewee.DatabaseError, DatabaseError):  # what stands around the error asks the database too
+    except (peewee.DatabaseError, DatabaseError):  # the page frame reads the database too
         alone = current_app.jinja_env.get_template("errors/alone.html")
         return Response(alone.render(message=message, remedy=remedy, link=link), status)

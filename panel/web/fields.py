@@ -1,38 +1,58 @@
-"""Fields that several forms share: numbers asked for in our words, and where to log in on a mail server."""
+"""Fields that several forms share: numbers with our own messages, and the login to a mail server."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wtforms import Form, IntegerField, PasswordField, SelectField, StringField
+from wtforms import Field, Form, FormField, HiddenField, IntegerField, PasswordField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import StopValidation
 
-LONGEST_NUMBER = 18  # characters: what a database's whole numbers hold
-FALSE = (False, "false", "0", "off", "no", "")  # what a check box may send and still not be checked
+from panel.errors import PanelError
+from panel.secret import Secret
+
+LONGEST_NUMBER = 18  # characters: fits a database's integer
+FALSE = (False, "false", "0", "off", "no", "")  # values of an unchecked box
 SECURITIES = [
     SelectChoice("tls", "TLS"),
     SelectChoice("starttls", "STARTTLS"),
-    SelectChoice("none", "None (on this very machine only)"),
+    SelectChoice("none", "None (on this server only)"),
 ]
 
 
 def stripped(text: str | None) -> str:
-    """A filter: without the spaces that come along when something is pasted."""
+    """A filter: without surrounding spaces, which pasting often adds."""
     return (text or "").strip()
 
 
+def show_on_field(form: Form, error: PanelError) -> PanelError | None:
+    """Show `error` beside the field it is about; the error itself if there is no such field."""
+    for field in _fields(form):
+        if field.name == error.field and not isinstance(field, HiddenField):
+            field.errors = [str(error)]
+            return None
+    return error
+
+
+def _fields(form: Form) -> Iterator[Field]:
+    for field in form:
+        if isinstance(field, FormField):
+            yield from _fields(field.form)
+        else:
+            yield field
+
+
 class NumberField(IntegerField):
-    """A whole number, asked for in the panel's own words."""
+    """A whole number, with the panel's own error message."""
 
     def __init__(self, label: str, message: str, **more: Any) -> None:
-        """`message` is what stands there when it is empty or no number."""
+        """`message`: the error for an empty field or one that is not a number."""
         super().__init__(label, **more)
         self.message = message
 
     def process_formdata(self, valuelist: Sequence[str]) -> None:
-        """Take what was typed. Raises ValueError with our own sentence."""
+        """Parse the input. Raises ValueError with our own message."""
         if any(len(typed) > LONGEST_NUMBER for typed in valuelist):
             raise ValueError(self.message)
         try:
@@ -41,26 +61,31 @@ class NumberField(IntegerField):
             raise ValueError(self.message) from None
 
     def pre_validate(self, form: Any) -> None:
-        """Refuse a field that was not sent at all and has no default."""
+        """Refuse a field that is missing and has no default."""
         if self.data is None:
             raise StopValidation(self.message)
 
 
 class ServerFields(Form):
-    """Where and as whom to log in. What the values may be, `panel.accounts.rules` says."""
+    """Server and login. `panel.accounts.rules` checks the values."""
 
     host = StringField("Mail server", filters=[stripped])
-    port = NumberField("Port", "Type the port as a number.", default=993)
+    port = NumberField("Port", "Enter the port as a number.", default=993)
     security = SelectField("Security", choices=SECURITIES, default="tls", validate_choice=False)
     username = StringField("Username")
     password = PasswordField("Password")  # never stripped, never shown again
 
+    @property
+    def entered_password(self) -> Secret | None:
+        """The password; None if the field was left blank."""
+        return Secret(self.password.data) if self.password.data else None
+
 
 class SendingFields(ServerFields):
-    """The same for SMTP, labelled so that both can stand on one page."""
+    """The same for SMTP, with labels of its own, so that both fit on one page."""
 
-    host = StringField("Server for sending", filters=[stripped])
-    port = NumberField("Port for sending", "Type the port as a number.", default=465)
-    security = SelectField("Security for sending", choices=SECURITIES, default="tls", validate_choice=False)
-    username = StringField("Username for sending")
-    password = PasswordField("Password for sending")
+    host = StringField("SMTP server", filters=[stripped])
+    port = NumberField("SMTP port", "Enter the port as a number.", default=465)
+    security = SelectField("SMTP security", choices=SECURITIES, default="tls", validate_choice=False)
+    username = StringField("SMTP username")
+    password = PasswordField("SMTP password")

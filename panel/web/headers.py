@@ -1,4 +1,4 @@
-"""What every response carries, and which hosts are answered at all."""
+"""Security headers, cookie flags, proxy headers, and the host names that the panel answers to."""
 
 from __future__ import annotations
 
@@ -10,17 +10,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from panel.config import Settings
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -32,7 +24,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LARGEST_REQUEST = 64 * 2**10  # bytes of a body; the longest form here has a few kilobytes
+LARGEST_REQUEST = 64 * 2**10  # bytes of a body; the largest form has a few kilobytes
 MOST_PARTS = 100  # of a form
 
 
@@ -52,28 +44,30 @@ def init_app(app: Flask, settings: Settings) -> None:
         MAX_FORM_PARTS=MOST_PARTS,
     )
     hops = settings.trusted_proxies
-    inner = Located(app.wsgi_app, settings.url, behind_proxy=hops > 0)
+    inner = PublicAddress(app.wsgi_app, settings.url, behind_proxy=hops > 0)
     app.wsgi_app = ProxyFix(inner, x_for=hops, x_proto=hops, x_host=0, x_prefix=0)  # type: ignore[method-assign]
     host = urlsplit(settings.url).hostname if settings.url else None
     app.before_request(lambda: _require_host(host))
     app.after_request(lambda response: _finish(response, https))
 
 
-class Located:
-    """Where the panel lies is PANEL_URL's to say alone: a proxy that forgets to set X-Forwarded-Host or
-    -Prefix passes on what a stranger wrote there."""
+class PublicAddress:
+    """Take host and path prefix from PANEL_URL only.
+
+    A proxy that does not set X-Forwarded-Host or -Prefix passes on what the client wrote there.
+    """
 
     def __init__(self, inner: Any, url: str | None, *, behind_proxy: bool) -> None:
-        """Stand before `inner`; without `url` requests stay as they are."""
+        """Wrap `inner`; without `url` requests stay as they are."""
         self._inner, self._url, self._behind_proxy = inner, urlsplit(url or ""), behind_proxy
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Answer one request."""
+        """Handle one request."""
         if self._url.netloc:
             environ["SCRIPT_NAME"] = self._url.path
         if self._url.netloc and self._behind_proxy and "HTTP_X_FORWARDED_FOR" in environ:
             given = environ.get("HTTP_HOST", "")
-            # Many a proxy names us by the address it asks; another name than that stays, to be refused.
+            # Many proxies send our loopback address as the host; any other host stays, to be refused.
             environ["HTTP_HOST"] = self._url.netloc if _is_loopback(given) else given
         return self._inner(environ, start_response)
 
@@ -83,7 +77,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _require_host(host: str | None) -> None:
-    """With PANEL_URL set, answer only under its name (and loopback, for health checks)."""
+    """With PANEL_URL set, answer only to its host name, and to loopback for health checks."""
     if host and urlsplit(f"//{request.host}").hostname != host and not _is_loopback(request.host):
         abort(421)
 
@@ -99,5 +93,5 @@ def _finish(response: Response, https: bool) -> Response:
 
 
 def plain_http_exposed() -> bool:
-    """Whether passwords typed here cross a network unencrypted: plain HTTP, and not on loopback."""
+    """Whether passwords cross a network unencrypted: plain HTTP, and not on loopback."""
     return not request.is_secure and not _is_loopback(request.host)

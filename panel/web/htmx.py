@@ -8,12 +8,12 @@ from flask import Response, make_response, redirect, render_template, request
 
 
 def is_htmx() -> bool:
-    """Whether htmx asks."""
+    """Whether the request comes from htmx."""
     return request.headers.get("HX-Request") == "true"
 
 
 def go(url: str) -> Response:
-    """Send the browser to `url`: 303, or HX-Redirect to htmx, which would swap a 303's answer into a card."""
+    """Redirect to `url`: 303, or HX-Redirect for htmx, which would swap the target of a 303 into the page."""
     if is_htmx():
         return Response(status=204, headers={"HX-Redirect": url})
     response = redirect(url, 303)
@@ -22,7 +22,7 @@ def go(url: str) -> Response:
 
 
 def page(template: str, *, fragment: str | None = None, status: int = 200, **context: Any) -> Response:
-    """Render `template`, or just its `fragment` where htmx asks."""
+    """Render `template`, or for htmx only its `fragment`."""
     name = fragment if fragment and is_htmx() else template
     response: Response = make_response(render_template(name, **context), status)
     response.vary.add("HX-Request")

@@ -1,11 +1,10 @@
-"""What forms and addresses send is text of bounded length: refused where it is not.
+"""Limits for everything that forms and URLs carry: bounded length, valid UTF-8.
 
-Length comes before meaning: no field, header or address is normalised, parsed or looked for before
-it was measured. What a field may hold exactly is its service's to say; here is the most that
-any of them may hold.
+Length is checked before anything is normalised, parsed or looked up. These are upper bounds for all
+fields; each service checks its own.
 
-Werkzeug reads a byte that is no UTF-8 as '%FF' or as a replacement character. In
-a password that would be another password, and nobody would know.
+Werkzeug turns an invalid UTF-8 byte into '%FF' or a replacement character, which would silently
+change a password.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ MOST_FIELDS = 100
 
 
 def init_app(app: Flask) -> None:
-    """Look at every form before it is read. Call it before what reads forms, CSRFProtect first of all."""
+    """Check every request before its form is read. Call it before CSRFProtect."""
     app.before_request(_require_short_url)
     app.before_request(_require_utf8)
     app.before_request(_require_short_fields)
@@ -47,6 +46,6 @@ def _require_utf8() -> None:
         body.decode("utf-8")
     except UnicodeDecodeError:
         raise BadInput(
-            "What was sent contains a character that has no UTF-8 form, so nothing was read.",
-            "Go back and type it again without that character.",
+            "The form contains a character that is not valid UTF-8, so nothing was saved.",
+            "Go back and enter it again without that character.",
         ) from None

@@ -154,7 +154,7 @@ def test_test_logs_in_and_exits_1_where_that_fails(cli: Cli, house: House, dovec
     [
         (("--interval", "0"), "30 to 86400"),
         (("--folder", ""), "The folder is empty."),
-        (("--port", "0"), "Port 0 is not one"),
+        (("--port", "0"), "Port 0 is not allowed"),
     ],
 )
 def test_an_empty_or_zero_option_is_a_value_and_not_left_out(
@@ -170,16 +170,16 @@ def test_each_step_says_what_it_did(cli: Cli, house: House) -> None:
     add(cli)
     said = {
         ("pause",): "support@example.org is paused.",
-        ("resume",): "support@example.org is collected again.",
+        ("resume",): "support@example.org was resumed.",
         (
             "set-password",
             "--password-file",
             "-",
-        ): "The new password of support@example.org was stored, for imap imap.example.org:993 tls as support@example.org.",
+        ): "The password of support@example.org was changed, for imap imap.example.org:993 tls as support@example.org.",
         ("edit", "--folder", "Tickets"): "support@example.org was changed.",
         (
             "list",
-        ): "support@example.org: imap imap.example.org:993 tls as support@example.org; password clear",
+        ): "support@example.org: imap imap.example.org:993 tls as support@example.org; password not encrypted",
     }
     for (command, *more), words in said.items():
         where = [] if command == "list" else ["support@example.org"]
@@ -198,21 +198,21 @@ def test_the_state_of_each_mailbox_is_ok_only_where_it_is_collected(app: Flask, 
         Collection.insert(account=account, last_success_at=db.now()).execute()
         assert shown() == "OK"
         Collection.update(problem="The server says no.").execute()
-        assert shown() == "The server says no."
+        assert shown() == "Failing: The server says no."
         Collection.update(problem=None, last_success_at=db.now() - 1500).execute()
-        assert shown() == "overdue: is script/server running?"
+        assert shown() == "Needs attention: overdue. Is script/server running?"
         Collection.update(last_success_at=db.now()).execute()
         house.enable()
         assert shown() == "OK"
         house.key_file.rename(house.data / "away")
-        assert shown().startswith("waits for the encryption key")
+        assert shown().startswith("Paused until the encryption key is available")
         done = app.test_cli_runner().invoke(args=["accounts", "resume", "0@example.org"])
-        assert "is not paused any more, but waits for the encryption key" in done.stdout
+        assert "was resumed. Its status: Paused until the encryption key is available" in done.stdout
         (house.data / "away").rename(house.key_file)
         assert shown() == "OK"
         identity.take_over(house.data)
         (house.data / identity.FILE).unlink()
-        assert shown() == "waits until this restored copy is confirmed (flask backup confirm)"
+        assert shown() == "Paused until this restored copy is confirmed (flask backup confirm)"
 
 
 def test_a_password_is_on_no_stream_whatever_happens(cli: Cli, house: House) -> None:

@@ -47,7 +47,7 @@ FORGERIES: dict[str, Callable[[House], object]] = {
 
 @pytest.fixture
 def forged(admin: Browser, house: House, request: pytest.FixtureRequest) -> str:
-    """The account whose server somebody has replaced by SQL; its page."""
+    """The page of a mailbox whose server was replaced by SQL."""
     admin.post(NEW, **form())
     uuid = str(stored().account.uuid)
     with db.database.connection_context():
@@ -59,7 +59,7 @@ def forged(admin: Browser, house: House, request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("forged", FORGERIES, indirect=True)
 def test_the_form_fills_in_no_forged_server(admin: Browser, forged: str) -> None:
     page = admin.get(forged).text
-    assert "Type the server and its password afresh" in page
+    assert "Enter the server and its password again" in page
     values = dict(re.findall(r'<input[^>]*name="(host|username|port)"[^>]*value="([^"]*)"', page))
     assert set(values.values()) <= {""}
     assert "evil.example.org" in page  # shown as found, that is all
@@ -81,7 +81,7 @@ def test_with_the_whole_server_typed_it_is_good_again(admin: Browser, house: Hou
         service.edit(account.uuid, box, where, Secret("new"), service.ANYTHING, Actor())
         assert house.vault.latest().state is State.ON
         assert house.opened(stored()) == "new"
-    assert "afresh" not in admin.get(forged).text
+    assert "Enter the server and its password again" not in admin.get(forged).text
 
 
 def test_a_planted_value_is_sealed_and_named_once(admin: Browser, house: House) -> None:

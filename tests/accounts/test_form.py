@@ -170,7 +170,7 @@ def test_a_stale_form_keeps_what_was_typed_and_leads_to_the_account_as_it_is(adm
     response = admin.post(edit_url(), **stale)
     assert response.status_code == 409
     assert value_of("folder", response) == "Mine"
-    assert "Look at the account as it is now" in response.text
+    assert "Show the current settings" in response.text
     assert stored().account.folder == "INBOX"
 
 
@@ -215,7 +215,7 @@ def test_without_the_key_nothing_is_stored_and_the_form_keeps_what_was_typed(
     assert value_of("address", response) == "other@example.org"
     with db.database.connection_context():
         assert Account.select().count() == 1
-    assert "Waits for the key" in admin.get("/accounts").text
+    assert "Key missing" in admin.get("/accounts").text
 
 
 def test_a_record_found_changed_shows_the_stored_server_only_as_found(admin: Browser, house: House) -> None:
@@ -225,7 +225,7 @@ def test_a_record_found_changed_shows_the_stored_server_only_as_found(admin: Bro
         house.sql("UPDATE endpoint SET host = 'evil.example.org', username = 'mallory', port = 143")
         verification.run_and_note(house.vault)
     page = admin.get(edit_url())
-    assert "Found in the database, possibly changed" in re.sub(r"\s+", " ", page.text)
+    assert "The database holds this server, which may have been changed" in re.sub(r"\s+", " ", page.text)
     assert [value_of(name, page) or "" for name in ("host", "port", "username")] == ["", "", ""]
     assert not re.search(r"<option[^>]*selected", page.text)
 
@@ -264,4 +264,4 @@ def test_an_account_that_goes_while_its_form_is_sent_is_404(
     monkeypatch.setattr(service, "edit", late)
     response = admin.post(url, **fields)
     assert response.status_code == 404
-    assert "removed meanwhile" in response.text
+    assert "It may have been removed" in response.text

@@ -55,24 +55,24 @@ def test_a_password_comes_through_the_form_exactly_as_typed(
 @pytest.mark.parametrize(
     ("over", "message"),
     [
-        ({"password": ""}, "Type the mailbox&#39;s password."),
+        ({"password": ""}, "Enter the mailbox&#39;s password."),
         ({"password": "a\0b"}, "NUL"),
-        ({"address": ""}, "Type the e-mail address."),
+        ({"address": ""}, "Enter the e-mail address."),
         ({"address": "no at sign"}, "is not an e-mail address"),
         ({"address": "a" * 250 + "@x.de"}, "longer than 254"),
-        ({"host": ""}, "Type the mail server&#39;s name."),
+        ({"host": ""}, "Enter the mail server&#39;s name."),
         ({"host": "imaps://imap.example.org"}, "not the name of a server"),
         ({"host": "127.1"}, "whole IP address"),
-        ({"port": "99999"}, "Port 99999 is not one"),
+        ({"port": "99999"}, "Port 99999 is not allowed"),
         ({"port": "22"}, "PANEL_MAIL_PORTS"),
-        ({"port": "abc"}, "Type the port as a number."),
-        ({"protocol": "nntp"}, "The protocol “nntp” is unknown."),
-        ({"protocol": "smtp"}, "Mail is not collected by smtp."),
-        ({"security": "none"}, "cross the network readable"),
-        ({"security": "unknown"}, "The security is unknown."),
+        ({"port": "abc"}, "Enter the port as a number."),
+        ({"protocol": "nntp"}, "“nntp” is not a valid protocol."),
+        ({"protocol": "smtp"}, "smtp cannot collect mail."),
+        ({"security": "none"}, "cross the network unencrypted"),
+        ({"security": "unknown"}, "“unknown” is not a valid security setting."),
         ({"username": "a\r\nb"}, "control character"),
         ({"folder": "x" * 256}, "longer than 255"),
-        ({"begin": "yesterday"}, "What to begin with is unknown."),
+        ({"begin": "yesterday"}, "“yesterday” is not a valid starting point."),
         ({"interval": "5"}, "30 to 86400"),
     ],
 )
@@ -92,7 +92,7 @@ def test_bad_input_is_422_says_what_to_do_keeps_what_was_typed_and_stores_nothin
 def test_the_same_address_twice_is_refused_whatever_its_case(admin: Browser) -> None:
     admin.post(NEW, **form())
     response = admin.post(NEW, **form(address="Support@Example.ORG"))
-    assert (response.status_code, "is there already" in response.text) == (422, True)
+    assert (response.status_code, "has been added already" in response.text) == (422, True)
 
 
 def test_an_umlaut_host_is_stored_as_it_is_connected_to(admin: Browser) -> None:
@@ -140,7 +140,7 @@ def test_a_changed_server_demands_the_mailbox_password_and_says_why(
     before = stored()
     response = admin.post(edit_url(), **edit_form(**over))
     assert response.status_code == 422
-    assert "only together with the password" in response.text
+    assert "changed mail server needs its password" in response.text
     assert all(
         getattr(stored(), name) == getattr(before, name) for name in ("host", "port", "security", "username")
     )
@@ -203,7 +203,7 @@ def test_pausing_resuming_and_removing(admin: Browser, house: House) -> None:
 
 
 def test_the_list_shows_the_last_success_and_what_is_wrong(admin: Browser) -> None:
-    assert "No mailbox yet" in admin.get("/accounts").text
+    assert "No mailboxes yet" in admin.get("/accounts").text
     admin.post(NEW, **form())
     with db.database.connection_context():
         account = stored().account
@@ -221,7 +221,7 @@ def test_the_list_shows_the_last_success_and_what_is_wrong(admin: Browser) -> No
         "Ask it nicely.",
         "in 5 minutes",
         "1 message was skipped",
-        "In clear",
+        "Not encrypted",
     ):
         assert words in page, words
     assert "It is too large." in admin.get(edit_url()).text
@@ -236,7 +236,7 @@ def test_a_record_that_does_not_open_leaves_its_server_to_be_typed_afresh(
         house.sql("UPDATE endpoint SET host = 'evil.example.org'")
         verification.run_and_note(house.vault)
     page = admin.get(edit_url()).text
-    assert "possibly changed" in page
+    assert "may have been changed" in page
     assert re.search(r'<input[^>]*id="host"[^>]*value=""', page)
     assert not re.search(r'<input[^>]*value="evil', page)
     assert admin.post(edit_url(), **edit_form() | {"password": "typed afresh"}).status_code == 303
@@ -261,7 +261,7 @@ def test_a_test_shows_its_steps_before_anything_is_saved(
     port = str(dovecot.tls_port if security == "tls" else dovecot.starttls_port)
     typed = form(address=user, host="localhost", port=port, security=security)
     good = admin.post("/accounts/test", on=NEW, **typed | {"password": " right "})
-    assert steps(good.text) == [("good", name) for name in ("Name", "Connect", "TLS", "Log in", "Folder")]
+    assert steps(good.text) == [("good", name) for name in ("DNS", "Connect", "TLS", "Log in", "Folder")]
     assert "holds 1 message" in good.text
     bad = admin.post("/accounts/test", on=NEW, **typed | {"password": "MARKER-wrong"})
     assert steps(bad.text)[-1] == ("bad", "Log in")
@@ -306,14 +306,14 @@ def test_the_stored_password_is_tested_on_the_stored_server_only(
     for over in others:
         refused = admin.post("/accounts/test", on=NEW, **typed | {"password": "", "account": uuid} | over)
         assert refused.status_code == 422, over
-        assert "only ever shown to the stored server" in refused.text
+        assert "changed mail server needs its password" in refused.text
 
 
 def test_tests_are_limited_per_hour(admin: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "PER_HOUR", 2)
     with db.database.connection_context():
         for _ in range(2):
-            audit.record(probe.TRIED, "x@example.org")
+            audit.record(probe.TESTED, "x@example.org")
     response = admin.post("/accounts/test", on=NEW, **form())
     assert (response.status_code, "2 tests within an hour" in response.text) == (429, True)
 

@@ -10,7 +10,7 @@ from flask import Flask
 from panel import db
 from panel.accounts import suggest as suggestions
 from panel.mail import autoconfig
-from panel.mail.autoconfig import Found
+from panel.mail.autoconfig import PublishedServer
 from panel.models import Account, Activity
 from tests.accounts.conftest import form
 from tests.running import Environ
@@ -60,35 +60,38 @@ def test_what_a_domain_publishes_is_filled_in_and_said(
     admin: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [
-        Found("pop3", "pop.example.org", 995, "tls"),
-        Found("imap", "imap.example.org", 993, "tls", "%EMAILLOCALPART%"),
-        Found("smtp", "smtp.example.org", 587, "starttls", "%EMAILDOMAIN%"),
+        PublishedServer("pop3", "pop.example.org", 995, "tls"),
+        PublishedServer("imap", "imap.example.org", 993, "tls", "%EMAILLOCALPART%"),
+        PublishedServer("smtp", "smtp.example.org", 587, "starttls", "%EMAILDOMAIN%"),
     ]
     monkeypatch.setattr(autoconfig, "published", lambda *arguments: found)
     values, page = filled(admin, "jürgen@example.org")
     assert (values["host"], values["username"]) == ("imap.example.org", "jürgen")
     assert (values["sending-host"], values["sending-username"]) == ("smtp.example.org", "example.org")
-    assert "This is what example.org publishes over HTTPS." in page
+    assert "example.org publishes these settings over HTTPS." in page
     assert 'value="starttls" selected' in page or 'selected value="starttls"' in page
 
 
 def test_what_the_dns_says_is_marked_as_unproved(admin: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        autoconfig, "announced", lambda *arguments: [Found("imap", "imap.evil.example", 993, "tls")]
+        autoconfig, "announced", lambda *arguments: [PublishedServer("imap", "imap.evil.example", 993, "tls")]
     )
     values, page = filled(admin, "a@example.org")
-    assert values["host"] == "imap.evil.example" and "nothing vouches for it" in page
+    assert values["host"] == "imap.evil.example" and "without proof" in page
 
 
 def test_ports_that_are_not_allowed_are_not_filled_in(
     admin: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        autoconfig, "published", lambda *arguments: [Found("imap", "imap.example.org", 22, "tls")]
+        autoconfig, "published", lambda *arguments: [PublishedServer("imap", "imap.example.org", 22, "tls")]
     )
     values, page = filled(admin, "a@example.org")
-    assert values["host"] == "" and "Nothing is known" in page
-    found = [Found("imap", "imap.example.org", 993, "tls"), Found("smtp", "s.example.org", 2525, "tls")]
+    assert values["host"] == "" and "No settings found" in page
+    found = [
+        PublishedServer("imap", "imap.example.org", 993, "tls"),
+        PublishedServer("smtp", "s.example.org", 2525, "tls"),
+    ]
     monkeypatch.setattr(autoconfig, "published", lambda *arguments: found)
     values, page = filled(admin, "a@example.org")
     assert values["sending-host"] == "" and "PANEL_MAIL_PORTS does not allow" in page
@@ -118,7 +121,7 @@ def test_what_nobody_knows_is_said_and_what_was_typed_stays(admin: Browser, addr
 def test_look_ups_are_limited_for_the_whole_install(admin: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suggestions, "PER_HOUR", 2)
     for _ in range(2):
-        assert "Nothing is known" in filled(admin, "a@example.org")[1]
+        assert "No settings found" in filled(admin, "a@example.org")[1]
     assert "within an hour" in filled(admin, "a@example.org")[1]
     with db.database.connection_context():
         subjects = [e.subject for e in Activity.select().where(Activity.what == suggestions.LOOKED_UP)]

@@ -26,7 +26,7 @@ SWAP = "UPDATE {} SET {} = CASE id WHEN {} THEN {} ELSE {} END"
 
 
 def swap(house: House, table: str, column: str, *, key: str = "id") -> None:
-    """Exchange one column of the two mailboxes, as somebody who can write to the database does."""
+    """Exchange one column of the two mailboxes, as an attacker who writes the database does."""
     (one, a), (two, b) = house.sql(f"SELECT {key}, {column} FROM {table} ORDER BY {key}")
     house.sql("PRAGMA foreign_keys = 0")
     for value, where in (("-", one), (a, two), (b, one)):  # a unique column allows no direct exchange

@@ -57,8 +57,8 @@ def test_every_step_at_the_door_and_of_the_own_profile(app: Flask, admin: Browse
         ("login password changed", ADMIN, ADMIN, FROM),
         ("other sessions ended", ADMIN, ADMIN, FROM),
         ("signed out", ADMIN, ADMIN, FROM),
-        ("sign-in failed", ADMIN, "somebody", "198.51.100.9"),
-        ("sign-in failed", "unknown", "somebody", "198.51.100.9"),
+        ("sign-in failed", ADMIN, "unknown", "198.51.100.9"),
+        ("sign-in failed", "unknown", "unknown", "198.51.100.9"),
     ]
 
 

@@ -110,7 +110,7 @@ def test_without_the_key_the_page_says_that_no_mail_can_go_out(world: World, adm
     world.tell(mail=True)
     world.house.key_file.unlink()
     assert "No mail can go out now." in admin.get(PAGE).text
-    assert "No mail can go out: while the key" in admin.post(f"{PAGE}/test-mail", on=PAGE).text
+    assert "Mail cannot be sent while the encryption key" in admin.post(f"{PAGE}/test-mail", on=PAGE).text
 
 
 def test_the_page_shows_what_is_told_when_it_is_told_again_and_what_was(world: World, admin: Browser) -> None:

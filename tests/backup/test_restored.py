@@ -18,8 +18,8 @@ from panel.collect.round import Collector
 from panel.config import Settings
 from panel.errors import Refused, RestoredCopy
 from panel.health import checks
-from panel.jobs import Jobs
-from panel.models import Activity, ThisCopy
+from panel.models import Activity, InstallCopy
+from panel.serve.jobs import Jobs
 from panel.vault.state import State
 from panel.vault.vault import Vault
 from tests.collect.conftest import PostOffice, letter, post  # noqa: F401
@@ -132,7 +132,7 @@ def test_a_file_that_is_gone_or_damaged_asks(closed: House, content: str | None)
 
 
 def ask(house: House) -> None:
-    ThisCopy.update(copy_id=None, backup_made_at=db.now()).execute()
+    InstallCopy.update(copy_id=None, backup_made_at=db.now()).execute()
 
 
 def test_the_collector_and_the_worker_touch_no_mailbox(house: House) -> None:
@@ -183,7 +183,7 @@ def test_killed_while_confirming_the_question_stays_open(house: House) -> None:
 import os, signal
 from panel import identity
 from panel.backup import restored
-identity._write = lambda copy_id: os.kill(os.getpid(), signal.SIGKILL)
+identity._store = lambda copy_id: os.kill(os.getpid(), signal.SIGKILL)
 restored.confirm(s.data_dir, actor)
 """
     assert in_process(house, code).wait() == -9
@@ -199,16 +199,16 @@ def test_every_page_says_so_and_one_button_with_the_own_password_ends_it(
     app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with db.database.connection_context():
-        ThisCopy.update(copy_id=None, backup_made_at=db.now()).execute()
+        InstallCopy.update(copy_id=None, backup_made_at=db.now()).execute()
     add_person()
     add_person("agent@example.org", "agent")
     agent, admin = Browser(app), Browser(app)
     agent.sign_in("agent@example.org")
     admin.sign_in()
     for path in ("/", "/accounts", "/people", "/activity", "/server/encryption", "/profile"):
-        assert "This is a restored copy: no mail is collected." in admin.get(path).text, path
+        assert "This is a restored copy, so it collects no mail." in admin.get(path).text, path
     page = agent.get("/status").text
-    assert "An administrator must say" in page
+    assert "An administrator must confirm" in page
     assert "/server/restored" not in page
     assert agent.get("/server/restored").status_code == 403
     assert "Is the other install switched off?" in admin.get("/server/restored").text
@@ -249,7 +249,7 @@ def test_from_two_backups_a_new_machine_collects_once_it_is_told_and_never_besid
     server = PanelServer(new, tmp_path / "new.log")
     server.start()
     try:
-        server.wait_for("Collecting is paused until somebody confirms")
+        server.wait_for("Collecting is paused until you confirm")
         spool = data / "mail" / account.uuid / "new"
         refused = flask(new, "collect", "--once", "--account", account.address)
         assert refused.returncode == 3

@@ -15,7 +15,7 @@ from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
 from panel.encryption.leftovers import scan
 from panel.health import heartbeat, spool
-from panel.models import Account, Collection, Skipped, ThisCopy, Waiting
+from panel.models import Account, Collection, InstallCopy, Skipped, SpoolCount
 from panel.vault import reports, rotation, turn_off, verification
 from panel.vault.vault import Vault
 from tests.browser.fixtures import CheckAxe, Photograph
@@ -121,7 +121,7 @@ def inconsistent(house: House) -> None:
 def found(house: House) -> None:
     """Old copies were found; two of the passwords were changed, the account's name is long."""
     house.enable()
-    scan.write_owed(house.vault, house.settings)
+    scan.finish_report(house.vault, house.settings)
     house.sql("UPDATE encryption SET enabled_at = enabled_at - 100000")
     house.sql("UPDATE endpoint SET secret_set_at = ? WHERE id = 1", db.now())
     (house.data / "before-restore").mkdir()
@@ -205,7 +205,7 @@ def test_every_other_page(site: Site, house: House, page: Page, axe: CheckAxe) -
         expect(page.locator("h1")).to_have_count(1)
         axe(page)
     page.goto(f"{site.url}/accounts/new")
-    page.get_by_role("button", name="Add this account").click()
+    page.get_by_role("button", name="Add mailbox").click()
     expect(page.get_by_text("There is a problem")).to_be_visible()
     axe(page)
 
@@ -238,7 +238,7 @@ def trouble(house: House) -> None:
     good(house)
     failing, left = Account.select()
     Collection.update(problem="The server says no.").where(Collection.account == failing).execute()
-    Waiting.insert(
+    SpoolCount.insert(
         account=left, unread=1234, oldest_at=db.now() - 5 * 86400, counted_at=db.now()
     ).on_conflict_replace().execute()
     heartbeat.note_forwarded(["X-Forwarded-For"], "10.0.0.2")
@@ -247,7 +247,7 @@ def trouble(house: House) -> None:
 
 def restored(house: House) -> None:
     good(house)
-    ThisCopy.update(copy_id=None, backup_made_at=db.now()).execute()
+    InstallCopy.update(copy_id=None, backup_made_at=db.now()).execute()
 
 
 OVERVIEWS: dict[str, tuple[Callable[[House], None], str, str]] = {
@@ -282,7 +282,7 @@ def test_the_question_of_a_restored_copy(site: Site, house: House, page: Page, a
     with db.database.connection_context():
         restored(house)
     site.sign_in(page, "admin")
-    page.get_by_role("link", name="Is the other install switched off?").click()
+    page.get_by_role("link", name="Confirm that the original is switched off").click()
     axe(page)
     page.get_by_role("button", name="Yes, collect here from now on").click()
     expect(page.locator("main")).to_contain_text("Mail is collected here from now on.")

@@ -86,27 +86,27 @@ class Journey:
 
     def test_and_add_account(self) -> None:
         self.go("/accounts")
-        expect(self.page.get_by_role("heading", name="No mailbox yet")).to_be_visible()
+        expect(self.page.get_by_role("heading", name="No mailboxes yet")).to_be_visible()
         self.axe(self.page)
-        self.page.get_by_role("link", name="Add a mail account").click()
+        self.page.get_by_role("link", name="Add mailbox").click()
         self.axe(self.page)
         self.fill_account("wrong password")
-        self.press("Test the connection")
+        self.press("Test connection")
         expect(self.page.locator(".steps .bad strong")).to_have_text("Log in", timeout=30_000)
         assert self.page.locator(".steps .bad").count() == 1
         self.axe(self.page)
         self.go("/accounts/new")
         self.fill_account(self.authorization_file)
-        self.page.get_by_label("Everything in the folder").check()
-        self.press("Test the connection")
-        steps = ["Name", "Connect", "TLS", "Log in", "Folder"]
+        self.page.get_by_label("All mail").check()
+        self.press("Test connection")
+        steps = ["DNS", "Connect", "TLS", "Log in", "Folder"]
         expect(self.page.locator(".steps li strong")).to_have_text(steps, timeout=30_000)
         assert self.page.locator(".steps .bad").count() == 0
         if not self.scripts:
             self.go("/accounts/new")
             self.fill_account(self.authorization_file)
-            self.page.get_by_label("Everything in the folder").check()
-        self.press("Add this account")
+            self.page.get_by_label("All mail").check()
+        self.press("Add mailbox")
         self.page.wait_for_url("**/accounts")
         self.until(self.user)
 

@@ -67,7 +67,7 @@ def test_the_first_stop_skips_the_navigation(open_as: Open) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Add a mail account")).to_be_focused()
+    expect(page.get_by_role("link", name="Add mailbox")).to_be_focused()
 
 
 def test_boxes_links_and_buttons_answer_to_space_and_enter(open_as: Open) -> None:
@@ -94,7 +94,7 @@ def test_what_is_folded_opens_by_enter(open_as: Open) -> None:
     summary = page.locator("summary", has_text="Folder, interval")
     summary.focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_label("Seconds between two looks")).to_be_visible()
+    expect(page.get_by_label("Check every … seconds")).to_be_visible()
 
 
 def test_nothing_is_animated_where_less_motion_is_wanted(site: Site, open_as: Open) -> None:

@@ -15,7 +15,7 @@ from panel.accounts.suggest import Suggestion
 from panel.audit import Actor
 from panel.mail.providers import WITHOUT_PASSWORDS
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.models import Account, Collection
 from panel.vault import turn_on, unfinished
 from tests.browser.conftest import Open
@@ -57,7 +57,7 @@ def test_this_very_measure_notices_a_jump(open_as: Open) -> None:
     page = open_as("admin", "/accounts")
     page.evaluate(WATCH)
     page.evaluate("document.querySelector('h1').insertAdjacentHTML('beforebegin', '<p>Something new</p>')")
-    assert any("Mail accounts" in jump for jump in jumps(page))
+    assert any("Mailboxes" in jump for jump in jumps(page))
 
 
 def collected(ago: int = 0) -> None:
@@ -97,10 +97,10 @@ def test_a_page_that_looks_again_by_itself_moves_nothing_and_keeps_focus_and_pla
 class Slow:
     """A mail server's steps, one at each `step()`."""
 
-    def __init__(self, *steps: Step) -> None:
+    def __init__(self, *steps: ProbeStep) -> None:
         self._steps, self._go = steps, threading.Semaphore(0)
 
-    def run(self, *_arguments: Any) -> Iterator[Step]:
+    def run(self, *_arguments: Any) -> Iterator[ProbeStep]:
         for step in self._steps:
             assert self._go.acquire(timeout=20)
             yield step
@@ -110,34 +110,34 @@ class Slow:
 
 
 GOOD = [
-    Step("name", True, 0.1, "imap.example.org is 192.0.2.7."),
-    Step("connect", True, 0.1, "imap.example.org answers on port 993."),
-    Step("tls", True, 0.1, "Encrypted with TLSv1.3, and the certificate is valid for imap.example.org."),
-    Step("login", True, 0.1, "Logged in as 0@example.org."),
-    Step("folder", True, 0.1, "INBOX holds 1234 messages."),
+    ProbeStep("name", True, 0.1, "imap.example.org is 192.0.2.7."),
+    ProbeStep("connect", True, 0.1, "imap.example.org answers on port 993."),
+    ProbeStep("tls", True, 0.1, "Encrypted with TLSv1.3, and the certificate is valid for imap.example.org."),
+    ProbeStep("login", True, 0.1, "Logged in as 0@example.org."),
+    ProbeStep("folder", True, 0.1, "INBOX holds 1234 messages."),
 ]
-REFUSED = Step(
+REFUSED = ProbeStep(
     "login", False, 0.1,
-    "imap.example.org refused the username or the password. It says: [AUTHENTICATIONFAILED] Authentication failed.",
-    "Type both again. Some providers want a password made for mail programs only.",
+    "imap.example.org refused the username or password. It says: [AUTHENTICATIONFAILED] Authentication failed.",
+    "Enter the new password, and check the username. Some providers require an app password.",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("steps", [GOOD, [*GOOD[:3], REFUSED]], ids=["it works", "it is refused"])
 def test_the_steps_of_a_test_move_nothing_as_they_come(
-    site: Site, open_as: Open, monkeypatch: pytest.MonkeyPatch, steps: list[Step], size: dict[str, int]
+    site: Site, open_as: Open, monkeypatch: pytest.MonkeyPatch, steps: list[ProbeStep], size: dict[str, int]
 ) -> None:
     slow = Slow(*steps)
     monkeypatch.setattr(probe, "run", slow.run)
     with db.database.connection_context():
         uuid = Account.get(Account.address == "0@example.org").uuid
     page = open_as("admin", f"/accounts/{uuid}", viewport=size)
-    button = page.get_by_role("button", name="Test the connection")
+    button = page.get_by_role("button", name="Test connection")
     button.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#test")).to_contain_text("Testing")
-    for name in ("Name", "Connect", "TLS", "Log in", "Folder"):
+    for name in ("DNS", "Connect", "TLS", "Log in", "Folder"):
         expect(page.locator("#test")).to_contain_text(name)
     at_rest(page)
     below = page.get_by_role("heading", name="Pause or remove")
@@ -146,7 +146,7 @@ def test_the_steps_of_a_test_move_nothing_as_they_come(
     for step in steps:
         slow.step()
         expect(page.locator("#test")).to_contain_text(step.message)
-    expect(page.locator("#test")).to_contain_text("It works" if steps[-1].ok else "It does not work yet")
+    expect(page.locator("#test")).to_contain_text("Test passed" if steps[-1].ok else "Test failed")
     outside = [jump for jump in jumps(page) if "steps" not in jump and 'class="badge' not in jump]
     assert below.bounding_box() == was, outside
     expect(button).to_be_focused()
@@ -168,7 +168,7 @@ def test_found_settings_move_nothing_and_leave_what_is_being_typed(
     page = open_as("admin", "/accounts/new", viewport=size)
     page.get_by_label("E-mail address").fill("x@example.org")
     with site.gate.shut():
-        page.get_by_role("button", name="Find the settings").click()
+        page.get_by_role("button", name="Find settings").click()
         page.get_by_label("Username", exact=True).press_sequentially("typed meanwhile")
         page.keyboard.press("ArrowLeft")
         at_rest(page)
@@ -223,7 +223,7 @@ def test_a_pressed_button_says_that_it_works_keeps_the_focus_and_sends_once(
 ) -> None:
     page = open_as("admin", "/people/new")
     page.get_by_label("Name").fill("Grace")
-    button = page.get_by_role("button", name="Add this person")
+    button = page.get_by_role("button", name="Add person")
     with site.gate.shut():
         page.evaluate(TELL_WHEN_BUSY)
         button.dblclick()
@@ -238,7 +238,7 @@ def test_a_button_of_htmx_sends_once_too_and_may_be_pressed_again_after_the_answ
     site: Site, open_as: Open
 ) -> None:
     page = open_as("admin", "/accounts/new")
-    button = page.get_by_role("button", name="Find the settings")
+    button = page.get_by_role("button", name="Find settings")
     before = site.gate.asked["POST /accounts/suggest"]
     with site.gate.shut():
         button.dblclick()

@@ -39,7 +39,7 @@ def type_person(page: Page) -> None:
     page.get_by_label("E-mail address").fill("bo@example.org")
     page.get_by_label("Role").select_option("user")
     page.get_by_label("Password", exact=True).fill(NEW)
-    page.get_by_label("Password again").fill(NEW)
+    page.get_by_label("Repeat password").fill(NEW)
 
 
 def expect_person(page: Page) -> None:
@@ -56,7 +56,7 @@ def test_a_form_that_was_open_for_two_hours_is_taken(
     page.goto(f"{site.url}/profile")
     page.get_by_label("Name").fill("Dana Reed")
     later(monkeypatch, 2 * 3600)
-    page.get_by_role("button", name="Save the name").click()
+    page.get_by_role("button", name="Save name").click()
     expect(page.get_by_text("Your name was changed.")).to_be_visible()
 
 
@@ -70,7 +70,7 @@ def test_after_two_hours_the_password_is_asked_and_the_form_comes_back(
     page.get_by_role("button", name="Add").click()
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Continue").click()
-    expect(page.get_by_role("heading", name="Continue where you were")).to_be_visible()
+    expect(page.get_by_role("heading", name="Continue where you left off")).to_be_visible()
     page.get_by_role("button", name="Continue").click()
     expect(page.get_by_text("What you typed is still here")).to_be_visible()
     expect_person(page)
@@ -85,7 +85,7 @@ def test_after_a_night_the_sign_in_page_keeps_the_form(site: Site, page: Page, a
     type_person(page)
     in_database(Session.delete())
     page.get_by_role("button", name="Add").click()
-    expect(page.get_by_text("what you typed comes back")).to_be_visible()
+    expect(page.get_by_text("what you typed will be restored")).to_be_visible()
     page.get_by_label("E-mail address").fill("admin@example.org")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
@@ -108,7 +108,7 @@ def test_signed_in_again_in_another_tab_the_old_page_goes_on(site: Site, page: P
     expect(page.get_by_text("What you typed is still here")).to_be_visible()
     expect_person(page)
     page.get_by_label("Password", exact=True).fill(NEW)
-    page.get_by_label("Password again").fill(NEW)
+    page.get_by_label("Repeat password").fill(NEW)
     page.get_by_role("button", name="Add").click()
     expect(page.get_by_text("bo@example.org was added.")).to_be_visible()
 
@@ -121,12 +121,12 @@ def test_a_button_of_htmx_leaves_the_page_and_its_text_alone(site: Site, page: P
     page.get_by_label("Mail server", exact=True).fill("localhost")
     page.get_by_label("Password", exact=True).fill("a password")
     in_database(Session.delete())
-    page.get_by_role("button", name="Test the connection").click()
+    page.get_by_role("button", name="Test connection").click()
     expect(page.locator("#toast")).to_contain_text("what you typed stays")
     sign_in(page.context.new_page(), site.url)
-    page.get_by_role("button", name="Test the connection").click()
-    expect(page.locator("#test")).to_contain_text("this page was out of date")
-    page.get_by_role("button", name="Test the connection").click()
+    page.get_by_role("button", name="Test connection").click()
+    expect(page.locator("#test")).to_contain_text("This page was out of date")
+    page.get_by_role("button", name="Test connection").click()
     expect(page.locator("#test")).to_contain_text("Connect")
     expect(page.get_by_label("E-mail address")).to_have_value("new@example.org")
 
@@ -136,7 +136,7 @@ def test_where_nothing_was_typed_htmx_leads_to_the_sign_in_page(site: Site, page
     site.sign_in(page)
     page.goto(f"{site.url}/accounts/new")
     in_database(Session.delete())
-    page.get_by_role("button", name="Find the settings").click()
+    page.get_by_role("button", name="Find settings").click()
     page.wait_for_url(lambda url: "/login?next=" in url)
 
 

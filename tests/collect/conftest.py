@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +13,14 @@ import pytest
 
 from panel import create_app, db
 from panel.audit import Actor
+from panel.collect import due
 from panel.collect.round import Collector, Outcome
-from panel.config import ROOT, Settings
+from panel.config import Settings
 from panel.models import Account, Collection, Endpoint, Message, Skipped
 from panel.secret import Secret
 from panel.vault import turn_on, unfinished
 from panel.vault.vault import Vault
-from tests import installs, running
+from tests import installs, running, warm
 from tests.installs import BOTH
 from tests.running import Environ
 from tests.servers.dovecot import DovecotServer
@@ -119,10 +118,8 @@ class PostOffice:
         return self._start(["-c", head + code, *arguments], {})
 
     def _start(self, arguments: list[str], environ: dict[str, str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            preexec_fn=_as_on_a_terminal,
-            cwd=ROOT,
+        return warm.Popen(
+            arguments,
             env=running.process_environ({**self.environ, **environ}),
             text=True,
             stdout=subprocess.PIPE,
@@ -141,12 +138,11 @@ def post(environ: Environ, dovecot: DovecotServer) -> Iterator[PostOffice]:
         yield PostOffice(environ, settings, dovecot)
 
 
+def due_uuids() -> list[str]:
+    return [account.uuid for account in due.accounts()]
+
+
 def letter(number: int, body: bytes = b"Hello.\r\n") -> bytes:
     """A message unlike any other."""
     head = f"From: a@example.com\r\nSubject: {number}\r\nMessage-ID: <{number}@example.com>\r\n\r\n"
     return head.encode() + body
-
-
-def _as_on_a_terminal() -> None:
-    """Ctrl-C counts, also where the whole test run is a background job, in which it is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

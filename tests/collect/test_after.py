@@ -88,7 +88,12 @@ def test_what_was_skipped_stays_on_the_server(post: PostOffice, monkeypatch: pyt
 
 @pytest.mark.parametrize(
     ("step", "when", "number"),
-    [("publish", "before", 1), ("rename", "after", 3), ("sync_new", "before", 1), ("_settle", "before", 2)],
+    [
+        ("publish", "before", 1),
+        ("rename", "after", 3),
+        ("sync_new", "before", 1),
+        ("_clear_ready", "before", 2),
+    ],
 )
 def test_a_kill_before_mail_is_safe_here_deletes_nothing_that_is_not(
     post: PostOffice, step: str, when: str, number: int

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 
 from panel import db
-from panel.models import Account
+from panel.models import Account, Collection
 from tests.collect.conftest import PostOffice, letter
 from tests.running import wait_until
 
@@ -20,7 +20,9 @@ def test_once_collects_all_that_is_due(post: PostOffice, cli: Cli) -> None:
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == sorted(f"{a.address}: 1 new." for a in accounts)
     assert all(len(post.mail(a)) == 1 for a in accounts)
-    assert cli("collect", "--once").stdout == ""
+    assert cli("collect", "--once").stdout == "No mailbox is due.\n"
+    Collection.update(next_due_at=0).execute()
+    assert cli("collect", "--once").stdout == "No new mail in 3 mailboxes.\n"
 
 
 def test_an_account_that_is_named_is_collected_before_it_is_due(post: PostOffice, cli: Cli) -> None:
@@ -37,7 +39,7 @@ def test_a_failure_ends_with_status_1_and_names_the_account(post: PostOffice, cl
     post.dovecot.add_user(post.user(account), "changed")
     done = cli("collect", "--once")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"{account.address}: localhost refused the username or the password.")
+    assert done.stderr.startswith(f"{account.address}: localhost refused the username or password.")
     assert "Traceback" not in done.stderr
 
 
@@ -47,13 +49,14 @@ def test_an_unknown_and_a_paused_account_are_refused(post: PostOffice, cli: Cli)
     done = cli("collect", "--once", "--account", account.address)
     assert (done.returncode, "is paused" in done.stderr) == (3, True)
     done = cli("collect", "--once", "--account", "nobody@example.org")
-    assert (done.returncode, "There is no account" in done.stderr) == (3, True)
+    assert (done.returncode, "There is no mailbox" in done.stderr) == (3, True)
 
 
 def test_without_once_it_goes_on_until_ctrl_c(post: PostOffice) -> None:
     account = post.add(letter(1), begin="all")
     Account.update(interval=1).execute()
-    process = post.process()
+    code = "from app import app\nfrom panel.collect import cli\ncli.TICK_SECONDS = 0.2\napp.cli.main(['collect'])"
+    process = post._start(["-c", code], {})
     new = post.spool(account) / "new"
     wait_until(lambda: new.exists() and len(list(new.iterdir())) == 1, 20, "the first message")
     post.deliver(account, letter(2))
@@ -61,4 +64,4 @@ def test_without_once_it_goes_on_until_ctrl_c(post: PostOffice) -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0, output
-    assert output.endswith("Stopped. What was under way goes on at the next start.\n")
+    assert output.endswith("Stopped. The next start continues unfinished rounds.\n")

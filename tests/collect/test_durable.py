@@ -59,7 +59,7 @@ def test_file_and_folder_are_synced_before_the_commit_and_the_commit_before_the_
 def test_a_round_that_finds_nothing_costs_the_disk_two_commits(post: PostOffice, tmp_path: Path) -> None:
     account = post.add(letter(1))
     post.collect(account)
-    due.at_once(account.uuid)
+    due.make_due(account.uuid)
     lines = calls_of(post, tmp_path / "trace")
     assert len([line for line in lines if "panel.db-wal>" in line]) == 2
     assert not [line for line in lines if f"{post.spool(account)}/" in line]

@@ -10,7 +10,7 @@ from panel.errors import MailError, SpoolError
 from panel.mail.throttling import asked_to_wait
 from panel.models import Account, Collection
 from panel.secret import Secret
-from tests.collect.conftest import PASSWORD, PostOffice, letter
+from tests.collect.conftest import PASSWORD, PostOffice, due_uuids, letter
 from tests.running import free_port
 
 MINUTE = 60
@@ -58,7 +58,7 @@ def test_a_refused_password_is_tried_less_often(post: PostOffice) -> None:
     set_endpoint(post, account, "wrong")
     assert round(wait_of(post, account) / MINUTE) == 15
     assert post.row(account).permanent
-    assert "refused the username or the password" in (post.row(account).problem or "")
+    assert "refused the username or password" in (post.row(account).problem or "")
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(7200, 7200), (86400, 86400), (5, 60)])
@@ -71,10 +71,10 @@ def test_a_server_that_wants_to_be_left_alone_is(
     def refuse(*_: object) -> None:
         raise throttled
 
-    monkeypatch.setattr("panel.collect.visit.Visit.run", refuse)
+    monkeypatch.setattr("panel.collect.transfer.Transfer.run", refuse)
     assert waits - 2 <= wait_of(post, account) <= waits
-    assert due.accounts() == []
-    assert "left alone" in (post.row(account).problem or "")
+    assert due_uuids() == []
+    assert "requires a pause" in (post.row(account).problem or "")
 
 
 def test_a_success_clears_the_problem_and_the_first_failure_keeps_its_time(post: PostOffice) -> None:
@@ -109,12 +109,12 @@ def test_a_spool_that_cannot_be_written_is_named_and_nothing_is_counted_as_fetch
     assert post.mail(account) == [letter(1)]
 
 
-def test_an_error_nobody_knows_is_noted_too(post: PostOffice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_error_is_stored_too(post: PostOffice, monkeypatch: pytest.MonkeyPatch) -> None:
     account = post.add(letter(1))
-    monkeypatch.setattr("panel.collect.visit.Visit.run", lambda *_: 1 / 0)
+    monkeypatch.setattr("panel.collect.transfer.Transfer.run", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         post.collect(account)
-    assert "does not know" in (post.row(account).problem or "")
+    assert "unknown error" in (post.row(account).problem or "")
 
 
 # -- due ----------------------------------------------------------------------------------
@@ -122,20 +122,20 @@ def test_an_error_nobody_knows_is_noted_too(post: PostOffice, monkeypatch: pytes
 
 def test_a_new_account_is_due(post: PostOffice) -> None:
     account = post.add()
-    assert due.accounts() == [account.uuid]
+    assert due_uuids() == [account.uuid]
 
 
 def test_an_account_that_was_just_collected_is_not_due(post: PostOffice) -> None:
     account = post.add()
     post.collect(account)
-    assert due.accounts() == []
+    assert due_uuids() == []
     assert post.collector.collect(account.uuid) is None
 
 
 def test_a_paused_account_is_not_due_and_not_collected(post: PostOffice) -> None:
     account = post.add(letter(1))
     Account.update(paused_at=db.now()).execute()
-    assert due.accounts() == []
+    assert due_uuids() == []
     assert post.collector.collect(account.uuid, force=True) is None
     assert not post.spool(account).exists()
 
@@ -144,9 +144,9 @@ def test_an_account_that_backs_off_is_due_when_its_time_has_come_or_somebody_ask
     account = post.add()
     set_endpoint(post, account, "wrong")
     wait_of(post, account)
-    assert due.accounts() == []
-    due.at_once(account.uuid)
-    assert due.accounts() == [account.uuid]
+    assert due_uuids() == []
+    due.make_due(account.uuid)
+    assert due_uuids() == [account.uuid]
 
 
 def test_the_longest_waiting_is_first(post: PostOffice) -> None:
@@ -154,7 +154,7 @@ def test_the_longest_waiting_is_first(post: PostOffice) -> None:
     for number, account in enumerate(accounts):
         post.collect(account)
         Collection.update(next_due_at=100 - number).where(Collection.account == account).execute()
-    assert due.accounts() == [account.uuid for account in reversed(accounts)]
+    assert due_uuids() == [account.uuid for account in reversed(accounts)]
 
 
 def test_an_account_that_is_gone_is_nobodys_error(post: PostOffice) -> None:
@@ -173,17 +173,17 @@ def test_a_round_under_a_clock_that_was_ahead_keeps_no_mail_back(
     with monkeypatch.context() as wrong:
         wrong.setattr(db, "now", lambda: right() + ahead)
         if fails:
-            wrong.setattr("panel.collect.visit.Visit.run", lambda *_: 1 / 0)
+            wrong.setattr("panel.collect.transfer.Transfer.run", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 post.collector.collect(account.uuid)
         else:
             assert post.collect(account).delivered == 1
-        assert due.accounts() == []
-    assert due.accounts() == [account.uuid]
+        assert due_uuids() == []
+    assert due_uuids() == [account.uuid]
     post.deliver(account, letter(2))
     outcome = post.collector.collect(account.uuid)
     assert outcome and outcome.delivered == 1 + fails
     row = post.row(account)
     assert row.last_success_at is not None and row.problem is None
     assert 0 < row.next_due_at - db.now() <= account.interval
-    assert due.accounts() == []
+    assert due_uuids() == []

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from panel.collect import due
 from panel.errors import CannotOpen, KeyAbsent
 from panel.models import Account
-from tests.collect.conftest import PostOffice, letter
+from tests.collect.conftest import PostOffice, due_uuids, letter
 from tests.running import Environ, flask
 from tests.servers.hostile import RogueServer
 
@@ -64,7 +63,7 @@ def test_one_account_that_does_not_open_pauses_alone(post: PostOffice, sealed: A
     assert post.row(other).problem is None
     row = post.row(sealed)
     assert row.problem and row.permanent
-    assert due.accounts() == []
+    assert due_uuids() == []
 
 
 @pytest.mark.parametrize("column", ["host", "port", "security", "username"])

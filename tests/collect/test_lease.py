@@ -8,11 +8,12 @@ import subprocess
 import pytest
 
 from panel import db
-from panel.collect import due, lease, visit
+from panel.collect import transfer
 from panel.collect.lease import Lease, LeaseLost
 from panel.mail.maildir import Maildir
 from panel.models import Account, Collection
-from tests.collect.conftest import PostOffice, letter
+from panel.models.collection import LEASE_SECONDS
+from tests.collect.conftest import PostOffice, due_uuids, letter
 
 
 def hold(account: Account, holder: str, until: int) -> None:
@@ -23,7 +24,7 @@ def hold(account: Account, holder: str, until: int) -> None:
 def test_an_account_that_another_machine_collects_is_left_alone(post: PostOffice) -> None:
     account = post.add(letter(1))
     hold(account, "elsewhere:1:abc", db.now() + 100)
-    assert due.accounts() == []
+    assert due_uuids() == []
     assert post.collector.collect(account.uuid, force=True) is None
     assert not post.fetched(account)
     assert post.row(account).leased_by == "elsewhere:1:abc"
@@ -32,7 +33,7 @@ def test_an_account_that_another_machine_collects_is_left_alone(post: PostOffice
 def test_a_lease_that_ran_out_is_taken_over(post: PostOffice) -> None:
     account = post.add(letter(1))
     hold(account, "elsewhere:1:abc", db.now() - 1)
-    assert due.accounts() == [account.uuid]
+    assert due_uuids() == [account.uuid]
     assert post.collect(account).delivered == 1
     assert post.row(account).leased_by is None
 
@@ -43,9 +44,9 @@ def test_the_lease_of_a_living_process_here_is_respected_and_that_of_a_dead_one_
     account = post.add(letter(1))
     with subprocess.Popen(["sleep", "60"]) as process:
         hold(account, f"{socket.gethostname()}:{process.pid}:abc", db.now() + 100)
-        assert due.accounts() == []
+        assert due_uuids() == []
         process.kill()
-    assert due.accounts() == [account.uuid]
+    assert due_uuids() == [account.uuid]
     assert post.collect(account).delivered == 1
 
 
@@ -56,15 +57,15 @@ def test_of_two_that_want_it_one_gets_it(post: PostOffice) -> None:
     assert one.take()
     assert not other.take()
     with pytest.raises(LeaseLost):
-        other.keep()
+        other.renew()
     other.release()
-    one.keep()
+    one.renew()
     one.release()
     assert other.take()
 
 
 def test_a_lease_is_renewed_with_each_commit(post: PostOffice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visit, "BATCH", 1)
+    monkeypatch.setattr(transfer, "BATCH", 1)
     account = post.add(*[letter(number) for number in range(4)])
     seen = []
     real = Maildir.publish
@@ -77,13 +78,13 @@ def test_a_lease_is_renewed_with_each_commit(post: PostOffice, monkeypatch: pyte
     monkeypatch.setattr(Maildir, "publish", publish)
     post.collect(account)
     assert len(seen) == 4
-    assert all(left >= lease.SECONDS - 2 for left in seen)
+    assert all(left >= LEASE_SECONDS - 2 for left in seen)
 
 
 def test_who_has_lost_the_lease_commits_nothing_more(
     post: PostOffice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visit, "BATCH", 2)
+    monkeypatch.setattr(transfer, "BATCH", 2)
     account = post.add(*[letter(number) for number in range(6)])
     real, calls = Maildir.sync_tmp, []
 

@@ -20,12 +20,12 @@ MESSAGES = 2000
 KILL_AT = """
 import itertools
 from pathlib import Path
-from panel.collect import delivery, visit
+from panel.collect import delivery, transfer
 from panel.collect.cursor import Cursor
 from panel.mail.maildir import Maildir
-visit.BATCH = 5
+transfer.BATCH = 5
 step, when, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
-owners = {"save": Cursor, "rename": Path, "_note": delivery.Delivery, "_settle": delivery.Delivery}
+owners = {"save": Cursor, "rename": Path, "_insert": delivery.Delivery, "_clear_ready": delivery.Delivery}
 owner = owners.get(step, Maildir)
 real, calls = getattr(owner, step), itertools.count(1)
 def deadly(self, *arguments, **named):
@@ -37,7 +37,7 @@ def deadly(self, *arguments, **named):
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 setattr(owner, step, deadly)
-collector.collect(sys.argv[4], anyway=True)
+collector.collect(sys.argv[4], force=True)
 """
 
 STEPS = [
@@ -45,7 +45,7 @@ STEPS = [
     ("write", "after", 3),
     ("sync_tmp", "before", 2),
     ("sync_tmp", "after", 2),  # nothing committed
-    ("_note", "after", 1),  # inside the transaction
+    ("_insert", "after", 1),  # inside the transaction
     ("save", "after", 2),
     ("publish", "before", 1),  # committed, nothing renamed
     ("rename", "before", 1),
@@ -53,8 +53,8 @@ STEPS = [
     ("sync_new", "before", 1),  # all renamed
     ("sync_new", "after", 1),
     ("publish", "before", 2),
-    ("_settle", "after", 3),
-    ("_settle", "before", 4),  # the very end: all delivered, not yet noted
+    ("_clear_ready", "after", 3),
+    ("_clear_ready", "before", 4),  # the very end: all delivered, not yet noted
 ]
 
 

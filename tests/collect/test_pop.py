@@ -83,7 +83,7 @@ def test_it_can_be_deleted_on_the_server_once_it_is_safe_here(post: PostOffice) 
 
 @pytest.mark.parametrize(
     ("step", "when", "number"),
-    [("write", "after", 3), ("_note", "after", 1), ("publish", "before", 1), ("rename", "after", 3)],
+    [("write", "after", 3), ("_insert", "after", 1), ("publish", "before", 1), ("rename", "after", 3)],
 )
 def test_a_kill_loses_and_doubles_nothing(post: PostOffice, step: str, when: str, number: int) -> None:
     account = add(post, *LETTERS)
@@ -110,11 +110,11 @@ def test_a_kill_between_new_names_and_a_new_cursor_loses_nothing(post: PostOffic
     post.dovecot.new_uidvalidity(post.user(account))
     post.deliver(account, letter(90))
     code = (
-        KILL_AT.replace("owners = {", "from panel.collect import pop\nowners = {'_numbered': pop, ")
+        KILL_AT.replace("owners = {", "from panel.collect import pop3\nowners = {'_number': pop3, ")
         .replace("def deadly(self, *arguments, **named)", "def deadly(*arguments, **named)")
         .replace("real(self, *arguments", "real(*arguments")
     )
-    process = post.python(code, "_numbered", "after", "1", account.uuid)
+    process = post.python(code, "_number", "after", "1", account.uuid)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, output
     post.collect(account)

@@ -19,12 +19,12 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
+from panel.collect.control import RoundControl
 from panel.collect.cursor import open_cursor
 from panel.collect.delivery import Delivery
 from panel.collect.lease import Lease
-from panel.collect.pop import PopBox
-from panel.collect.turn import Turn
-from panel.collect.visit import Visit
+from panel.collect.pop3 import Pop3Mailbox
+from panel.collect.transfer import Transfer
 from panel.errors import MailError
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
@@ -58,7 +58,7 @@ class Letter:
 
 @dataclass
 class Session:
-    """What `PopBox` needs of a `Pop3Session`."""
+    """What `Pop3Mailbox` needs of a `Pop3Session`."""
 
     letters: list[Letter]
     names: list[str]
@@ -158,11 +158,12 @@ class World:
         assert lease.take()
         try:
             Delivery(self.maildir, lease).recover()
-            box = PopBox(session, lease, b"mark", POLICY.max_message)  # type: ignore[arg-type]
+            box = Pop3Mailbox(session, lease, b"mark", POLICY.max_message)  # type: ignore[arg-type]
             cursor = open_cursor(lease, str(self.account.begin), b"mark", box)
-            Visit(self.account, box, self.maildir, lease, POLICY, Turn()).run(cursor, measure=False)
+            limit, control = POLICY.max_message, RoundControl()
+            Transfer(self.account, box, self.maildir, lease, limit, control).run(cursor, measure=False)
             if self.account.begin == "now":
-                box.keep_heads()
+                box.store_headers()
         except MailError:
             event("a round that failed")
         finally:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from panel import db
-from panel.collect import names, pop_heads
+from panel.collect import pop3_headers, pop3_identity
 from panel.errors import MailError
 from panel.models import Account, Uidl
 from tests.collect.conftest import PostOffice, letter
@@ -256,7 +256,7 @@ def test_messages_that_are_only_counted_and_not_handed_out_are_no_empty_mailbox(
 ) -> None:
     none = {b"UIDL": b"+OK\r\n.\r\n", b"LIST": b"+OK\r\n.\r\n"}
     one = collected(says=none, capabilities=offers, refuses=refuses)
-    with pytest.raises(MailError, match="names none of them"):
+    with pytest.raises(MailError, match="neither names nor sends"):
         one.round(*FEW)
     one.box.refuses = set()
     assert one.round(*FEW) == raws(FEW)
@@ -265,9 +265,9 @@ def test_messages_that_are_only_counted_and_not_handed_out_are_no_empty_mailbox(
 def test_more_messages_without_a_name_than_can_be_looked_at_are_not_passed_over_silently(
     collected: Callable[..., Collected], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pop_heads, "AT_MOST", 2)
+    monkeypatch.setattr(pop3_headers, "AT_MOST", 2)
     one = collected(capabilities=[b"TOP", b"SASL PLAIN"], refuses={b"UIDL"})
-    with pytest.raises(MailError, match="does not list the mailbox by unique-ids"):
+    with pytest.raises(MailError, match="without unique-ids"):
         one.round(*FEW)
     assert one.round(*FEW[:2]) == raws(FEW[:2])
 
@@ -426,7 +426,7 @@ def test_deleting_that_is_refused_is_said(collected: Callable[..., Collected]) -
 def test_names_are_remembered_for_thirty_days_and_not_without_end(
     collected: Callable[..., Collected], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "KEPT_AT_MOST", 4)
+    monkeypatch.setattr(pop3_identity, "REMEMBER_AT_MOST", 4)
     one = collected()
     one.round(*MANY)
     one.round(*MANY[:10])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from panel import db
-from panel.collect import visit
+from panel.collect import transfer
 from panel.config import Settings
 from panel.mail.imap import ImapSession
 from panel.mail.policy import Policy
@@ -201,7 +201,7 @@ def test_new_numbers_may_change_again_halfway(post: PostOffice, monkeypatch: pyt
     account = post.add(*LETTERS)
     post.collect(account)
     post.dovecot.new_uidvalidity(post.user(account))
-    monkeypatch.setattr(visit, "RESERVE", 10_000.0)
+    monkeypatch.setattr(transfer, "RESERVE", 10_000.0)
     assert post.collect(account).more
     post.dovecot.new_uidvalidity(post.user(account))
     monkeypatch.undo()
@@ -241,13 +241,13 @@ def test_a_message_that_is_listed_but_not_handed_out_is_listed_here_too(
     post.collect(account)
     [row] = post.skipped(account)
     assert row.uid == 2
-    assert "did not hand it out" in row.reason
+    assert "did not send it" in row.reason
 
 
 def test_a_round_that_runs_out_of_time_goes_on_where_it_ended(
     post: PostOffice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visit, "RESERVE", 10_000.0)  # one message each
+    monkeypatch.setattr(transfer, "RESERVE", 10_000.0)  # one message each
     account = post.add(*LETTERS[:3])
     outcome = post.collect(account)
     assert outcome.more and outcome.delivered == 1
@@ -265,7 +265,7 @@ def test_an_order_of_the_servers_own_loses_nothing(post: PostOffice, monkeypatch
         yield from sorted(real(self, uids), reverse=True)
 
     monkeypatch.setattr(ImapSession, "fetch", backwards)
-    monkeypatch.setattr(visit, "RESERVE", 10_000.0)
+    monkeypatch.setattr(transfer, "RESERVE", 10_000.0)
     for _ in LETTERS:
         post.collect(account)
     assert post.mail(account) == LETTERS
@@ -276,6 +276,6 @@ def test_an_id_that_sql_made_a_path_is_refused(post: PostOffice) -> None:
     post.sql("PRAGMA foreign_keys = 0")
     post.sql("UPDATE account SET uuid = '../../elsewhere' WHERE uuid = ?", account.uuid)
     post.sql("UPDATE endpoint SET account_id = '../../elsewhere'")
-    with pytest.raises(Exception, match="not one that Mailkeep gave"):
+    with pytest.raises(Exception, match="not made by Mailkeep"):
         post.collector.collect("../../elsewhere", force=True)
     assert not (post.settings.mail_spool.parent.parent / "elsewhere").exists()

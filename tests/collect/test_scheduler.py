@@ -13,17 +13,19 @@ from typing import Any
 import pytest
 
 from panel import db
-from panel.collect import due, visit
-from panel.collect.due import Waiting
+from panel.collect import due, transfer
+from panel.collect.control import RoundControl
+from panel.collect.due import DueAccount
 from panel.collect.scheduler import Limits, Scheduler
-from panel.collect.turn import Turn
 from panel.errors import PanelError
 from panel.models import Account, Collection
-from tests.collect.conftest import PostOffice, letter
+from tests.collect.conftest import PostOffice, due_uuids, letter
 from tests.running import wait_until
 from tests.servers.hostile import ScriptedServer, Talk, enter
 
-FAST = Limits(way_in=0.4, turn=0.8, hanging=0.2, penalty=2.0)  # for tests: seconds become tenths
+FAST = Limits(
+    login_seconds=0.4, slice_seconds=0.8, hang_seconds=0.2, yield_penalty=2.0
+)  # for tests: seconds become tenths
 
 
 # -- rules, with rounds that only pretend ---------------------------------------------------
@@ -33,30 +35,32 @@ class Pretended:
     """Rounds that wait until they are let go, interrupted, or asked to give way."""
 
     def __init__(self, limits: Limits = FAST, **over: Any) -> None:
-        self.turns: dict[str, Turn] = {}
+        self.controls: dict[str, RoundControl] = {}
         self.begun: list[str] = []
         self.let_go: set[str] = set()
         self.scheduler = Scheduler(self._collect, limits, **over)
 
-    def _collect(self, uuid: str, turn: Turn) -> None:
+    def _collect(self, uuid: str, control: RoundControl) -> None:
         self.begun.append(uuid)
-        self.turns[uuid] = turn
+        self.controls[uuid] = control
         if uuid.startswith("good"):
-            turn.opened, turn.result = True, "worked"
+            control.mailbox_open, control.result = True, "worked"
             return
         if uuid.startswith("large"):
-            turn.opened = turn.delivered = True
-        while not (turn.interrupt.ended or uuid in self.let_go or (turn.delivered and turn.give_way)):
+            control.mailbox_open = control.delivered = True
+        while not (
+            control.interrupt.ended or uuid in self.let_go or (control.delivered and control.should_yield)
+        ):
             time.sleep(0.01)
-        turn.result = "worked" if turn.delivered or uuid in self.let_go else "failed"
+        control.result = "worked" if control.delivered or uuid in self.let_go else "failed"
 
-    def offer(self, *waiting: Waiting) -> None:
+    def offer(self, *waiting: DueAccount) -> None:
         self.scheduler.offer(waiting)
 
     def end(self) -> None:
-        self.let_go |= set(self.turns)
-        for turn in self.turns.values():
-            turn.interrupt.end()
+        self.let_go |= set(self.controls)
+        for control in self.controls.values():
+            control.interrupt.end()
         assert self.scheduler.stop(5)
 
 
@@ -73,8 +77,8 @@ def pretended() -> Iterator[Callable[..., Pretended]]:
         each.end()
 
 
-def at(name: str, host: str = "", since: int = 0, *, worked: bool = False) -> Waiting:
-    return Waiting(name, host or f"{name}.example", 993, since, worked)
+def at(name: str, host: str = "", since: int = 0, *, worked: bool = False) -> DueAccount:
+    return DueAccount(name, host or f"{name}.example", 993, since, worked)
 
 
 def count(begun: list[str], kind: str) -> int:
@@ -100,55 +104,55 @@ def test_one_server_has_eight_rounds_whatever_its_names(pretended: Callable[...,
 def test_a_server_is_slowed_when_most_of_its_rounds_fail_and_not_for_one(
     pretended: Callable[..., Pretended],
 ) -> None:
-    rounds = pretended(replace(FAST, way_in=0.1, turn=0.1))
+    rounds = pretended(replace(FAST, login_seconds=0.1, slice_seconds=0.1))
     same = partial(at, host="one.example")
     rounds.offer(*(same(f"good{n}") for n in range(3)), same("hung0"))
     wait_until(lambda: len(rounds.begun) == 4, 5, "all")
-    rounds.turns["hung0"].interrupt.end()
-    wait_until(lambda: not rounds.scheduler._under_way, 5, "the end")
+    rounds.controls["hung0"].interrupt.end()
+    wait_until(lambda: not rounds.scheduler._running, 5, "the end")
     rounds.offer(*(same(f"wait{n}") for n in range(9)))
     wait_until(
         lambda: count(rounds.begun, "wait") == 8, 5, "eight: one that hangs says nothing of the others"
     )
-    for turn in list(rounds.turns.values()):
-        turn.interrupt.end()
-    wait_until(lambda: "wait8" in rounds.turns, 5, "the ninth")
-    rounds.turns["wait8"].interrupt.end()
-    wait_until(lambda: not rounds.scheduler._under_way, 5, "the end")
+    for control in list(rounds.controls.values()):
+        control.interrupt.end()
+    wait_until(lambda: "wait8" in rounds.controls, 5, "the ninth")
+    rounds.controls["wait8"].interrupt.end()
+    wait_until(lambda: not rounds.scheduler._running, 5, "the end")
     rounds.offer(*(same(f"again{n}") for n in range(9)))
     time.sleep(0.2)
     assert count(rounds.begun, "again") == 2
 
 
 def test_who_has_delivered_gives_way_only_while_others_wait(pretended: Callable[..., Pretended]) -> None:
-    rounds = pretended(replace(FAST, turn=0.2))
+    rounds = pretended(replace(FAST, slice_seconds=0.2))
     same = partial(at, host="one.example", worked=True)
     large = [same(f"large{n}") for n in range(8)]
     rounds.offer(*large)
     wait_until(lambda: len(rounds.begun) == 8, 5, "all")
     time.sleep(0.3)
     rounds.offer()
-    assert not any(turn.give_way for turn in rounds.turns.values())
+    assert not any(control.should_yield for control in rounds.controls.values())
     rounds.offer(same("good0"), *large)
-    assert all(turn.give_way for turn in rounds.turns.values())
+    assert all(control.should_yield for control in rounds.controls.values())
     wait_until(lambda: "good0" in rounds.begun, 5, "the one that waited")
 
 
 def test_who_gave_way_comes_after_those_that_are_due(pretended: Callable[..., Pretended]) -> None:
-    rounds = pretended(replace(FAST, turn=0.1, per_server=1))
+    rounds = pretended(replace(FAST, slice_seconds=0.1, per_server=1))
     same = partial(at, host="one.example", worked=True)
     rounds.offer(same("large0"))
     wait_until(lambda: rounds.begun == ["large0"], 5, "the large one")
     time.sleep(0.2)
     rounds.offer(same("good0", since=1))
-    wait_until(lambda: not rounds.scheduler._under_way, 5, "the end")
+    wait_until(lambda: not rounds.scheduler._running, 5, "the end")
     rounds.offer(same("large0", since=1), same("good1", since=2))
     wait_until(lambda: len(rounds.begun) == 4, 5, "all")
     assert rounds.begun == ["large0", "good0", "good1", "large0"]
 
 
 def test_who_was_ended_has_twice_as_long_the_next_time(pretended: Callable[..., Pretended]) -> None:
-    rounds = pretended(replace(FAST, doubtful=1, way_in=0.2))
+    rounds = pretended(replace(FAST, unproven=1, login_seconds=0.2))
     took = []
     for _ in range(3):
         rounds.offer(at("hung0"))
@@ -157,7 +161,7 @@ def test_who_was_ended_has_twice_as_long_the_next_time(pretended: Callable[..., 
             rounds.offer(at("good0", since=9))
             time.sleep(0.02)
         took.append(time.monotonic() - begun)
-        wait_until(lambda: not rounds.scheduler._under_way, 5, "the other")
+        wait_until(lambda: not rounds.scheduler._running, 5, "the other")
         rounds.begun.clear()
         rounds.scheduler._servers.clear()
     assert 0.2 <= took[0] < took[1] < took[2] and took[2] >= 0.75
@@ -179,7 +183,7 @@ def test_who_asks_comes_first_and_once(pretended: Callable[..., Pretended]) -> N
 def test_an_error_in_one_round_stops_no_other() -> None:
     done = threading.Event()
 
-    def collect(uuid: str, turn: Turn) -> None:
+    def collect(uuid: str, control: RoundControl) -> None:
         if uuid == "bad":
             raise ValueError
         done.set()
@@ -216,10 +220,10 @@ class Worker:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tick_on)
 
-    def _collect(self, uuid: str, turn: Turn) -> None:
+    def _collect(self, uuid: str, control: RoundControl) -> None:
         with db.database.connection_context():
             try:
-                outcome = self.collector.collect(uuid, turn=turn)
+                outcome = self.collector.collect(uuid, control=control)
             except PanelError:
                 return
         if outcome:
@@ -229,7 +233,7 @@ class Worker:
         with db.database.connection_context():
             while not self._over.wait(0.05):
                 Collection.update(next_due_at=2).where(Collection.problem.is_null(False)).execute()
-                self.scheduler.offer(due.waiting())
+                self.scheduler.offer(due.accounts())
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -240,8 +244,8 @@ class Worker:
             self._over.set()
             self._thread.join()
             self.scheduler.stop(0)
-            for each in list(self.scheduler._under_way.values()):
-                each.turn.interrupt.end()
+            for each in list(self.scheduler._running.values()):
+                each.control.interrupt.end()
             assert self.scheduler.stop(20)
 
 
@@ -256,12 +260,12 @@ def test_forty_servers_that_drip_keep_no_good_mailbox_waiting(
             here.add(port=server.port, security="none", host="127.0.0.1")
         good = here.add(letter(0))
         Collection.create(account=good, next_due_at=1)
-        worker = Worker(here, replace(FAST, way_in=1.0, turn=2.0))
+        worker = Worker(here, replace(FAST, login_seconds=1.0, slice_seconds=2.0))
         with worker.running():
             for number in range(4):
                 if number:
                     here.deliver(good, letter(number))
-                    due.at_once(good.uuid)
+                    due.make_due(good.uuid)
                 # Real rounds have 15 times as long, and an interval is 30 s at least.
                 wait_until(lambda n=number: len(mail(here, good)) == n + 1, 10, f"round {number}")
                 wait_until(lambda: not here.row(good).leased_by, 10, "its end")
@@ -272,8 +276,8 @@ def test_forty_servers_that_drip_keep_no_good_mailbox_waiting(
 def test_first_collections_of_large_mailboxes_keep_no_good_mailbox_waiting_and_go_on_where_they_stopped(
     post: PostOffice, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
-    monkeypatch.setattr(visit, "BATCH", 5)
-    monkeypatch.setattr("panel.collect.pop.UNLOCK_SECONDS", 0)
+    monkeypatch.setattr(transfer, "BATCH", 5)
+    monkeypatch.setattr("panel.collect.pop3.UNLOCK_SECONDS", 0)
     port = post.dovecot.tls_port if protocol == "imap" else post.dovecot.pop3_port
     post = post.reaching(port)
     slow_down(monkeypatch, 0.1)
@@ -281,12 +285,12 @@ def test_first_collections_of_large_mailboxes_keep_no_good_mailbox_waiting_and_g
     large = [post.add(*letters, protocol=protocol, port=port) for _ in range(3)]
     good = post.add(letter(0), protocol=protocol, port=port)
     Collection.create(account=good, next_due_at=1)
-    worker = Worker(post, replace(FAST, per_server=2, turn=1.5))
+    worker = Worker(post, replace(FAST, per_server=2, slice_seconds=1.5))
     with worker.running():
         wait_until(lambda: len(mail(post, good)) == 1, 10, "the good one's mail")
         assert any(len(mail(post, account)) < 30 for account in large)
         wait_until(lambda: all(len(mail(post, account)) >= 30 for account in large), 30, "all mail")
-        wait_until(lambda: not worker.scheduler._under_way, 10, "the last rounds")
+        wait_until(lambda: not worker.scheduler._running, 10, "the last rounds")
     for account in large:
         assert mail(post, account) == sorted(letters)
         assert sum(worker.delivered[account.uuid]) == 30
@@ -300,40 +304,40 @@ def mail(post: PostOffice, account: Account) -> list[bytes]:
 
 def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Each message takes so long to come."""
-    real = visit.Visit._in_time
+    real = transfer.Transfer._in_time
 
-    def slowly(self: visit.Visit, messages: Any) -> Any:
+    def slowly(self: transfer.Transfer, messages: Any) -> Any:
         for message in real(self, messages):
             time.sleep(seconds)
             yield message
 
-    monkeypatch.setattr(visit.Visit, "_in_time", slowly)
+    monkeypatch.setattr(transfer.Transfer, "_in_time", slowly)
 
 
 @pytest.mark.parametrize("protocol", ["imap", "pop3"])
 def test_a_round_that_gives_way_goes_on_where_it_stopped_and_delivers_nothing_twice(
     post: PostOffice, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
-    monkeypatch.setattr(visit, "BATCH", 5)
+    monkeypatch.setattr(transfer, "BATCH", 5)
     slow_down(monkeypatch, 0.01)
     port = post.dovecot.tls_port if protocol == "imap" else post.dovecot.pop3_port
     post = post.reaching(port)
     letters = [letter(number) for number in range(30)]
     account = post.add(*letters, protocol=protocol, port=port)
-    turn = Turn()
-    real = visit.Visit._deliver
+    control = RoundControl()
+    real = transfer.Transfer._deliver
 
-    def deliver(self: visit.Visit, batch: Any, passed: Any) -> None:
+    def deliver(self: transfer.Transfer, batch: Any, passed: Any) -> None:
         real(self, batch, passed)
-        turn.give_way = turn.delivered
+        control.should_yield = control.delivered
 
-    monkeypatch.setattr(visit.Visit, "_deliver", deliver)
-    outcome = post.collector.collect(account.uuid, turn=turn)
+    monkeypatch.setattr(transfer.Transfer, "_deliver", deliver)
+    outcome = post.collector.collect(account.uuid, control=control)
     assert outcome and outcome.more and 5 <= outcome.delivered < 30
     row = post.row(account)
     assert row.problem is None and row.last_success_at is not None
     assert row.next_due_at <= db.now() + 10
-    monkeypatch.setattr(visit.Visit, "_deliver", real)
+    monkeypatch.setattr(transfer.Transfer, "_deliver", real)
     rest = post.collector.collect(account.uuid, force=True)
     assert rest and not rest.more and rest.delivered == 30 - outcome.delivered
     assert mail(post, account) == sorted(letters)
@@ -356,20 +360,20 @@ def test_a_round_that_cannot_give_way_because_the_server_has_stopped_is_ended_an
             talk.send(b"* %d FETCH (UID %d BODY[] {%d}\r\n%s)\r\n" % (uid, uid, len(raw), raw))
         talk.line()
 
-    monkeypatch.setattr(visit, "BATCH", 1)
+    monkeypatch.setattr(transfer, "BATCH", 1)
     with ScriptedServer(script) as server:
         here = post.reaching(server.port)
         account = here.add(port=server.port, security="none", host="127.0.0.1")
-        turn = Turn()
+        control = RoundControl()
 
         def end() -> None:
-            wait_until(lambda: turn.delivered and len(mail(here, account)) == 2, 10, "two messages")
-            turn.give_way = True
-            turn.interrupt.end()
+            wait_until(lambda: control.delivered and len(mail(here, account)) == 2, 10, "two messages")
+            control.should_yield = True
+            control.interrupt.end()
 
         ender = threading.Thread(target=end)
         ender.start()
-        outcome = here.collector.collect(account.uuid, turn=turn)
+        outcome = here.collector.collect(account.uuid, control=control)
         ender.join()
         assert outcome and outcome.more and outcome.delivered == 2
         assert here.row(account).problem is None and here.row(account).last_uid == 2
@@ -399,7 +403,7 @@ def test_a_mailbox_that_announces_a_login_delay_is_not_asked_before(post: PostOf
         account = here.add(port=server.port, security="none", host="127.0.0.1", protocol="pop3")
         here.collect(account)
     assert 890 <= here.row(account).next_due_at - db.now() <= 900
-    assert due.accounts() == []
+    assert due_uuids() == []
 
 
 def test_due_is_one_query_by_index_and_a_task_asks_for_its_own_row(post: PostOffice) -> None:
@@ -410,5 +414,5 @@ def test_due_is_one_query_by_index_and_a_task_asks_for_its_own_row(post: PostOff
     for account in accounts:
         Collection.create(account=account, next_due_at=db.now() + 30, waits=60)
     Collection.update(next_due_at=5).where(Collection.account == accounts[1]).execute()
-    assert [one.uuid for one in due.waiting()] == [accounts[1].uuid]
+    assert [one.uuid for one in due.accounts()] == [accounts[1].uuid]
     assert due.find(accounts[1].uuid) is not None and due.find(accounts[0].uuid) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from panel.collect.delivery import Written
-from panel.collect.stream import Stream
+from panel.collect.pipeline import Pipeline
 from tests.collect.conftest import PostOffice, letter
 from tests.running import PanelServer, wait_until
 from tests.servers.hostile import ScriptedServer, silence
@@ -71,7 +71,7 @@ def test_reading_goes_on_while_a_message_is_being_written() -> None:
         assert written.wait(10)
         return Written(uid, str(uid), raw)
 
-    with Stream(messages(), write) as stream:
+    with Pipeline(messages(), write) as stream:
         assert read_on.wait(5), "the reader waits for the disk"
         written.set()
         assert sorted(one.uid for one in stream if one) == [1, 2]
@@ -84,5 +84,5 @@ def test_several_messages_are_written_at_once() -> None:
         both.wait()
         return Written(uid, str(uid), raw)
 
-    with Stream([(1, b"one"), (2, b"two")], write) as stream:
+    with Pipeline([(1, b"one"), (2, b"two")], write) as stream:
         assert sorted(one.uid for one in stream if one) == [1, 2]

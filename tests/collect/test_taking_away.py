@@ -146,7 +146,7 @@ def one_more_round(post: PostOffice, account: Account) -> None:
     """Wait until the worker has ended one that began after this."""
     before = post.row(account).last_success_at or 0
     wait_until(lambda: db.now() > before, 5, "the next second")
-    due.at_once(account.uuid)
+    due.make_due(account.uuid)
     wait_until(lambda: (post.row(account).last_success_at or 0) > before, 40, "a round")
 
 
@@ -218,7 +218,7 @@ def test_mail_is_taken_while_it_comes_in_and_never_returns(
     account = post.add(*sent[:200])
     wait_until(lambda: len(helpdesk.mail()) == 200, 60, f"200 messages:\n{server.log}")
     post.deliver(account, *sent[200:])
-    due.at_once(account.uuid)
+    due.make_due(account.uuid)
     wait_until(lambda: len(helpdesk.mail()) == 300, 60, f"300 messages:\n{server.log}")
     one_more_round(post, account)
 
@@ -260,7 +260,7 @@ def test_with_the_whole_server_killed_again_and_again_each_message_is_taken_once
         server.kill()
         time.sleep(0.3)  # the helpdesk goes on meanwhile
         server.start()
-        due.at_once(account.uuid)
+        due.make_due(account.uuid)
     wait_until(lambda: post.row(account).last_success_at is not None, 60, f"a whole round:\n{server.log}")
     one_more_round(post, account)
     wait_until(lambda: not post.mail(account), 10, "the last of it to be taken")

@@ -1,4 +1,4 @@
-"""A console block taken apart, played on a machine, and its output held against what the manual shows."""
+"""A console block taken apart, played on a machine, and its output held against the facts that the manual shows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from dataclasses import dataclass
 from tests.docs.pages import Block
 
 HERE = re.compile(r"<<'?(\w+)'?")
+FACT = re.compile(
+    r"""
+    "[^"…]+"                                                # quoted: names and values of JSON
+    | [^\s"…(]* [\d@/=_] (?: [^\s"…]* [^\s"….,;:)] )?        # numbers, addresses, paths, settings
+    | (?<=:\ ) \w+ | ^ \w+ $                                # what is said of a thing; a word as the answer
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,17 @@ def _typed(lines: list[str], at: int) -> tuple[str, int]:
     return "\n".join(kept), at
 
 
-def fits(shown: str, printed: str) -> bool:
-    """Whether a command printed what is shown. `…` stands for anything, alone on a line for any lines."""
-    pattern = ""
-    for line in shown.splitlines():
-        if line.strip() == "…":
-            pattern += r"(?:.*\n)*?"
-        else:
-            pattern += re.escape(line.rstrip()).replace("…", ".+?") + r"\s*\n"
-    return re.fullmatch(pattern, re.sub(r"\n*\Z", "\n", printed)) is not None
+def missing(shown: str, printed: str) -> str | None:
+    """The first fact of what is shown that was not printed at its place; None where all were.
+
+    Facts are what a reader acts on: numbers, addresses, paths, settings, states and what stands in
+    quotes. The words around them may change, and `…` is left out.
+    """
+    at = 0
+    for fact in FACT.finditer(shown):
+        end = "" if shown.startswith("…", fact.end()) else r"(?!\w)"
+        found = re.compile(rf"(?<!\w){re.escape(fact[0])}{end}").search(printed, at)
+        if found is None:
+            return fact[0]
+        at = found.end()
+    return None

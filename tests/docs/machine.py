@@ -18,7 +18,7 @@ from pathlib import Path
 
 from panel.config import ROOT
 from tests import warm
-from tests.docs.console import Command, commands, fits
+from tests.docs.console import Command, commands, missing
 from tests.docs.pages import Block, Page
 from tests.running import free_port, process_environ
 
@@ -105,11 +105,12 @@ class Machine:
         return done
 
     def run(self, command: Command) -> None:
-        """Run one command in the folder of the code. Fails where it does, or prints something else."""
+        """Run one command in the folder of the code. Fails where it does, or where a fact that is shown is not printed."""
         status, printed = self.bash(self.there(command.typed))
         said = f"{command.where}: {command.typed}\nended with {status} and printed:\n{printed}"
         assert status == 0, said
-        assert not command.shown or fits(self.there(command.shown), printed), said
+        fact = missing(self.there(command.shown), printed)
+        assert fact is None, f"{said}\nwithout {fact!r}, which is shown"
 
     def bash(self, typed: str) -> tuple[int, str]:
         """Run what was typed in the folder of the code: its exit status and all that it printed."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from panel.children import STOP_SECONDS
 from panel.config import DEFAULT_ENV_FILE, NAMES, ROOT, Settings
+from panel.serve.children import STOP_SECONDS
 from panel.shell import REFUSED
 from tests import running
 from tests.docs.pages import page

@@ -15,15 +15,16 @@ import pytest
 
 from panel import create_app, db
 from panel.audit import Actor
-from panel.config import ROOT, Settings
+from panel.config import Settings
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from panel.vault import backup_proof, credential, rotation, turn_off, turn_on, unfinished
 from panel.vault.keystore import KeyStore
 from panel.vault.state import State
 from panel.vault.vault import Vault
-from tests import installs
+from tests import installs, warm
 from tests.installs import BOTH
+from tests.running import process_environ
 
 ORPHANED = (
     "INSERT INTO endpoint (id, account_id, direction, protocol, host, port, security, username, auth_method,"
@@ -153,7 +154,7 @@ def in_process(house: House, code: str, *arguments: str) -> subprocess.Popen[str
         "s = Settings.load({'PANEL_DATA_DIR': sys.argv[1], 'PANEL_ENV_FILE': '/dev/null'}); create_app(s);"
         "vault = Vault.of(s, db.database); keystore = vault.keystore; BOTH = Confirmations(True, True); db.database.connect(); actor = Actor('other');\n"
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", head + code, str(house.data), *arguments],
-        cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    return warm.Popen(
+        ["-c", head + code, str(house.data), *arguments],
+        env=process_environ({}), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip

@@ -40,7 +40,7 @@ def house(settings: Settings) -> House:
         house.add(SECRET)
         house.add("another one")
         house.enable()
-        scan.write_owed(house.vault, settings)
+        scan.finish_report(house.vault, settings)
     return house
 
 
@@ -101,7 +101,7 @@ def test_a_find_is_named_with_its_account_and_its_remedy_and_scanned_again_on_de
     path.unlink()
     assert admin.post(f"{URL}/scan").status_code == 303
     assert "Scanning" in text(admin)
-    in_database(lambda: scan.write_owed(house.vault, house.settings))
+    in_database(lambda: scan.finish_report(house.vault, house.settings))
     assert "No leftovers in clear text found in" in text(admin)
 
 
@@ -121,7 +121,7 @@ def test_after_turning_off_the_page_says_that_passwords_are_in_clear(
     page_for: Callable[[str], FlaskClient], house: House
 ) -> None:
     in_database(house.disable)
-    in_database(lambda: scan.write_owed(house.vault, house.settings))
+    in_database(lambda: scan.finish_report(house.vault, house.settings))
     admin = page_for("admin")
     assert "Passwords are now in clear text in the database, and in every backup" in text(admin)
     assert admin.post(f"{URL}/scan").status_code == 409

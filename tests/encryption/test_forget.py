@@ -245,7 +245,7 @@ def test_a_new_password_is_taken_only_together_with_the_whole_server(house: Hous
     with pytest.raises(PasswordNeeded, match="may have been changed"):
         accounts.set_password(account.uuid, Secret("entered again"), accounts.ANYTHING, ACTOR)
     box = rules.mailbox(account.address, account.folder, account.interval, account.on_server, account.move_to)
-    where = replace(accounts.server_of(endpoint), host="imap.example.org")
+    where = replace(endpoint.server, host="imap.example.org")
     accounts.edit(account.uuid, box, where, Secret("entered again"), accounts.ANYTHING, ACTOR)
     assert house.opened(endpoint) == "entered again"
     assert Endpoint.get_by_id(endpoint.id).host == "imap.example.org"

@@ -336,7 +336,7 @@ def test_the_backup_is_proved_by_its_hash_and_the_key_never_travels(admin: Flask
         assert key_form not in page
 
 
-BANNER = '#backup">Verify backup</a>'
+BANNER = '#backup">Verify it</a>'
 
 
 def test_every_other_page_asks_for_the_proof_until_it_is_given_and_again_after_a_rotation(

@@ -47,7 +47,7 @@ def looked(house: House, *also: Path) -> Scan:
 
 def told(house: House) -> Findings:
     """Write the report that is owed; what it says."""
-    assert scan.write_owed(house.vault, house.settings)
+    assert scan.finish_report(house.vault, house.settings)
     last = reports.last()
     assert last is not None
     return last
@@ -159,7 +159,7 @@ def test_an_open_reader_keeps_old_copies_until_it_ends_and_the_shell_says_so(
     reader.execute("SELECT * FROM endpoint").fetchall()
     house.enable()
     assert house.state is State.ENABLING
-    assert not scan.write_owed(house.vault, house.settings)  # the report waits for the end of the work
+    assert not scan.finish_report(house.vault, house.settings)  # the report waits for the end of the work
     assert house.files_with(GONE)
     reader.close()
     unfinished.resume(house.vault)
@@ -470,7 +470,7 @@ def test_after_enabling_a_report_says_what_was_done_searched_and_cannot_be_seen(
     assert {"panel.db", "secret-key"} <= set(report.scan.searched)
     assert (report.scan.found, bool(report.scan.not_visible)) == ((), True)
     assert report.verdict.startswith("No leftovers in clear text found in ")
-    assert not scan.write_owed(house.vault, house.settings)
+    assert not scan.finish_report(house.vault, house.settings)
 
 
 def test_a_report_is_owed_until_it_is_done_whatever_is_killed(house: House) -> None:
@@ -479,7 +479,7 @@ def test_a_report_is_owed_until_it_is_done_whatever_is_killed(house: House) -> N
     killed = in_process(
         house,
         "from panel.encryption.leftovers import scan, search; import os, signal;"
-        "scan._run = lambda *a: os.kill(os.getpid(), signal.SIGKILL); scan.write_owed(vault, s)",
+        "scan._run = lambda *a: os.kill(os.getpid(), signal.SIGKILL); scan.finish_report(vault, s)",
     )
     assert killed.wait() == -9
     assert reports.last() is None
@@ -543,7 +543,7 @@ def test_no_report_is_written_of_a_state_that_changed_meanwhile(
         return ask(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(scan, "_run", and_disable)
-    assert not scan.write_owed(house.vault, house.settings)
+    assert not scan.finish_report(house.vault, house.settings)
     assert told(house).kind == "disable"
 
 
@@ -599,7 +599,7 @@ def test_a_reader_that_dies_is_an_error_with_what_to_do(
     house.enable()
     monkeypatch.setattr(scan, "SEARCH", house.data / "none.py")
     with pytest.raises(PanelError, match="nothing is known about them"):
-        scan.write_owed(house.vault, house.settings)
+        scan.finish_report(house.vault, house.settings)
     assert reports.pending() is not None
 
 

@@ -2,7 +2,8 @@
 
 The steps run in processes of their own under strace, which kills them (or fails the call) at the Nth
 write, sync, link, rename, truncate or unlink. What is on the disk then must hold every password; a start and
-a `resume` must end in one of the states that are meant. The short form tries some N, `--long` every one.
+a `resume` must end in one of the states that are meant. The short form tries one N of each scenario and kind of
+fault, `--long` every one; tests/faults/test_planted_bugs.py dies at every step in both.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from tests.faults.promises import check, check_forgotten, on_disk
 CALLS = ",".join((*IDLE, "writev", "pwritev", "pwritev2", "truncate", "fallocate", "copy_file_range"))
 ACCOUNTS = 6
 PASSWORDS = frozenset(f"MARKER password {number}" for number in range(ACCOUNTS))
-RUNS = 4  # of each scenario and fault, in the short form
 WHEN = 400  # more calls of one kind than any scenario makes
 FAULTS = {"kill": "signal=KILL", "full disk": "error=ENOSPC", "broken disk": "error=EIO"}
 
@@ -168,11 +168,11 @@ def _ended(place: Path) -> list[tuple[int, int]]:
     return [(pid, status) for pid, status in json.loads((place / "log.ended").read_text())]
 
 
-def chosen(calls: int, every: bool) -> list[int]:
-    """Which calls to spoil: all, or some that lie evenly, the first and the last among them."""
-    if every or calls <= RUNS:
+def chosen(calls: int, fault: str, every: bool) -> list[int]:
+    """Which calls to spoil: all, or one, which is another for each kind of fault."""
+    if every:
         return list(range(1, calls + 1))
-    return sorted({1 + round(i * (calls - 1) / (RUNS - 1)) for i in range(RUNS)})
+    return [1 + (calls - 1) * (1 + list(FAULTS).index(fault)) // (1 + len(FAULTS))]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,9 @@ def spoiled(
     """Every scenario, spoiled by one kind of fault at each of the chosen calls."""
     place = tmp_path_factory.mktemp("spoiled")
     every = bool(pytestconfig.getoption("--long"))
-    runs = [(name, call) for name in SCENARIOS for call in chosen(len(prepared[name].calls), every)]
+    runs = [
+        (name, call) for name in SCENARIOS for call in chosen(len(prepared[name].calls), request.param, every)
+    ]
     jobs: list[Job] = []
     for number, (name, call) in enumerate(runs):
         shutil.copytree(prepared[name].directory, place / str(number))

@@ -99,9 +99,10 @@ PLAYS = {
 @pytest.mark.reliability
 @pytest.mark.parametrize("name", PLAYS)
 def test_death_at_every_step_loses_no_password_and_a_resume_finishes(
-    name: str, tmp_path: Path, record_property: Callable[[str, object], None]
+    name: str, tmp_path: Path, record_property: Callable[[str, object], None], pytestconfig: pytest.Config
 ) -> None:
-    deaths = play_with_death_at_every_step(PLAYS[name], tmp_path)
+    long = bool(pytestconfig.getoption("--long"))
+    deaths = play_with_death_at_every_step(PLAYS[name], tmp_path, twice=long)
     assert deaths >= 2
     record_property("reliability", {"table": "deaths", "row": name, "column": "tried", "tried": deaths})
 

@@ -14,7 +14,7 @@ from panel.audit import Actor, record
 from panel.collect.lease import Lease
 from panel.errors import SpoolError
 from panel.health import checks, heartbeat, mail, maintenance, server, spool
-from panel.models import Account, AlertChannels, Collection, Heartbeat, Waiting
+from panel.models import Account, AlertChannels, Collection, Heartbeat, SpoolCount
 from panel.secret import Secret
 from panel.vault import turn_off, verification
 from tests.encryption.conftest import House, new_endpoint
@@ -318,7 +318,7 @@ def test_the_counts_of_a_removed_account_go_with_it(well: House) -> None:
     count(well)
     with db.database.connection_context():
         Account.delete().execute()
-        assert not Waiting.select().exists()
+        assert not SpoolCount.select().exists()
 
 
 # -- the machine ---------------------------------------------------------------------

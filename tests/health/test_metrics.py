@@ -13,7 +13,7 @@ from panel import create_app, db
 from panel.config import ROOT, Settings
 from panel.errors import SettingsError
 from panel.health import checks, metrics
-from panel.models import Account, Collection, Heartbeat, Waiting
+from panel.models import Account, Collection, Heartbeat, SpoolCount
 from panel.vault.state import State
 from tests.encryption.conftest import House
 from tests.running import Environ, PanelServer
@@ -60,7 +60,7 @@ def test_what_is_wrong_is_counted_under_the_name_of_its_check(app: Flask, well: 
         Heartbeat.update(beat_at=db.now() - 600).execute()
         Collection.update(problem="No.", last_success_at=db.now() - 7200).execute()
         account = well.add().account
-        Waiting.create(account=account, unread=1234, oldest_at=1, counted_at=db.now())
+        SpoolCount.create(account=account, unread=1234, oldest_at=1, counted_at=db.now())
         Account.update(paused_at=db.now()).where(Account.uuid == well.add().account.uuid).execute()
     well.key_file.unlink()
     found = numbers(app)

@@ -11,7 +11,7 @@ import pytest
 from panel import create_app, db
 from panel.config import Settings
 from panel.health import heartbeat, mail
-from panel.models import Activity, Waiting
+from panel.models import Activity, SpoolCount
 from panel.vault.vault import Vault
 from tests.encryption.conftest import House
 from tests.health.conftest import wrong
@@ -58,7 +58,7 @@ def test_the_worker_counts_the_spool_and_removes_old_activity_by_itself(
         (new / f"{db.now()}.M1P1.host").touch()
         Activity.create(at=5, who="ada", what="signed in", subject="long ago", address="", detail="")
         running.sql("UPDATE heartbeat SET kept_at = NULL, pruned_at = NULL")
-        wait_until(lambda: Waiting.select().where(Waiting.unread == 1).exists(), 20, "the count")
+        wait_until(lambda: SpoolCount.select().where(SpoolCount.unread == 1).exists(), 20, "the count")
         assert not Activity.select().where(Activity.subject == "long ago").exists()
         assert Activity.select().where(Activity.what == "old activity removed").count() == 1
     assert "Traceback" not in panel_server.log

@@ -25,7 +25,7 @@ def child(server: PanelServer, name: str) -> int:
     found: list[int] = []
 
     def look() -> bool:
-        found[:] = [pid for pid in children(server.pid) if name in arguments(pid)]
+        found[:] = [pid for pid in children(server.pid) if name in (*arguments(pid), command(pid))]
         return bool(found)
 
     wait_until(look, 10, f"a {name} process:\n{server.log}")
@@ -38,6 +38,14 @@ def arguments(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def command(pid: int) -> str:
+    """The name of `pid`, which one that was forked gave itself (tests/forked_serve.py); "" once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def alive(pid: int) -> bool:

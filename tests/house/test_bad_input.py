@@ -55,7 +55,7 @@ def test_the_shell_says_the_same(environ: Environ) -> None:
 def test_a_data_directory_that_cannot_be_made(environ: Environ, refusal: Refusal, where: str) -> None:
     environ["PANEL_DATA_DIR"] = where
     told = refusal()
-    assert told.startswith(f"The data directory {where} cannot be made or written")
+    assert told.startswith(f"The data directory {where} cannot be created or written")
     assert "Correct PANEL_DATA_DIR" in told
 
 
@@ -92,7 +92,7 @@ def test_a_database_that_is_newer_than_the_code(environ: Environ, refusal: Refus
         database.execute("INSERT INTO schema_migration (name, applied) VALUES ('9999_future', '2030-01-01')")
     database.close()
     told = refusal()
-    assert "written by a newer Mailkeep" in told
+    assert "A newer Mailkeep wrote the database" in told
     assert "9999_future" in told
 
 
@@ -100,7 +100,7 @@ def test_a_broken_queue(environ: Environ, refusal: Refusal) -> None:
     data = Path(environ["PANEL_DATA_DIR"])
     data.mkdir(0o700)
     (data / "queue.db").write_bytes(b"this is no database" * 100)
-    assert "remove that file" in refusal()
+    assert "delete that file" in refusal()
 
 
 def test_an_empty_secret_key(environ: Environ, refusal: Refusal) -> None:

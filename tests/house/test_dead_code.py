@@ -20,6 +20,7 @@ CALLED_BY = {
     "Flask and Flask-Login": ["session_interface", "session_protection", "form_token_bound", "form_token_refused"],
     "WTForms": ["pre_validate"],
     "http.client and smtplib": ["command_encoding", "makefile", "readable", "readinto"],
+    "OAuth, which comes next": ["of_form"],
     "mypy": ["Guarded"],
     "a number that stands beside others": ["ADMIN"],
 }  # fmt: skip

@@ -17,9 +17,9 @@ from flask import Flask
 from panel import create_app, db
 from panel.audit import Actor
 from panel.config import Settings
-from panel.jobs import Jobs
 from panel.models import Account, Endpoint
 from panel.secret import Secret
+from panel.serve.jobs import Jobs
 from panel.vault import turn_on, unfinished
 from panel.vault.state import State
 from panel.vault.vault import Vault
@@ -74,7 +74,7 @@ def test_a_task_holds_its_name_and_ids_and_is_signed(app: Flask, settings: Setti
     [data] = queued(settings)
     message = pickle.loads(data.rpartition(b":")[0])  # noqa: S301 - our own
     assert (message.name, message.args, message.kwargs) == (
-        "panel.jobs.collect_account",
+        "panel.serve.jobs.collect_account",
         ("0b1e7c1e-uuid",),
         {},
     )

@@ -8,19 +8,29 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from panel import children as child_processes
-from panel.children import UNANSWERED, Child
 from panel.config import ROOT
+from panel.serve import children as child_processes
+from panel.serve.children import UNANSWERED, Child
 from tests.house.processes import alive, arguments, child, children, descendants
 from tests.running import Environ, PanelServer, environ_for, free_port, process_environ, wait_until
 
 
+@pytest.fixture
+def panel_server(environ: Environ, tmp_path: Path) -> Iterator[PanelServer]:
+    """Started from cold, since these tests are about how its processes start and end."""
+    server = PanelServer(environ, tmp_path / "server.log", cold=True)
+    server.start()
+    yield server
+    server.stop()
+
+
 def second_server(environ: Environ, tmp_path: Path, **over: str) -> PanelServer:
-    return PanelServer(environ | over, tmp_path / "second.log")
+    return PanelServer(environ | over, tmp_path / "second.log", cold=True)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -34,16 +44,16 @@ def test_it_stops_cleanly_when_asked(panel_server: PanelServer, signum: signal.S
 
 def test_a_stop_says_what_it_waits_for_and_a_second_one_ends_that(panel_server: PanelServer) -> None:
     started = descendants(panel_server.pid)
-    os.kill(child(panel_server, "worker"), signal.SIGSTOP)  # it will not hear of it
+    os.kill(child(panel_server, "worker"), signal.SIGSTOP)  # it receives no SIGTERM now
     os.kill(panel_server.pid, signal.SIGINT)
-    panel_server.wait_for("Stopping; waiting until the worker process has finished its work")
+    panel_server.wait_for("Stopping: waiting for the worker process")
     assert panel_server.stop(signal.SIGINT) == 1
     assert not any(alive(pid) for pid in started)
 
 
 def test_a_first_start_that_fails_ends_everything_and_says_why(tmp_path: Path) -> None:
     script = (
-        "from panel.children import Child, run; from panel.shell import exit_on_error\n"
+        "from panel.serve.children import Child, run; from panel.shell import exit_on_error\n"
         "with exit_on_error(): run([Child('nonsense')], print)"
     )
     done = subprocess.run(
@@ -98,13 +108,16 @@ def test_a_web_process_that_does_not_answer_is_started_again(
     environ: Environ, tmp_path: Path, number: int
 ) -> None:
     """Stopped, it is alive, and the port answers: the other one does."""
-    server = PanelServer(environ, tmp_path / "server.log")
-    server.program = ["-c", "from panel import children, serve; children.ASK_SECONDS = 1; serve.main([])"]
+    server = PanelServer(environ, tmp_path / "server.log", cold=True)
+    server.program = [
+        "-c",
+        "from panel.serve import __main__, children; children.ASK_SECONDS = 1; __main__.main([])",
+    ]
     server.start()
     stopped = web_processes(server)[number]
     os.kill(stopped, signal.SIGSTOP)
     assert server.answers()
-    server.wait_for("The web process does not answer any more and is ended.")
+    server.wait_for("The web process no longer answers and is killed.")
     server.wait_for("The web process ended (killed by signal 9)")
     wait_until(lambda: len(set(web_processes(server)) - {stopped}) == 2, 20, "the process to be back")
     assert server.stop() == 0
@@ -116,7 +129,7 @@ def test_a_child_that_answers_late_is_left_alone(monkeypatch: pytest.MonkeyPatch
     line, its = socket.socketpair()
     line.setblocking(False)
     one = Child("web", b"?")
-    one._line = line
+    one._socket = line
     for _ in range(3):
         assert all(one.answers() for _ in range(UNANSWERED - 1))
         its.send(b"late")
@@ -172,7 +185,7 @@ def test_it_listens_on_names_and_on_addresses_of_both_kinds(
 
 
 def test_two_starts_at_once_leave_one_server(environ: Environ, tmp_path: Path) -> None:
-    first = PanelServer(environ, tmp_path / "first.log")
+    first = PanelServer(environ, tmp_path / "first.log", cold=True)
     second = second_server(environ, tmp_path, PANEL_BIND=f"127.0.0.1:{free_port()}")
     both = (first, second)
     try:

@@ -40,7 +40,7 @@ def test_with_nothing_set_there_is_a_default_for_everything() -> None:
         ("PANEL_URL", "mail.example.org", "public address"),
         ("PANEL_TRUSTED_PROXIES", "many", "whole number"),
         ("PANEL_MAIL_PORTS", "993,abc", "PANEL_MAIL_PORTS"),
-        ("PANEL_MAIL_DENY_NETWORKS", "10.0.0.0/99", "networks with commas"),
+        ("PANEL_MAIL_DENY_NETWORKS", "10.0.0.0/99", "separated by commas"),
         ("PANEL_MAIL_CA_FILE", "/nowhere/ca.pem", "cannot be read"),
         ("PANEL_LOG_FORMAT", "xml", "text or json"),
         ("PANEL_TIMEZONE", "Mars/Olympus", "Europe/Berlin"),

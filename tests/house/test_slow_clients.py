@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from panel import http_server
+from panel.serve import http_server
 from panel.web.headers import LARGEST_REQUEST
 from tests.running import PanelServer, environ_for
 
@@ -34,7 +34,7 @@ HELD = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "nothing yet": b"",
     "nothing more": CSS,
-    "readers of one answer after another": CSS * http_server.IN_A_ROW,
+    "readers of one answer after another": CSS * http_server.PIPELINED,
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0",
 }
 CLIENTS = 60  # of each kind; there are 16 threads
@@ -154,7 +154,7 @@ def test_chunks_and_whole_bodies_and_requests_in_a_row_are_read(server: PanelSer
 
 
 def test_one_who_reads_late_gets_every_answer(server: PanelServer) -> None:
-    many = http_server.IN_A_ROW - 1
+    many = http_server.PIPELINED - 1
     with connect(server) as connection:
         connection.sendall(CSS * many + CSS.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         answers = 0
@@ -165,7 +165,7 @@ def test_one_who_reads_late_gets_every_answer(server: PanelServer) -> None:
 
 def test_who_sends_hundreds_of_requests_ahead_is_cut_off(server: PanelServer) -> None:
     answer = exchange(server, CSS * 300)
-    assert answer.count(b"HTTP/1.1 200 OK") <= http_server.IN_A_ROW
+    assert answer.count(b"HTTP/1.1 200 OK") <= http_server.PIPELINED
     assert status(server, "/healthz") == 200
 
 
@@ -198,7 +198,7 @@ class Small:
         connection = socket.create_connection(self.listening.getsockname(), 5)
         connection.sendall(sent)
         for _ in range(5):
-            self.server.turn(0.05)
+            self.server.poll(0.05)
         return connection
 
     def closes(self, connection: socket.socket, after: float) -> bool:
@@ -206,7 +206,7 @@ class Small:
         self.ahead += after
         self.server.next_channel_cleanup = 0  # what waitress does now and then by itself
         for _ in range(3):
-            self.server.turn(0.05)
+            self.server.poll(0.05)
         connection.settimeout(0.2)
         try:
             while connection.recv(2**20):
@@ -258,7 +258,7 @@ def test_the_parents_line_is_kept_however_long_it_is_silent(monkeypatch: pytest.
     assert not small.closes(ours, 3600)
     ours.sendall(GET)
     for _ in range(5):
-        small.server.turn(0.05)
+        small.server.poll(0.05)
     ours.settimeout(5)
     assert ours.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
@@ -280,7 +280,7 @@ def test_the_next_answer_waits_until_the_last_one_was_read(monkeypatch: pytest.M
     late.setblocking(False)
     read = 0
     while read < 3 * small.size:
-        small.server.turn(0.05)
+        small.server.poll(0.05)
         with suppress(BlockingIOError):
             read += len(late.recv(2**20))
     assert small.served == 3

@@ -11,7 +11,7 @@ from panel.errors import MailError
 from panel.mail.imap import ImapSession, probe
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.secret import Secret
 from tests.servers.certificates import Authority
 from tests.servers.dovecot import DovecotServer
@@ -69,7 +69,7 @@ def at(server: ScriptedServer, security: str = "tls") -> MailServer:
 
 def tried(
     endpoint: MailServer, policy: Policy, password: str = PASSWORD, folder: str = "INBOX"
-) -> list[Step]:
+) -> list[ProbeStep]:
     """All steps of a trial."""
     return list(probe(endpoint, Secret(password), folder, policy))
 

@@ -12,7 +12,7 @@ import pytest
 
 from panel.config import Settings
 from panel.errors import MailError
-from panel.mail import addresses
+from panel.mail import connect
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
 from tests.mail.conftest import at, failure, tried
@@ -23,7 +23,7 @@ POLICY = Policy(frozenset({993}), (METADATA, ipaddress.ip_network("fd00:ec2::254
 
 
 def resolve(host: str, *, port: int = 993, security: str = "tls", policy: Policy = POLICY) -> list[str]:
-    found = addresses.resolve(MailServer("imap", host, port, security, "somebody"), policy, 5)
+    found = connect.resolve(MailServer("imap", host, port, security, "somebody"), policy, 5)
     return [str(address.ip) for address in found]
 
 
@@ -108,7 +108,7 @@ def test_a_resolver_that_never_answers_does_not_hold_us(monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
     begun = time.monotonic()
     with pytest.raises(MailError, match="took longer"):
-        addresses.resolve(MailServer("imap", "slow.example.com", 993, "tls", "somebody"), POLICY, 0.2)
+        connect.resolve(MailServer("imap", "slow.example.com", 993, "tls", "somebody"), POLICY, 0.2)
     assert time.monotonic() - begun < 1
 
 

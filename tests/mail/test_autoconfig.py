@@ -12,8 +12,8 @@ import dns.resolver
 import dns.rrset
 import pytest
 
-from panel.mail import autoconfig
-from panel.mail.autoconfig import Found
+from panel.mail import autoconfig, https
+from panel.mail.autoconfig import PublishedServer
 from panel.mail.policy import Policy
 from panel.mail.providers import PROVIDERS, WITHOUT_PASSWORDS
 from panel.mail.server import normalise_host
@@ -47,7 +47,7 @@ def answer(body: str | bytes, head: str = "200 OK") -> Script:
     return script
 
 
-Ask = Callable[..., list[Found]]
+Ask = Callable[..., list[PublishedServer]]
 
 
 @pytest.fixture
@@ -55,13 +55,13 @@ def ask(certificates: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[As
     """Ask a scripted web server, as if it were the domain's."""
     servers: list[ScriptedServer] = []
 
-    def ask(script: Script, certificate: Certificate | None = None, **over: object) -> list[Found]:
+    def ask(script: Script, certificate: Certificate | None = None, **over: object) -> list[PublishedServer]:
         server = ScriptedServer(script, certificate or certificates.good())
         servers.append(server)
         monkeypatch.setattr(autoconfig, "PLACES", (f"https://{{domain}}:{server.port}/config.xml",))
         policy = Policy(frozenset({993}), ca_file=certificates.ca_file, **over)  # type: ignore[arg-type]
         ends_at = time.monotonic() + 2
-        return autoconfig.published("localhost", policy, ends_at, frozenset({server.port, 443}))
+        return autoconfig.published("localhost", policy, ends_at, internal=True, ports=(server.port, 443))
 
     yield ask
     for server in servers:
@@ -70,9 +70,9 @@ def ask(certificates: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[As
 
 def test_encrypted_servers_that_take_a_password_are_found(ask: Ask) -> None:
     assert ask(answer(GOOD)) == [
-        Found("pop3", "pop.example.org", 995, "tls", "%EMAILLOCALPART%"),
-        Found("imap", "imap.example.org", 993, "tls"),
-        Found("smtp", "smtp.example.org", 587, "starttls"),
+        PublishedServer("pop3", "pop.example.org", 995, "tls", "%EMAILLOCALPART%"),
+        PublishedServer("imap", "imap.example.org", 993, "tls"),
+        PublishedServer("smtp", "smtp.example.org", 587, "starttls"),
     ]
 
 
@@ -85,7 +85,7 @@ def test_nobody_is_told_whose_mailbox_it_is(ask: Ask, certificates: Authority) -
         talk.send(b"HTTP/1.0 404 no\r\n\r\n")
 
     assert ask(script) == []
-    assert seen[0] == b"GET /config.xml HTTP/1.0" and not any(b"@" in line for line in seen)
+    assert seen[0] == b"GET /config.xml HTTP/1.1" and not any(b"@" in line for line in seen)
 
 
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><x>&b;</x>'
@@ -98,7 +98,7 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><
         answer("not XML at all"),
         answer(BOMB),
         answer(BOMB.encode("utf-16")),
-        answer("", "404 Not Found"),
+        answer("", "404 Not PublishedServer"),
         answer("", "301 Moved\r\nLocation: http://localhost/config.xml"),
         answer("", "301 Moved\r\nLocation: https://169.254.169.254/latest"),
         answer("", "301 Moved\r\nLocation: file:///etc/passwd"),
@@ -145,7 +145,22 @@ def test_a_document_is_taken_before_the_connection_ends_and_names_the_domain(ask
 
 def test_nobody_on_this_network_is_asked_for_a_stranger() -> None:
     assert autoconfig.published("localhost", Policy(frozenset({993})), time.monotonic() + 2) == []
-    assert any(str(network) == "127.0.0.0/8" for network in autoconfig.INSIDE)
+    assert any(str(network) == "127.0.0.0/8" for network in https.INTERNAL)
+
+
+def test_a_silent_server_leaves_time_for_the_next_place(
+    certificates: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        ScriptedServer(lambda talk: time.sleep(5), certificates.good()) as silent,
+        ScriptedServer(answer(GOOD), certificates.good()) as good,
+    ):
+        places = [f"https://{{domain}}:{server.port}/config.xml" for server in (silent, good)]
+        monkeypatch.setattr(autoconfig, "PLACES", places)
+        monkeypatch.setattr(autoconfig, "PLACE_SECONDS", 1.0)
+        policy = Policy(frozenset(), ca_file=certificates.ca_file)
+        ports, ends_at = (silent.port, good.port), time.monotonic() + 20
+        assert autoconfig.published("localhost", policy, ends_at, internal=True, ports=ports)
 
 
 def test_a_denied_network_is_not_asked(ask: Ask) -> None:
@@ -196,8 +211,8 @@ def test_srv_records_name_servers_the_encrypted_ones_first() -> None:
         }
     )
     assert autoconfig.announced("example.org", time.monotonic() + 4, names.resolver) == [
-        Found("imap", "imap.example.org", 993, "tls"),
-        Found("smtp", "smtp.example.net", 587, "starttls"),
+        PublishedServer("imap", "imap.example.org", 993, "tls"),
+        PublishedServer("smtp", "smtp.example.net", 587, "starttls"),
     ]
 
 

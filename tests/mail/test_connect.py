@@ -31,7 +31,7 @@ def test_a_good_certificate_lets_us_in(certificates: Authority, trusting: Trusti
     [
         (Authority.wrong_name, "another name"),
         (Authority.expired, "has expired"),
-        (Authority.self_signed, "signed by nobody but itself"),
+        (Authority.self_signed, "is self-signed"),
     ],
 )
 def test_a_bad_certificate_ends_it_before_any_password(
@@ -52,7 +52,7 @@ def test_an_unknown_ca_is_refused_and_the_setting_that_mends_it_is_named(
 ) -> None:
     with RogueServer(certificates.good()) as server:
         error = failure(at(server), trusting(server, ca_file=None))
-    assert "does not know" in error.message
+    assert "does not trust" in error.message
     assert "PANEL_MAIL_CA_FILE" in error.remedy
     assert not server.saw_login
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from panel.errors import MailError
 from panel.mail.imap import ImapSession
-from panel.mail.imap_words import folder_name, folder_of, folder_word, quoted
+from panel.mail.imap_names import folder_name, folder_of, folder_word, from_utf7, utf7
+from panel.mail.imap_syntax import quoted
 from panel.mail.policy import Policy
 from panel.secret import Secret
 from tests.mail.conftest import PASSWORD, at, tried
@@ -95,3 +97,47 @@ def test_every_name_is_printable_and_leads_back_to_itself(raw: bytes) -> None:
     assert listed == (None if any(c in raw for c in b"\r\n\0") else raw)
     if listed is not None and b"\\" not in raw:
         assert folder_word(name) == quoted(raw) or folder_name(listed) == name
+
+
+# -- modified UTF-7 ------------------------------------------------------------------------
+
+# RFC 3501, 5.1.3 names the first; the others are what IMAPClient 4.1.0 (imap_utf7.encode) wrote in November 2026.
+UTF7 = {
+    "~peter/mail/\u53f0\u5317/\u65e5\u672c\u8a9e": b"~peter/mail/&U,BTFw-/&ZeVnLIqe-",
+    "INBOX": b"INBOX", "Entwürfe": b"Entw&APw-rfe", "R&D": b"R&-D", "&": b"&-", "&&": b"&-&-", "a-b&-c": b"a-b&--c",
+    "ü": b"&APw-", "üü": b"&APwA,A-", "üüü": b"&APwA,AD8-", "-ü": b"-&APw-", "ü-": b"&APw--", "é&é": b"&AOk-&-&AOk-",
+    "\u041e\u0442\u043f\u0440\u0430\u0432\u043b\u0435\u043d\u043d\u044b\u0435": b"&BB4EQgQ,BEAEMAQyBDsENQQ9BD0ESwQ1-",
+    "Élèves & Maîtres": b"&AMk-l&AOg-ves &- Ma&AO4-tres", "\U0001f511": b"&2D3dEQ-", "\U0001d11e": b"&2DTdHg-",
+    "\U0001f511\U0001f5dd\ufe0f keys": b"&2D3dEdg93d3+Dw- keys", "a\u0301": b"a&AwE-", "tab\there": b"tab&AAk-here",
+    "\x7f": b"&AH8-", "\\\"~": b"\\\"~", "\u2013": b"&IBM-", "Hi Mom -\u263a-!": b"Hi Mom -&Jjo--!", "": b"",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UTF7, ids=ascii)
+def test_modified_utf7_is_written_and_read_as_in_the_rfc(name: str) -> None:
+    assert utf7(name) == UTF7[name] and from_utf7(UTF7[name]) == name
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"&", b"a&", b"&A", b"&AOk", b"&AAA", b"&2D8-", b"&3wA-", b"&AGE-", b"&AOk=-", b"&AO k-", b"&U/BTFw-", b"&APx-",
+        b"&AOk-&AOk-", b"\xff", "ü".encode(), b"a\tb", b"&****-", b"&" * 1000, b"&A" * 1000, b"&" + b"A" * 1001 + b"-",
+    ],
+)  # fmt: skip
+def test_what_modified_utf7_never_writes_is_refused(raw: bytes) -> None:
+    with pytest.raises(ValueError):
+        from_utf7(raw)
+
+
+def test_half_a_character_is_not_written() -> None:
+    with pytest.raises(ValueError):
+        utf7("a\ud800")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(codec="utf-8"), max_size=30), st.binary(max_size=30))
+def test_every_name_comes_back_and_every_other_spelling_is_refused(name: str, raw: bytes) -> None:
+    assert utf7(name).isascii() and from_utf7(utf7(name)) == name
+    with suppress(ValueError):
+        assert utf7(from_utf7(raw)) == raw

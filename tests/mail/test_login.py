@@ -58,7 +58,7 @@ def test_a_password_that_is_only_nearly_right_is_refused(
 ) -> None:
     error = failure(endpoint, policy, wrong)
     assert error.step == "login" and error.permanent
-    assert "refused the username or the password" in error.message
+    assert "refused the username or password" in error.message
 
 
 def test_a_server_without_sasl_plain_gets_an_ascii_password_by_login(
@@ -128,5 +128,5 @@ def test_an_echo_of_the_password_is_in_no_error(
     with ScriptedServer(refuse_with(ECHOES[echo]), certificates.good()) as server:
         error = failure(at(server), trusting(server))
         last = tried(at(server), trusting(server))[-1]
-    said = "localhost refused the username or the password. Its code: AUTHENTICATIONFAILED."
+    said = "localhost refused the username or password. Its code: AUTHENTICATIONFAILED."
     assert error.message == last.message == said

@@ -13,9 +13,8 @@ import pytest
 from panel.accounts.rules import address_of
 from panel.errors import BadInput, MailError
 from panel.mail import smtp as sending
-from panel.mail.address import to_wire
 from panel.mail.policy import Policy
-from panel.mail.server import MailServer
+from panel.mail.server import MailServer, address_to_wire
 from panel.secret import Secret
 from tests.servers.hostile import ScriptedServer, Talk
 from tests.servers.odd_smtp import SmtpScript
@@ -106,14 +105,14 @@ BAD = [
 
 @pytest.mark.parametrize("address", BAD, ids=lambda address: ascii(address[:24]))
 def test_what_cannot_be_an_address_is_a_clear_error(address: str) -> None:
-    for use in (to_wire, address_of, sending.trial_message):
+    for use in (address_to_wire, address_of, sending.probe_message):
         if use is address_of and ">" in address:
             continue  # it may be stored, but not sent from
         with pytest.raises(BadInput) as caught:
             use(address)
         assert caught.value.field == "address" and len(str(caught.value)) < 400
     script = SmtpScript()
-    with pytest.raises(MailError, match="cannot be an address"):
+    with pytest.raises(MailError, match="cannot be an email address"):
         with ScriptedServer(script) as server:
             where = MailServer("smtp", "localhost", server.port, "none", USER)
             policy = Policy(frozenset({server.port}), deadline=5)
@@ -125,7 +124,7 @@ def test_what_cannot_be_an_address_is_a_clear_error(address: str) -> None:
     "address", ["a@b.example", "a@localhost", "a.b+c@[127.0.0.1]", "ü@b_c.example", "a@B.Example"]
 )
 def test_what_can_be_an_address_stays_as_it_is(address: str) -> None:
-    assert to_wire(address) == address_of(address) == address
+    assert address_to_wire(address) == address_of(address) == address
 
 
 # -- after the work ------------------------------------------------------------------------------
@@ -209,13 +208,13 @@ def test_what_is_refused_before_the_password_was_sent_is_the_mechanism(refusal: 
 def test_a_refused_password_is_never_sent_again(refusal: bytes) -> None:
     script = SmtpScript(password_reply=refusal)
     says = log_in(script)
-    assert says != "ok" and "each way of logging in" not in says
+    assert says != "ok" and "each login method" not in says
     assert script.commands.count(SECRET) == 1 and script.commands[-1] in (SECRET, b"QUIT")
 
 
 def test_all_mechanisms_refused_is_no_wrong_password() -> None:
     says = log_in(taking(refusal=b"504 no\r\n"))
-    assert "refused each way of logging in that it offers" in says and "username or the password" not in says
+    assert "refused each login method that it offers" in says and "username or password" not in says
 
 
 @pytest.mark.parametrize(

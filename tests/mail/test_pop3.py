@@ -12,7 +12,7 @@ from panel.mail import pop3
 from panel.mail.policy import Policy
 from panel.mail.pop3 import Pop3Session
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.secret import Secret
 from tests.mail.conftest import PASSWORD
 from tests.servers.certificates import Authority
@@ -42,7 +42,7 @@ def session(endpoint: MailServer, policy: Policy) -> Callable[[], Pop3Session]:
     return lambda: Pop3Session(endpoint, Secret(PASSWORD), policy)
 
 
-def tried(endpoint: MailServer, policy: Policy, password: str = PASSWORD) -> list[Step]:
+def tried(endpoint: MailServer, policy: Policy, password: str = PASSWORD) -> list[ProbeStep]:
     return list(pop3.probe(endpoint, Secret(password), policy))
 
 
@@ -68,7 +68,7 @@ def test_a_password_reaches_the_server_exactly_as_typed(
 def test_a_refused_password_is_named(endpoint: MailServer, policy: Policy) -> None:
     last = tried(endpoint, policy, "wrong password")[-1]
     assert (last.name, last.ok) == ("login", False)
-    assert "refused the username or the password" in last.message
+    assert "refused the username or password" in last.message
 
 
 def test_every_message_comes_byte_for_byte(
@@ -191,14 +191,14 @@ def endless(talk: Talk) -> None:
     [
         (no_stls, False, "does not begin STARTTLS"),
         (injecting, False, "more before the encryption than it may"),
-        (echoing, True, "refused the username or the password."),
+        (echoing, True, "refused the username or password."),
         (dripping, True, "did not answer in time"),
-        (endless, True, "more than can be true"),
-        (lambda talk: talk.send(b"* OK IMAP\r\n"), True, "did not greet as a POP3 server"),
+        (endless, True, "more than a mail server can have"),
+        (lambda talk: talk.send(b"* OK IMAP\r\n"), True, "sent no POP3 greeting"),
         (lambda talk: talk.send(b"-ERR busy\r\n"), True, "It says: busy"),
         (lambda talk: serve(talk, uidl=b""), True, "does not list the mailbox by unique-ids"),
-        (lambda talk: serve(talk, uidl=b"nonsense\r\n"), True, "no POP3"),
-        (lambda talk: serve(talk, uidl=b"1 " + b"x" * 9000 + b"\r\n"), True, "no POP3"),
+        (lambda talk: serve(talk, uidl=b"nonsense\r\n"), True, "not POP3"),
+        (lambda talk: serve(talk, uidl=b"1 " + b"x" * 9000 + b"\r\n"), True, "not POP3"),
     ],
 )
 def test_a_server_that_lies_is_told_apart(
@@ -229,7 +229,7 @@ def test_without_sasl_a_password_that_user_and_pass_cannot_carry_is_refused(cert
         endpoint = MailServer("pop3", "localhost", server.port, "tls", "me")
         for typed in ("Grüße", "two\r\nlines"):
             last = tried(endpoint, limits, typed)[-1]
-            assert last.name == "login" and "only letters of ASCII" in last.message
+            assert last.name == "login" and "only ASCII characters" in last.message
         assert b"PASS" not in server.received
         tried(endpoint, limits, " with spaces ")
         assert b"PASS  with spaces \r\n" in server.received
@@ -259,7 +259,7 @@ def test_a_message_without_an_end_is_cut_off(certificates: Authority) -> None:
     endless_mail = b"+OK\r\n" + (b"y" * 998 + b"\r\n") * 100
     with ScriptedServer(lambda talk: serve(talk, retr=endless_mail), certificates.good()) as server:
         with opened(server, certificates, max_message=10_000) as box:
-            with pytest.raises(MailError, match="more than can be true"):
+            with pytest.raises(MailError, match="more than a mail server can have"):
                 list(box.fetch([1]))
 
 

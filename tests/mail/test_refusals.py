@@ -54,7 +54,7 @@ def error_of(mailbox: Callable[[Talk], None], folder: str = "INBOX", password: s
 def test_a_refusal_for_now_is_not_for_good(verb: bytes, code: bytes) -> None:
     error = error_of(refusing(verb, b"NO [%s] later, please" % code))
     assert not error.permanent
-    assert "username or the password" not in error.message and "There is no folder" not in error.message
+    assert "username or password" not in error.message and "There is no folder" not in error.message
     if code.strip().upper() == b"LIMIT":  # obeyed: see test_throttling
         assert error.retry_after
     else:
@@ -102,7 +102,7 @@ def test_a_folder_is_not_said_to_be_missing_by_a_server_that_lists_none() -> Non
 @pytest.mark.parametrize("verb", [b"EXAMINE", b"UID FETCH"])
 def test_not_connected_is_no_missing_folder(verb: bytes) -> None:
     error = error_of(refusing(verb, b"BAD User is authenticated but not connected."))
-    assert "accepted the sign-in, but does not open the mailbox" in error.message and not error.permanent
+    assert "accepted the login, but cannot open the mailbox" in error.message and not error.permanent
     assert "INBOX" not in error.message and "full access" in error.remedy
 
 
@@ -111,14 +111,14 @@ def test_not_connected_is_no_missing_folder(verb: bytes) -> None:
     [
         (
             b"NO [ALERT] Application-specific password required: https://support.example/",
-            "wants an app password",
+            "requires an app password",
         ),
         (
             b"NO [ALERT] Your account is not enabled for IMAP use. Please visit",
-            "access by mail programs is off",
+            "access by mail programs switched off",
         ),
         (b"NO [WEBALERT https://a.example/] Web login required.", "sign in with a web browser first"),
-        (b"NO LOGIN failed. BasicAuthBlocked", "takes no password for this mailbox"),
+        (b"NO LOGIN failed. BasicAuthBlocked", "accepts no password for this mailbox"),
     ],
 )
 def test_an_answer_that_is_known_has_a_sentence_of_ours(status: bytes, says: str) -> None:
@@ -140,7 +140,7 @@ def test_a_refused_password_is_told_from_a_session_that_ends() -> None:
         talk.send(b"* BYE Too many failures\r\n%s NO [AUTHENTICATIONFAILED] no\r\n" % tag)
 
     error = error_of(script)
-    assert error.permanent and "refused the username or the password" in error.message
+    assert error.permanent and "refused the username or password" in error.message
 
 
 # -- the way of logging in ----------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_an_initial_response_that_is_not_offered_is_tried_at_last() -> None:
 
 def test_all_mechanisms_refused_is_no_wrong_password() -> None:
     says, received = log_in(taking(refusal=b"BAD no"))
-    assert "refused each way of logging in that it offers" in says and "username or the password" not in says
+    assert "refused each login method that it offers" in says and "username or password" not in says
     assert received.count(SECRET) == 1 and received.count(b'LOGIN "') == 1
 
 
@@ -251,7 +251,7 @@ def test_a_server_that_asks_again_after_an_initial_response_gets_it() -> None:
         assert talk.line() == b"*"
         talk.send(tag + b" NO [AUTHENTICATIONFAILED] no\r\n")
 
-    assert "refused the username or the password" in error_of(script).message
+    assert "refused the username or password" in error_of(script).message
 
 
 # -- who we are, and what is offered later --------------------------------------------------------------

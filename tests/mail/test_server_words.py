@@ -14,7 +14,7 @@ from panel.mail.imap import ImapSession
 from panel.mail.policy import Policy
 from panel.mail.refusal import shown
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.secret import Secret
 from tests.mail.conftest import at, tried
 from tests.servers.certificates import Authority
@@ -40,7 +40,7 @@ ECHO = " ".join(ECHOES.values()).encode()  # all of them at once
 
 def probe(
     protocol: str, server: ScriptedServer, security: str = "none", password: str = PASSWORD
-) -> list[Step]:
+) -> list[ProbeStep]:
     where = MailServer(protocol, "localhost", server.port, security, "somebody@example.com")
     policy = Policy(frozenset({server.port}), deadline=5)
     if protocol == "imap":
@@ -139,7 +139,7 @@ def test_no_error_of_sending_holds_an_echo(verb: bytes, reply: bytes) -> None:
     with ScriptedServer(script) as server, pytest.raises(MailError) as caught:
         where = MailServer("smtp", "localhost", server.port, "none", "a@example.com")
         policy = Policy(frozenset({server.port}), deadline=5)
-        message = smtp.trial_message("a@example.com")
+        message = smtp.probe_message("a@example.com")
         smtp.send(where, Secret(PASSWORD), policy, message, "a@example.com", ["a@example.com"])
     require_no_echo(caught.value)
 
@@ -174,4 +174,4 @@ def test_with_starttls_nothing_of_before_is_kept(
 
     with ScriptedServer(script, certificates.good(), tls=False) as server:
         last = tried(at(server, "starttls"), trusting(server), PASSWORD)[-1]
-    assert last.message == "localhost refused the username or the password. Its code: AUTHENTICATIONFAILED."
+    assert last.message == "localhost refused the username or password. Its code: AUTHENTICATIONFAILED."

@@ -12,7 +12,7 @@ from panel.errors import MailError
 from panel.mail import smtp as sending
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
-from panel.mail.steps import Step
+from panel.mail.session import ProbeStep
 from panel.secret import Secret
 from tests.servers.certificates import Authority, Certificate
 from tests.servers.hostile import Script, ScriptedServer, Talk
@@ -35,7 +35,7 @@ def at(port: int, security: str = "tls", user: str = USER) -> MailServer:
     return MailServer("smtp", "localhost", port, security, user)
 
 
-def tried(endpoint: MailServer, policy: Policy, password: str = PASSWORD) -> list[Step]:
+def tried(endpoint: MailServer, policy: Policy, password: str = PASSWORD) -> list[ProbeStep]:
     return list(sending.probe(endpoint, Secret(password), policy))
 
 
@@ -68,7 +68,7 @@ def test_a_password_reaches_the_server_exactly_as_typed(
 def test_a_refused_password_is_named_and_permanent(smtp: SmtpServer, policy: Policy) -> None:
     last = tried(at(smtp.tls_port), policy, "wrong")[-1]
     assert (last.name, last.ok) == ("login", False)
-    assert "refused the username or the password" in last.message and "Type both again" in last.remedy
+    assert "refused the username or password" in last.message and "Enter the new password" in last.remedy
 
 
 def test_a_message_arrives_as_it_was_written(smtp: SmtpServer, policy: Policy) -> None:
@@ -85,8 +85,8 @@ def test_a_message_arrives_as_it_was_written(smtp: SmtpServer, policy: Policy) -
     assert text.decode().replace("\r\n", "\n") == message.get_content()
 
 
-def test_the_trial_message_goes_to_oneself_and_asks_for_no_answer(smtp: SmtpServer, policy: Policy) -> None:
-    message = sending.trial_message("ärger@bücher.example")
+def test_the_probe_message_goes_to_oneself_and_asks_for_no_answer(smtp: SmtpServer, policy: Policy) -> None:
+    message = sending.probe_message("ärger@bücher.example")
     sending.send(
         at(smtp.tls_port), Secret(PASSWORD), policy, message, "ärger@bücher.example", ["ärger@bücher.example"]
     )
@@ -97,7 +97,7 @@ def test_the_trial_message_goes_to_oneself_and_asks_for_no_answer(smtp: SmtpServ
 
 def test_a_refused_recipient_is_told_with_the_servers_codes(smtp: SmtpServer, policy: Policy) -> None:
     smtp.refused.add("nobody@example.com")
-    message = sending.trial_message("nobody@example.com")
+    message = sending.probe_message("nobody@example.com")
     with pytest.raises(MailError, match=r"550 5\.1\.1") as caught:
         sending.send(at(smtp.tls_port), Secret(PASSWORD), policy, message, USER, ["nobody@example.com"])
     assert caught.value.permanent and smtp.taken == []
@@ -105,9 +105,9 @@ def test_a_refused_recipient_is_told_with_the_servers_codes(smtp: SmtpServer, po
 
 @pytest.mark.parametrize("address", ["a>b@example.com", "a\r\nRCPT TO:<x@y>", "a b@example.com"])
 def test_an_address_cannot_smuggle_a_command(smtp: SmtpServer, policy: Policy, address: str) -> None:
-    with pytest.raises(MailError, match="cannot be an address"):
+    with pytest.raises(MailError, match="cannot be an email address"):
         sending.send(
-            at(smtp.tls_port), Secret(PASSWORD), policy, sending.trial_message(USER), address, [USER]
+            at(smtp.tls_port), Secret(PASSWORD), policy, sending.probe_message(USER), address, [USER]
         )
     assert smtp.taken == []
 
@@ -138,6 +138,15 @@ def injecting(talk: Talk) -> None:
     talk.line()
 
 
+def refusing_after_starttls(talk: Talk) -> None:
+    hello(talk, b"STARTTLS")
+    talk.line()
+    talk.send(b"220 go\r\n")
+    talk.encrypt()
+    talk.line()
+    talk.send(b"421 4.3.0 not now\r\n")
+
+
 def echoing(talk: Talk) -> None:
     hello(talk, b"AUTH PLAIN")
     talk.line()
@@ -162,12 +171,13 @@ def endless(talk: Talk) -> None:
     ("script", "tls", "says"),
     [
         (no_starttls, False, "does not begin STARTTLS"),
+        (refusing_after_starttls, False, "cannot open the mailbox now. It says: 421 4.3.0 not now"),
         (injecting, False, "more before the encryption than it may"),
-        (echoing, True, "refused the username or the password. Its code: 535."),
+        (echoing, True, "refused the username or password. Its code: 535."),
         (dripping, True, "did not answer in time"),
-        (endless, True, "no SMTP"),
-        (lambda talk: talk.send(b"* OK IMAP\r\n"), True, "no SMTP"),
-        (lambda talk: talk.send(b"421 busy\r\n"), True, "takes no mail now"),
+        (endless, True, "not SMTP"),
+        (lambda talk: talk.send(b"* OK IMAP\r\n"), True, "not SMTP"),
+        (lambda talk: talk.send(b"421 busy\r\n"), True, "accepts no connections now"),
     ],
 )
 def test_a_server_that_lies_gets_no_password_further_and_a_sentence(

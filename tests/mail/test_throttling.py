@@ -114,7 +114,7 @@ def test_imap_asks_nothing_more(certificates: Authority, trusting: Trusting, whe
     with ScriptedServer(script, certificates.good()) as server:
         error = _throttled(server, "imap", trusting(server))
         assert (error.retry_after, error.permanent) == (seconds, False)
-        assert "wants to be left alone" in error.message
+        assert "requires a pause" in error.message
         assert server.received.count(b"\r\n") == asked
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from panel.errors import MailError
-from panel.mail import imap_protocol, imap_words, refusal, smtp_protocol
+from panel.mail import imap_names, imap_protocol, imap_syntax, pop3, pop3_protocol, refusal, smtp
 from panel.mail.imap_protocol import Imap
 from panel.mail.policy import Policy
 from panel.mail.refusal import ServerRefused
-from panel.mail.smtp_protocol import Smtp
+from panel.mail.smtp import Smtp
 from panel.secret import Secret
 
 try:
@@ -29,7 +29,7 @@ except ImportError:  # Python 3.10 and before
     import sre_constants as constants
     import sre_parse as parser
 
-MODULES = [imap_protocol, imap_words, smtp_protocol, refusal]
+MODULES = [imap_names, imap_protocol, imap_syntax, pop3, pop3_protocol, smtp, refusal]
 SIZE = 100_000
 PATTERNS = [
     (module, name)
@@ -81,10 +81,13 @@ class Lines:
     def exactly(self, size: int) -> bytes:
         return bytes(min(size, SIZE))
 
+    def error(self, what: str, remedy: str, *, permanent: bool = False) -> MailError:
+        return MailError(self.step, what, remedy)
+
     def send(self, data: bytes) -> None: ...
     def send_credentials(self, data: bytes) -> None: ...
 
-    def words(self, text: bytes) -> str:
+    def server_text(self, text: bytes) -> str:
         return refusal.shown(text)
 
 
@@ -95,29 +98,29 @@ def feed(text: bytes) -> None:
         with suppress(MailError, ServerRefused):
             list(Imap(Lines(*lines), policy, "me", secret).command(b"X"))  # type: ignore[arg-type]
         with suppress(MailError, ServerRefused):
-            Smtp(Lines(*lines[1:], b"550 " + text), policy, "me", secret).command(b"X")  # type: ignore[arg-type]
+            Smtp(Lines(*lines[1:], b"550 " + text), policy, "me", secret).command("X")  # type: ignore[arg-type]
     for answer in ([text], [b'* LIST () "/" ', text, b""], [b"* 1 FETCH (UID 1 X ", text, text]):
         read(answer)
 
 
 def read(answer: list[bytes]) -> None:
-    imap_words.exists_of(answer)
-    imap_words.status_items(answer)
-    imap_words.announces_body(answer[0])
-    items = imap_words.fetched(answer) or {}
+    imap_syntax.exists_of(answer)
+    imap_syntax.status_items(answer)
+    imap_syntax.announces_body(answer[0])
+    items = imap_syntax.fetched(answer) or {}
     for one in (
-        imap_words.uid_of,
-        imap_words.size_of,
-        imap_words.body_of,
-        imap_words.date_of,
-        imap_words.is_seen,
+        imap_syntax.uid_of,
+        imap_syntax.size_of,
+        imap_syntax.body_of,
+        imap_syntax.date_of,
+        imap_syntax.is_seen,
     ):
         one(items)
     with suppress(ValueError):
-        imap_words.found_by(answer)
-    raw = imap_words.folder_of(answer)
+        imap_syntax.found_by(answer)
+    raw = imap_names.folder_of(answer)
     if raw is not None:
-        imap_words.folder_name(raw)
+        imap_names.folder_name(raw)
 
 
 @pytest.mark.parametrize("text", WORST, ids=lambda text: ascii(text[:20]))

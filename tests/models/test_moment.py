@@ -13,7 +13,7 @@ from panel.accounts import overview, probe, totals
 from panel.accounts.overview import Health
 from panel.alerts import alert_log, conditions, schedule
 from panel.audit import Actor
-from panel.collect import due, lease, listing
+from panel.collect import cursor, due, lease
 from panel.collect.cursor import Cursor
 from panel.errors import Throttled
 from panel.health import checks, heartbeat
@@ -28,8 +28,10 @@ from panel.models import (
     Skipped,
     SweepReport,
 )
-from panel.models.moment import SLACK, At, Next, Past, furthest, is_ahead
+from panel.models.collection import LEASE_SECONDS
+from panel.models.moment import SLACK, FutureTime, PastTime, UtcTime, furthest, is_ahead
 from panel.vault import reports
+from tests.collect.conftest import due_uuids
 from tests.encryption.conftest import House, house  # noqa: F401
 
 DAY = 24 * 3600
@@ -43,7 +45,7 @@ NUMBERS = {
 }  # fmt: skip
 # Sessions and sign-in tries have rules of their own, in panel.sign_in.
 SIGN_IN = ("session", "sign_in_try")
-# Read as they stand, each for a reason. What is not among them and not `Past` or `Next` fails below.
+# Read as they stand, each for a reason. What is not among them and not `PastTime` or `FutureTime` fails below.
 AS_IT_STANDS = {
     "person.created_at": "shown", "activity.at": "a record: shown, counted by activity.recent",
     "account.created_at": "listing and the check of collecting ask is_ahead",
@@ -76,14 +78,14 @@ def test_each_whole_number_of_the_schema_is_a_time_under_a_rule_or_no_time() -> 
     left = {
         name
         for name, column in columns().items()
-        if not isinstance(column, Past | Next) and not name.startswith(SIGN_IN)
+        if not isinstance(column, PastTime | FutureTime) and not name.startswith(SIGN_IN)
     }
     assert left - NUMBERS == set(AS_IT_STANDS)
-    assert all(isinstance(columns()[name], At) for name in AS_IT_STANDS)
+    assert all(isinstance(columns()[name], UtcTime) for name in AS_IT_STANDS)
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, column in columns().items() if isinstance(column, At | Next)]
+    "name", [name for name, column in columns().items() if isinstance(column, UtcTime | FutureTime)]
 )
 def test_one_that_lies_ahead_is_named_by_doctor(house: House, name: str) -> None:
     column = columns()[name]
@@ -158,29 +160,29 @@ def test_a_mailbox_that_is_due_in_a_time_that_no_wait_has_is_due(
         row = note(
             next_due_at=min(ahead, 2**62), waits=waits, failures=int(kind not in ("success", "never ran"))
         )
-        assert due.accounts() == [account.uuid] and due.is_due(account.uuid)
+        assert due_uuids() == [account.uuid] and due.find(account.uuid)
         assert due.next_try(row, 60) is None
         row = note(next_due_at=db.now() + (waits or 60) - 5)
-        assert due.accounts() == []
+        assert due_uuids() == []
         assert due.next_try(row, 60) == row.next_due_at
 
 
 def test_a_wait_that_sql_made_longer_is_no_longer_than_a_day(house: House, account: Account) -> None:
     with db.database.connection_context():
         note(next_due_at=db.now() + 2 * DAY, waits=2**40)
-        assert due.is_due(account.uuid)
+        assert due.find(account.uuid)
 
 
 @pytest.mark.parametrize("seconds", AHEAD)
 def test_a_lease_longer_than_any_holds_nobody_up(house: House, account: Account, seconds: int) -> None:
     with db.database.connection_context():
-        note(leased_by="elsewhere:1:x", leased_until=min(db.now() + lease.SECONDS + seconds, 2**62))
-        assert due.is_due(account.uuid)
+        note(leased_by="elsewhere:1:x", leased_until=min(db.now() + LEASE_SECONDS + seconds, 2**62))
+        assert due.find(account.uuid)
         Collection.update(last_success_at=1).execute()  # so long ago that only a round under way excuses it
         assert totals.read(house.vault.latest()).health == {Health.OVERDUE: 1}
         assert lease.Lease(account.uuid).take()
         assert totals.read(house.vault.latest()).health == {Health.OK: 1}
-        note(leased_by="elsewhere:1:x", leased_until=db.now() + lease.SECONDS - 1)
+        note(leased_by="elsewhere:1:x", leased_until=db.now() + LEASE_SECONDS - 1)
         assert not lease.Lease(account.uuid).take()
 
 
@@ -232,7 +234,7 @@ def test_a_reminder_is_due_that_lies_further_ahead_than_any(times: int, failures
 def test_that_a_trouble_is_over_is_told_once_whatever_the_time_of_the_last_word(house: House) -> None:
     with db.database.connection_context():
         Alert.create(
-            topic="worker", subject="", condition="x", says="x", remedy="x", path="/", since=1, over_at=db.now(),
+            topic="worker", subject="", condition="x", message="x", remedy="x", path="/", since=1, over_at=db.now(),
             notified_at=db.now() + 3 * DAY, notified_times=1, next_at=0,
         )  # fmt: skip
         told = alert_log.take_due(told_somewhere=True)
@@ -256,7 +258,7 @@ def test_a_message_is_tried_again_though_its_time_is_days_ahead(house: House, ac
                 account=account, uidvalidity=1, uid=uid, size=1, reason="x", at=1, again_at=db.now() + seconds
             )
         Account.update(begin="all").execute()
-        found = listing.wanted(Box(), Account.get(), Cursor(1, 9, 1))  # type: ignore[arg-type]
+        found = cursor.wanted_uids(Box(), Account.get(), Cursor(1, 9, 1))  # type: ignore[arg-type]
         assert found == [7]
 
 
@@ -290,7 +292,7 @@ def test_a_worker_last_heard_of_tomorrow_is_silent(house: House) -> None:
 # -- the limit of tests in an hour --------------------------------------------------------------
 
 
-def record_at(at: int, count: int, what: str = probe.TRIED) -> None:
+def record_at(at: int, count: int, what: str = probe.TESTED) -> None:
     for _ in range(count):
         Activity.create(at=at, who="x", what=what, subject="", address="", detail="")
 
@@ -301,15 +303,15 @@ def test_tests_of_tomorrow_count_as_now_and_no_longer_than_an_hour(house: House)
         with pytest.raises(Throttled):
             next(probe.run([], "INBOX", house.settings, Actor("a"), "x"))
         record_at(db.now() - 3600, 1, "signed in")  # an hour later: something else was written since
-        assert audit.recent(probe.TRIED) == 0
+        assert audit.recent(probe.TESTED) == 0
         record_at(db.now() - 3599, 2)
-        assert audit.recent(probe.TRIED) == 2
+        assert audit.recent(probe.TESTED) == 2
 
 
 def test_the_clock_of_another_machine_may_be_a_little_ahead() -> None:
     assert not is_ahead(db.now() + SLACK) and is_ahead(db.now() + SLACK + 2)
     assert not is_ahead(db.now() + SLACK + 60, 60) and not is_ahead("tomorrow") and not is_ahead(None)
     Check = Callable[[object], object]
-    read: Check = Past(null=True).python_value
+    read: Check = PastTime(null=True).python_value
     assert read(db.now() + SLACK) is not None and read(db.now() + 1000) is None
     assert read("x") is None and read(-1) is None and read(None) is None

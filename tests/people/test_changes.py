@@ -1,4 +1,4 @@
-"""Promises of changing people: roles, keeping out, passwords; somebody can always let the others in again."""
+"""Changing people: roles, access, passwords; one administrator always remains."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from panel import db
+from panel.audit import Actor
 from panel.errors import NotFound, Refused
 from panel.models import Activity, Person
 from panel.people import service
@@ -28,9 +29,7 @@ def admin(app: Flask) -> Browser:
 
 def id_of(email: str) -> int:
     with db.database.connection_context():
-        found = service.find(email)
-        assert found is not None
-        return found.id
+        return int(Person.get(Person.email == email).id)
 
 
 def test_people_are_added_listed_and_can_sign_in(app: Flask, admin: Browser) -> None:
@@ -49,18 +48,18 @@ def test_people_are_added_listed_and_can_sign_in(app: Flask, admin: Browser) -> 
 
 
 @pytest.mark.parametrize(
-    ("over", "says"),
+    ("over", "message"),
     [
         ({"password": "short", "again": "short"}, "12"),
         ({"again": "something else entirely"}, "not the same"),
         ({"email": "no address"}, "not an e-mail address"),
         ({"email": "ada@example.org"}, "already"),
-        ({"name": ""}, "Type the name."),
+        ({"name": ""}, "Enter the name."),
         ({"role": "owner"}, "choice"),
     ],
 )
 def test_bad_input_is_refused_and_keeps_what_was_typed_but_the_password(
-    admin: Browser, over: dict[str, str], says: str
+    admin: Browser, over: dict[str, str], message: str
 ) -> None:
     fields = {
         "name": "Bo",
@@ -71,7 +70,7 @@ def test_bad_input_is_refused_and_keeps_what_was_typed_but_the_password(
     }
     response = admin.post("/people/new", **fields | over)
     assert response.status_code == 422
-    assert says in response.text
+    assert message in response.text
     assert NEW_PASSWORD not in response.text
     with db.database.connection_context():
         assert Person.select().count() == 1
@@ -151,8 +150,8 @@ def test_what_is_so_already_changes_nothing_and_is_no_event(app: Flask) -> None:
 def test_each_change_is_in_activity_without_a_value(admin: Browser) -> None:
     add_person("bo@example.org", "agent")
     with db.database.connection_context():
-        service.set_password("bo@example.org", Secret(NEW_PASSWORD), who="ada@example.org")
-        service.disable("bo@example.org", who="ada@example.org")
+        service.set_password("bo@example.org", Secret(NEW_PASSWORD), Actor("ada@example.org"))
+        service.disable("bo@example.org", Actor("ada@example.org"))
         kept = [(a.what, a.who, a.detail) for a in Activity.select() if a.subject == "bo@example.org"]
     assert ("login password changed", "ada@example.org", "") in kept
     assert ("person disabled", "ada@example.org", "") in kept

@@ -27,7 +27,7 @@ def installed(settings: Settings) -> Settings:
 def test_a_person_is_added_and_listed(installed: Settings, cli: Cli) -> None:
     done = cli(*ADD, stdin=GOOD + "\n")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "Added bob@example.org as agent.\n"
+    assert done.stdout == "bob@example.org was added as agent.\n"
     assert cli("people", "list").stdout == "agent  bob@example.org  Bob\n"
     (listed,) = json.loads(cli("people", "list", "--json").stdout)
     assert listed.pop("created_at") > 0

@@ -24,7 +24,7 @@ def create(page: Page, again: str = PASSWORD) -> None:
     page.get_by_label("Your name").fill("Ada Lovelace")
     page.get_by_label("E-mail address").fill("ada@example.org")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_label("Password again").fill(again)
+    page.get_by_label("Repeat password").fill(again)
     page.get_by_role("button", name="Create administrator").click()
 
 
@@ -46,7 +46,9 @@ def test_without_scripts_one_sets_up_signs_out_and_in_again(
     page.wait_for_url("**/server/encryption")
 
 
-def test_axe_finds_nothing_at_the_doors(page: Page, panel_server: PanelServer, axe: CheckAxe) -> None:
+def test_axe_finds_nothing_on_the_sign_in_and_set_up_pages(
+    page: Page, panel_server: PanelServer, axe: CheckAxe
+) -> None:
     for path in ("/login", "/setup", "/setup/wrong"):
         page.goto(panel_server.url + path)
         axe(page)

@@ -11,7 +11,7 @@ import pytest
 
 from panel import create_app, db
 from panel.config import Settings
-from panel.models import Activity, Person, SetUp
+from panel.models import Activity, Person, SetupState
 from tests.running import Environ, find_marker
 from tests.sign_in.browser import PASSWORD, Browser
 
@@ -26,7 +26,7 @@ def test_it_makes_the_install_and_its_administrator(cli: Cli, settings: Settings
     app = create_app(settings)
     with db.database.connection_context():
         assert [(p.email, p.role) for p in Person.select()] == [("ada@example.org", "admin")]
-        assert SetUp.get().closed_at
+        assert SetupState.get().closed_at
         assert [(e.what, e.who.split(" ")[0]) for e in Activity.select()] == [("set up", "shell")]
     assert Browser(app).sign_in().status_code == 303
     assert Browser(app).get("/setup").status_code == 403

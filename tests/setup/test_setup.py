@@ -1,4 +1,4 @@
-"""Set-up: only for whoever holds the token, once, and closed for ever."""
+"""Set-up: only with the token, only once, then closed for good."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flask import Flask
 from panel import create_app, db
 from panel.config import Settings
 from panel.errors import AlreadySetUp
-from panel.models import Activity, Person, SetUp
+from panel.models import Activity, Person, SetupState
 from panel.people import service as people
 from panel.secret import Secret
 from panel.setup import service
@@ -60,7 +60,7 @@ def test_the_token_lies_in_a_private_file_and_only_its_digest_in_the_database(
     token = token_file(settings).read_text().strip()
     assert url == f"/setup/{token}"
     assert stat.S_IMODE(token_file(settings).stat().st_mode) == 0o600
-    assert bytes(SetUp.get().token_hash or b"") == hashlib.sha256(token.encode()).digest()
+    assert bytes(SetupState.get().token_hash or b"") == hashlib.sha256(token.encode()).digest()
     assert len(token) >= 43  # 256 bits
 
 
@@ -87,10 +87,10 @@ def test_two_servers_that_start_together_tell_the_same_address(app: Flask, setti
         assert len(set(threads.map(lambda _: opened(settings), range(4)))) == 1
 
 
-def test_a_wrong_token_is_told_in_plain_words(app: Flask, url: str) -> None:
+def test_a_wrong_token_is_explained(app: Flask, url: str) -> None:
     answer = Browser(app).get("/setup/" + "x" * 43)
     assert answer.status_code == 404
-    assert "This set-up address is not the right one." in answer.text
+    assert "This set-up address is wrong." in answer.text
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "checks"])
@@ -144,7 +144,7 @@ def test_set_up_stands_in_activity(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "says"),
+    ("field", "value", "message"),
     [
         ("name", " ", "The name is empty"),
         ("email", "ada", "This is not an e-mail address."),
@@ -153,12 +153,12 @@ def test_set_up_stands_in_activity(browser: Browser) -> None:
     ],
 )
 def test_what_is_wrong_stands_beside_its_field_and_changes_nothing(
-    browser: Browser, field: str, value: str, says: str
+    browser: Browser, field: str, value: str, message: str
 ) -> None:
     answer = browser.post("/setup/admin", **FIELDS | {field: value})
     assert answer.status_code == 422
     assert f'id="{field}-error"' in answer.text
-    assert says in answer.text
+    assert message in answer.text
     assert PASSWORD not in answer.text
     assert Person.select().count() == 0
 
@@ -170,7 +170,7 @@ def test_a_password_that_is_guessed_first_is_refused(browser: Browser, password:
     assert 'id="password-error"' in answer.text
 
 
-# -- closed for ever -------------------------------------------------------------------
+# -- closed for good -------------------------------------------------------------------
 
 
 def test_the_token_dies_with_the_first_administrator(
@@ -178,7 +178,7 @@ def test_the_token_dies_with_the_first_administrator(
 ) -> None:
     browser.post("/setup/admin", **FIELDS)
     assert not token_file(settings).exists()
-    assert SetUp.get().token_hash is None
+    assert SetupState.get().token_hash is None
     for path in ("/setup", url, "/setup/admin"):
         assert Browser(app).get(path).status_code == 403
     with db.database.connection_context():
@@ -245,9 +245,9 @@ def test_where_closing_fails_there_is_no_administrator_either(
 
     monkeypatch.setattr(service, "record", fail)
     with pytest.raises(OSError, match="gone"), db.database.connection_context():
-        service.complete(settings, "Ada", "ada@example.org", Secret(PASSWORD))
+        service.create_admin(settings, "Ada", "ada@example.org", Secret(PASSWORD), None)
     assert Person.select().count() == 0
-    assert SetUp.get().closed_at is None
+    assert SetupState.get().closed_at is None
     assert opened(settings) == url
 
 
@@ -261,7 +261,7 @@ def test_the_session_after_set_up_is_a_new_one(app: Flask, browser: Browser) -> 
 def test_the_service_refuses_a_second_time(app: Flask, settings: Settings) -> None:
     add_person()
     with pytest.raises(AlreadySetUp), db.database.connection_context():
-        service.complete(settings, "Bob", "bob@example.org", Secret(PASSWORD))
+        service.create_admin(settings, "Bob", "bob@example.org", Secret(PASSWORD), None)
 
 
 # -- real processes ----------------------------------------------------------------------

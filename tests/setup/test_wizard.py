@@ -1,4 +1,4 @@
-"""The steps after the first administrator: theirs alone, resumed wherever they were left, closed for ever."""
+"""The steps after the first administrator: only theirs, resumed where they stopped, closed for good."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flask import Flask
 
 from panel import db
 from panel.config import Settings
-from panel.models import Account, Activity, SetUp
+from panel.models import Account, Activity, SetupState
 from panel.setup import checks, service
 from panel.vault import unfinished
 from panel.vault.keystore import KeyStore
@@ -67,7 +67,7 @@ def test_one_goes_from_step_to_step_and_is_finished(app: Flask, admin: Browser, 
     assert "Set-up" not in admin.get("/").text.replace("Set-up address", "")
     for path in ("/setup", "/setup/summary", "/setup/checks", "/setup/admin"):
         assert admin.get(path).status_code == 403
-    assert SetUp.get().closed_at
+    assert SetupState.get().closed_at
     assert [event.what for event in Activity.select().where(Activity.what.startswith("set"))] == [
         "set up", "set-up finished",
     ]  # fmt: skip
@@ -79,7 +79,7 @@ def test_both_may_be_put_off_and_a_banner_stays(admin: Browser) -> None:
     assert "Encryption is off" in admin.get("/setup/summary").text
     admin.post("/setup/finish", on="/setup/summary")
     for path in ("/", "/accounts", "/people"):
-        assert "Passwords are stored in clear." in admin.get(path).text
+        assert "Mailbox passwords are not encrypted." in admin.get(path).text
 
 
 def test_every_page_leads_on_and_none_traps(admin: Browser) -> None:
@@ -108,7 +108,7 @@ def test_nobody_else_sees_or_takes_the_steps(app: Flask, admin: Browser, role: s
     assert other.get("/setup/summary").status_code == 403
     for path in ("/setup/later", "/setup/finish"):
         assert other.post(path, on="/profile").status_code == 403
-    assert SetUp.get().closed_at is None
+    assert SetupState.get().closed_at is None
 
 
 def test_nobody_takes_the_steps_before_there_is_an_administrator(app: Flask, settings: Settings) -> None:
@@ -116,7 +116,7 @@ def test_nobody_takes_the_steps_before_there_is_an_administrator(app: Flask, set
     browser.get(opened(settings))
     assert browser.get("/setup/summary").location == "/login?next=/setup/summary"
     assert (browser.post("/setup/finish", on="/setup/admin").location or "").startswith("/login")
-    assert SetUp.get().closed_at is None
+    assert SetupState.get().closed_at is None
 
 
 def test_in_the_shell_all_is_done_at_once(
@@ -141,7 +141,7 @@ def test_in_the_shell_all_is_done_at_once(
 
 def test_an_install_from_before_the_steps_is_finished(app: Flask) -> None:
     add_person()
-    SetUp.update(closed_at=1, token_hash=None).execute()
+    SetupState.update(closed_at=1, token_hash=None).execute()
     browser = Browser(app)
     browser.sign_in()
     assert browser.get("/setup").status_code == 403
@@ -158,7 +158,7 @@ def test_a_good_machine_is_told_ready(app: Flask, settings: Settings) -> None:
     assert "The key file will be" in page.text
 
 
-def test_what_would_not_hold_is_named_with_its_mend(
+def test_a_failing_check_is_shown_with_its_remedy(
     app: Flask, house: House, settings: Settings, tmp_path: Path
 ) -> None:
     place = tmp_path / "for everybody"
@@ -166,12 +166,12 @@ def test_what_would_not_hold_is_named_with_its_mend(
     place.chmod(0o777)
     store = Vault(db.database, KeyStore(place / "key.bin", settings.data_dir))
     with db.database.connection_context():
-        says = {c.check: c for c in checks.run(settings, store, exposed=True)}
-        assert says["key file"].remedy == f"Type: chmod go-w '{place}'"
-        assert "plain HTTP" in says["connection"].message and "PANEL_URL" in says["connection"].remedy
+        found = {c.check: c for c in checks.run(settings, store, exposed=True)}
+        assert found["key file"].remedy == f"Run: chmod go-w '{place}'"
+        assert "plain HTTP" in found["connection"].message and "PANEL_URL" in found["connection"].remedy
         place.rmdir()
         gone = {c.check: c for c in checks.run(settings, store, exposed=False)}
-        assert "is not there" in gone["key file"].message
+        assert "does not exist" in gone["key file"].message
         settings.data_dir.chmod(0o755)
         modes = {c.check: c for c in checks.run(settings, house.vault, exposed=False)}
         assert "chmod -R go=" in modes["file modes"].remedy

@@ -58,7 +58,7 @@ class Browser:
 
 
 def add_person(email: str = "ada@example.org", role: str = "admin", password: str = PASSWORD) -> int:
-    """Somebody who may sign in. The hash of `password` is a real one, made once in a run (tests/conftest.py)."""
+    """A person who may sign in. The hash of `password` is a real one, made once in a run (tests/conftest.py)."""
     with db.database.connection_context():
         return people.add(email, "Ada Lovelace", role, Secret(password)).id
 

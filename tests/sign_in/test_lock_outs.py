@@ -248,7 +248,7 @@ def test_tries_from_the_future_count_as_now_and_for_one_window(
 def test_rows_are_capped(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "MOST_ROWS", 10)
     for number in range(20):
-        throttle.begin(f"x{number}@example.org", f"192.0.2.{number}")
+        throttle.count_sign_in(f"x{number}@example.org", f"192.0.2.{number}")
     assert SignInTry.select().count() == 10
 
 

@@ -1,4 +1,4 @@
-"""The password at the door: hashed one way, throttled, and the same answer to everybody who has it wrong."""
+"""Login passwords: hashed, throttled, and the same answer to every wrong attempt."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_unknown_and_known_take_the_same_time(app: Flask) -> None:
 
 
 def test_the_hash_of_nobody_matches_no_password_and_costs_what_others_cost() -> None:
-    assert not login_hash.is_stale(service.NOBODYS_HASH)
-    assert not login_hash.verify(Secret(WRONG), service.NOBODYS_HASH)
+    assert not login_hash.is_stale(service.DUMMY_HASH)
+    assert not login_hash.verify(Secret(WRONG), service.DUMMY_HASH)
 
 
 def test_what_is_typed_into_the_wrong_field_is_not_kept(app: Flask, settings: Settings) -> None:
@@ -178,7 +178,7 @@ def test_tries_at_the_same_moment_do_not_slip_past_each_other(app: Flask) -> Non
         together.wait()
         with db.database.connection_context():
             try:
-                throttle.begin("ada@example.org", "192.0.2.1")
+                throttle.count_sign_in("ada@example.org", "192.0.2.1")
             except Throttled:
                 return "refused"
         return "taken"

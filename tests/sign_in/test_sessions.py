@@ -178,7 +178,7 @@ def test_signing_in_and_out_stands_in_activity(app: Flask) -> None:
     browser.post("/logout", on="/confirm")
     events = [(e.who, e.what, e.subject, e.address) for e in Activity.select().order_by(Activity.id)][1:]
     assert events == [
-        ("somebody", "sign-in failed", "ada@example.org", "192.0.2.7"),
+        ("unknown", "sign-in failed", "ada@example.org", "192.0.2.7"),
         ("ada@example.org", "signed in", "ada@example.org", "192.0.2.7"),
         ("ada@example.org", "signed out", "ada@example.org", "192.0.2.7"),
     ]

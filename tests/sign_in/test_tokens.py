@@ -9,7 +9,7 @@ from panel import db
 from panel.models import Session
 from panel.people import service as people
 from panel.sign_in import login, sessions
-from panel.web.access import FRESH_SECONDS
+from panel.web.access import REAUTH_SECONDS
 from tests.sign_in.browser import COOKIE, PASSWORD, Browser, add_person, later
 
 NEW = "another quite long phrase"
@@ -34,9 +34,9 @@ def copy_of(browser: Browser, app: Flask, *names: str) -> Browser:
     return thief
 
 
-def not_fresh() -> None:
+def expire_reauth() -> None:
     with db.database.connection_context():
-        Session.update(confirmed_at=db.now() - FRESH_SECONDS - 1).execute()
+        Session.update(confirmed_at=db.now() - REAUTH_SECONDS - 1).execute()
 
 
 RENEWALS = {
@@ -56,7 +56,7 @@ def test_a_copied_cookie_is_worth_nothing_once_its_owner_has_typed_the_password(
     app: Flask, ada: Browser, how: str
 ) -> None:
     thief = copy_of(ada, app, COOKIE, f"{COOKIE}-device")
-    not_fresh()
+    expire_reauth()
     assert thief.is_signed_in
     RENEWALS[how](ada)
     assert ada.is_signed_in
@@ -70,7 +70,7 @@ def test_pages_that_were_open_live_on(ada: Browser, how: str) -> None:
     from tests.web.test_typed_again import Forms
 
     page = next(f for f in Forms(ada.get("/profile").text).found if f.action == "/profile/name")
-    not_fresh()
+    expire_reauth()
     RENEWALS[how](ada)
     assert ada.client.post(page.action, data=page.values | {"name": "Ada K."}).status_code == 303
 

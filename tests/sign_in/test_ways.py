@@ -1,4 +1,4 @@
-"""Where one lands: by role, on the way back, and never on another site."""
+"""Redirects after signing in: by role, back to the page, and never to another site."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from flask import Flask
 
 from panel import db
 from panel.models import Session
-from panel.sign_in import safe_redirect
+from panel.web.access import safe_redirect
 from tests.sign_in.browser import PASSWORD, WRONG, Browser, add_person
 
 ELSEWHERE = [
@@ -36,8 +36,8 @@ def browser(app: Flask) -> Browser:
 
 
 @pytest.mark.parametrize("path", ELSEWHERE)
-def test_the_door_never_leads_to_another_site(browser: Browser, path: str) -> None:
-    assert safe_redirect.safe(path) is None
+def test_signing_in_never_redirects_to_another_site(browser: Browser, path: str) -> None:
+    assert safe_redirect(path) is None
     assert browser.sign_in(next=path).location == "/"
     assert browser.post("/confirm", password=PASSWORD, next=path).location == "/"
 

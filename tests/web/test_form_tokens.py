@@ -16,9 +16,9 @@ from panel import db
 from panel.config import Settings
 from panel.models import Account, Person, Session
 from panel.sign_in import sessions
-from panel.web.access import FRESH_SECONDS
-from panel.web.form_tokens import keeps_typed
-from panel.web.held import SECRETS
+from panel.web.access import REAUTH_SECONDS
+from panel.web.form_tokens import preserve_form_input
+from panel.web.preserved_form import SECRETS
 from tests.encryption.conftest import House
 from tests.sign_in.browser import COOKIE, PASSWORD, Browser, add_person, later
 from tests.web.test_typed_again import CHOSEN, TYPED, Form, Forms, forms
@@ -49,8 +49,8 @@ def admin(app: Flask, house: House) -> Browser:
     return browser
 
 
-def not_fresh() -> None:
-    Session.update(confirmed_at=db.now() - FRESH_SECONDS - 1).execute()
+def expire_reauth() -> None:
+    Session.update(confirmed_at=db.now() - REAUTH_SECONDS - 1).execute()
 
 
 def pages(browser: Browser) -> Iterator[str]:
@@ -189,18 +189,18 @@ def test_text_areas_and_selections_come_back_too(admin: Browser) -> None:
     assert Person.get().role == "admin"
 
 
-def test_every_view_that_reads_a_form_says_that_it_keeps_what_was_typed(app: Flask) -> None:
+def test_every_view_that_reads_a_form_preserves_its_input(app: Flask) -> None:
     buttons = {
         "sign_in.logout", "profile.end_others", "setup_steps.later", "setup_steps.finish", "accounts.pause", "accounts.resume",
         "accounts.remove", "sending.remove", "sending.test", "alerts.test_mail", "alerts.test_webhook", "backup.confirm",
         "people.disable", "people.enable", *(f"encryption.{step}" for step in ("rotate", "disable", "cancel", "resume", "verify", "scan_again")),
     }  # fmt: skip
     posts = {rule.endpoint for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())}
-    assert {name for name in posts if not hasattr(app.view_functions[name], "keeps_typed")} == buttons
+    assert {name for name in posts if not hasattr(app.view_functions[name], "preserve_form_input")} == buttons
 
 
-def test_what_is_held_back_is_every_field_for_a_password(admin: Browser) -> None:
-    not_fresh()
+def test_every_password_field_is_left_out_of_a_preserved_form(admin: Browser) -> None:
+    expire_reauth()
     kinds: dict[str, set[bool]] = {}
     for form in everything_typed(admin, pages(admin)).values():
         for name, kind in form.kinds.items():
@@ -269,17 +269,17 @@ def test_the_first_administrators_form_comes_back_too(app: Flask) -> None:
     assert Person.select().count() == 0
 
 
-# -- who is not signed in any more --------------------------------------------------------------
+# -- after the session has ended --------------------------------------------------------------
 
 
-def through_the_door(browser: Browser, asked: TestResponse, **fields: str) -> TestResponse:
+def submit_password(browser: Browser, asked: TestResponse, **fields: str) -> TestResponse:
     """Type the password that `asked` asks for, then press Continue."""
-    door = next(f for f in Forms(asked.text).found if f.action in ("/login", "/confirm"))
+    login_form = next(f for f in Forms(asked.text).found if f.action in ("/login", "/confirm"))
     wrong = browser.client.post(
-        door.action, data=door.values | fields | {"password": "not the password at all"}
+        login_form.action, data=login_form.values | fields | {"password": "not the password at all"}
     )
-    door = next(f for f in Forms(wrong.text).found if f.action == door.action)
-    done = browser.client.post(door.action, data=door.values | fields)
+    login_form = next(f for f in Forms(wrong.text).found if f.action == login_form.action)
+    done = browser.client.post(login_form.action, data=login_form.values | fields)
     on = next(f for f in Forms(done.text).found if "Continue" in done.text and f.action not in ("/logout",))
     return browser.client.post(on.action, data=on.values)
 
@@ -293,27 +293,27 @@ def test_every_form_comes_back_after_signing_in_again(admin: Browser, settings: 
         asked = admin.client.post(action, data=typed)
         assert (
             asked.status_code == 400
-            and "what you typed comes back" in asked.text
+            and "what you typed will be restored" in asked.text
             and SECRET not in asked.text
         )
         before = but_signing_in(settings)
-        again = through_the_door(admin, asked, email="ada@example.org", password=PASSWORD)
+        again = submit_password(admin, asked, email="ada@example.org", password=PASSWORD)
         assert_as_typed(again, form, typed)
         assert but_signing_in(settings) == before, action
 
 
 def test_every_form_comes_back_after_typing_the_password_again(admin: Browser) -> None:
     form = next(f for f in Forms(admin.get("/people/new").text).found if f.action == "/people/new")
-    not_fresh()
+    expire_reauth()
     typed = filled_in(form)
     asked = admin.client.post("/people/new", data=typed)
     assert asked.status_code == 422 and SECRET not in asked.text
-    assert_as_typed(through_the_door(admin, asked, password=PASSWORD), form, typed)
+    assert_as_typed(submit_password(admin, asked, password=PASSWORD), form, typed)
     assert Person.select().count() == 1
 
 
 @pytest.mark.parametrize(
-    "held",
+    "text",
     [
         "",
         "x",
@@ -325,14 +325,14 @@ def test_every_form_comes_back_after_typing_the_password_again(admin: Browser) -
         '["https://evil.example/", [["a", "b"]]]',
     ],
 )
-def test_what_is_held_is_nothing_but_a_form_of_ours(admin: Browser, held: str) -> None:
-    assert admin.post("/confirm", password=PASSWORD, held=held).status_code == 303
+def test_a_preserved_form_is_only_ever_one_of_this_panel(admin: Browser, text: str) -> None:
+    assert admin.post("/confirm", password=PASSWORD, preserved_form=text).status_code == 303
 
 
 def test_continue_never_leads_elsewhere(admin: Browser) -> None:
     for path in ("//evil.example/", "/\\evil.example", "/\t/evil.example"):
         answer = admin.post(
-            "/confirm", password=PASSWORD, held=f'["{path}", [["a", "b"]]]'.replace("\\", "\\\\")
+            "/confirm", password=PASSWORD, preserved_form=f'["{path}", [["a", "b"]]]'.replace("\\", "\\\\")
         )
         assert "evil" not in answer.text, path
 
@@ -369,7 +369,7 @@ def test_htmx_is_told_what_is_wrong_and_the_token_that_holds_now(admin: Browser,
     typed = filled_in(form) | {"csrf_token": ""}
     answer = admin.client.post(path, data=typed, headers=HTMX)
     assert (answer.status_code, "<html" in answer.text) == (400, False)
-    assert "Nothing was saved yet" in answer.text and SECRET not in answer.text
+    assert "so nothing was saved" in answer.text and SECRET not in answer.text
     typed["csrf_token"] = answer.headers["X-CSRFToken"]
     typed.pop("backup_prepared", None)
     assert admin.client.post(path, data=typed, headers=HTMX).status_code != 400
@@ -388,7 +388,7 @@ def test_every_button_leads_back_to_a_page(admin: Browser, app: Flask) -> None:
         uuid = Account.get().uuid
     posts = [rule for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())]
     for rule in posts:
-        if hasattr(app.view_functions[rule.endpoint], "keeps_typed"):
+        if hasattr(app.view_functions[rule.endpoint], "preserve_form_input"):
             continue
         url = re.sub(r"<int:[^>]+>", "1", rule.rule).replace("<uuid>", uuid)
         link = re.search(r'<a href="([^"]+)">Open the page again', admin.client.post(url).text)
@@ -397,7 +397,7 @@ def test_every_button_leads_back_to_a_page(admin: Browser, app: Flask) -> None:
 
 
 def test_a_view_that_would_act_all_the_same_cannot(admin: Browser) -> None:
-    @keeps_typed
+    @preserve_form_input
     def careless() -> str:
         Person.update(role="user").execute()
         return "done"
@@ -422,7 +422,7 @@ def test_a_form_whose_token_is_good_but_not_its_referer_is_not_taken(environ: di
     typed = form.values | {"email": "ada@example.org", "password": PASSWORD}
     for headers in ({}, {"Referer": "https://evil.example/"}):
         answer = client.post("/login", data=typed, headers=headers, **base)
-        assert answer.status_code == 400 and "from which page" in answer.text
+        assert answer.status_code == 400 and "did not send the Referer header" in answer.text
     assert Session.select().count() == 0
     assert client.get_cookie(f"__Host-{COOKIE}") is None or not Session.select().exists()
     assert (

@@ -37,7 +37,8 @@ from panel.people import password_rules
 from panel.people import service as people
 from panel.secret import Secret
 from panel.setup import service as setup
-from panel.sign_in import safe_redirect, throttle
+from panel.sign_in import throttle
+from panel.web import access
 from panel.web.headers import LARGEST_REQUEST
 from panel.web.text import LONGEST_FIELD, LONGEST_URL, MOST_FIELDS
 from tests.sign_in.browser import Browser, add_person
@@ -109,7 +110,7 @@ def _servers(text: str) -> list[Any]:
 
 PARSERS: dict[str, Any] = {
     "an address of a person": people.normalise_email,
-    "an address to look for": people.find,
+    "an address to look for": people.enable,
     "an address in another case": people.fold_email,
     "a name": people.normalise_name,
     "a throttle's account": throttle._account,
@@ -120,7 +121,7 @@ PARSERS: dict[str, Any] = {
     "a webhook": webhook.target,
     "a webhook's host": lambda text: webhook.target(f"https://{text}/"),
     "recipients": alerts.recipients_of,
-    "a way back": safe_redirect.safe,
+    "a redirect": access.safe_redirect,
     "a setup token": setup.check,
     "autoconfig": _servers,
 }

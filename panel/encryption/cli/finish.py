@@ -29,7 +29,7 @@ def finish(context: click.Context, *follow_up: str, wanted: Collection[State] = 
     scan.again_where_found(install.vault)
     with progress("Passwords") as bar:
         done = unfinished.resume(install.vault, bar)
-    scan.write_owed(install.vault, install.settings)
+    scan.finish_report(install.vault, install.settings)
     now = install.vault.read(counts=True)
     last = _report(now)
     held_by_reader = now.state.working and now.row.scrub_pending is not None

@@ -159,13 +159,13 @@ def _already(present: KeyFile, given: KeyFile, vault: Vault) -> bool:
         return False
     if present.instance_id != given.instance_id:
         raise BadCopy(
-            "There is a key file here, and the copy is the one of another install.",
+            "The copy is the key file of another install, and there is a key file here.",
             f"If the one here is the wrong one, move it away first: {_moved_away(vault)}",
         )
     raise Refused(
         "Another key file is in place here; it was not touched.",
-        "To bring the copy's keys in: flask encryption key add FILE. "
-        f"To have the copy instead, first: {_moved_away(vault)}",
+        "To add the copy's keys: flask encryption key add FILE. "
+        f"To use the copy instead, first: {_moved_away(vault)}",
     )
 
 

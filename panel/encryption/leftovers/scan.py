@@ -219,7 +219,7 @@ def _not_visible(settings: Settings) -> list[str]:
 # -- reports -------------------------------------------------------------------------
 
 
-def write_owed(vault: Vault, settings: Settings) -> bool:
+def finish_report(vault: Vault, settings: Settings) -> bool:
     """Scan for leftovers and finish the report of a sweep, if one is pending and the sweep has ended.
 
     True where a report was written. What changed meanwhile leaves it pending for the next

@@ -1,4 +1,4 @@
-"""The first tables. Frozen: the models go on, this file does not."""
+"""The first tables. Frozen, unlike the models."""
 
 from typing import Any
 

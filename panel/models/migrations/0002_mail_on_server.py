@@ -1,4 +1,4 @@
-"""What happens to mail on its server, and POP3's names of messages."""
+"""What to do with mail on its server after collecting, and the names of POP3 messages."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the running processes note of themselves, and how much mail waits to be taken away."""
+"""The heartbeat of the running processes, and how much mail waits in the spool."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is wrong and who was told of it; whom to tell; and when somebody last looked."""
+"""Alerts and their channels, and when alerts were last checked."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which copy of the install the database belongs to. The row comes at the start that follows."""
+"""Which copy of the install the database belongs to. The next start creates the row."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What each sweep did, and what was found when old copies were looked for after it."""
+"""What each sweep did, and which leftovers were found after it."""
 
 from typing import Any
 

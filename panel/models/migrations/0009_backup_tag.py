@@ -1,4 +1,4 @@
-"""What vouches for the time at which a copy of the key file was proved; a time without it counts no more."""
+"""The tag that authenticates the time of a verified key backup; a time without one is void."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""POP3's names are kept with their sizes, and for a while after they vanished."""
+"""POP3 names with their sizes, remembered for a while after they vanish."""
 
 from typing import Any
 

@@ -1,7 +1,4 @@
-"""Which mailboxes are due is found by index; and how long each wait was meant to be is kept beside its end.
-
-By that a time is known that a wrong clock has set too far ahead.
-"""
+"""Indexes to find due mailboxes by, and the length of each wait, which shows times that a wrong clock set."""
 
 from typing import Any
 

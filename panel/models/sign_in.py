@@ -1,0 +1,53 @@
+"""Who may sign in, who is signed in, and failed sign-ins."""
+
+from __future__ import annotations
+
+from peewee import AutoField, BlobField, BooleanField, Check, ForeignKeyField
+
+from panel.models.base import BaseModel, BigIntegerField, CharField, TextField
+from panel.models.moment import UtcTime
+
+ROLES = ("admin", "agent", "user")  # the most powerful first
+
+
+ROLE_CHECK = "role IN ('admin', 'agent', 'user')"
+
+
+class Person(BaseModel):
+    """An admin, agent or user of the helpdesk. The login password is a one-way hash (PHC string)."""
+
+    id = AutoField()
+    email = CharField(max_length=254, unique=True)
+    name = CharField(max_length=200)
+    role = CharField(max_length=8, constraints=[Check(ROLE_CHECK)])
+    login_hash = TextField()
+    created_at = UtcTime()
+    disabled_at = UtcTime(null=True)
+
+
+class Session(BaseModel):
+    """One signed-in browser. Signing out deletes the row, and with it the worth of the cookie."""
+
+    id = AutoField()
+    token_hash = BlobField(unique=True)  # SHA-256 of the cookie's token
+    person = ForeignKeyField(Person, backref="sessions", on_delete="CASCADE")
+    created_at = BigIntegerField()
+    seen_at = UtcTime()
+    confirmed_at = BigIntegerField(null=True)  # when the password was last typed in it
+    address = CharField(max_length=64)
+    agent = CharField(max_length=300)
+    form_token = CharField(max_length=64)  # random; what the forms of this session carry, signed
+    # The role when the password was last typed; the session is never allowed more.
+    role = CharField(max_length=8, constraints=[Check(ROLE_CHECK)])
+    renewal_due = BooleanField(default=False)  # the browser's next request gets a new token
+
+
+class SignInTry(BaseModel):
+    """One failed sign-in, stored once by the account named and once by the address it came from."""
+
+    id = AutoField()
+    who = CharField(max_length=300)  # 'account:…' or 'address:…'
+    at = BigIntegerField()
+
+    class Meta:
+        indexes = ((("who", "at"), False),)

@@ -1,0 +1,1 @@
+"""Serving: the parent of web and worker, the web server, and the queue between the two."""

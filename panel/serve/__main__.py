@@ -1,0 +1,190 @@
+"""`python -m panel.serve`: prepares the install, then is the parent of web and worker.
+
+It runs itself twice as `web SOCKET LISTENING` and once as `worker SOCKET`: fresh processes, which the
+kernel kills when their parent is gone (`panel.serve.children`). All web processes accept on one
+listening socket of the parent, so the port stays open while one restarts.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from flask import Flask
+
+from panel import create_app, db, identity, install, logs, process
+from panel.alerts.watch import Watch
+from panel.config import Settings
+from panel.errors import ServeError, SettingsError
+from panel.serve.children import SIGNALS, Child, run
+from panel.serve.http_server import Server
+from panel.serve.jobs import Jobs
+from panel.setup import service as setup
+from panel.shell import exit_on_error
+from panel.vault import unfinished
+from panel.web.headers import LARGEST_REQUEST
+
+WEB_PROCESSES = 2
+WEB_THREADS = 8  # a live test occupies one while a mail server is slow
+WEB_STOP_SECONDS = 10
+HEALTH_CHECK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+log = logging.getLogger("panel.serve")
+
+
+def main(arguments: list[str]) -> None:
+    """Run the parent, or the child that `arguments` name."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a child inherits what its parent blocks
+    os.environ.pop("FLASK_DEBUG", None)
+    with exit_on_error():
+        settings = Settings.load()
+        logs.configure(settings.log_format)
+        logs.catch_all()
+        process.harden()
+        process.raise_file_limit()
+        match arguments:
+            case []:
+                sys.exit(0 if serve(settings) else 1)
+            case ["web", control, listening]:
+                web(settings, int(control), int(listening))
+            case ["worker", control]:
+                worker(settings, int(control))
+            case _:
+                sys.exit("usage: python -m panel.serve")
+
+
+def serve(settings: Settings) -> bool:
+    """Prepare the install and run web and worker until a signal; True where both stopped cleanly.
+
+    Raises DataDirError, DatabaseError, SettingsError or ServeError before anything is started.
+    """
+    log.info("Starting Mailkeep on the data directory %s.", settings.data_dir)
+    install.prepare(settings)
+    with _only_one(settings), listen(settings.bind_host, settings.bind_port) as listening:
+        app = create_app(settings)
+        app.extensions["mailkeep.jobs"].prepare()
+        with db.explained(), db.database.connection_context():
+            copy = identity.restored(settings.data_dir)
+            unfinished.start(app.extensions["mailkeep"].vault)
+            invitation = setup.open_url(settings)
+        if copy is not None:
+            log.warning("%s Collecting is paused until you confirm: flask backup confirm", copy.message)
+        webs = [Child("web", HEALTH_CHECK, (listening.fileno(),)) for _ in range(WEB_PROCESSES)]
+        return run([*webs, Child("worker")], partial(_log_address, settings, invitation))
+
+
+def web(settings: Settings, control: int, listening: int) -> None:
+    """One web process, until SIGTERM; it also watches for alerts.
+
+    The parent's health checks arrive on `control` and are answered like any other request.
+    """
+    app = create_app(settings)
+    db.database.obj.pool_connections()
+    Watch(settings, app.extensions["mailkeep"].vault).start()
+    accepting = socket.socket(fileno=listening)
+    server = Server(app, accepting, WEB_THREADS, LARGEST_REQUEST, partial(takes_body, app))
+    server.adopt(socket.socket(fileno=control))
+    server.serve(WEB_STOP_SECONDS)
+    db.database.obj.close_idle()
+    _end()
+
+
+def takes_body(app: Flask, method: str, path: str) -> bool:
+    """Whether a view of `app` reads a request body at `path` (as in WSGI, with or without the prefix)."""
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return False
+    path = path.encode("latin-1").decode("utf-8", "replace")
+    root = app.config["APPLICATION_ROOT"].rstrip("/")
+    adapter = app.url_map.bind("localhost")
+    return any(adapter.test(each, method) for each in {path, path.removeprefix(root)})
+
+
+def worker(settings: Settings, ready_fd: int) -> None:
+    """The worker, until SIGTERM."""
+    jobs: Jobs = create_app(settings).extensions["mailkeep.jobs"]
+    jobs.work(partial(_report_ready, ready_fd))
+    _end()
+
+
+def _end() -> None:
+    """Exit without waiting for threads: each of their steps may be the last."""
+    logging.shutdown()
+    os._exit(0)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket that web processes accept on. Raises SettingsError."""
+    family, address = resolve(host, port)
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise _cannot_listen(host, port, error) from None
+    return listening
+
+
+def resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """The numeric address to listen on. Raises SettingsError where `host` has none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        raise SettingsError(
+            f"PANEL_BIND names {host!r}, which is not an address of this server.",
+            "Set it to an address and port, for example 127.0.0.1:8000.",
+        ) from None
+    family, _, _, _, address = found[0]
+    return family, (str(address[0]), port)
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> SettingsError:
+    if error.errno == errno.EADDRINUSE:
+        return SettingsError(
+            f"Port {port} on {host} is in use by another program.",
+            "Stop that program, or set PANEL_BIND to another port.",
+        )
+    return SettingsError(
+        f"Mailkeep cannot listen on {host}, port {port} ({(error.strerror or '').lower()}).",
+        "Set PANEL_BIND to an address of this server and, unless you are root, to a port from 1024 up.",
+    )
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Hold the data directory's server lock, which the kernel releases however this process ends."""
+    with (settings.data_dir / "serve.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServeError(
+                f"Mailkeep is already running on the data directory {settings.data_dir}.",
+                "Stop that server first, or set PANEL_DATA_DIR to another directory.",
+            ) from None
+        yield
+
+
+def _log_address(settings: Settings, invitation: str | None) -> None:
+    host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
+    base = settings.url or f"http://{host}:{settings.bind_port}"
+    log.info("Mailkeep answers on %s/ (Ctrl-C stops it).", base)
+    if invitation:
+        log.info("Set up Mailkeep at %s%s (the address works once).", base, invitation)
+
+
+def _report_ready(fd: int) -> None:
+    os.write(fd, b".")
+    os.close(fd)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
