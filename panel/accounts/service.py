@@ -73,7 +73,7 @@ def insert(
     insert_endpoint(account, "in", where, password, actor)
     if sending is not None:
         insert_endpoint(account, "out", sending.server, sending.secret, actor)
-    actor.record("account added", box.address)
+    actor.record("mailbox added", box.address)
     return account.uuid
 
 
@@ -124,7 +124,7 @@ def edit(
             setattr(account, name, value)
         account.save()
         changed = store(account, endpoint, where, password, actor) if where or password else ""
-        actor.record("account changed", box.address, changed)
+        actor.record("mailbox changed", box.address, changed)
         due.make_due(account.uuid)
 
 
@@ -215,7 +215,7 @@ def pause(uuid: str, actor: Actor) -> None:
     with db.transaction():
         account, _ = find(uuid)
         if _set_paused(account, db.now()):
-            actor.record("account paused", account.address)
+            actor.record("mailbox paused", account.address)
 
 
 def resume(uuid: str, actor: Actor) -> None:
@@ -223,7 +223,7 @@ def resume(uuid: str, actor: Actor) -> None:
     with db.transaction():
         account, _ = find(uuid)
         if _set_paused(account, None):
-            actor.record("account resumed", account.address)
+            actor.record("mailbox resumed", account.address)
         due.make_due(account.uuid)
 
 
@@ -238,7 +238,7 @@ def remove(uuid: str, actor: Actor) -> None:
     with db.transaction():
         account = find_account(uuid)
         Account.delete().where(Account.uuid == account.uuid).execute()
-        actor.record("account removed", account.address)
+        actor.record("mailbox removed", account.address)
 
 
 def find(name: str) -> tuple[Account, Endpoint]:

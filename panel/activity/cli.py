@@ -12,24 +12,26 @@ from panel.services import current
 from panel.shell import PanelGroup, json_option, print_json, say
 from panel.times import exact
 
-activity = PanelGroup("activity", help="Who did what, when, from where.")
+activity = PanelGroup("activity", help="Events: who did what, when and from where.")
 
 
 @activity.command("list")
-@click.option("--what", default="", help="Only this kind of event.")
-@click.option("--text", default="", help="Only where this stands in who, subject or address.")
-@click.option("--count", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
+@click.option("--what", default="", help="Only events of this kind.")
+@click.option("--text", default="", help="Only events with this text in who, subject or address.")
+@click.option(
+    "--count", type=click.IntRange(1), default=50, show_default=True, help="How many of the newest."
+)
 @json_option
 def list_(what: str, text: str, count: int, json_: bool) -> None:
-    """List events, the newest first."""
+    """List events, newest first."""
     events = log.newest(Filter(what, text), count)
     if json_:
         print_json([asdict(event) for event in events])
         return
     if not events:
-        say("Nothing of that kind is recorded." if what or text else "Nothing is recorded yet.")
+        say("No matching events." if what or text else "No events yet.")
     zone = current().settings.timezone
     for event in events:
+        what = f"{event.what}: {event.subject}" if event.subject else event.what
         place = f" from {event.address}" if event.address else ""
-        line = f"{exact(event.at, zone)}  {event.what}: {event.subject} by {event.who}{place} {event.detail}"
-        say(line.rstrip())
+        say(f"{exact(event.at, zone)}  {what} by {event.who}{place} {event.detail}".rstrip())

@@ -1,4 +1,4 @@
-"""Activity in the browser: who did what, when, from where."""
+"""Activity in the browser: who did what, when and from where."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _chosen() -> Filter:
 
 @blueprint.get("")
 def show() -> Any:
-    """One page of events, the newest first."""
+    """One page of events, newest first."""
     number = request.args.get("page", 1, type=int)
     chosen = _chosen()
     return page("activity/list.html", found=log.page(chosen, number), chosen=chosen, kinds=log.kinds())
@@ -29,6 +29,6 @@ def show() -> Any:
 
 @blueprint.get("/activity.csv")
 def download() -> Any:
-    """All that the filter shows, as CSV."""
+    """All events that match the filter, as CSV."""
     headers = {"Content-Disposition": "attachment; filename=activity.csv"}
     return Response(stream_with_context(log.as_csv(_chosen())), mimetype="text/csv", headers=headers)

@@ -1,1 +1,1 @@
-"""Notices: what needs an administrator is told on every page, by mail and to a webhook; so is its end."""
+"""Alerts: problems that administrators are notified of on every page, by mail and by webhook."""

@@ -1,8 +1,7 @@
-"""The ledger of troubles: since when, who was told how often, when it was over. Several processes share it.
+"""The log of alerts: open since when, sent how often, resolved when. Several processes share it.
 
-A word that is due is taken on in the same transaction that finds it due, so that
-one process brings it out. If that one dies with it, another takes it on later:
-a word may come twice then, but is not lost.
+A message that is due is claimed in the same transaction that finds it due, so that one process sends it.
+If that process dies, another one sends it later: a message may come twice, but is not lost.
 """
 
 from __future__ import annotations
@@ -14,20 +13,25 @@ from dataclasses import dataclass
 from peewee import ModelSelect
 
 from panel import db
-from panel.alerts import schedule
 from panel.alerts.conditions import Condition
 from panel.models import Alert
 from panel.models.moment import ahead, is_ahead
 
-KEPT_SECONDS = 90 * schedule.DAY  # what is over, for whoever looks it up
-TOO_LATE = schedule.DAY  # 'it is over' that no channel took for so long is not worth telling
+HOUR, DAY = 3600, 24 * 3600
+QUIET_PERIOD = 300  # seconds without the problem until it is resolved; a flapping one stays one alert
+REOPEN_SECONDS = HOUR  # a problem that comes back within so long is the same alert
+REMINDERS = (HOUR, 4 * HOUR, DAY)  # after the first, second, … message; then always the last
+RETRIES = (60, 300, 900, HOUR)  # after the first, second, … attempt in a row that no channel accepted
+LEASE = 300  # seconds in which the process that claimed a message must send it
+HISTORY_SECONDS = 90 * DAY
+STALE_SECONDS = DAY  # a resolution that no channel accepted for so long is not sent any more
 
-log = logging.getLogger("mailkeep.notices")
+log = logging.getLogger("mailkeep.alerts")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One trouble of the ledger, as it is told and shown."""
+    """One alert, as it is sent and shown."""
 
     id: int
     condition: str
@@ -35,7 +39,7 @@ class Entry:
     remedy: str
     path: str
     since: int
-    over_at: int | None
+    resolved_at: int | None
     notified_at: int | None
     notified_times: int
     failures: int
@@ -44,99 +48,106 @@ class Entry:
 
 @dataclass(frozen=True)
 class Due:
-    """What one process has to bring out now; `others` are wrong too, but not due."""
+    """The messages that one process must send now; `still_open` are open too, but not due."""
 
-    troubles: tuple[Entry, ...] = ()
-    over: tuple[Entry, ...] = ()
-    others: tuple[Entry, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.troubles or self.over)
+    opened: tuple[Entry, ...] = ()
+    resolved: tuple[Entry, ...] = ()
+    still_open: tuple[Entry, ...] = ()
 
     @property
-    def ids(self) -> set[int]:
-        """The rows of all that is to be brought out."""
-        return {entry.id for entry in (*self.troubles, *self.over)}
+    def all(self) -> tuple[Entry, ...]:
+        """All that must be sent."""
+        return (*self.opened, *self.resolved)
 
 
-def look_over(found: Collection[Condition]) -> None:
-    """Lay what is wrong now over what the ledger knows."""
+def update(found: Collection[Condition]) -> None:
+    """Open, refresh and resolve alerts, so that the log agrees with what was `found` now."""
     now = db.now()
     with db.transaction():
         known = {(row.topic, row.subject): row for row in _open()}
         for condition in found:
             row = known.pop((condition.topic, condition.subject), None)
-            if row is None:
-                row = _came_back(condition, now) or _begin(condition, now)
-            _refresh(row, condition)
+            _refresh(row or _reopen(condition, now) or _create(condition, now), condition)
         for row in known.values():
-            _fade(row, now)
-        Alert.delete().where(Alert.over_at < now - KEPT_SECONDS).execute()
+            _not_seen(row, now)
+        Alert.delete().where(Alert.resolved_at < now - HISTORY_SECONDS).execute()
 
 
-def take_due(*, told_somewhere: bool) -> Due:
-    """Take on all that is due. `told_somewhere`: there is a channel at all; without one nothing is taken."""
+def claim_due() -> Due:
+    """Claim all messages that are due."""
     now = db.now()
-    if not told_somewhere:
-        return Due()
     with db.transaction():
-        open_ = list(_open())
-        troubles = [row for row in open_ if row.quiet_since is None and _is_due(row, now)]
-        over = [row for row in _over_untold(now) if _is_due(row, now)]
-        for row in (*troubles, *over):
-            Alert.update(next_at=now + schedule.LEASE).where(Alert.id == row.id).execute()
-        others = [row for row in open_ if row.quiet_since is None and row not in troubles]
-    return Due(_entries(troubles), _entries(over), _entries(others))
+        active = [row for row in _open() if row.quiet_since is None]
+        opened = [row for row in active if _is_due(row, now)]
+        resolved = [row for row in _resolution_pending(now) if _is_due(row, now)]
+        for row in (*opened, *resolved):
+            _set(row, next_at=now + LEASE)
+    return Due(_entries(opened), _entries(resolved), _entries(row for row in active if row not in opened))
 
 
-def note_told(due: Due, told: set[int]) -> None:
-    """Note which of `due` some channel took, and when the next word of each is due."""
+def record_sent(due: Due, sent: set[int]) -> None:
+    """Record which of `due` a channel accepted, and when the next message of each is due."""
+    resolved = {entry.id for entry in due.resolved}
     with db.transaction():
-        for row in Alert.select().where(Alert.id.in_(due.ids)):
-            if row.id not in told:
-                _failed(row)
-            elif any(row.id == entry.id for entry in due.over):
-                _update(row, resolution_sent_at=db.now(), failures=0)
+        for row in Alert.select().where(Alert.id.in_([entry.id for entry in due.all])):
+            if row.id not in sent:
+                delay = RETRIES[min(row.failures, len(RETRIES) - 1)]
+                _set(row, failures=row.failures + 1, next_at=db.now() + delay)
+            elif row.id in resolved:
+                _set(row, resolution_sent_at=db.now(), failures=0)
             else:
-                _told(row)
+                _record_notified(row)
 
 
-def try_again() -> None:
-    """Make due what no channel took: somebody has mended or changed one."""
+def retry_now() -> None:
+    """Make due at once what no channel accepted: a channel was changed."""
     Alert.update(next_at=0, failures=0).where(Alert.failures > 0).execute()
 
 
-def now_wrong() -> list[Entry]:
-    """What is not over, the newest first."""
+def open_alerts() -> list[Entry]:
+    """The open alerts, newest first."""
     return list(_entries(_open().order_by(Alert.since.desc(), Alert.id)))
 
 
-def lately_over(count: int) -> list[Entry]:
-    """The last `count` that are over, the newest first."""
-    query = Alert.select().where(Alert.over_at.is_null(False))
-    return list(_entries(query.order_by(Alert.over_at.desc(), Alert.id.desc()).limit(count)))
+def history(count: int) -> list[Entry]:
+    """The last `count` alerts that were resolved, newest first."""
+    query = Alert.select().where(Alert.resolved_at.is_null(False))
+    return list(_entries(query.order_by(Alert.resolved_at.desc(), Alert.id.desc()).limit(count)))
+
+
+def is_due(next_at: int, now: int, *, times: int, failures: int) -> bool:
+    """Whether `next_at` has come, or lies so far ahead that only a wrong clock can have set it.
+
+    That is further than the longest delay after so many messages and failed attempts.
+    """
+    retry = RETRIES[min(failures, len(RETRIES)) - 1] if failures else 0
+    return not now < next_at <= now + max(LEASE, _reminder(max(times, 1)), retry)
+
+
+def _reminder(times: int) -> int:
+    """Seconds from message number `times` to the next one."""
+    return REMINDERS[min(times, len(REMINDERS)) - 1]
 
 
 # -- one row -----------------------------------------------------------------------------
 
 
 def _open() -> ModelSelect[Alert]:
-    return Alert.select().where(Alert.over_at.is_null()).order_by(Alert.id)
+    return Alert.select().where(Alert.resolved_at.is_null()).order_by(Alert.id)
 
 
-def _over_untold(now: int) -> ModelSelect[Alert]:
-    """What is over and was told as trouble, but not yet as over."""
-    later = (Alert.notified_at > Alert.resolution_sent_at) & ~ahead(Alert.notified_at)
-    untold = Alert.resolution_sent_at.is_null() | later
-    told = Alert.notified_at.is_null(False) & untold
-    return Alert.select().where((Alert.over_at > now - TOO_LATE) & told).order_by(Alert.id)
+def _resolution_pending(now: int) -> ModelSelect[Alert]:
+    """Resolved alerts that were sent as open, but not yet as resolved."""
+    sent_later = (Alert.notified_at > Alert.resolution_sent_at) & ~ahead(Alert.notified_at)
+    pending = Alert.notified_at.is_null(False) & (Alert.resolution_sent_at.is_null() | sent_later)
+    return Alert.select().where((Alert.resolved_at > now - STALE_SECONDS) & pending).order_by(Alert.id)
 
 
 def _is_due(row: Alert, now: int) -> bool:
-    return schedule.is_due(row.next_at, now, times=row.notified_times, failures=row.failures)
+    return is_due(row.next_at, now, times=row.notified_times, failures=row.failures)
 
 
-def _begin(condition: Condition, now: int) -> Alert:
+def _create(condition: Condition, now: int) -> Alert:
     log.warning("%s %s", condition.message, condition.remedy)
     return Alert.create(
         topic=condition.topic, subject=condition.subject, condition=condition.name, message=condition.message,
@@ -144,58 +155,52 @@ def _begin(condition: Condition, now: int) -> Alert:
     )  # fmt: skip
 
 
-def _came_back(condition: Condition, now: int) -> Alert | None:
-    """The trouble that was over a short while ago, open again: its reminders go on as they were."""
+def _reopen(condition: Condition, now: int) -> Alert | None:
+    """The alert of this problem that was resolved a short while ago, open again; its reminders continue."""
     query = Alert.select().where(
         (Alert.topic == condition.topic)
         & (Alert.subject == condition.subject)
-        & (Alert.over_at > now - schedule.RETURN)
+        & (Alert.resolved_at > now - REOPEN_SECONDS)
     )
-    row: Alert | None = query.order_by(Alert.over_at.desc()).first()
-    if row is None:
-        return None
-    told = row.notified_at and not is_ahead(row.notified_at)
-    next_at = row.notified_at + schedule.reminder(row.notified_times) if told else now
-    _update(row, over_at=None, quiet_since=None, failures=0, next_at=next_at)
+    row: Alert | None = query.order_by(Alert.resolved_at.desc()).first()
+    if row is not None:
+        was_sent = row.notified_at and not is_ahead(row.notified_at)
+        next_at = row.notified_at + _reminder(row.notified_times) if was_sent else now
+        _set(row, resolved_at=None, quiet_since=None, failures=0, next_at=next_at)
     return row
 
 
 def _refresh(row: Alert, condition: Condition) -> None:
-    _update(
+    _set(
         row, condition=condition.name, message=condition.message, remedy=condition.remedy,
         path=condition.path, since=min(row.since, condition.since), quiet_since=None,
     )  # fmt: skip
 
 
-def _fade(row: Alert, now: int) -> None:
-    """It is not seen any more: over, once that has lasted."""
+def _not_seen(row: Alert, now: int) -> None:
+    """Resolved once that has lasted for the quiet period."""
     if row.quiet_since is None or row.quiet_since > now:
-        _update(row, quiet_since=now)
-    elif now - row.quiet_since >= schedule.CALM:
-        log.info("It is over: %s", row.message)
-        _update(row, over_at=now, failures=0, next_at=now)
+        _set(row, quiet_since=now)
+    elif now - row.quiet_since >= QUIET_PERIOD:
+        log.info("Resolved: %s", row.message)
+        _set(row, resolved_at=now, failures=0, next_at=now)
 
 
-def _told(row: Alert) -> None:
+def _record_notified(row: Alert) -> None:
     now, times = db.now(), row.notified_times + 1
-    next_at = now if row.over_at is not None else now + schedule.reminder(times)
-    _update(row, notified_at=now, notified_times=times, failures=0, next_at=next_at)
+    next_at = now if row.resolved_at is not None else now + _reminder(times)
+    _set(row, notified_at=now, notified_times=times, failures=0, next_at=next_at)
 
 
-def _failed(row: Alert) -> None:
-    failures = row.failures + 1
-    _update(row, failures=failures, next_at=db.now() + schedule.again(failures))
-
-
-def _update(row: Alert, **values: object) -> None:
+def _set(row: Alert, **values: object) -> None:
     Alert.update(**values).where(Alert.id == row.id).execute()
 
 
 def _entries(rows: Iterable[Alert]) -> tuple[Entry, ...]:
     return tuple(
         Entry(
-            row.id, row.condition, row.message, row.remedy, row.path, row.since, row.over_at, row.notified_at,
-            row.notified_times, row.failures, row.next_at,
+            row.id, row.condition, row.message, row.remedy, row.path, row.since, row.resolved_at,
+            row.notified_at, row.notified_times, row.failures, row.next_at,
         )
         for row in rows
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -9,129 +10,115 @@ import click
 from panel.accounts import service as accounts
 from panel.alerts import channels, service, webhook
 from panel.alerts.alert_log import Entry
-from panel.alerts.channels import Way
-from panel.alerts.service import Picture
+from panel.alerts.service import Overview
 from panel.audit import Actor
 from panel.sending import outbox
 from panel.services import current
 from panel.shell import PanelGroup, json_option, print_json, print_lines, say
 from panel.times import ago, exact, until
 
-alerts = PanelGroup("alerts", help="Who is told of trouble, and of what.")
+alerts = PanelGroup("alerts", help="Alerts: recipients, what is open, history.")
 
 
 @alerts.command("list")
 @json_option
 def list_(json_: bool) -> None:
-    """Tell who is told, what is wrong now and what was lately."""
-    picture = service.picture(current().vault)
+    """Show recipients, open alerts and history."""
+    overview = service.read(current().vault)
     if json_:
-        print_json(_plain(picture))
-        return
-    print_lines(_lines(picture))
+        print_json(_as_json(overview))
+    else:
+        print_lines(_recipients(overview) + _alerts(overview))
 
 
 @alerts.command("set")
-@click.option("--to", "to", default=None, help="Mail addresses with commas between; empty for none.")
-@click.option("--through", default=None, help="Account to send through first; empty for any that works.")
+@click.option("--to", "to", default=None, help="Mail addresses, separated by commas; empty for none.")
+@click.option("--through", default=None, help="Mailbox to send through first; empty for any that works.")
 @click.option("--webhook", "url", default=None, help="https:// address to call; empty for none.")
 def set_(to: str | None, through: str | None, url: str | None) -> None:
-    """Say whom to tell. What is not given stays."""
+    """Set the recipients. What is not given stays as it is."""
     if to is None and through is None and url is None:
         raise click.UsageError("Give --to, --through or --webhook.")
     before = channels.read()
     recipients = before.recipients if to is None else service.recipients_of(to)
     first = before.through if through is None else (accounts.find(through)[0].uuid if through else "")
     service.store(recipients, first, before.webhook if url is None else url.strip(), Actor())
-    print_lines(_whom(service.picture(current().vault)))
+    print_lines(_recipients(service.read(current().vault)))
 
 
 @alerts.command()
 @click.pass_context
 def test(context: click.Context) -> None:
-    """Send a test mail and call the webhook, whichever is set. Exit status 1 where one fails."""
+    """Send a test through each channel that is set. Exit status 1 where one fails."""
     services = current()
-    to, actor, well = channels.read(), Actor(), True
+    to, actor, ok = channels.read(), Actor(), True
     if not to.any:
-        say("Nobody is told: no mail address and no webhook is set.")
+        say("No mail address and no webhook is set. Set one with: flask alerts set")
         context.exit(1)
     tests = [service.test_mail(services.settings, services.vault, actor)] if to.recipients else []
     tests += [service.test_webhook(services.settings, actor)] if to.webhook else []
     for steps in tests:
         for step in steps:
-            say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.message} {step.remedy}".rstrip())
-        well = well and step.ok
-    if not well:
+            say(f"{'OK' if step.ok else 'Failed'}  {step.name}: {step.message} {step.remedy}".rstrip())
+        ok = ok and step.ok
+    if not ok:
         context.exit(1)
 
 
 @alerts.command("signing-key")
 def signing_key() -> None:
-    """Print the key with which whoever receives the webhook checks its signature."""
+    """Print the key that the webhook's receiver checks signatures with."""
     say(webhook.signing_key(current().settings))
 
 
-def _lines(picture: Picture) -> list[str]:
-    zone = current().settings.timezone
-    lines = _whom(picture)
-    for entry in picture.now:
-        lines.append(
-            f"NOT OK  {entry.message} Since {exact(entry.since, zone)}."
-            f" {_told(entry, picture)} {entry.remedy}"
-        )
-    if not picture.now:
-        lines.append(f"{'OK' if picture.is_green else 'NOT OK'}  No notice is open. {picture.quiet}")
-    for entry in picture.over:
-        lines.append(f"over    {entry.message} From {exact(entry.since, zone)}, over {ago(entry.over_at)}.")
-    return lines
-
-
-def _whom(picture: Picture) -> list[str]:
-    now = picture.channels
-    through = next((each.address for each in outbox.senders() if each.uuid == now.through), "")
+def _recipients(overview: Overview) -> list[str]:
+    to = overview.channels
+    through = next((each.address for each in outbox.senders() if each.uuid == to.through), "")
     lines = [
-        f"mail to: {', '.join(now.recipients) or 'nobody'}{f', first through {through}' if through else ''}",
-        f"webhook: {now.webhook_origin or 'none'}",
+        f"mail to: {', '.join(to.recipients) or 'none'}{f', first through {through}' if through else ''}",
+        f"webhook: {to.webhook_origin or 'none'}",
     ]
-    return lines + [f"FAILED  {way.problem}" for way in (now.mail, now.call) if way.problem]
+    return lines + [f"Failing  {use.problem}" for use in (to.mail_use, to.webhook_use) if use.problem]
 
 
-def _told(entry: Entry, picture: Picture) -> str:
+def _alerts(overview: Overview) -> list[str]:
+    zone = current().settings.timezone
+    lines = [
+        f"Open      {each.message} Since {exact(each.since, zone)}. {_sent(each, overview)} {each.remedy}"
+        for each in overview.open
+    ]
+    if not lines:
+        lines = [f"{'OK' if overview.is_ok else 'Needs attention'}  No alerts. {overview.summary}"]
+    return lines + [
+        f"Resolved  {each.message} From {exact(each.since, zone)}, resolved {ago(each.resolved_at)}."
+        for each in overview.history
+    ]
+
+
+def _sent(entry: Entry, overview: Overview) -> str:
     if entry.failures:
-        return f"Nobody could be told; next try {until(entry.next_at)}."
+        return f"Not sent yet; next attempt {until(entry.next_at)}."
     if entry.notified_at is None:
-        return "Told soon." if picture.channels.any else "Nobody is told."
-    return f"Told {entry.notified_times} times, last {ago(entry.notified_at)}; again {until(entry.next_at)}."
+        return (
+            "Will be sent within a minute." if overview.channels.any else "Not sent: no recipients are set."
+        )
+    times = "once" if entry.notified_times == 1 else f"{entry.notified_times} times, last"
+    return f"Sent {times} {ago(entry.notified_at)}; next reminder {until(entry.next_at)}."
 
 
-def _plain(picture: Picture) -> dict[str, Any]:
-    now = picture.channels
+def _as_json(overview: Overview) -> dict[str, Any]:
+    to = overview.channels
     return {
-        "recipients": list(now.recipients),
-        "through": now.through or None,
-        "webhook": now.webhook_origin or None,
-        "mail": _way(now.mail),
-        "call": _way(now.call),
-        "now": [_entry(entry) for entry in picture.now],
-        "over": [_entry(entry) for entry in picture.over],
-        "quiet": picture.quiet if not picture.now else None,
+        "recipients": list(to.recipients),
+        "through": to.through or None,
+        "webhook": to.webhook_origin or None,
+        "mail_use": asdict(to.mail_use),
+        "webhook_use": asdict(to.webhook_use),
+        "open": [_entry(entry) for entry in overview.open],
+        "history": [_entry(entry) for entry in overview.history],
+        "summary": None if overview.open else overview.summary,
     }
 
 
-def _way(way: Way) -> dict[str, Any]:
-    return {"worked_at": way.worked_at, "failed_at": way.failed_at, "problem": way.problem}
-
-
 def _entry(entry: Entry) -> dict[str, Any]:
-    names = (
-        "condition",
-        "message",
-        "remedy",
-        "since",
-        "over_at",
-        "notified_at",
-        "notified_times",
-        "failures",
-        "next_at",
-    )
-    return {name: getattr(entry, name) for name in names}
+    return {name: value for name, value in asdict(entry).items() if name not in ("id", "path")}

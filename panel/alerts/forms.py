@@ -1,4 +1,4 @@
-"""The shape of the form that says whom to tell."""
+"""The form of the recipients."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ANY = SelectChoice("", "Any that works")
 
 
 class ChannelsForm(FlaskForm):
-    """Mail addresses, the account to send through, and the webhook. Each may be empty."""
+    """Mail addresses, the mailbox to send through, and the webhook. Each may be empty."""
 
-    recipients = TextAreaField("Mail to")
+    recipients = TextAreaField("Email to")
     through = SelectField("Send through", choices=[ANY], default="", validate_choice=False)
     webhook = StringField("Webhook", filters=[stripped])
-    own_password = PasswordField("Your own password")  # where it was typed more than five minutes ago
+    own_password = PasswordField("Your own password")  # needed five minutes after it was last typed

@@ -1,4 +1,4 @@
-"""Notices in the browser: whom to tell, what is wrong now, what was; and the banner of every page."""
+"""Alerts in the browser: recipients, open alerts, history; and the banner of every page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wtforms.fields.choices import SelectChoice
 
 from panel.alerts import conditions, service
 from panel.alerts.forms import ANY, ChannelsForm
-from panel.alerts.service import Picture
+from panel.alerts.service import Overview
 from panel.errors import PanelError
 from panel.mail.session import ProbeStep
 from panel.models import Heartbeat
@@ -27,86 +27,79 @@ allow(blueprint, read={"admin"}, write={"admin"})
 
 
 @blueprint.app_context_processor
-def trouble() -> dict[str, Any]:
-    """For the banner of every page: what is wrong, in the words for whoever looks."""
+def banner() -> dict[str, Any]:
+    """The problems for the banner of every page, as the role of the visitor may read them."""
     role = getattr(current_user, "role", "")
     if role not in ("admin", "agent"):
-        return {"trouble": [], "trouble_total": 0}
+        return {"banner_problems": [], "banner_total": 0}
     found = conditions.banner(current().vault.latest(), one_rows().of(Heartbeat))
-    if role == "admin":
-        shown = [{"message": each.message, "path": each.path} for each in found.conditions]
-        return {"trouble": shown, "trouble_total": found.total}
-    told = [{"message": each.told, "path": "/status"} for each in found.conditions if each.told]
-    return {"trouble": told, "trouble_total": found.total - len(found.conditions) + len(told)}
+    messages = [each.message if role == "admin" else each.agent_message for each in found.conditions]
+    shown = [message for message in messages if message]
+    return {"banner_problems": shown, "banner_total": found.total - len(messages) + len(shown)}
 
 
 @blueprint.get("")
 def show() -> Any:
-    """Whom to tell, and what is being told."""
-    picture = service.picture(current().vault)
-    return _page(picture, _form(picture))
+    """Recipients, open alerts and history."""
+    return _page()
 
 
-def _form(picture: Picture) -> ChannelsForm:
-    now = picture.channels
-    stored = {"recipients": "\n".join(now.recipients), "through": now.through, "webhook": now.webhook}
-    return ChannelsForm(formdata=None, data=stored)
-
-
-def _page(picture: Picture, form: ChannelsForm, status: int = 200, problem: PanelError | None = None) -> Any:
-    senders = outbox.senders()
+def _page(form: ChannelsForm | None = None, status: int = 200, problem: PanelError | None = None) -> Any:
+    """The page with `form` as it was typed, or as it is stored."""
+    overview, senders = service.read(current().vault), outbox.senders()
+    form = form or _stored(overview)
     form.through.choices = [ANY, *(SelectChoice(each.uuid, each.address) for each in senders)]
     return page(
-        "alerts/page.html", status=status, picture=picture, form=form, problem=problem,
+        "alerts/page.html", status=status, overview=overview, form=form, problem=problem,
         ask_own=not recently_authenticated(),
         no_key=current().vault.latest().state.no_key, senders=senders,
     )  # fmt: skip
 
 
+def _stored(overview: Overview) -> ChannelsForm:
+    to = overview.channels
+    data = {"recipients": "\n".join(to.recipients), "through": to.through, "webhook": to.webhook}
+    return ChannelsForm(formdata=None, data=data)
+
+
 @blueprint.post("")
 @preserve_form_input
 def store() -> Any:
-    """Store whom to tell."""
+    """Store the recipients."""
     form = ChannelsForm()
     if not form.validate_on_submit():
-        return _page(service.picture(current().vault), form, 422)
+        return _page(form, 422)
     try:
         require_reauth(form.own_password.data)
         recipients = service.recipients_of(form.recipients.data or "")
         service.store(recipients, form.through.data or "", form.webhook.data or "", actor())
     except PanelError as error:
-        return _again(form, error)
-    flash("Saved. Send a test, so that you know it arrives.", "good")
-    return go(url_for("alerts.show"))
-
-
-def _again(form: ChannelsForm, error: PanelError) -> Any:
-    """The form as it was typed, and what is wrong with it."""
-    name = getattr(error, "field", None)
-    if name in form:
+        name = getattr(error, "field", None)
+        if name not in form:
+            return _page(form, error.status, error)
         form[name].errors = [str(error)]
-        return _page(service.picture(current().vault), form, error.status)
-    return _page(service.picture(current().vault), form, error.status, error)
+        return _page(form, error.status)
+    flash("Saved. Send a test to make sure that alerts arrive.", "good")
+    return go(url_for("alerts.show"))
 
 
 @blueprint.post("/test-mail")
 @reauth_required
 def test_mail() -> Any:
-    """Send a test mail: a page that grows."""
+    """Send a test mail; the page grows with each step."""
     return _tested("Test mail", lambda: service.test_mail(current().settings, current().vault, actor()))
 
 
 @blueprint.post("/test-webhook")
 @reauth_required
 def test_webhook() -> Any:
-    """Call the webhook now."""
-    return _tested("Test of the webhook", lambda: service.test_webhook(current().settings, actor()))
+    """Send a test event to the webhook."""
+    return _tested("Test webhook", lambda: service.test_webhook(current().settings, actor()))
 
 
 def _tested(title: str, begin: Callable[[], Iterator[ProbeStep]]) -> Any:
     try:
         steps = begin()
     except PanelError as error:
-        picture = service.picture(current().vault)
-        return _page(picture, _form(picture), error.status, error)
+        return _page(status=error.status, problem=error)
     return Response(stream_template("alerts/test.html", steps=steps, title=title), mimetype="text/html")

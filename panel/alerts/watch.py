@@ -1,4 +1,4 @@
-"""Looking after it: a thread in each web process, because a worker cannot tell of its own silence.
+"""Checking for alerts: a thread in each web process, because a hanging worker cannot report itself.
 
 docs/decisions/0009-who-tells.md says why there and nowhere else.
 """
@@ -13,61 +13,58 @@ from panel import db
 from panel.alerts import alert_log, channels, conditions
 from panel.config import Settings
 from panel.errors import PanelError
-from panel.health import heartbeat, mail
+from panel.health import heartbeat
 from panel.vault.vault import Vault
 
-LOOK_SECONDS = 10  # between two looks of all web processes together
+CHECK_SECONDS = 10  # between two checks of all web processes together
 
-log = logging.getLogger("mailkeep.notices")
+log = logging.getLogger("mailkeep.alerts")
 
 
 class Watch:
-    """What one process knows of the worker, and its turns."""
+    """The checks of one web process, and what it has seen of the worker."""
 
     def __init__(self, settings: Settings, vault: Vault) -> None:
-        """Nothing was seen yet."""
+        """No heartbeat seen yet."""
         self._settings = settings
         self._vault = vault
         self._beat: int | None = None
         self._beat_seen = time.monotonic()
 
     def start(self) -> None:
-        """Look again and again, for as long as this process lives."""
-        threading.Thread(target=self._look_on, name="alerts", daemon=True).start()
+        """Check again and again, for as long as this process lives."""
+        threading.Thread(target=self._run, name="alerts", daemon=True).start()
 
-    def _look_on(self) -> None:
+    def _run(self) -> None:
         while True:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(CHECK_SECONDS)
             try:
                 with db.explained(), db.database.connection_context():
-                    self.turn()
+                    self.check()
             except PanelError as error:
-                log.warning("Whether somebody must be told could not be looked at: %s", error)
-            except Exception:  # the next turn may go well, and must come
-                log.exception("Telling of trouble met an error that Mailkeep does not know.")
+                log.warning("Alerts could not be checked: %s", error)
+            except Exception:  # the next check may succeed, and must run
+                log.exception("The check for alerts failed with an unknown error.")
 
-    def turn(self) -> None:
-        """Look once, unless another process just has; tell what is due."""
-        silent = self._worker_stands_still()
-        if not heartbeat.claim("noticed_at", LOOK_SECONDS - 1):
+    def check(self) -> None:
+        """Check once, unless another process just did; send what is due."""
+        silent = self._worker_is_silent()
+        if not heartbeat.claim("noticed_at", CHECK_SECONDS - 1):
             return
         found = conditions.found(self._vault)
-        alert_log.look_over([each for each in found if silent or each.topic != "worker"])
-        self._tell()
-
-    def _tell(self) -> None:
+        alert_log.update([each for each in found if silent or each.topic != "worker"])
         to = channels.read()
-        due = alert_log.take_due(told_somewhere=to.any)
-        if due:
-            alert_log.note_told(due, channels.tell(due, to, self._settings, self._vault))
+        due = alert_log.claim_due() if to.any else alert_log.Due()
+        if due.all:
+            alert_log.record_sent(due, channels.send(due, to, self._settings, self._vault))
 
-    def _worker_stands_still(self) -> bool:
-        """Whether this process has seen no new beat for so long, while it was awake itself.
+    def _worker_is_silent(self) -> bool:
+        """Whether this process has seen no new heartbeat for so long, while it was awake itself.
 
-        The age of the beat alone would be wrong after a start, after the machine
+        The age of the heartbeat alone would be wrong after a start, after the machine
         slept, and when its clock was set.
         """
         beat, now = heartbeat.read().beat_at, time.monotonic()
         if beat != self._beat:
             self._beat, self._beat_seen = beat, now
-        return now - self._beat_seen > mail.SILENT_SECONDS
+        return now - self._beat_seen > heartbeat.SILENT_SECONDS

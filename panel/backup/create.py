@@ -221,6 +221,6 @@ def _not_written(directory: Path, why: str) -> Refused:
 
 def _note(made: Snapshot, actor: Actor) -> None:
     try:
-        audit.record("database backup made", made.path.name, **vars(actor))
+        audit.record("database backup created", made.path.name, **vars(actor))
     except peewee.DatabaseError as error:
         logger.warning("the backup was created, but could not be recorded in Activity: %s", error)

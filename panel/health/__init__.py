@@ -1,1 +1,1 @@
-"""Whether it works: for load balancers now, for people later."""
+"""The state of the install: the checks, and the pages, command and metrics that show them."""

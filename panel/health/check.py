@@ -1,8 +1,11 @@
-"""One finding, and what all checks look at."""
+"""The result of one check, what all checks read, and phrases they share."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from panel.accounts.totals import Totals
 from panel.config import Settings
@@ -12,24 +15,35 @@ from panel.models.one_row import OneRows
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
 
-NOTHING_TO_CHECK = ("Off", "Paused", "No mailbox", "No password")
+PATH = re.compile(r"(?<![\w:/.])/[\w.]")  # of this server; not the path of a web address
+NAMED = 5  # of many, in one sentence
+
+
+class Label(StrEnum):
+    """The status of a check, as people read it."""
+
+    OK = "OK"
+    ATTENTION = "Needs attention"
+    FAILING = "Failing"
+    PAUSED = "Paused"
+    OFF = "Off"
+    PENDING = "Pending"
 
 
 @dataclass(frozen=True)
 class Link:
-    """The page that mends something: its path below the panel's root, and words to click."""
+    """The page where a problem is solved: its path below the panel's root, and the text of the link."""
 
     path: str
-    words: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `mend` is empty where nothing is wrong.
+    """One result. `ok` is false where an administrator must act; `remedy` says how, and is empty otherwise.
 
-    `told` is what support staff are told of it: no path, no command; empty where it is not their matter.
-    `instead` stands where OK would, if nothing is wrong but nothing can be vouched for either: "Not known
-    yet", or what somebody chose (NOTHING_TO_CHECK).
+    `agent_message`: for support staff, without paths and commands; empty where it does not concern them.
+    `passed_as`: the status where `ok`; Label.OK only for what was examined just now and is in order.
     """
 
     check: str
@@ -37,34 +51,52 @@ class Check:
     message: str
     remedy: str = ""
     link: Link | None = None
-    told: str = ""
-    instead: str = ""
-    count: int = 1  # how many findings it stands for
+    agent_message: str = ""
+    passed_as: Label = Label.OK
+    count: int = 1  # how many problems it stands for
 
     @property
-    def is_green(self) -> bool:
-        """Whether this was looked at just now and is as it should be."""
-        return self.ok and not self.instead
+    def status(self) -> Label:
+        """The status that page and shell show."""
+        return self.passed_as if self.ok else Label.ATTENTION
 
     @property
-    def is_unknown(self) -> bool:
-        """Whether nothing is wrong that is known, and something still to be known."""
-        return self.ok and self.instead not in ("", *NOTHING_TO_CHECK)
+    def title(self) -> str:
+        """The name of the check at the beginning of a sentence."""
+        return self.check[0].upper() + self.check[1:]
 
 
 @dataclass(frozen=True)
 class Install:
-    """What all checks look at, read once. `deep`: a check may take its time."""
+    """What all checks examine, read once. `deep`: a check may take its time."""
 
     settings: Settings
     vault: Vault
     key: Snapshot
-    copy: Restored | None  # where this is a restored copy that nobody has confirmed yet
+    copy: Restored | None  # where this is a restored copy that is not confirmed yet
     mailboxes: Totals
     rows: OneRows
     deep: bool
 
     @property
     def heartbeat(self) -> Heartbeat:
-        """What the running processes noted of themselves."""
+        """What the running processes recorded of themselves."""
         return self.rows.of(Heartbeat) or Heartbeat()
+
+
+def few(names: Sequence[str], total: int = 0) -> str:
+    """The first names, and how many more there are; `total` where not all of them are in `names`."""
+    shown = names[:NAMED]
+    more = max(total, len(names)) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def counted(count: int, noun: str) -> str:
+    """`count` with its noun: "1 mailbox", "2 mailboxes", "1 address"."""
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "x")) else "s"
+    return f"{count} {noun}{ending}"
+
+
+def without_paths(text: str | None) -> str:
+    """`text`; empty where it names a path of this server."""
+    return "" if text is None or PATH.search(text) else text

@@ -1,7 +1,7 @@
-"""Every check once: what is looked at, whether it is well, and what to do where it is not.
+"""All checks. Overview, /status, `flask doctor` and /metrics show the same ones.
 
-Overview, /status, `flask doctor` and /metrics show the same ones. For pages they are quick; `deep` has them
-read the whole database, open every password and count every message as well.
+For pages they are quick; with `deep` they also read the whole database, decrypt every password and count
+every message.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from panel import identity
 from panel.accounts import totals
 from panel.config import Settings
 from panel.errors import PanelError
-from panel.health import key, mail, server, telling
+from panel.health import alerting, key, mail, server
 from panel.health.check import Check, Install
 from panel.models import InstallCopy
 from panel.models.one_row import OneRows
 from panel.vault.vault import Vault
 
-# In the order in which somebody would look.
+# In the order in which people read them.
 CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
     "database": server.database,
     "file modes": server.files,
     "encryption": key.encryption,
-    "records": key.records,
+    "passwords": key.passwords,
     "key backup": key.backup,
     "restored copy": mail.restored_copy,
     "worker": mail.worker,
     "collecting": mail.collecting,
-    "accounts": mail.accounts,
+    "mailboxes": mail.mailboxes,
     "mail spool": mail.spool,
     "disk": server.disk,
     "clock": server.clock,
     "proxy": server.proxy,
-    "alerts": telling.alerts,
+    "alerts": alerting.alerts,
 }
 
 
-def look(settings: Settings, vault: Vault, *, rows: OneRows | None = None, deep: bool = False) -> Install:
-    """What the checks look at, as it is now; `rows` where they were read already."""
+def gather(settings: Settings, vault: Vault, *, rows: OneRows | None = None, deep: bool = False) -> Install:
+    """What the checks examine, as it is now; `rows` where they were read already."""
     key, rows = vault.latest(), rows or OneRows()
     return Install(
         settings=settings,
@@ -52,24 +52,21 @@ def look(settings: Settings, vault: Vault, *, rows: OneRows | None = None, deep:
 
 
 def run(install: Install) -> list[Check]:
-    """All checks."""
-    return [found for name, check in CHECKS.items() for found in _tried(name, check, install)]
+    """The results of all checks."""
+    return [result for name in CHECKS for result in _results(name, install)]
 
 
 def problems(install: Install) -> dict[str, int]:
-    """How much each check finds wrong, by the check's name: 0 where all is well."""
-    return {
-        name: sum(found.count for found in _tried(name, check, install) if not found.ok)
-        for name, check in CHECKS.items()
-    }
+    """How many problems each check finds, by its name."""
+    return {name: sum(result.count for result in _results(name, install) if not result.ok) for name in CHECKS}
 
 
-def _tried(name: str, check: Callable[[Install], Iterator[Check]], install: Install) -> list[Check]:
-    """What `check` found. One that cannot look is a finding, and keeps no other from looking."""
+def _results(name: str, install: Install) -> list[Check]:
+    """What one check found. An error in it is a result, and stops no other check."""
     try:
-        return list(check(install))
+        return list(CHECKS[name](install))
     except PanelError as error:
-        return [Check(name, False, error.message, error.remedy or "The server's log has the details.")]
+        return [Check(name, False, error.message, error.remedy or "See the server's log for details.")]
     except OSError as error:
-        message = f"This could not be looked at: {error.filename}: {(error.strerror or 'failed').lower()}."
-        return [Check(name, False, message, "Correct the owner and the permissions there.")]
+        message = f"{error.filename} could not be read: {(error.strerror or 'failed').lower()}."
+        return [Check(name, False, message, "Correct its owner and permissions.")]

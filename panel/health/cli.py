@@ -1,31 +1,35 @@
-"""`flask doctor`: every check, with its mend."""
+"""`flask doctor`: every check, with its remedy."""
 
 from __future__ import annotations
 
 import click
 
 from panel.health import checks
-from panel.health.check import Check
+from panel.health.check import Check, Label
 from panel.services import current
-from panel.shell import PanelCommand, json_option, print_json, say
+from panel.shell import PanelCommand, json_option, print_json, print_lines
 
 
 @click.command("doctor", cls=PanelCommand)
 @json_option
 @click.pass_context
 def doctor(context: click.Context, json_: bool) -> None:
-    """Check the whole install, the whole database and every password. Exit status 1: something is wrong."""
+    """Check the whole install, the whole database and every password. Exit status 1: a problem was found."""
     services = current()
-    found = checks.run(checks.look(services.settings, services.vault, deep=True))
+    results = checks.run(checks.gather(services.settings, services.vault, deep=True))
     if json_:
-        print_json([_plain(check) for check in found])
-    for check in [] if json_ else found:
-        mark = "NOT OK" if not check.ok else check.instead.lower() or "ok "
-        say(f"{mark}  {check.check}: {check.message} {check.remedy}".rstrip())
-    if not all(check.ok for check in found):
+        print_json([_as_json(result) for result in results])
+    else:
+        print_lines(_line(result) for result in results)
+    if not all(result.ok for result in results):
         context.exit(1)
 
 
-def _plain(check: Check) -> dict[str, object]:
-    message = f"{check.instead}: {check.message}" if check.instead else check.message
-    return {"check": check.check, "ok": check.ok, "message": message, "remedy": check.remedy}
+def _line(result: Check) -> str:
+    return f"{result.status:<15}  {result.check}: {result.message} {result.remedy}".rstrip()
+
+
+def _as_json(result: Check) -> dict[str, object]:
+    shown = result.ok and result.status is not Label.OK
+    message = f"{result.status}: {result.message}" if shown else result.message
+    return {"check": result.check, "ok": result.ok, "message": message, "remedy": result.remedy}

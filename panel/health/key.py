@@ -1,64 +1,70 @@
-"""Checks of the key: its state, the records sealed under it, its backup."""
+"""Checks of the encryption key: its state, the passwords encrypted under it, its backup."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from panel import db
-from panel.health.check import Check, Install, Link
+from panel.encryption.advice import advise
+from panel.health.check import Check, Install, Label, Link, counted, few
 from panel.times import ago
 from panel.vault import verification
-from panel.vault.state import Failure, State
+from panel.vault.state import State
 
 PAGE = Link("/server/encryption", "Open Encryption")
-NAMED = 5  # accounts; the page has them all
 
 
 def encryption(install: Install) -> Iterator[Check]:
-    """Whether passwords are protected and the key is there. What staff are told, /status says itself."""
-    now = install.key
-    if now.state.no_key:
-        yield Check("encryption", False, f"{now.reason} Collecting is paused.", now.remedy, PAGE)
-    elif now.state is State.OFF:
-        message = f"Encryption is off. Stored in clear: {now.clear} of {now.total} passwords."
-        yield Check(
-            "encryption", False, message, "Turn it on, on its page or with flask encryption enable.", PAGE
-        )
-    elif now.state.working:
-        message = f"Work is under way ({now.state}): {now.sealed} of {now.total} passwords are sealed."
-        yield Check("encryption", True, message, link=PAGE, instead="Being changed")
-    elif not now.total:
-        yield Check("encryption", True, "It is on. No password is stored yet.")
+    """Whether passwords are encrypted and the key is there. /status has its own sentence for agents."""
+    key = install.key
+    some = f"{key.sealed} of {counted(key.total, 'password')} encrypted."
+    if key.state.no_key:
+        advice = advise(key, install.vault)
+        yield Check("encryption", False, f"{advice.reason} Collecting is paused.", advice.remedy, PAGE)
+    elif key.state is State.OFF:
+        clear = f"{key.clear} of {counted(key.total, 'password')} stored in clear text."
+        message = f"Encryption is off: {clear if key.total else 'no passwords are stored yet.'}"
+        remedy = "Turn encryption on: open the Encryption page, or type: flask encryption enable"
+        yield Check("encryption", False, message, remedy, PAGE)
+    elif key.state.working:
+        message = f"Encryption is being changed ({key.state}): {some}"
+        yield Check("encryption", True, message, link=PAGE, passed_as=Label.PENDING)
     else:
-        yield Check("encryption", True, f"It is on: {now.sealed} of {now.total} passwords are sealed.")
+        yield Check("encryption", True, f"Encryption is on: {some if key.total else 'no passwords yet.'}")
 
 
-def records(install: Install) -> Iterator[Check]:
-    """Whether every stored password opens: what is known of it, or with `deep` each of them tried."""
-    tried_at = max(install.key.times.verified_at or 0, _reported_at())
-    if install.key.state.no_key:
-        return  # nothing can be opened, and that is said already
-    failures = install.key.failures
+def passwords(install: Install) -> Iterator[Check]:
+    """Whether every stored password can be decrypted: as last seen, or with `deep` by decrypting each."""
+    key = install.key
+    if key.state.no_key:
+        return  # `encryption` reports that
+    failures = key.failures
     if install.deep:
         verdict = verification.run(install.vault)
         failures = verdict.failures
-        yield from _unvouched(verdict)
+        yield from _unattested(verdict)
     if failures:
-        told = "Some mailbox passwords must be entered again by an administrator."
-        remedy = "Enter the password of each of these accounts again."
-        yield Check("records", False, f"Some passwords do not open: {_named(failures)}.", remedy, PAGE, told)
-    elif not install.key.total:
-        yield Check("records", True, "No password is stored yet.", instead="No password")
+        message = f"Some passwords cannot be decrypted: {few([each.address for each in failures])}."
+        remedy = "Enter the password of each of these mailboxes again."
+        agent_message = "An administrator must enter some mailbox passwords again."
+        yield Check("passwords", False, message, remedy, PAGE, agent_message)
+    elif not key.total:
+        yield Check("passwords", True, "No passwords are stored yet.", passed_as=Label.OFF)
+    elif not key.sealed:
+        message = "Passwords are stored in clear text; there is nothing to decrypt."
+        yield Check("passwords", True, message, passed_as=Label.OFF)
     elif install.deep:
-        yield Check("records", True, f"Each of the {install.key.total} stored passwords opens.")
-    elif not install.key.sealed:
-        yield Check("records", True, "Passwords are stored in clear: nothing has to open.", instead="Off")
-    elif not tried_at:
-        message = "None is known not to open, but not all were tried yet."
-        yield Check("records", True, message, link=PAGE, instead="Not known yet")
+        yield Check("passwords", True, f"{counted(key.total, 'stored password')} can be decrypted.")
     else:
-        message = f"None is known not to open. All were last tried {ago(tried_at)}."
-        yield Check("records", True, message)
+        yield _as_last_verified(install)
+
+
+def _as_last_verified(install: Install) -> Check:
+    verified_at = max(install.key.times.verified_at or 0, _reported_at())
+    if verified_at:
+        return Check("passwords", True, f"0 errors. All passwords were last verified {ago(verified_at)}.")
+    message = "0 errors so far, but not every password has been verified yet."
+    return Check("passwords", True, message, link=PAGE, passed_as=Label.PENDING)
 
 
 def _reported_at() -> int:
@@ -69,26 +75,20 @@ def _reported_at() -> int:
     return row[0] if row and isinstance(row[0], int) else 0
 
 
-def _unvouched(verdict: verification.Verdict) -> Iterator[Check]:
-    """Passwords that appeared in clear: their servers may be an attacker's."""
+def _unattested(verdict: verification.Verdict) -> Iterator[Check]:
+    """Passwords written into the database in clear text: their servers may be an attacker's."""
     if verdict.unattested:
-        message = f"Some passwords were found in clear, not entered here: {_named(verdict.unattested)}."
-        remedy = "Their servers may have been changed too. Enter server and password of each of them again."
-        yield Check("found in clear", False, message, remedy, Link("/activity", "Open Activity"))
-
-
-def _named(failures: tuple[Failure, ...]) -> str:
-    more = f" and {len(failures) - NAMED} more" if len(failures) > NAMED else ""
-    return ", ".join(failure.address for failure in failures[:NAMED]) + more
+        addresses = few([each.address for each in verdict.unattested])
+        message = f"Some passwords in clear text were not entered in Mailkeep: {addresses}."
+        remedy = "Check the server of each of these mailboxes, and enter its password again."
+        yield Check("unattested passwords", False, message, remedy, Link("/activity", "Open Activity"))
 
 
 def backup(install: Install) -> Iterator[Check]:
-    """Whether somebody has proved that a copy of today's key file exists."""
-    proved = install.key.times.backup_proved_at
+    """Whether the key file as it is now has a verified backup."""
+    verified_at = install.key.times.backup_proved_at
     if install.key.backup_due:
-        remedy = "Prove it on the Encryption page, with the command shown there."
-        yield Check(
-            "key backup", False, "Nobody has proved that a good copy of the key file exists.", remedy, PAGE
-        )
-    elif proved is not None and install.key.state in (State.ON, State.INCONSISTENT):
-        yield Check("key backup", True, f"A copy was proved {ago(proved)}.")
+        remedy = "Verify a backup on the Encryption page, with the command shown there."
+        yield Check("key backup", False, "The encryption key has no verified backup.", remedy, PAGE)
+    elif verified_at is not None and install.key.state in (State.ON, State.INCONSISTENT):
+        yield Check("key backup", True, f"The backup of the encryption key was verified {ago(verified_at)}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from panel import db
-from panel.activity import retention
+from panel.activity import log
 from panel.config import Settings
 from panel.health import heartbeat, spool
 
@@ -17,15 +17,15 @@ def is_due() -> bool:
 
 
 def run(settings: Settings) -> None:
-    """Do what is due; several at once do it once. Raises SpoolError where a folder cannot be read."""
+    """Do what is due, once among all processes. Raises SpoolError where a folder cannot be read."""
     if not heartbeat.claim("counted_at", COUNT_SECONDS):
         return
-    if not clock_was_moved() and heartbeat.claim("pruned_at", DAY):
-        retention.prune(settings.activity_days)
-    spool.note(spool.count(settings.mail_spool))
+    if not _clock_jumped() and heartbeat.claim("pruned_at", DAY):
+        log.prune(settings.activity_days)
+    spool.store(spool.count(settings.mail_spool))
 
 
-def clock_was_moved() -> bool:
-    """Whether it was within a day: a clock that is years ahead must not make all activity look old."""
+def _clock_jumped() -> bool:
+    """Whether it did within a day: a clock that is years ahead must not make all activity look old."""
     jumped_at = heartbeat.read().jumped_at
     return jumped_at is not None and abs(db.now() - jumped_at) < DAY

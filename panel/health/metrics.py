@@ -6,12 +6,10 @@ No address, no path and no secret: what carries a label carries the name of a st
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from panel import db
 from panel.accounts.overview import Health
@@ -26,10 +24,10 @@ PROXIES_SEND = frozenset(
 )
 
 
-def asked_on_this_machine(peer: str, host: str, headers: Iterable[str]) -> bool:
-    """Whether a request comes from a program beside us, and not through a proxy from anywhere.
+def is_local(peer: str, host: str, headers: Iterable[str]) -> bool:
+    """Whether a request comes from a program on this server, and not through a proxy.
 
-    `peer` is who connected, `host` the Host header, `headers` the names of all headers.
+    `peer` is the address that connected, `host` the Host header, `headers` the names of all headers.
     """
     through_proxy = not PROXIES_SEND.isdisjoint(name.lower() for name in headers)
     return not through_proxy and _is_loopback(peer) and _is_loopback(urlsplit(f"//{host}").hostname or "")
@@ -44,66 +42,47 @@ def _is_loopback(name: str) -> bool:
 
 
 def text(settings: Settings, vault: Vault) -> bytes:
-    """Everything as it is now. Raises what the database raises; a failed scrape is a finding too."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Found(checks.look(settings, vault)))
+    """All numbers as they are now. Raises what the database raises: a failed scrape is a signal too."""
+    install, registry = checks.gather(settings, vault), CollectorRegistry(auto_describe=False)
+    for name, (help_, value) in _numbers(install).items():
+        Gauge(f"mailkeep_{name}", help_, registry=registry).set(value)
+    states = Gauge("mailkeep_key_state", "1 for the current state of the key.", ["state"], registry=registry)
+    for state in State:
+        states.labels(state.value).set(install.key.state is state)
+    help_ = "Problems that a check found; flask doctor names them."
+    problems = Gauge("mailkeep_problems", help_, ["check"], registry=registry)
+    for name, count in checks.problems(install).items():
+        problems.labels(name).set(count)
     return generate_latest(registry)
 
 
-class _Found(Collector):
-    """One look at the install. Made for one answer: nothing is counted in between."""
-
-    def __init__(self, install: Install) -> None:
-        """Take what all checks look at."""
-        self._install = install
-
-    def collect(self) -> Iterator[Metric]:
-        """Every number with its name."""
-        yield from _key(self._install)
-        yield from _mail(self._install)
-        yield from _problems(self._install)
-
-
-def _key(install: Install) -> Iterator[Metric]:
-    now = install.key
-    states = GaugeMetricFamily("mailkeep_key_state", "1 for the state that the key is in.", labels=["state"])
-    for state in State:
-        states.add_metric([state.value], now.state is state)
-    yield states
-    yield _gauge("passwords_stored", "Stored mailbox passwords.", now.total)
-    yield _gauge("passwords_sealed", "Those that are encrypted.", now.sealed)
-    yield _gauge("passwords_clear", "Those that are stored in clear.", now.clear)
-    yield _gauge("passwords_unreadable", "Those that are known not to open.", now.unreadable)
-    proved = now.times.backup_proved_at is not None
-    yield _gauge("key_backup_proved", "1 where somebody has proved a copy of today's key.", proved)
-
-
-def _mail(install: Install) -> Iterator[Metric]:
-    found = install.mailboxes
-    yield _gauge("accounts", "Mail accounts.", found.total)
-    yield _gauge("accounts_paused", "Those paused on purpose.", found.health[Health.PAUSED])
-    yield _gauge("accounts_failing", "Those whose last round failed, and are not paused.", found.problems)
-    yield from _age("last_success_age_seconds", "Since any mailbox was last collected.", found.newest)
-    yield from _age(
-        "worker_beat_age_seconds", "Since the worker was last heard of.", install.heartbeat.beat_at
-    )
+def _numbers(install: Install) -> dict[str, tuple[str, int]]:
+    """Each number without a label: its name, its meaning, its value. Ages only where there is one."""
+    key, found = install.key, install.mailboxes
     unread = spool.waiting(None, mail.MANY_UNREAD, mail.LONG_UNREAD).unread
-    yield _gauge("spool_unread_messages", "Delivered and not taken away, as the worker counted last.", unread)
+    numbers = {
+        "passwords_stored": ("Stored mailbox passwords.", key.total),
+        "passwords_encrypted": ("Stored passwords that are encrypted.", key.sealed),
+        "passwords_clear_text": ("Stored passwords in clear text.", key.clear),
+        "passwords_unreadable": ("Stored passwords that cannot be decrypted.", key.unreadable),
+        "key_backup_verified": (
+            "1 where today's key has a verified backup.",
+            key.times.backup_proved_at is not None,
+        ),
+        "accounts": ("Mailboxes.", found.total),
+        "accounts_paused": ("Paused mailboxes.", found.health[Health.PAUSED]),
+        "accounts_failing": ("Mailboxes whose last run failed, without the paused ones.", found.problems),
+        "spool_unread_messages": ("Messages waiting for the helpdesk, as last counted.", unread),
+    }
+    if found.newest:
+        numbers["last_success_age_seconds"] = ("Since a mailbox was last collected.", _age(found.newest))
+    if install.heartbeat.beat_at is not None:
+        numbers["worker_beat_age_seconds"] = (
+            "Since the worker's heartbeat.",
+            _age(install.heartbeat.beat_at),
+        )
+    return numbers
 
 
-def _problems(install: Install) -> Iterator[Metric]:
-    words = "How much a check found wrong; flask doctor says what."
-    problems = GaugeMetricFamily("mailkeep_problems", words, labels=["check"])
-    for name, count in checks.problems(install).items():
-        problems.add_metric([name], count)
-    yield problems
-
-
-def _gauge(name: str, words: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"mailkeep_{name}", words, value=value)
-
-
-def _age(name: str, words: str, at: int | None) -> Iterator[Metric]:
-    """Seconds since `at`; nothing at all where it never was."""
-    if at is not None:
-        yield _gauge(name, words, max(0, db.now() - at))
+def _age(at: int) -> int:
+    return max(0, db.now() - at)

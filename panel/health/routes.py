@@ -10,7 +10,7 @@ from flask_login import current_user
 from panel import db
 from panel.errors import NotFound, PanelError
 from panel.health import status
-from panel.health.forwarded import Watch
+from panel.health.heartbeat import ProxyWatch
 from panel.models import schema
 from panel.services import current, one_rows
 from panel.web.access import ANYBODY, allow
@@ -28,22 +28,22 @@ START_PAGES = {"agent": "/status", "user": "/profile"}
 
 @blueprint.record_once
 def watch_for_proxies(state: Any) -> None:
-    """Have requests looked at that come through a proxy, where none is trusted."""
-    settings = state.app.extensions["mailkeep"].settings
-    if not settings.trusted_proxies:
-        watch = Watch()
-        state.app.after_request(lambda response: _look_at_headers(watch, response))
+    """Where no proxy is trusted, record requests that come through one."""
+    if state.app.extensions["mailkeep"].settings.trusted_proxies:
+        return
+    watch = ProxyWatch()
 
+    def see(response: Response) -> Response:
+        if not db.database.is_closed():
+            watch.see(request.headers.keys(), request.remote_addr or "")
+        return response
 
-def _look_at_headers(watch: Watch, response: Response) -> Response:
-    if not db.database.is_closed():
-        watch.look(request.headers.keys(), request.remote_addr or "")
-    return response
+    state.app.after_request(see)
 
 
 @home_blueprint.get("/", endpoint="show")
 def overview() -> Any:
-    """For administrators, how everything is; everybody else is led to the own start page."""
+    """The state of everything, for administrators; others are sent to their own start page."""
     if current_user.role in START_PAGES:
         return go(request.script_root + START_PAGES[current_user.role])
     return _summary("health/overview.html", "health/_overview.html")
@@ -51,7 +51,7 @@ def overview() -> Any:
 
 @status_blueprint.get("")
 def show() -> Any:
-    """Is mail coming in, is it protected, whom to call."""
+    """Whether mail is collected and passwords are encrypted, and who to contact."""
     return _summary("health/status.html", "health/_status.html")
 
 
@@ -79,12 +79,12 @@ def readyz() -> Response:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Numbers for Prometheus, where switched on, for programs on this machine; for all others, 404."""
+    """Numbers for Prometheus, where enabled, for programs on this server; 404 for all others."""
     services = current()
     if services.settings.metrics:
         from panel.health import metrics as numbers
 
-        if numbers.asked_on_this_machine(request.remote_addr or "", request.host, request.headers.keys()):
+        if numbers.is_local(request.remote_addr or "", request.host, request.headers.keys()):
             found = numbers.text(services.settings, services.vault)
             return Response(found, content_type="text/plain; version=0.0.4; charset=utf-8")
     raise NotFound("There is no such page.", "Check the address, or go back to the start page.")

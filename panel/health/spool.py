@@ -1,6 +1,6 @@
-"""How much mail lies in new/ of each account and waits to be taken away.
+"""How many messages wait in new/ of each mailbox for the helpdesk.
 
-To count a large folder takes seconds, so the worker counts and pages read what it noted.
+Counting a large folder takes seconds, so the worker counts, and pages read what it recorded.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from panel.models import Account, SpoolCount
 from panel.models.prepared import Prepared, given
 
 MOST_LEFT = 20
-NOTED = "SELECT (SELECT sum(unread) FROM waiting WHERE unread > 0), (SELECT counted_at FROM waiting LIMIT 1)"
+STORED = "SELECT (SELECT sum(unread) FROM waiting WHERE unread > 0), (SELECT counted_at FROM waiting LIMIT 1)"
 
 
 @dataclass(frozen=True)
 class Count:
-    """One account's new/: how many messages, since when the oldest lies there, and when it was counted."""
+    """One mailbox's new/: how many messages, when the oldest was delivered, and when they were counted."""
 
     account: str
     unread: int
@@ -31,22 +31,22 @@ class Count:
 
 
 def count(spool: Path) -> list[Count]:
-    """Count now, every account's folder. Raises SpoolError where one cannot be read."""
+    """Count the messages of every mailbox now. Raises SpoolError where a folder cannot be read."""
     return [_count(account.uuid, spool / account.uuid / "new") for account in Account.select(Account.uuid)]
 
 
-def note(counts: Iterable[Count]) -> None:
-    """Keep `counts` for the pages."""
+def store(counts: Iterable[Count]) -> None:
+    """Record `counts` for the pages."""
     with db.transaction():
-        there = {account.uuid for account in Account.select(Account.uuid)}
+        existing = {account.uuid for account in Account.select(Account.uuid)}
         SpoolCount.delete().execute()
         for each in counts:
-            if each.account in there:
+            if each.account in existing:
                 SpoolCount.create(**vars(each))
 
 
 @dataclass(frozen=True)
-class Found:
+class WaitingMail:
     """What waits in all folders together, and where too much or too long: by address, the first of many."""
 
     unread: int
@@ -54,21 +54,21 @@ class Found:
     left: list[tuple[str, Count]]
 
 
-def waiting(spool: Path | None, many: int, long: int) -> Found:
+def waiting(spool: Path | None, many: int, long: int) -> WaitingMail:
     """What the worker counted last, or with `spool` what is counted now.
 
-    Left behind is where more than `many` messages lie, or one for longer than `long` seconds.
+    `left` names the mailboxes where more than `many` messages wait, or one for longer than `long` seconds.
     """
     if spool is None:
-        unread, counted_at = db.database.execute_sql(NOTED).fetchone()
+        unread, counted_at = db.database.execute_sql(STORED).fetchone()
         rows = _LEFT.all(many=many, since=db.now() - long) if unread else []
         left = [(row.address, Count(row.account, row.unread, row.oldest_at, row.counted_at)) for row in rows]
-        return Found(unread or 0, counted_at, left)
+        return WaitingMail(unread or 0, counted_at, left)
     counts = count(spool)
     address = {row.uuid: row.address for row in Account.select(Account.uuid, Account.address)}
     left = [(address[each.account], each) for each in counts if _is_left(each, many, long)]
     at = min((each.counted_at for each in counts), default=None)
-    return Found(sum(each.unread for each in counts), at, left)
+    return WaitingMail(sum(each.unread for each in counts), at, left)
 
 
 def _is_left(found: Count, many: int, long: int) -> bool:
@@ -106,16 +106,16 @@ def _count(account: str, new: Path) -> Count:
                 at = _delivered_at(entry.name)
                 oldest = at if oldest is None else min(oldest, at or oldest)
     except FileNotFoundError:
-        pass  # nothing was delivered yet
+        pass  # nothing delivered yet
     except OSError as error:
         raise SpoolError(
             f"The mail folder {new} cannot be read: {(error.strerror or 'unknown reason').lower()}.",
-            "Check its owner and mode.",
+            "Correct its owner and mode.",
         ) from None
     return Count(account, unread, oldest, db.now())
 
 
 def _delivered_at(name: str) -> int | None:
-    """The moment that a Maildir name begins with (https://cr.yp.to/proto/maildir.html)."""
+    """The time that a Maildir name begins with (https://cr.yp.to/proto/maildir.html)."""
     seconds = name.partition(".")[0]
     return int(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 12 else None

@@ -1,4 +1,4 @@
-"""Is mail coming in, is it protected, what is wrong: in a few words, from the one set of checks."""
+"""The state of mail and passwords in a word, with the results of all checks: for overview and /status."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from dataclasses import dataclass
 from panel.accounts.overview import Health
 from panel.config import Settings
 from panel.health import checks
-from panel.health.check import Check, Install
+from panel.health.check import Check, Install, Label
 from panel.models.one_row import OneRows
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.vault import Vault
 
+NOT_RUNNING = (Label.OFF, Label.PAUSED)
+
 
 @dataclass(frozen=True)
-class Verdict:
-    """A state in a word or two; `kind` is how it looks: good, warn, bad, busy, plain."""
+class Badge:
+    """A state in a word or two; `kind` is its look: good, warn, bad, busy, plain."""
 
     kind: str
-    words: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The state of the whole, as overview and /status show it."""
+    """The state of the install, as overview and /status show it."""
 
-    mail: Verdict
-    passwords: Verdict
+    mail: Badge
+    passwords: Badge
     key: Snapshot
     accounts: int
     paused: int
@@ -35,69 +37,68 @@ class Summary:
     checks: list[Check]
 
     @property
-    def wrong(self) -> list[Check]:
-        """What is not well, for administrators."""
+    def problems(self) -> list[Check]:
+        """What administrators must act on."""
         return [check for check in self.checks if not check.ok]
 
     @property
-    def wrong_count(self) -> int:
-        """How much that is in all."""
-        return sum(check.count for check in self.wrong)
+    def problem_count(self) -> int:
+        """How many problems these are."""
+        return sum(check.count for check in self.problems)
 
     @property
-    def unknown(self) -> list[Check]:
-        """What is not known yet."""
-        return [check for check in self.checks if check.is_unknown]
+    def pending(self) -> list[Check]:
+        """Checks without a problem that cannot be called OK yet either."""
+        return [check for check in self.checks if check.ok and check.status not in (Label.OK, *NOT_RUNNING)]
 
     @property
-    def green(self) -> list[Check]:
-        """What was looked at and is as it should be."""
-        return [check for check in self.checks if check.is_green]
+    def passed(self) -> list[Check]:
+        """What was examined just now and is in order."""
+        return [check for check in self.checks if check.status is Label.OK]
 
     @property
-    def told(self) -> list[Check]:
-        """What is not well and the matter of support staff, to be shown as `told`."""
-        return [check for check in self.wrong if check.told]
+    def agent_messages(self) -> list[str]:
+        """The problems that concern support staff."""
+        return [check.agent_message for check in self.problems if check.agent_message]
 
 
 def summary(settings: Settings, vault: Vault, rows: OneRows) -> Summary:
-    """What there is to say. Health is what the last real collections did, never a flag."""
-    install = checks.look(settings, vault, rows=rows)
-    found = checks.run(install)
+    """The state now. The state of a mailbox is what its last real run found, never a flag."""
+    install = checks.gather(settings, vault, rows=rows)
+    results = checks.run(install)
     return Summary(
-        mail=_mail(install, {check.check for check in found if not check.ok}),
+        mail=_mail(install, {check.check for check in results if not check.ok}),
         passwords=_passwords(install.key),
         key=install.key,
         accounts=install.mailboxes.total,
         paused=install.mailboxes.health[Health.PAUSED],
         last_success_at=install.mailboxes.newest,
-        checks=found,
+        checks=results,
     )
 
 
-def _mail(install: Install, wrong: set[str]) -> Verdict:
+def _mail(install: Install, failed: set[str]) -> Badge:
     if not install.mailboxes.total:
-        return Verdict("plain", "No mailbox yet")
+        return Badge("plain", "No mailboxes yet")
     if install.key.state.no_key or install.copy is not None:
-        return Verdict("bad", "Paused")
+        return Badge("bad", "Paused")
     found = {health for health, count in install.mailboxes.health.items() if count} - {Health.PAUSED}
     if not found:
-        return Verdict("plain", "Every mailbox is paused")
-    if wrong & {"worker", "collecting"} or not found & {Health.OK, Health.NEW}:
-        return Verdict("bad", "Not coming in")
+        return Badge("plain", "All mailboxes paused")
+    if failed & {"worker", "collecting"} or not found & {Health.OK, Health.NEW}:
+        return Badge("bad", "Failing")
     if found - {Health.OK, Health.NEW}:
-        return Verdict("bad", "Not from every mailbox")
+        return Badge("bad", "Needs attention")
     if Health.NEW in found:
-        words = "Waiting for the first round" if len(found) == 1 else "Not from every mailbox yet"
-        return Verdict("busy", words)
-    return Verdict("good", "Coming in")
+        return Badge("busy", "First run pending")
+    return Badge("good", "OK")
 
 
-def _passwords(key: Snapshot) -> Verdict:
+def _passwords(key: Snapshot) -> Badge:
     if key.state.no_key or key.failures:
-        return Verdict("bad", "Need attention")
+        return Badge("bad", "Needs attention")
     if key.state is State.ON:
-        return Verdict("good", "Protected") if key.total else Verdict("plain", "None stored yet")
+        return Badge("good", "Encrypted") if key.total else Badge("plain", "None stored yet")
     if key.state.working:
-        return Verdict("busy", "Being changed")
-    return Verdict("warn", "Not encrypted")
+        return Badge("busy", "In progress")
+    return Badge("warn", "Not encrypted")

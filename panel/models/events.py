@@ -35,7 +35,7 @@ class Alert(BaseModel):
     path = CharField(max_length=200)  # of the page to resolve it on, below the panel's root
     since = UtcTime()
     quiet_since = UtcTime(null=True)  # not detected since then; resolved only after a quiet period
-    over_at = UtcTime(null=True, index=True)
+    resolved_at = UtcTime(null=True, index=True)
     # Delivery. `next_at`: when the next message is due; its sender moves it first, and so is alone.
     notified_at = UtcTime(null=True)
     notified_times = IntegerField(default=0)

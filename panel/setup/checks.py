@@ -16,7 +16,7 @@ BEFORE = ("database", "file modes", "disk", "clock", "proxy")
 
 def run(settings: Settings, vault: Vault, *, exposed: bool) -> list[Check]:
     """Checks of the machine, the key file's directory and this connection (`exposed`: plain HTTP)."""
-    install = checks.look(settings, vault)
+    install = checks.gather(settings, vault)
     found = [check for check in checks.run(install) if check.check in BEFORE]
     return [*found, _key_directory(install), _connection(settings, exposed=exposed)]
 

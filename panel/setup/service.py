@@ -117,7 +117,7 @@ def finish(email: str, address: str) -> None:
     """Close set-up for good."""
     with db.transaction():
         _update(closed_at=db.now())
-        record("set-up finished", email, who=email, address=address)
+        record("setup finished", email, who=email, address=address)
 
 
 def _update(**columns: object) -> None:

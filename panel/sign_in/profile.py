@@ -83,7 +83,7 @@ def end_others(visitor: Visitor, address: str) -> int:
     """End all sessions of this person but the current one; how many those were."""
     with db.transaction():
         ended = _end_others(visitor)
-        record("other sessions ended", visitor.email, who=visitor.email, address=address)
+        record("other sessions signed out", visitor.email, who=visitor.email, address=address)
     return ended
 
 

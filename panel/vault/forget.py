@@ -75,7 +75,7 @@ def forget(vault: Vault, actor: Actor) -> Forgotten:
             addresses, removed = _names(endpoints), _names(orphans)
             audit.record("lost key forgotten", ", ".join((*addresses, *removed))[:320], **vars(actor))
             for address in _names(_in_clear()):  # without a key file they are taken as they stand from now on
-                audit.record("password found in clear", address, attestation.UNATTESTED, **vars(actor))
+                audit.record("unattested password found", address, attestation.UNATTESTED, **vars(actor))
             # Before the commit: beside a row that names no key, an earlier key's file would be a good one.
             moved_to = keystore.set_aside_lost()
         attestation.remove_if(keystore)
@@ -182,7 +182,7 @@ def restore(vault: Vault, actor: Actor) -> list[str]:
             each.delete_instance()
             restored.append(str(each.account.address))
         if restored:
-            audit.record("forgotten passwords put back", ", ".join(restored)[:320], **vars(actor))
+            audit.record("forgotten passwords restored", ", ".join(restored)[:320], **vars(actor))
     return restored
 
 

@@ -134,7 +134,7 @@ def prune(vault: Vault, actor: Actor, shown: Collection[str] | None = None) -> l
             file, going = _going(vault, shown)
             vault.keystore.replace(file, file.without(going))
             dropped = [fingerprint(key.id) for key in going]
-            audit.record("retired encryption keys dropped", ", ".join(dropped), **vars(actor))
+            audit.record("retired encryption keys deleted", ", ".join(dropped), **vars(actor))
     return dropped
 
 

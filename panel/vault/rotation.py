@@ -56,7 +56,7 @@ def rotate(vault: Vault, actor: Actor, replaces: str | None = None) -> bool:
             vault.keystore.replace(file, file.with_primary(Key.generate()))
             # Even if this commit fails: whoever comes next finds the key in the file and activates it.
             audit.record(
-                "encryption key being changed", f"from {fingerprint(file.primary.id)}", **vars(actor)
+                "encryption key rotation started", f"from {fingerprint(file.primary.id)}", **vars(actor)
             )
         with db.transaction():
             activate.activate_locked(vault)
@@ -104,4 +104,4 @@ def finish(vault: Vault) -> None:
         vault.keystore.replace(file, file.retire_others())
         for key_id in sorted(others):
             audit.record(retired_keys.RETIRED, fingerprint(key_id), who="worker")
-    audit.record("encryption key changed", f"to {fingerprint(file.primary.id)}", who="worker")
+    audit.record("encryption key rotated", f"to {fingerprint(file.primary.id)}", who="worker")

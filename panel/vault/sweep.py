@@ -223,7 +223,7 @@ def _name_unlisted(page: _Page) -> None:
     known = {row.id for row, _ in page.failed if row.failed_rev == row.rev}
     still = rows.still_clear(row for row in page.unattested_rows if row.id not in known)
     for each in rows.failures((row, UNATTESTED) for row in still):
-        audit.record("password found in clear", each.address, each.reason, who="worker")
+        audit.record("unattested password found", each.address, each.reason, who="worker")
 
 
 @dataclass

@@ -107,7 +107,7 @@ def turn_off(vault: Vault, actor: Actor, *, in_shell: bool = False) -> None:
                 )
             vault.keystore.replace(file, file.with_decrypting_flag(decrypt_id))
         vault.keystore.delete_authorization_file()
-    audit.record("encryption being turned off", **vars(actor))
+    audit.record("turning off encryption started", **vars(actor))
 
 
 def _require_on(now: Snapshot) -> None:
@@ -162,7 +162,7 @@ def cancel(vault: Vault, actor: Actor) -> None:
         vault.keystore.replace(now.file, now.file.without_decrypting_flag())
         Encryption.update(decrypt_id=None).execute()
         reports.cancel()
-    audit.record("turning encryption off cancelled", **vars(actor))
+    audit.record("turning off encryption cancelled", **vars(actor))
 
 
 def _nothing_to_cancel(now: Snapshot) -> Refused:

@@ -91,7 +91,7 @@ def test_a_planted_value_is_sealed_and_named_once(admin: Browser, house: House) 
         house.sql("UPDATE endpoint SET clear = char(97, 0, 98), sealed = NULL")
         for _ in range(5):
             unfinished.resume(house.vault)
-        assert Activity.select().where(Activity.what == "password found in clear").count() == 1
+        assert Activity.select().where(Activity.what == "unattested password found").count() == 1
         assert [failure.address for failure in house.vault.latest().failures] == ["support@example.org"]
         assert house.vault.read().row.scrub_pending is None  # old copies of the others do not wait for it
 

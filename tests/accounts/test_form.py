@@ -157,7 +157,7 @@ def test_activity_names_what_changed_and_no_value(admin: Browser) -> None:
         last = Activity.select().order_by(Activity.id.desc()).get()
     assert (last.who, last.what, last.subject) == (
         "ada@example.org",
-        "account changed",
+        "mailbox changed",
         "support@example.org",
     )
     assert last.detail == "New: host, password."

@@ -199,7 +199,7 @@ def test_pausing_resuming_and_removing(admin: Browser, house: House) -> None:
     with db.database.connection_context():
         assert Endpoint.select().count() == Account.select().count() == 0
         named = [a.what for a in Activity.select() if a.subject == "support@example.org"]
-    assert named == ["account added", "account paused", "account resumed", "account removed"]
+    assert named == ["mailbox added", "mailbox paused", "mailbox resumed", "mailbox removed"]
 
 
 def test_the_list_shows_the_last_success_and_what_is_wrong(admin: Browser) -> None:

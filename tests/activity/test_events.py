@@ -1,4 +1,4 @@
-"""Promises of what is recorded: each step with key, accounts, people and sign-in, by whom, from where, no value."""
+"""Promises of what is recorded: each step with key, mailboxes, people and sign-in, by whom, from where, no secret."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def events() -> list[tuple[str, str, str, str]]:
         return [(r.what, r.subject, r.who, r.address) for r in Activity.select().order_by(Activity.id)]
 
 
-def test_every_step_at_the_door_and_of_the_own_profile(app: Flask, admin: Browser) -> None:
+def test_every_step_of_signing_in_and_of_the_profile(app: Flask, admin: Browser) -> None:
     admin.post("/profile/name", on="/profile", name="Ada L.")
     admin.post("/profile/password", on="/profile", old=PASSWORD, password=NEW, again=NEW)
     admin.post("/profile/sessions", on="/profile")
@@ -55,7 +55,7 @@ def test_every_step_at_the_door_and_of_the_own_profile(app: Flask, admin: Browse
         ("signed in", ADMIN, ADMIN, FROM),
         ("name changed", ADMIN, ADMIN, FROM),
         ("login password changed", ADMIN, ADMIN, FROM),
-        ("other sessions ended", ADMIN, ADMIN, FROM),
+        ("other sessions signed out", ADMIN, ADMIN, FROM),
         ("signed out", ADMIN, ADMIN, FROM),
         ("sign-in failed", ADMIN, "unknown", "198.51.100.9"),
         ("sign-in failed", "unknown", "unknown", "198.51.100.9"),
@@ -79,7 +79,7 @@ def test_every_step_with_people(admin: Browser) -> None:
     ]  # fmt: skip
 
 
-def test_every_step_with_the_key(house: House) -> None:
+def test_every_step_with_the_key(house: House, caplog: pytest.LogCaptureFixture) -> None:
     actor = Actor(ADMIN, FROM)
     with db.database.connection_context():
         house.add(MAILBOX)
@@ -99,10 +99,12 @@ def test_every_step_with_the_key(house: House) -> None:
         turn_off.turn_off(house.vault, actor, in_shell=True)
         unfinished.resume(house.vault)
     found = [(what, who, address) for what, _, who, address in events()]
-    for what in ("key file created", "key backup proved", "encryption being turned off",
-                 "turning encryption off cancelled"):  # fmt: skip
+    for what in ("key file created", "key backup verified", "turning off encryption started",
+                 "turning off encryption cancelled"):  # fmt: skip
         assert (what, ADMIN, FROM) in found
-    for what in ("passwords encrypted", "collecting paused", "collecting goes on", "encryption turned off"):
+    warnings = [each.message for each in caplog.records if each.name == "mailkeep.activity"]
+    assert [line.partition(":")[0] for line in warnings] == ["collecting paused"]  # the others are no warning
+    for what in ("passwords encrypted", "collecting paused", "collecting resumed", "encryption turned off"):
         assert (what, "worker", "") in found
 
 
@@ -124,7 +126,7 @@ def test_every_step_with_accounts_in_the_shell(
     assert cli("accounts", "remove", box, "--yes").returncode == 0
     found = events()
     assert [what for what, *_ in found] == [
-        "account added", "account paused", "account resumed", "account changed", "account removed",
+        "mailbox added", "mailbox paused", "mailbox resumed", "mailbox changed", "mailbox removed",
     ]  # fmt: skip
     assert all(subject == box and who.startswith("shell (") for _, subject, who, _ in found)
     with db.database.connection_context():
@@ -135,9 +137,9 @@ def test_an_event_is_written_to_the_log_too_one_line_each(
     app: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO), db.database.connection_context():
-        record("account added", "a@example.org", "a detail", who=ADMIN, address=FROM)
-    [line] = [line for line in caplog.messages if "account added" in line]
-    assert line.startswith("account added: a@example.org")
+        record("mailbox added", "a@example.org", "a detail", who=ADMIN, address=FROM)
+    [line] = [line for line in caplog.messages if "mailbox added" in line]
+    assert line.startswith("mailbox added: a@example.org")
     assert f"by {ADMIN} from {FROM}" in line
 
 

@@ -1,4 +1,4 @@
-"""Promises of Activity: everything that was done, findable, exportable, without a value."""
+"""Promises of Activity: every event can be found and exported, and contains no secret."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def admin(app: Flask) -> Browser:
     return browser
 
 
-def recorded(*subjects: str, what: str = "account added") -> None:
+def recorded(*subjects: str, what: str = "mailbox added") -> None:
     with db.database.connection_context():
         for subject in subjects:
             record(what, subject, "New: host.", who="ada@example.org", address="192.0.2.7")
 
 
-def test_the_page_says_who_did_what_when_and_from_where(admin: Browser) -> None:
+def test_the_page_shows_who_did_what_when_and_from_where(admin: Browser) -> None:
     recorded("support@example.org")
     page = admin.get("/activity").text
     for words in (
-        "Account added",
+        "Mailbox added",
         "support@example.org",
         "ada@example.org",
         "192.0.2.7",
@@ -53,13 +53,13 @@ def test_what_was_recorded_is_escaped(admin: Browser) -> None:
 
 def test_filters_by_kind_and_by_text(admin: Browser) -> None:
     recorded("one@example.org")
-    recorded("two@example.org", what="account removed")
-    assert "one@example.org" not in admin.get("/activity?what=account+removed").text
-    assert "two@example.org" in admin.get("/activity?what=account+removed").text
+    recorded("two@example.org", what="mailbox removed")
+    assert "one@example.org" not in admin.get("/activity?what=mailbox+removed").text
+    assert "two@example.org" in admin.get("/activity?what=mailbox+removed").text
     found = admin.get("/activity?text=one%40").text
     assert "one@example.org" in found
     assert "two@example.org" not in found
-    assert "Nothing was recorded that fits." in admin.get("/activity?text=%25").text
+    assert "No matching events." in admin.get("/activity?text=%25").text
 
 
 def test_older_events_are_on_further_pages(admin: Browser) -> None:
@@ -86,12 +86,12 @@ def test_the_shell_lists_the_same(
     cli: Callable[..., subprocess.CompletedProcess[str]], admin: Browser
 ) -> None:
     recorded("one@example.org", "two@example.org")
-    events = json.loads(cli("activity", "list", "--json", "--what", "account added", "--count", "1").stdout)
+    events = json.loads(cli("activity", "list", "--json", "--what", "mailbox added", "--count", "1").stdout)
     assert [(e["subject"], e["who"], e["address"]) for e in events] == [
         ("two@example.org", "ada@example.org", "192.0.2.7")
     ]
     assert (
-        "account added: one@example.org by ada@example.org from 192.0.2.7" in cli("activity", "list").stdout
+        "mailbox added: one@example.org by ada@example.org from 192.0.2.7" in cli("activity", "list").stdout
     )
 
 

@@ -1,4 +1,4 @@
-"""Promises of retention: old activity goes, that it went is said, and a wrong clock does not empty it."""
+"""Promises of retention: old events are removed, which is an event, and a wrong clock does not remove all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from panel import db
-from panel.activity import retention
+from panel.activity import log
 from panel.config import Settings
 from panel.health import heartbeat, maintenance
 from panel.models import Activity
@@ -42,22 +42,22 @@ def removals() -> list[tuple[str, str]]:
 
 def test_what_is_older_goes_and_the_removal_is_an_event_with_the_count() -> None:
     happened(500, 401, 399, 0)
-    assert retention.prune(400) == 2
+    assert log.prune(400) == 2
     assert left() == ["399", "0"]
     assert removals() == [("worker", "2 events")]
 
 
 def test_where_nothing_is_old_nothing_is_written() -> None:
     happened(1)
-    assert retention.prune(400) == 0
+    assert log.prune(400) == 0
     assert removals() == []
 
 
 def test_many_go_in_batches_each_with_its_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(log, "BATCH", 2)
     happened(500, 501, 502)
-    assert retention.prune(400) == 3
-    assert removals() == [("worker", "2 events"), ("worker", "1 events")]
+    assert log.prune(400) == 3
+    assert removals() == [("worker", "2 events"), ("worker", "1 event")]
 
 
 def test_the_worker_removes_once_a_day_what_the_setting_says(

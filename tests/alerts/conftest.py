@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from panel import db
-from panel.alerts import alert_log, schedule, service, watch
+from panel.alerts import alert_log, service, watch
 from panel.alerts.watch import Watch
 from panel.audit import Actor
 from panel.config import Settings
@@ -40,7 +40,7 @@ class Clock:
 
 @dataclass
 class World:
-    """One install and who listens. `pass_` lets time go by, with a look every `step` seconds."""
+    """One install and its receivers. `pass_` lets time go by, with a check every `step` seconds."""
 
     house: House
     clock: Clock
@@ -49,22 +49,22 @@ class World:
     receiver: Receiver
     worker_lives: bool = True
 
-    def turn(self) -> None:
+    def check(self) -> None:
         if self.worker_lives:
             Heartbeat.update(beat_at=self.clock.at).execute()
-        self.watch.turn()
+        self.watch.check()
 
-    def look(self) -> None:
-        self.clock.at += watch.LOOK_SECONDS
-        self.turn()
+    def next_check(self) -> None:
+        self.clock.at += watch.CHECK_SECONDS
+        self.check()
 
     def pass_(self, seconds: int, step: int = MINUTE) -> None:
         until = self.clock.at + seconds
         while self.clock.at < until:
             self.clock.at = min(self.clock.at + step, until)
-            self.turn()
+            self.check()
 
-    def tell(self, *, mail: bool = False, webhook: bool = False) -> None:
+    def send_to(self, *, mail: bool = False, webhook: bool = False) -> None:
         service.store((TO,) if mail else (), "", self.receiver.url if webhook else "", Actor("ada"))
 
     def sender(self) -> Endpoint:
@@ -86,7 +86,7 @@ class World:
 
     @property
     def open(self) -> list[str]:
-        return [entry.condition for entry in alert_log.now_wrong()]
+        return [entry.condition for entry in alert_log.open_alerts()]
 
 
 def header(data: bytes, name: str) -> str:
@@ -122,7 +122,7 @@ def fail(account: Account, problem: str, since: int, **over: Any) -> None:
     ).execute()
 
 
-def remedy(account: Account) -> None:
+def recover(account: Account) -> None:
     Collection.update(problem=None, failing_since=None).where(Collection.account == account.uuid).execute()
 
 
@@ -155,10 +155,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def world(
     app: Flask, settings: Settings, smtp: SmtpServer, receiver: Receiver, clock: Clock
 ) -> Iterator[World]:
-    keystore = app.extensions["mailkeep"].vault
+    vault = app.extensions["mailkeep"].vault
     db.database.connect(reuse_if_open=True)
     heartbeat.beat()
-    yield World(House(settings, keystore), clock, Watch(settings, keystore), smtp, receiver)
+    yield World(House(settings, vault), clock, Watch(settings, vault), smtp, receiver)
     if not db.database.is_closed():  # a request of the test's own browser closes it, the next query opens it
         db.database.close()
 
@@ -179,4 +179,4 @@ def rows() -> list[Alert]:
     return list(Alert.select().order_by(Alert.id))
 
 
-CALM = schedule.CALM
+QUIET_PERIOD = alert_log.QUIET_PERIOD

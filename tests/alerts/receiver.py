@@ -55,7 +55,7 @@ class Receiver:
 
     @property
     def events(self) -> list[tuple[str, str]]:
-        return [(told["event"], told["condition"]) for told in self.taken]
+        return [(event["event"], event["condition"]) for event in self.taken]
 
     def stop(self) -> None:
         self._server.shutdown()

@@ -1,4 +1,4 @@
-"""The Notices page and the banner in a real browser, light, dark and 320 px wide."""
+"""The Alerts page and the banner in a real browser, light, dark and 320 px wide."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from panel.alerts import alert_log, conditions, service
 from panel.audit import Actor
 from panel.config import Settings
 from panel.vault.vault import Vault
-from tests.alerts.conftest import add_sending, fail, remedy
+from tests.alerts.conftest import add_sending, fail, recover
 from tests.alerts.receiver import Receiver
 from tests.browser.fixtures import CheckAxe
 from tests.encryption.conftest import House
@@ -52,39 +52,39 @@ def test_the_page_its_banner_and_its_tests(
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(lambda url: "/login" not in url)
-    page.get_by_role("link", name="Notices").click()
-    expect(page.locator("main")).to_contain_text("No account sends mail yet.")
-    page.get_by_label("Mail to").fill("nobody")
+    page.get_by_role("link", name="Alerts").click()
+    expect(page.locator("main")).to_contain_text("No mailbox can send yet.")
+    page.get_by_label("Email to").fill("nobody")
     page.get_by_label("Webhook").fill("http://hooks.example.org/")
-    page.get_by_role("button", name="Save whom to tell").click()
+    page.get_by_role("button", name="Save recipients").click()
     expect(page.get_by_text("There is a problem")).to_be_visible()
     axe(page)
-    page.get_by_label("Mail to").fill("ops@example.net")
+    page.get_by_label("Email to").fill("ops@example.net")
     page.get_by_label("Webhook").fill(receiver.url)
-    page.get_by_role("button", name="Save whom to tell").click()
+    page.get_by_role("button", name="Save recipients").click()
     expect(page.get_by_text("Saved. Send a test")).to_be_visible()
-    page.get_by_role("button", name="Call the webhook now").click()
-    expect(page.locator("main")).to_contain_text("It was sent")
+    page.get_by_role("button", name="Test webhook").click()
+    expect(page.locator("main")).to_contain_text("Check that it arrived.")
     assert receiver.events == [("test", "test")]
     axe(page)
     with db.database.connection_context():
         account = house.add().account
         add_sending(smtp, account, "wrong")
-        fail(account, "It is over.", db.now() - 3600)
-        alert_log.look_over(conditions.found(house.vault))
-        remedy(account)
+        fail(account, "It is resolved.", db.now() - 3600)
+        alert_log.update(conditions.found(house.vault))
+        recover(account)
         house.sql(
-            "UPDATE alert SET over_at = ?, notified_at = 1, notified_times = 2, resolution_sent_at = 2",
+            "UPDATE alert SET resolved_at = ?, notified_at = 1, notified_times = 2, resolution_sent_at = 2",
             db.now(),
         )
         other = house.add().account
         fail(other, "The server says no.", db.now() - 3600)
-        alert_log.look_over(conditions.found(house.vault))
+        alert_log.update(conditions.found(house.vault))
         service.store(("ops@example.net",), account.uuid, receiver.url, Actor("ada"))
     page.goto(f"{panel_server.url}/server/alerts")
     expect(page.locator("main")).to_contain_text("The server says no.")
     expect(page.locator("main")).to_contain_text("2 times")
     axe(page)
     page.goto(f"{panel_server.url}/people")
-    expect(page.locator(".banner", has_text="Something needs you.")).to_contain_text("The server says no.")
+    expect(page.locator(".banner", has_text="Needs attention:")).to_contain_text("The server says no.")
     axe(page)

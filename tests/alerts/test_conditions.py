@@ -1,4 +1,4 @@
-"""What counts as trouble, each from facts: the key, records, accounts, the backup, the worker."""
+"""The conditions, each from facts: the key, passwords, mailboxes, the backup, the worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from panel import db
 from panel.alerts import conditions
 from panel.alerts.conditions import Condition
 from panel.crypto.keyfile import KeyFile
-from panel.health import heartbeat, mail
+from panel.health import heartbeat
 from panel.models import Account, Encryption
 from panel.vault import verification
 from tests.alerts.conftest import DAY, HOUR, World, fail, prove
@@ -36,12 +36,12 @@ def test_the_key_missing_unreadable_or_wrong(world: World) -> None:
     assert "cannot be used" in found(world)["key-unreadable"].message
     world.house.key_file.chmod(0o600)
     world.house.key_file.write_bytes(KeyFile.generate(b"x" * 16).to_bytes())
-    assert "not the one" in found(world)["key-wrong"].message
+    assert "another key" in found(world)["key-wrong"].message
     world.house.key_file.write_bytes(key)
     assert found(world) == {}
 
 
-def test_records_that_do_not_open_name_their_accounts(world: World) -> None:
+def test_passwords_that_cannot_be_decrypted_are_named_by_their_mailboxes(world: World) -> None:
     endpoint = world.house.add()
     world.house.enable()
     world.house.sql("UPDATE endpoint SET host = 'evil.example.org'")
@@ -54,7 +54,7 @@ def test_an_account_counts_once_it_has_failed_for_an_hour(world: World) -> None:
     fail(account, "The server says no.", world.clock.at - HOUR + 10)
     assert found(world) == {}
     world.clock.at += 10
-    one = found(world)["account-failing"]
+    one = found(world)["mailbox-failing"]
     assert account.address in one.message and "The server says no." in one.message
     assert (one.path, one.since) == (f"/accounts/{account.uuid}", world.clock.at - HOUR)
 
@@ -68,7 +68,7 @@ def test_an_account_collected_once_a_day_does_not_count_at_its_first_failure(wor
 def test_one_that_never_succeeded_counts_an_hour_after_its_first_failure(world: World) -> None:
     account = world.house.add().account
     fail(account, "No.", world.clock.at, last_success_at=None, failing_since=world.clock.at - HOUR)
-    assert "Last collected: never." in found(world)["account-failing"].message
+    assert "Last collected: never." in found(world)["mailbox-failing"].message
 
 
 def test_one_that_somebody_paused_does_not_count(world: World) -> None:
@@ -77,10 +77,10 @@ def test_one_that_somebody_paused_does_not_count(world: World) -> None:
     assert found(world) == {}
 
 
-def test_a_path_of_the_server_is_not_told(world: World) -> None:
+def test_a_path_of_the_server_is_not_sent(world: World) -> None:
     world.fail("The mail folder /var/lib/mailkeep/mail/x/new cannot be read.", remedy="Type: chown /var/lib")
-    one = found(world)["account-failing"]
-    assert "/var" not in one.message + one.remedy + one.told
+    one = found(world)["mailbox-failing"]
+    assert "/var" not in one.message + one.remedy + one.agent_message
     world.fail("It says: see https://provider.example/help?x=1 (535 5.7.8)")
     assert any(
         "https://provider.example/help" in each.message for each in conditions.found(world.house.vault)
@@ -95,38 +95,38 @@ def test_the_backup_counts_a_week_after_the_key_was_made_and_again_after_a_rotat
     heartbeat.beat()
     assert found(world) == {}
     world.clock.at += 1
-    assert found(world)["backup-unproved"].since == made
+    assert found(world)["backup-unverified"].since == made
     prove(world.house)
     assert found(world) == {}
     world.house.rotate()
     os.utime(world.house.key_file, (world.clock.at, world.clock.at))  # the file has the machine's clock
     world.clock.at += 7 * DAY
     heartbeat.beat()
-    assert "backup-unproved" in found(world)
+    assert "backup-unverified" in found(world)
     Encryption.update(key_created_at=2**40, backup_proved_at=world.clock.at).execute()
-    assert "backup-unproved" in found(world), "what SQL wrote silences nothing"
+    assert "backup-unverified" in found(world), "what SQL wrote silences nothing"
 
 
 def test_a_worker_counts_whose_beat_is_old(world: World) -> None:
-    world.clock.at += mail.SILENT_SECONDS
+    world.clock.at += heartbeat.SILENT_SECONDS
     assert found(world) == {}
     world.clock.at += 1
     one = found(world)["worker-silent"]
-    assert one.told and "worker" in one.message
+    assert one.agent_message and "worker" in one.message
     heartbeat.beat()
     assert found(world) == {}
 
 
-@pytest.mark.parametrize("seconds", [mail.SILENT_SECONDS + 1, 8 * HOUR])
-def test_an_old_beat_alone_is_not_told_before_it_was_watched_standing_still(
+@pytest.mark.parametrize("seconds", [heartbeat.SILENT_SECONDS + 1, 8 * HOUR])
+def test_an_old_heartbeat_alone_is_no_alert_before_it_was_watched_standing_still(
     world: World, seconds: int
 ) -> None:
-    """After a start, or when the machine slept, the beat is old and the worker well."""
+    """After a start, or when the machine slept, the heartbeat is old and the worker alive."""
     world.clock.at += seconds
-    world.watch.turn()
+    world.watch.check()
     assert world.open == []
-    world.look()
+    world.next_check()
     assert world.open == []
     world.worker_lives = False
-    world.pass_(mail.SILENT_SECONDS + 10, step=10)
+    world.pass_(heartbeat.SILENT_SECONDS + 10, step=10)
     assert world.open == ["worker-silent"]

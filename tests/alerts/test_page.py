@@ -1,4 +1,4 @@
-"""Notices in the browser and in the shell: whom to tell, tests, banners, the check."""
+"""Alerts in the browser and in the shell: recipients, tests, banners, the check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from panel.audit import Actor
 from panel.health import checks, heartbeat
 from panel.health.check import Check
 from panel.models import Activity, Collection, Session
-from tests.alerts.conftest import HOUR, TO, World, fail, prove, remedy
+from tests.alerts.conftest import HOUR, TO, World, fail, prove, recover
 from tests.sign_in.browser import PASSWORD, Browser, add_person
 
 PAGE = "/server/alerts"
@@ -27,30 +27,30 @@ def stored() -> tuple[tuple[str, ...], str, str]:
 
 
 def check(world: World) -> Check:
-    found = checks.run(checks.look(world.house.settings, world.house.vault))
+    found = checks.run(checks.gather(world.house.settings, world.house.vault))
     return next(each for each in found if each.check == "alerts")
 
 
-def test_an_administrator_says_whom_to_tell(world: World, admin: Browser) -> None:
+def test_an_administrator_sets_the_recipients(world: World, admin: Browser) -> None:
     uuid = world.sender().account.uuid
     done = admin.post(PAGE, recipients=f"{TO}\r\nada@example.net", through=uuid, webhook=world.receiver.url)
     assert done.status_code == 303
     assert stored() == ((TO, "ada@example.net"), uuid, world.receiver.url)
     shown = admin.get(PAGE).text
     assert TO in shown and "Not used yet" in shown
-    [event] = Activity.select().where(Activity.what == "notices changed")
+    [event] = Activity.select().where(Activity.what == "alert recipients changed")
     assert event.who == "ada@example.org" and TO in event.detail and "in-the-path" not in event.detail
 
 
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ({"recipients": "nobody"}, "“nobody” is not an e-mail address."),
-        ({"recipients": "a@b <x@y>"}, "is not an e-mail address."),
+        ({"recipients": "nobody"}, "“nobody” is not an email address."),
+        ({"recipients": "a@b <x@y>"}, "is not an email address."),
         ({"recipients": " ".join(f"{n}@example.net" for n in range(11))}, "There are 11 addresses"),
         ({"webhook": "http://hooks.example.org/"}, "Without HTTPS"),
         ({"webhook": "hooks"}, "does not begin with https://"),
-        ({"through": "no-such"}, "That account does not send mail."),
+        ({"through": "no-such"}, "That mailbox has no server for sending."),
     ],
 )
 def test_bad_input_is_422_beside_its_field_and_stores_nothing(
@@ -64,10 +64,10 @@ def test_bad_input_is_422_beside_its_field_and_stores_nothing(
 def test_a_change_and_a_test_want_the_own_password_when_it_was_typed_long_ago(
     world: World, admin: Browser
 ) -> None:
-    world.tell(webhook=True)
+    world.send_to(webhook=True)
     Session.update(confirmed_at=1).execute()
     refused = admin.post(PAGE, recipients="evil@example.com", through="", webhook="")
-    assert refused.status_code == 422 and "type your own password too" in refused.text
+    assert refused.status_code == 422 and "This step needs your own password." in refused.text
     asked = admin.post(f"{PAGE}/test-webhook", on=PAGE, came_from=PAGE)
     assert asked.status_code == 303 and "/confirm" in asked.headers["Location"]
     assert stored() == ((), "", world.receiver.url) and world.receiver.taken == []
@@ -83,23 +83,25 @@ def test_agents_and_users_do_not_see_it(world: World, app: Flask) -> None:
         assert browser.get(PAGE).status_code == 403
 
 
-def test_this_can_be_tried(world: World, admin: Browser) -> None:
+def test_each_channel_can_be_tested(world: World, admin: Browser) -> None:
     sender = world.sender()
-    world.tell(mail=True, webhook=True)
+    world.send_to(mail=True, webhook=True)
     sent = admin.post(f"{PAGE}/test-mail", on=PAGE)
-    assert "It was sent" in sent.text and [taken.recipients for taken in world.smtp.taken] == [[TO]]
+    assert "Check that it arrived." in sent.text and [taken.recipients for taken in world.smtp.taken] == [
+        [TO]
+    ]
     called = admin.post(f"{PAGE}/test-webhook", on=PAGE)
-    assert "It was sent" in called.text and world.receiver.events == [("test", "test")]
+    assert "Check that it arrived." in called.text and world.receiver.events == [("test", "test")]
     assert "Last used" in admin.get(PAGE).text
     world.smtp.users.clear()
     world.receiver.status = 404
     refused = admin.post(f"{PAGE}/test-mail", on=PAGE)
-    assert "It was not sent" in refused.text and sender.account.address in refused.text
+    assert "Not sent" in refused.text and sender.account.address in refused.text
     assert "answered with status 404" in admin.post(f"{PAGE}/test-webhook", on=PAGE).text
-    assert "Failed" in admin.get(PAGE).text
+    assert "Failing" in admin.get(PAGE).text
 
 
-def test_what_is_not_set_cannot_be_tried(world: World, admin: Browser) -> None:
+def test_a_channel_that_is_not_set_cannot_be_tested(world: World, admin: Browser) -> None:
     for name in ("test-mail", "test-webhook"):
         assert admin.post(f"{PAGE}/{name}", on=PAGE).status_code == 409
 
@@ -107,26 +109,26 @@ def test_what_is_not_set_cannot_be_tried(world: World, admin: Browser) -> None:
 def test_without_the_key_the_page_says_that_no_mail_can_go_out(world: World, admin: Browser) -> None:
     world.sender()
     world.house.enable()
-    world.tell(mail=True)
+    world.send_to(mail=True)
     world.house.key_file.unlink()
-    assert "No mail can go out now." in admin.get(PAGE).text
+    assert "Alert mail cannot be sent now." in admin.get(PAGE).text
     assert "Mail cannot be sent while the encryption key" in admin.post(f"{PAGE}/test-mail", on=PAGE).text
 
 
-def test_the_page_shows_what_is_told_when_it_is_told_again_and_what_was(world: World, admin: Browser) -> None:
-    world.tell(webhook=True)
+def test_the_page_shows_open_alerts_their_next_reminder_and_history(world: World, admin: Browser) -> None:
+    world.send_to(webhook=True)
     account = world.fail("The server says no.")
-    world.look()
+    world.next_check()
     shown = " ".join(admin.get(PAGE).text.split())
-    assert "The server says no." in shown and "Told once" in shown and "the next reminder is due" in shown
-    remedy(account)
+    assert "The server says no." in shown and "Sent once, " in shown and "next reminder" in shown
+    recover(account)
     world.pass_(HOUR, 600)
     shown = admin.get(PAGE).text
-    assert "No notice is open." in shown and "The server says no." in shown
+    assert "No alerts." in shown and "The server says no." in shown
     world.receiver.status = 500
     world.fail()
-    world.look()
-    assert "Nobody could be told; the next try is" in admin.get(PAGE).text
+    world.next_check()
+    assert "Not sent yet; next attempt" in admin.get(PAGE).text
 
 
 def test_every_page_has_a_banner_for_administrators_and_a_fitting_one_for_agents(
@@ -135,17 +137,15 @@ def test_every_page_has_a_banner_for_administrators_and_a_fitting_one_for_agents
     add_person("agent@example.org", "agent")
     agent = Browser(app)
     agent.sign_in("agent@example.org")
-    assert "Something needs" not in admin.get("/people").text
+    assert "Needs attention" not in admin.get("/people").text
     account = world.fail("The server says no.")
     world.clock.at += 100  # no beat
-    told = admin.get("/people").text
-    assert "2 things need you." in told and "The worker does not answer" in told
-    assert f"{account.address}: The server says no." in told
-    told = agent.get("/server/encryption").text
-    assert (
-        "2 things need an administrator." in told and "The program that collects mail does not run." in told
-    )
-    assert PAGE not in told
+    shown = admin.get("/people").text
+    assert "Needs attention (2):" in shown and "The worker is not responding" in shown
+    assert f"{account.address}: The server says no." in shown
+    shown = agent.get("/server/encryption").text
+    assert "Needs attention (2):" in shown and "The program that collects mail is not running." in shown
+    assert PAGE not in shown
 
 
 def test_the_backup_is_no_matter_of_agents(world: World, app: Flask, admin: Browser) -> None:
@@ -157,27 +157,30 @@ def test_the_backup_is_no_matter_of_agents(world: World, app: Flask, admin: Brow
     agent, again = Browser(app), Browser(app)
     agent.sign_in("agent@example.org")
     again.sign_in()
-    assert "nobody has proved" in again.get("/people").text
-    assert "need" not in agent.get("/status").text.partition("<main")[0]
+    assert "no verified backup" in again.get("/people").text
+    assert "eeds attention" not in agent.get("/status").text.partition("<main")[0]
     prove(world.house)
-    assert "nobody has proved" not in again.get("/people").text
+    assert "no verified backup" not in again.get("/people").text
 
 
-def test_the_check_tells_of_ways_that_fail(world: World) -> None:
-    assert check(world).ok and "log alone" in check(world).message
-    world.tell(webhook=True)
-    assert check(world).ok and "by webhook" in check(world).message
+def test_the_check_reports_channels_that_fail(world: World) -> None:
+    assert check(world).ok and "only on pages and in the log" in check(world).message
+    world.send_to(webhook=True)
+    assert check(world).ok and "to the webhook" in check(world).message
     world.receiver.status = 500
     world.fail()
-    world.look()
+    world.next_check()
     found = check(world)
     assert (
-        not found.ok and "status 500" in found.message and "1 alert waits" in found.message and found.remedy
+        not found.ok
+        and "status 500" in found.message
+        and "1 alert could not be sent yet" in found.message
+        and found.remedy
     )
 
 
 def test_tests_are_limited(world: World, admin: Browser) -> None:
-    world.tell(webhook=True)
+    world.send_to(webhook=True)
     for _ in range(service.TESTS_PER_HOUR):
         Activity.create(at=world.clock.at, who="x", what=service.TESTED, subject="", address="", detail="")
     assert admin.post(f"{PAGE}/test-webhook", on=PAGE).status_code == 429
@@ -194,9 +197,9 @@ def test_the_shell_does_the_same(world: World, cli: Callable[..., subprocess.Com
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(world.smtp.taken) == 1 and world.receiver.events == [("test", "test")]
     world.fail("The server says no.")
-    world.look()
+    world.next_check()
     listed = json.loads(cli("alerts", "list", "--json").stdout)
-    assert [each["condition"] for each in listed["now"]] == ["account-failing"]
+    assert [each["condition"] for each in listed["open"]] == ["mailbox-failing"]
     assert "The server says no." in cli("alerts", "list").stdout
     world.receiver.status = 500
     assert cli("alerts", "test").returncode == 1
@@ -209,58 +212,58 @@ def test_an_old_choice_of_an_account_that_is_gone_does_no_harm(world: World) -> 
     service.store((TO,), sender.account.uuid, "", Actor("ada"))
     sender.account.delete_instance(recursive=True)
     fail(other.account, "No.", world.clock.at - HOUR)
-    world.look()
+    world.next_check()
     assert [taken.sender for taken in world.smtp.taken] == [other.account.address]
 
 
-# -- what stands where no notice is open ----------------------------------------------------
+# -- where no alert is open ----------------------------------------------------
 
 
-def quiet(world: World, admin: Browser) -> str:
+def summary(world: World, admin: Browser) -> str:
     """The sentence of the page; the shell has the same one."""
-    picture = service.picture(world.house.vault)
-    assert picture.now == []
+    overview = service.read(world.house.vault)
+    assert overview.open == []
     page = html.unescape(" ".join(admin.get(PAGE).text.split()))
-    assert picture.quiet in page
-    assert ("OK</span> No notice is open." in page) is picture.is_green
-    assert ("Needs attention</span> No notice is open." in page) is not picture.is_green
-    return picture.quiet
+    assert overview.summary in page
+    assert ("OK</span> No alerts." in page) is overview.is_ok
+    assert ("Needs attention</span> No alerts." in page) is not overview.is_ok
+    return overview.summary
 
 
-def test_no_notice_is_no_all_clear_while_every_mailbox_fails_below_its_hour(
+def test_no_alert_is_not_ok_while_every_mailbox_fails_for_less_than_an_hour(
     world: World, admin: Browser
 ) -> None:
     for _ in range(3):
         fail(world.house.add().account, "No.", world.clock.at - 60)
-    world.look()
-    assert quiet(world, admin).startswith(
-        "But of 3 mailboxes 3 fail: 0@example.org, 1@example.org, 2@example.org."
+    world.next_check()
+    assert summary(world, admin).startswith(
+        "Of 3 mailboxes, 3 are failing: 0@example.org, 1@example.org, 2@example.org."
     )
     Collection.update(problem=None, last_success_at=None).execute()
-    assert quiet(world, admin).startswith("But of 3 mailboxes 3 wait for their first round")
+    assert summary(world, admin).startswith("Of 3 mailboxes, 3 are waiting for their first run")
     Collection.update(last_success_at=world.clock.at - 3000).execute()
-    assert quiet(world, admin).startswith("But of 3 mailboxes 3 are overdue")
+    assert summary(world, admin).startswith("Of 3 mailboxes, 3 are overdue")
     Collection.update(last_success_at=world.clock.at).execute()
-    assert quiet(world, admin).endswith("stored passwords, key backup; 3 mailboxes.")
+    assert summary(world, admin).endswith("passwords, key backup; 3 mailboxes.")
 
 
-def test_no_notice_is_no_all_clear_while_nothing_looks(world: World, admin: Browser) -> None:
-    assert quiet(world, admin) == "Trouble was not looked for yet. Is script/server running?"
-    world.look()
-    assert quiet(world, admin).startswith("Checked ")
-    assert quiet(world, admin).endswith("; there is no mailbox yet.")
+def test_no_alert_is_not_ok_while_nothing_checks(world: World, admin: Browser) -> None:
+    assert summary(world, admin) == "Alerts have not been checked yet. Check that script/server is running."
+    world.next_check()
+    assert summary(world, admin).startswith("Checked ")
+    assert summary(world, admin).endswith("; no mailboxes yet.")
     world.clock.at += HOUR
-    assert quiet(world, admin).startswith("Trouble was last looked for ")
+    assert summary(world, admin).startswith("Alerts were last checked ")
 
 
 def test_another_address_has_neither_worked_nor_failed(world: World) -> None:
     world.sender()
-    world.tell(mail=True, webhook=True)
+    world.send_to(mail=True, webhook=True)
     list(service.test_mail(world.house.settings, world.house.vault, Actor()))
     list(service.test_webhook(world.house.settings, Actor()))
-    assert channels.read().mail.worked_at and channels.read().call.worked_at
+    assert channels.read().mail_use.worked_at and channels.read().webhook_use.worked_at
     service.store(("other@example.net",), "", "https://elsewhere.example.org/", Actor())
-    assert (channels.read().mail.worked_at, channels.read().call.worked_at) == (None, None)
+    assert (channels.read().mail_use.worked_at, channels.read().webhook_use.worked_at) == (None, None)
 
 
 def test_a_mail_that_one_address_refused_is_no_ok(world: World, admin: Browser) -> None:
@@ -268,5 +271,5 @@ def test_a_mail_that_one_address_refused_is_no_ok(world: World, admin: Browser) 
     service.store((TO, "gone@example.net"), "", "", Actor())
     world.smtp.refused.add("gone@example.net")
     assert list(service.test_mail(world.house.settings, world.house.vault, Actor()))[-1].ok
-    assert "gone@example.net" in (channels.read().mail.problem or "")
+    assert "gone@example.net" in (channels.read().mail_use.problem or "")
     assert not check(world).ok and "Last used" not in admin.get(PAGE).text

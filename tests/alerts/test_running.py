@@ -1,4 +1,4 @@
-"""A running server, with real processes: the web tells of a worker that does not answer."""
+"""A running server, with real processes: the web process sends an alert about a worker that hangs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.alerts.receiver import Receiver
 from tests.house.processes import child
 from tests.running import Environ, PanelServer, environ_for, wait_until
 
-# What a patient test would wait for takes minutes; so the server's processes get shorter times from outside.
+# The real times are minutes; so the server's processes get shorter times from outside.
 IMPATIENT = """
-from panel.health import mail
-from panel.alerts import schedule, watch
-mail.SILENT_SECONDS, watch.LOOK_SECONDS, schedule.CALM = 7, 2, 3
+from panel.health import heartbeat
+from panel.alerts import alert_log, watch
+heartbeat.SILENT_SECONDS, watch.CHECK_SECONDS, alert_log.QUIET_PERIOD = 7, 2, 3
 """
 
 
@@ -39,19 +39,19 @@ def receiver() -> Iterator[Receiver]:
     receiver.stop()
 
 
-def test_a_worker_that_hangs_is_told_of_once_and_so_is_its_return(
+def test_a_worker_that_hangs_is_one_alert_and_so_is_its_recovery(
     panel_server: PanelServer, environ: Environ, receiver: Receiver
 ) -> None:
     create_app(Settings.load({name: value for name, value in environ.items() if name.startswith("PANEL_")}))
     with db.database.connection_context():
         service.store((), "", receiver.url, Actor("ada"))
-        wait_until(lambda: heartbeat.read().noticed_at, 15, "a web process to look")
+        wait_until(lambda: heartbeat.read().noticed_at, 15, "a web process to check")
     worker = child(panel_server, "worker")
     os.kill(worker, signal.SIGSTOP)
     try:
-        wait_until(lambda: receiver.taken, 40, f"a word of it:\n{panel_server.log}")
+        wait_until(lambda: receiver.taken, 40, f"the alert:\n{panel_server.log}")
     finally:
         os.kill(worker, signal.SIGCONT)
-    wait_until(lambda: len(receiver.taken) > 1, 40, f"its end:\n{panel_server.log}")
-    assert receiver.events == [("trouble", "worker-silent"), ("well", "worker-silent")]
-    assert "The worker does not answer" in panel_server.log and "Traceback" not in panel_server.log
+    wait_until(lambda: len(receiver.taken) > 1, 40, f"its resolution:\n{panel_server.log}")
+    assert receiver.events == [("opened", "worker-silent"), ("resolved", "worker-silent")]
+    assert "The worker is not responding" in panel_server.log and "Traceback" not in panel_server.log

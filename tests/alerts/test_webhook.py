@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from panel.alerts import webhook, words
+from panel.alerts import messages, webhook
 from panel.config import Settings
 from panel.errors import BadInput, WebhookFailed
 from tests.alerts.conftest import World
@@ -19,17 +19,17 @@ from tests.servers.hostile import ScriptedServer
 
 
 def test_it_gets_small_json_of_the_documented_shape(world: World) -> None:
-    world.tell(webhook=True)
+    world.send_to(webhook=True)
     account = world.fail("The server says no.")
-    world.look()
-    [told] = world.receiver.taken
-    assert list(told) == ["install", "event", "condition", "message", "since", "url", "at", "remedy"]
-    assert (told["install"], told["event"], told["condition"]) == (
+    world.next_check()
+    [event] = world.receiver.taken
+    assert list(event) == ["install", "event", "condition", "message", "since", "url", "at", "remedy"]
+    assert (event["install"], event["event"], event["condition"]) == (
         "panel.example.org",
-        "trouble",
-        "account-failing",
+        "opened",
+        "mailbox-failing",
     )
-    assert told["url"] == f"http://panel.example.org/mailkeep/accounts/{account.uuid}"
+    assert event["url"] == f"http://panel.example.org/mailkeep/accounts/{account.uuid}"
     assert world.receiver.paths == ["/hook?token=in-the-path"]
     assert world.receiver.headers[0]["Content-Type"] == "application/json"
 
@@ -37,7 +37,7 @@ def test_it_gets_small_json_of_the_documented_shape(world: World) -> None:
 def test_its_signature_can_be_checked_with_the_key_that_the_shell_prints(
     world: World, settings: Settings
 ) -> None:
-    webhook.call(world.receiver.url, words.test_call(settings), settings)
+    webhook.call(world.receiver.url, messages.test_event(settings), settings)
     key = webhook.signing_key(settings)
     right = hmac.new(key.encode(), world.receiver.bodies[0], hashlib.sha256).hexdigest()
     assert world.receiver.headers[0]["Mailkeep-Signature"] == f"sha256={right}"
@@ -109,9 +109,9 @@ def test_the_networks_that_mail_servers_may_not_be_in_are_not_called(
 
 def test_what_a_mail_server_said_stays_one_line_in_json_and_subject(world: World) -> None:
     world.sender()
-    world.tell(mail=True, webhook=True)
+    world.send_to(mail=True, webhook=True)
     world.fail("It says: no\r\nBcc: victim@example.net\x00 “ü”")
-    world.look()
+    world.next_check()
     assert "Bcc: victim@example.net" in world.subjects[0] and "\n" not in world.subjects[0]
     assert b"\nBcc:" not in world.smtp.taken[0].data
     assert json.loads(world.receiver.bodies[0])["message"].isprintable()

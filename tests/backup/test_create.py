@@ -133,7 +133,7 @@ def test_it_is_private_has_no_files_beside_it_and_stands_in_activity(house: Hous
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
     assert made.path.name.startswith("mailkeep-20")
     assert made.path.suffix == ".db"
-    told = Activity.get(Activity.what == "database backup made")
+    told = Activity.get(Activity.what == "database backup created")
     assert (told.subject, told.who) == (made.path.name, "admin@example.org")
 
 
@@ -311,7 +311,7 @@ def refuses_last_step(
     with pytest.raises(Refused, match=r"could not be written .*input/output error"):
         make(house, dest / "one.db")
     assert os.listdir(dest) == []
-    assert Activity.select().where(Activity.what == "database backup made").count() == 0
+    assert Activity.select().where(Activity.what == "database backup created").count() == 0
 
 
 def test_the_empty_file_that_a_kill_leaves_without_hard_links_is_judged_to_be_no_backup(

@@ -120,14 +120,14 @@ def test_activity_doctor_verify_and_the_shell_say_so_and_take_no_password_for_it
     restored: House, cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     cli("encryption", "resume")
-    assert "password found in clear" in cli("activity", "list").stdout
+    assert "unattested password found" in cli("activity", "list").stdout
     with db.database.connection_context():
-        named = [a.subject for a in Activity.select().where(Activity.what == "password found in clear")]
+        named = [a.subject for a in Activity.select().where(Activity.what == "unattested password found")]
         assert "0@example.org" in named
         assert len(named) == len(set(named))
         assert restored.state is State.ON
         assert restored.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
-    assert "found in clear" in (found := cli("doctor").stdout)
+    assert "unattested passwords" in (found := cli("doctor").stdout)
     assert "0@example.org" in found
     assert "0@example.org: found in clear." in cli("encryption", "verify").stdout
     (tmp_path / "password").write_text("THE-NEW-PASSWORD")
@@ -149,7 +149,7 @@ def test_with_the_whole_server_entered_it_is_good_again(
             "--password-file", str(tmp_path / "password"),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-    assert "found in clear" not in cli("doctor").stdout
+    assert "unattested passwords" not in cli("doctor").stdout
     assert (
         cli(
             "accounts", "set-password", "0@example.org", "--password-file", str(tmp_path / "password")
@@ -177,5 +177,5 @@ def test_a_data_directory_restored_with_the_licence_of_its_time_gains_nothing(
     unfinished.resume(house.vault)
     with pytest.raises(PasswordNeeded, match="may have been changed"):
         service.set_password(str(endpoint.account_id), Secret("THE-NEW-PASSWORD"), service.ANYTHING, Actor())
-    assert Activity.select().where(Activity.what == "password found in clear").count() == 1
+    assert Activity.select().where(Activity.what == "unattested password found").count() == 1
     assert house.opened(Endpoint.get_by_id(endpoint.id)) == "x"

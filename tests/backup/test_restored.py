@@ -277,5 +277,5 @@ def test_a_task_that_was_enqueued_before_is_not_done_either(app: Flask, settings
     jobs._tasks["tick"].call_local()
     assert not (settings.mail_spool / account.uuid).exists()
     with db.database.connection_context():
-        wrong = [c.check for c in checks.run(checks.look(settings, house.vault)) if not c.ok]
+        wrong = [c.check for c in checks.run(checks.gather(settings, house.vault)) if not c.ok]
     assert "restored copy" in wrong

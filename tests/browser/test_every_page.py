@@ -219,7 +219,7 @@ def good(house: House) -> None:
     heartbeat.beat()  # as the worker's
     house.prove()
     verification.run_and_note(house.vault)
-    spool.note(spool.count(house.settings.mail_spool))
+    spool.store(spool.count(house.settings.mail_spool))
     for account in Account.select():
         fine = {
             "last_success_at": db.now(),
@@ -241,7 +241,7 @@ def trouble(house: House) -> None:
     SpoolCount.insert(
         account=left, unread=1234, oldest_at=db.now() - 5 * 86400, counted_at=db.now()
     ).on_conflict_replace().execute()
-    heartbeat.note_forwarded(["X-Forwarded-For"], "10.0.0.2")
+    heartbeat.ProxyWatch().see(["X-Forwarded-For"], "10.0.0.2")
     (house.data / "secret-key").chmod(0o644)
 
 
@@ -251,9 +251,9 @@ def restored(house: House) -> None:
 
 
 OVERVIEWS: dict[str, tuple[Callable[[House], None], str, str]] = {
-    "no mailbox": (no_mailbox, "Add the first one", "No mailbox yet"),
-    "good": (good, "checks passed just now", "Coming in"),
-    "trouble": (trouble, "What needs you (4)", "Not from every mailbox"),
+    "no mailbox": (no_mailbox, "Add the first one", "No mailboxes yet"),
+    "good": (good, "checks passed", "Mailboxes"),
+    "trouble": (trouble, "Needs attention (4)", "Needs attention"),
     "key-missing": (missing, "The encryption key file is missing.", "No mail is collected"),
     "restored": (restored, "The database was restored from a backup.", "Paused"),
 }
@@ -295,7 +295,7 @@ def test_the_overview_tells_by_itself_what_has_changed_and_keeps_the_focus(
     with db.database.connection_context():
         good(running)
     sign_in(page, panel_server.url)
-    expect(page.locator("main")).to_contain_text("checks passed just now")
+    expect(page.locator("main")).to_contain_text("checks passed")
     page.get_by_role("link", name="Activity").focus()
     running.key_file.unlink()
     expect(page.locator("main")).to_contain_text("The encryption key file is missing.", timeout=40_000)

@@ -277,11 +277,11 @@ def test_a_helpdesk_that_stops_taking_is_named_on_the_page_and_by_doctor(
     wait_until(lambda: new.exists() and len(list(new.iterdir())) == 3, 40, "the mail")
 
     def named(deep: bool) -> list[str]:
-        found = checks.run(checks.look(post.settings, post.vault, deep=deep))
+        found = checks.run(checks.gather(post.settings, post.vault, deep=deep))
         return [check.message for check in found if check.check == f"mail spool of {account.address}"]
 
     [says] = named(deep=True)
-    assert says.startswith(f"3 messages for {account.address} lie in {new}")
+    assert f"mail for {account.address}: 3 messages in {new}" in says
     post.sql("UPDATE heartbeat SET kept_at = NULL")  # the worker counts every few minutes: now
     wait_until(lambda: named(deep=False) == [says], 20, "the worker to count")
 
@@ -292,7 +292,7 @@ def test_a_spool_that_the_group_cannot_get_into_is_named(post: PostOffice, helpd
     spool.chmod(0o700)  # made beforehand, by somebody who did not think of the group
 
     def named() -> list[str]:
-        found = checks.run(checks.look(post.settings, post.vault))
+        found = checks.run(checks.gather(post.settings, post.vault))
         return [check.remedy for check in found if check.check == "mail spool" and not check.ok]
 
     [remedy] = named()

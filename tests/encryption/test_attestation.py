@@ -55,7 +55,7 @@ def authentic(house: House) -> list[bool]:
 
 
 def named() -> list[str]:
-    rows = Activity.select().where(Activity.what == "password found in clear").order_by(Activity.id)
+    rows = Activity.select().where(Activity.what == "unattested password found").order_by(Activity.id)
     return [row.subject for row in rows]
 
 

@@ -199,7 +199,7 @@ def test_pruning_drops_the_retired_keys_and_every_password_still_opens(house: Ho
     verification.run_and_note(house.vault)
     assert house.state is State.ON
     assert house.vault.latest().times.backup_proved_at is None
-    assert Activity.select().where(Activity.what == "retired encryption keys dropped").count() == 1
+    assert Activity.select().where(Activity.what == "retired encryption keys deleted").count() == 1
 
 
 def test_a_key_is_not_dropped_while_one_record_is_under_it(house: House) -> None:

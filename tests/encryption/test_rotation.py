@@ -232,8 +232,8 @@ def test_a_rotation_is_kept_in_activity_with_both_fingerprints(house: House) -> 
     old = fingerprint(file_of(house).primary.id)
     house.rotate()
     told = {a.what: a.subject for a in Activity.select()}
-    assert told["encryption key being changed"] == f"from {old}"
-    assert told["encryption key changed"] == f"to {fingerprint(file_of(house).primary.id)}"
+    assert told["encryption key rotation started"] == f"from {old}"
+    assert told["encryption key rotated"] == f"to {fingerprint(file_of(house).primary.id)}"
     assert told["encryption key retired"] == old
 
 
@@ -244,7 +244,7 @@ def test_a_clear_value_planted_during_a_rotation_is_named(house: House) -> None:
     rotation.rotate(house.vault, ACTOR)
     house.sql("UPDATE endpoint SET sealed = NULL, clear = 'planted' WHERE id = ?", planted.id)
     unfinished.resume(house.vault)
-    named = Activity.select().where(Activity.what == "password found in clear")
+    named = Activity.select().where(Activity.what == "unattested password found")
     assert [a.subject for a in named] == ["1@example.org"]
     assert house.state is State.ON
 

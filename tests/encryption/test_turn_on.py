@@ -275,7 +275,7 @@ def test_a_clear_value_planted_while_on_is_sealed_by_the_next_sweep_and_named_in
     unfinished.resume(house.vault)
     assert house.row(endpoint)[0] is None
     assert house.state is State.ON
-    named = Activity.select().where(Activity.what == "password found in clear")
+    named = Activity.select().where(Activity.what == "unattested password found")
     assert [a.subject for a in named] == [endpoint.account.address]
 
 

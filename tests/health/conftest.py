@@ -1,4 +1,4 @@
-"""An install with nothing to complain of, and what tests say about checks."""
+"""An install without problems, and the results of its checks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def house(app: Flask, settings: Settings) -> House:
 
 
 @pytest.fixture
-def well(house: House) -> House:
-    """An install with nothing to complain of."""
+def healthy(house: House) -> House:
+    """An install without problems."""
     with db.database.connection_context():
         account = house.add().account
         house.enable()
@@ -30,7 +30,7 @@ def well(house: House) -> House:
         verification.run_and_note(house.vault)
         Collection.insert(account=account, last_success_at=db.now()).execute()
         heartbeat.beat()
-        spool.note(spool.count(house.settings.mail_spool))
+        spool.store(spool.count(house.settings.mail_spool))
     return house
 
 
@@ -43,13 +43,13 @@ def admin(app: Flask) -> Browser:
 
 
 def look(house: House, *, deep: bool = False) -> list[Check]:
-    """Every check, as a page or (`deep`) the doctor finds it."""
+    """The results of all checks, for a page or (`deep`) for the doctor."""
     with db.database.connection_context():
-        return checks.run(checks.look(house.settings, house.vault, deep=deep))
+        return checks.run(checks.gather(house.settings, house.vault, deep=deep))
 
 
-def wrong(house: House, *, deep: bool = False) -> dict[str, Check]:
-    """What is not well. Each says what to do."""
+def problems(house: House, *, deep: bool = False) -> dict[str, Check]:
+    """The problems by check. Each says what to do."""
     bad = {check.check: check for check in look(house, deep=deep) if not check.ok}
     assert all(check.remedy for check in bad.values())
     return bad

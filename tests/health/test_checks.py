@@ -1,4 +1,4 @@
-"""Promises of the one set of checks: what is looked at, in which words, and how quickly."""
+"""Promises of the checks: what is examined, in which words, and how quickly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from panel.models import Account, AlertChannels, Collection, Heartbeat, SpoolCou
 from panel.secret import Secret
 from panel.vault import turn_off, verification
 from tests.encryption.conftest import House, new_endpoint
-from tests.health.conftest import look, wrong
+from tests.health.conftest import look, problems
 from tests.sign_in.browser import later
 
 
@@ -39,7 +39,7 @@ def put(house: House, names: list[str]) -> Path:
 def count(house: House) -> None:
     """As the worker does it."""
     with db.database.connection_context():
-        spool.note(spool.count(house.settings.mail_spool))
+        spool.store(spool.count(house.settings.mail_spool))
 
 
 def change(**values: object) -> None:
@@ -47,82 +47,85 @@ def change(**values: object) -> None:
         Collection.update(**values).execute()
 
 
-def test_a_well_install_has_nothing_wrong_and_every_check_speaks(well: House) -> None:
-    assert wrong(well) == wrong(well, deep=True) == {}
-    names = {check.check for check in look(well)}
-    assert names == set(checks.CHECKS) - {"accounts"}  # each failing one is a check of its own
+def test_a_healthy_install_has_no_problem_and_every_check_has_a_result(healthy: House) -> None:
+    assert problems(healthy) == problems(healthy, deep=True) == {}
+    names = {check.check for check in look(healthy)}
+    assert names == set(checks.CHECKS) - {"mailboxes"}  # each failing one is a result of its own
 
 
 # -- the worker ----------------------------------------------------------------------
 
 
 def test_a_worker_that_stands_still_is_named_also_without_a_mailbox(house: House) -> None:
-    assert "never heard of" in wrong(house)["worker"].message
+    assert "has never responded" in problems(house)["worker"].message
     with db.database.connection_context():
         heartbeat.beat()
-    assert "worker" not in wrong(house)
+    assert "worker" not in problems(house)
     with db.database.connection_context():
         Heartbeat.update(beat_at=db.now() - 600).execute()
-    assert "10 minutes ago" in wrong(house)["worker"].message
-    assert wrong(house)["worker"].told
+    assert "10 minutes ago" in problems(house)["worker"].message
+    assert problems(house)["worker"].agent_message
 
 
-def test_an_account_that_no_round_reaches_is_named_although_it_has_no_problem(well: House) -> None:
+def test_an_account_that_no_round_reaches_is_named_although_it_has_no_problem(healthy: House) -> None:
     with db.database.connection_context():
-        fine = well.add().account
+        fine = healthy.add().account
         Collection.insert(account=fine, last_success_at=db.now()).execute()
         Collection.update(last_success_at=db.now() - 2 * 3600).where(
             Collection.account != fine.uuid
         ).execute()
-    found = wrong(well)["collecting"]
+    found = problems(healthy)["collecting"]
     assert "0@example.org" in found.message
     assert "1@example.org" not in found.message
 
 
-def test_a_long_round_is_not_overdue_while_somebody_is_at_it(well: House) -> None:
+def test_a_long_round_is_not_overdue_while_somebody_is_at_it(healthy: House) -> None:
     change(last_success_at=db.now() - 2 * 3600)
     with db.database.connection_context():
-        lease = Lease(uuid_of(well))
+        lease = Lease(uuid_of(healthy))
         assert lease.take()
-        assert "collecting" not in wrong(well)
+        assert "collecting" not in problems(healthy)
         lease.release()
-    assert "collecting" in wrong(well)
+    assert "collecting" in problems(healthy)
 
 
-def test_a_mailbox_added_just_now_is_not_overdue(well: House) -> None:
+def test_a_mailbox_added_just_now_is_not_overdue(healthy: House) -> None:
     change(last_success_at=None)
     with db.database.connection_context():
         Account.update(created_at=db.now() - 60).execute()
-    assert wrong(well) == {}
+    assert problems(healthy) == {}
 
 
-def test_a_long_interval_is_not_silence(well: House) -> None:
+def test_a_long_interval_is_not_silence(healthy: House) -> None:
     change(last_success_at=db.now() - 20 * 3600)
     with db.database.connection_context():
         Account.update(interval=24 * 3600).execute()
-    assert wrong(well) == {}
+    assert problems(healthy) == {}
 
 
-def test_a_paused_mailbox_is_no_trouble(well: House) -> None:
+def test_a_paused_mailbox_is_no_trouble(healthy: House) -> None:
     change(problem="old", last_success_at=5)
     with db.database.connection_context():
         Account.update(paused_at=db.now()).execute()
-    assert wrong(well) == {}
+    assert problems(healthy) == {}
 
 
-def test_what_support_staff_are_told_names_no_path(well: House) -> None:
-    change(problem=f"The mail folder {well.settings.mail_spool}/x cannot be written: No space left.")
-    found = wrong(well)["account 0@example.org"]
-    assert str(well.data) in found.message
-    assert found.told == ("0@example.org: Its mail cannot be stored on this server. Last collected just now.")
+def test_what_support_staff_are_told_names_no_path(healthy: House) -> None:
+    change(problem=f"The mail folder {healthy.settings.mail_spool}/x cannot be written: No space left.")
+    found = problems(healthy)["mailbox 0@example.org"]
+    assert str(healthy.data) in found.message
+    assert found.agent_message == (
+        "0@example.org: The mailbox cannot be collected. Last collected: just now."
+    )
 
 
-# -- what stands where OK would ---------------------------------------------------------
+# -- the status of what has no problem ---------------------------------------------------------
 
 
-def collecting(house: House) -> tuple[bool, str, str]:
+def collecting(house: House) -> tuple[str, str]:
     found = next(check for check in look(house) if check.check == "collecting")
-    return found.is_green, found.instead, found.message
+    assert found.ok
+    return found.status, found.message
 
 
 def boxes(house: House, *states: str) -> None:
@@ -140,156 +143,168 @@ def boxes(house: House, *states: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "instead", "message"),
+    ("others", "status", "message"),
     [
-        ((), "", "1 of 1 mailboxes is collected, the longest ago just now."),
-        (("ok", "ok"), "", "3 of 3 mailboxes are collected, the longest ago 2 minutes ago."),
+        ((), "OK", "1 of 1 mailbox collected, the least recent just now."),
+        (("ok", "ok"), "OK", "3 of 3 mailboxes collected, the least recent 2 minutes ago."),
         (
             ("ok", "paused"),
-            "",
-            "2 of 3 mailboxes are collected, the longest ago 2 minutes ago. 1 is paused.",
+            "OK",
+            "2 of 3 mailboxes collected, the least recent 2 minutes ago. 1 is paused.",
         ),
         (
             ("ok", "failing"),
-            "In part",
-            "2 of 3 mailboxes are collected, the longest ago 2 minutes ago. 1 fails.",
+            "Needs attention",
+            "2 of 3 mailboxes collected, the least recent 2 minutes ago. 1 is failing.",
         ),
         (
             ("failing", "failing"),
-            "In part",
-            "1 of 3 mailboxes is collected, the longest ago just now. 2 fail.",
+            "Needs attention",
+            "1 of 3 mailboxes collected, the least recent just now. 2 are failing.",
         ),
         (
             ("new",),
-            "In part",
-            "1 of 2 mailboxes is collected, the longest ago just now. 1 waits for its first round.",
+            "Needs attention",
+            "1 of 2 mailboxes collected, the least recent just now. 1 is waiting for its first run.",
         ),
-        (("overdue",), "In part", "1 of 2 mailboxes is collected, the longest ago just now. 1 is overdue."),
+        (
+            ("overdue",),
+            "Needs attention",
+            "1 of 2 mailboxes collected, the least recent just now. 1 is overdue.",
+        ),
     ],
 )
 def test_collecting_is_ok_only_where_every_mailbox_is_collected(
-    well: House, others: tuple[str, ...], instead: str, message: str
+    healthy: House, others: tuple[str, ...], status: str, message: str
 ) -> None:
-    boxes(well, *others)
-    assert collecting(well) == (instead == "", instead, message)
+    boxes(healthy, *others)
+    assert collecting(healthy) == (status, message)
 
 
-def test_collecting_is_not_ok_where_all_fail_below_their_hour_or_nothing_is_known_yet(well: House) -> None:
+def test_collecting_is_not_ok_where_all_fail_below_their_hour_or_nothing_is_known_yet(healthy: House) -> None:
     change(problem="No.", failing_since=db.now() - 60)
-    boxes(well, "failing")
-    assert collecting(well) == (False, "Failing", "No mailbox is collected: 2 fail.")
+    boxes(healthy, "failing")
+    assert collecting(healthy) == ("Failing", "No mailbox is collected: 2 are failing.")
     change(problem=None, last_success_at=None)
-    assert collecting(well)[:2] == (False, "Not known yet")
+    assert collecting(healthy) == (
+        "Pending",
+        "No mailbox has been collected yet: 2 are waiting for their first run.",
+    )
     with db.database.connection_context():
         Account.update(paused_at=1).execute()
-    assert collecting(well) == (False, "Paused", "Every mailbox is paused.")
+    assert collecting(healthy) == ("Paused", "All mailboxes are paused.")
     with db.database.connection_context():
         Account.delete().execute()
-    assert collecting(well) == (False, "No mailbox", "There is no mailbox yet.")
+    assert collecting(healthy) == ("Off", "No mailboxes yet.")
 
 
-def test_work_on_the_key_and_passwords_never_tried_are_not_ok(well: House) -> None:
+def test_work_on_the_key_and_passwords_never_tried_are_not_ok(healthy: House) -> None:
     with db.database.connection_context():
-        well.sql("UPDATE encryption SET verified_at = NULL")
-        green = {check.check: check.is_green for check in look(well)}
-        assert not green["records"] and green["encryption"]
-        turn_off.turn_off(well.vault, Actor(), in_shell=True)
-    green = {check.check: check.is_green for check in look(well)}
-    assert not green["encryption"]
+        healthy.sql("UPDATE encryption SET verified_at = NULL")
+        status = {check.check: check.status for check in look(healthy)}
+        assert (status["passwords"], status["encryption"]) == ("Pending", "OK")
+        turn_off.turn_off(healthy.vault, Actor(), in_shell=True)
+    status = {check.check: check.status for check in look(healthy)}
+    assert status["encryption"] == "Pending"
 
 
 def test_nothing_to_look_at_has_a_sentence_of_its_own(house: House) -> None:
     with db.database.connection_context():
         house.enable()
     found = {check.check: check for check in look(house, deep=True)}
-    assert found["records"].message == "No password is stored yet." and not found["records"].is_green
-    assert found["encryption"].message == "It is on. No password is stored yet."
+    assert (found["passwords"].message, found["passwords"].status) == ("No passwords are stored yet.", "Off")
+    assert found["encryption"].message == "Encryption is on: no passwords yet."
 
 
-# -- whether trouble is told ---------------------------------------------------------------
+# -- whether alerts can be sent ---------------------------------------------------------------
 
 
-def told(house: House, **values: object) -> tuple[bool, str, str]:
+def alerts(house: House, **values: object) -> tuple[bool, str, str]:
     with db.database.connection_context():
         AlertChannels.insert(id=1).on_conflict_ignore().execute()
         if values:
             AlertChannels.update(**values).execute()
     found = next(check for check in look(house) if check.check == "alerts")
-    return found.ok, found.instead, found.message
+    return found.ok, found.status, found.message
 
 
-def test_mail_is_not_ok_where_no_mailbox_can_send(well: House) -> None:
+def test_mail_is_not_ok_where_no_mailbox_can_send(healthy: House) -> None:
     to = {"recipients": "ops@example.net", "mail_worked_at": db.now()}
-    assert told(well, **to) == (False, "", "No mail can go out: no mailbox has a server for sending.")
+    assert alerts(healthy, **to) == (
+        False, "Needs attention", "Alert mail cannot be sent: no mailbox has a server for sending.",
+    )  # fmt: skip
     with db.database.connection_context():
         sender = new_endpoint(Account.get(), direction="out", protocol="smtp")
         sender.password = Secret("for sending")
         sender.save()
-    assert told(well, **to)[:2] == (True, "")
+    assert alerts(healthy, **to)[:2] == (True, "OK")
     with db.database.connection_context():
-        well.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE direction = 'out'")
-        verification.run_and_note(well.vault)
-    assert told(well, **to)[2] == "No mail can go out: no stored password for sending opens."
-    well.key_file.unlink()
-    assert told(well, **to)[2] == "No mail can go out while the encryption key is not in order."
+        healthy.sql("UPDATE endpoint SET host = 'evil.example.org' WHERE direction = 'out'")
+        verification.run_and_note(healthy.vault)
+    assert alerts(healthy, **to)[2] == (
+        "Alert mail cannot be sent: no stored password for sending can be decrypted."
+    )
+    healthy.key_file.unlink()
+    assert alerts(healthy, **to)[2] == "Alert mail cannot be sent while the encryption key is unavailable."
 
 
-def test_a_way_that_was_never_tried_is_not_ok_and_one_without_a_watch_neither(well: House) -> None:
-    assert told(well)[:2] == (True, "Off")
+def test_a_way_that_was_never_tried_is_not_ok_and_one_without_a_watch_neither(healthy: House) -> None:
+    assert alerts(healthy)[:2] == (True, "Off")
     to: dict[str, object] = {"webhook": "https://hook.example.org/x"}
-    assert told(well, **to)[:2] == (True, "Not tried yet")
-    assert told(well, **to, webhook_worked_at=db.now() - 60) == (
-        True, "", "Trouble is told by webhook (last 1 minute ago).",
+    assert alerts(healthy, **to)[:2] == (True, "Pending")
+    assert alerts(healthy, **to, webhook_worked_at=db.now() - 60) == (
+        True, "OK", "Alerts go to the webhook (last sent 1 minute ago).",
     )  # fmt: skip
     with db.database.connection_context():
         Heartbeat.update(noticed_at=db.now() - 3600).execute()
-    assert told(well, **to)[0] is False
+    assert alerts(healthy, **to)[0] is False
 
 
 # -- the spool -----------------------------------------------------------------------
 
 
-def test_mail_that_nobody_takes_away_is_named_by_address_and_folder(well: House) -> None:
-    new = put(well, [f"{db.now() - 3 * 86400}.M1P1.host", f"{db.now()}.M1P1.host"])
-    count(well)
-    found = wrong(well)["mail spool of 0@example.org"]
-    assert found.message.startswith(
-        f"2 messages for 0@example.org lie in {new}, the oldest delivered 3 days ago"
+def test_mail_that_the_helpdesk_does_not_pick_up_is_named_by_address_and_folder(healthy: House) -> None:
+    new = put(healthy, [f"{db.now() - 3 * 86400}.M1P1.host", f"{db.now()}.M1P1.host"])
+    count(healthy)
+    found = problems(healthy)["mail spool of 0@example.org"]
+    assert found.message == (
+        f"The helpdesk does not pick up mail for 0@example.org: 2 messages in {new},"
+        " the oldest delivered 3 days ago."
     )
-    assert "0@example.org" in found.told
-    assert str(well.settings.mail_spool) not in found.told
+    assert "0@example.org" in found.agent_message
+    assert str(healthy.settings.mail_spool) not in found.agent_message
 
 
-def test_too_much_of_it_is_named_however_young(well: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_much_of_it_is_named_however_young(healthy: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mail, "MANY_UNREAD", 1)
-    put(well, [f"{db.now()}.M{number}P1.host" for number in range(2)])
-    assert "2 messages" in wrong(well, deep=True)["mail spool of 0@example.org"].message
+    put(healthy, [f"{db.now()}.M{number}P1.host" for number in range(2)])
+    assert "2 messages" in problems(healthy, deep=True)["mail spool of 0@example.org"].message
 
 
-def test_mail_that_is_taken_every_minute_is_well(well: House) -> None:
-    put(well, [f"{db.now()}.M1P1.host"])
-    count(well)
-    [found] = [check for check in look(well) if check.check == "mail spool"]
+def test_mail_that_is_picked_up_every_minute_is_no_problem(healthy: House) -> None:
+    put(healthy, [f"{db.now()}.M1P1.host"])
+    count(healthy)
+    [found] = [check for check in look(healthy) if check.check == "mail spool"]
     assert found.ok
-    assert found.message == "1 messages wait to be taken away, as counted just now."
+    assert found.message == "1 message waiting for the helpdesk, counted just now."
 
 
 @pytest.mark.parametrize("name", ["no-number", "٣٤٥.x", "99999999999999999999.x", ".hidden", "ü"])
-def test_a_strange_name_in_the_spool_counts_and_harms_nothing(well: House, name: str) -> None:
-    put(well, [name])
+def test_a_strange_name_in_the_spool_counts_and_harms_nothing(healthy: House, name: str) -> None:
+    put(healthy, [name])
     with db.database.connection_context():
-        [found] = spool.count(well.settings.mail_spool)
+        [found] = spool.count(healthy.settings.mail_spool)
     assert (found.unread, found.oldest_at) == (1, None)
 
 
-def test_pages_never_count_the_spool_themselves(well: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(well, ["1.M1P1.host"])
+def test_pages_never_count_the_spool_themselves(healthy: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(healthy, ["1.M1P1.host"])
     monkeypatch.setattr(os, "scandir", lambda _: pytest.fail("a page counts a spool"))
-    look(well)
+    look(healthy)
 
 
 def test_a_folder_that_cannot_be_read_is_a_finding_and_the_other_checks_go_on(
-    well: House, monkeypatch: pytest.MonkeyPatch
+    healthy: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
@@ -297,25 +312,25 @@ def test_a_folder_that_cannot_be_read_is_a_finding_and_the_other_checks_go_on(
     with db.database.connection_context(), monkeypatch.context() as patched:
         patched.setattr(os, "scandir", refuse)
         with pytest.raises(SpoolError, match="permission denied"):
-            spool.count(well.settings.mail_spool)
-        found = wrong(well, deep=True)
+            spool.count(healthy.settings.mail_spool)
+        found = problems(healthy, deep=True)
     assert set(found) == {"mail spool"}
 
 
-def test_a_group_that_cannot_get_at_the_spool_is_named(well: House) -> None:
-    grouped = replace(well, settings=replace(well.settings, mail_group="helpdesk"))
-    assert "PANEL_MAIL_SPOOL" in wrong(grouped)["mail spool"].remedy
+def test_a_group_that_cannot_get_at_the_spool_is_named(healthy: House) -> None:
+    grouped = replace(healthy, settings=replace(healthy.settings, mail_group="helpdesk"))
+    assert "PANEL_MAIL_SPOOL" in problems(grouped)["mail spool"].remedy
 
 
-def test_a_spool_open_to_all_is_named(well: House) -> None:
-    well.settings.mail_spool.mkdir(exist_ok=True)
-    well.settings.mail_spool.chmod(0o755)
-    assert "chmod go=" in wrong(well)["file modes"].remedy
+def test_a_spool_open_to_all_is_named(healthy: House) -> None:
+    healthy.settings.mail_spool.mkdir(exist_ok=True)
+    healthy.settings.mail_spool.chmod(0o755)
+    assert "chmod go=" in problems(healthy)["file modes"].remedy
 
 
-def test_the_counts_of_a_removed_account_go_with_it(well: House) -> None:
-    put(well, ["1.M1P1.host"])
-    count(well)
+def test_the_counts_of_a_removed_account_go_with_it(healthy: House) -> None:
+    put(healthy, ["1.M1P1.host"])
+    count(healthy)
     with db.database.connection_context():
         Account.delete().execute()
         assert not SpoolCount.select().exists()
@@ -324,35 +339,35 @@ def test_the_counts_of_a_removed_account_go_with_it(well: House) -> None:
 # -- the machine ---------------------------------------------------------------------
 
 
-def test_a_disk_that_is_nearly_full_is_named(well: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_nearly_full_is_named(healthy: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "LEAST_DISK", 2**60)
-    assert set(wrong(well)) == {"disk"}
+    assert set(problems(healthy)) == {"disk"}
 
 
-def test_a_disk_that_can_hold_no_more_files_is_named(well: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.statvfs(well.data)
+def test_a_disk_that_can_hold_no_more_files_is_named(healthy: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.statvfs(healthy.data)
     full = os.statvfs_result((*real[:5], 10_000_000, 12, 12, *real[8:10]))
     monkeypatch.setattr(os, "statvfs", lambda _: full)
-    assert "only 12 more files" in wrong(well)["disk"].message
+    assert "only 12 more files" in problems(healthy)["disk"].message
 
 
-def test_the_spool_on_a_disk_of_its_own_is_looked_at_too(well: House) -> None:
-    here = well.data.stat().st_dev
+def test_the_spool_on_a_disk_of_its_own_is_looked_at_too(healthy: House) -> None:
+    here = healthy.data.stat().st_dev
     other = next(
         path for path in (Path("/dev/shm"), Path("/var"), Path("/proc")) if path.stat().st_dev != here
     )
-    moved = replace(well, settings=replace(well.settings, mail_spool=other))
+    moved = replace(healthy, settings=replace(healthy.settings, mail_spool=other))
     message = " ".join(check.message for check in look(moved) if check.check == "disk")
     assert "the mail spool" in message
     assert "the data directory" in message
 
 
-def test_a_clock_before_what_was_written_is_named(well: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_before_what_was_written_is_named(healthy: House, monkeypatch: pytest.MonkeyPatch) -> None:
     with db.database.connection_context():
-        record("account added", "x@example.org")
+        record("mailbox added", "x@example.org")
     later(monkeypatch, -3600)
-    found = wrong(well)["clock"]
-    assert "something was written at" in found.message
+    found = problems(healthy)["clock"]
+    assert "a stored time is later" in found.message
     assert "timedatectl" in found.remedy
 
 
@@ -364,11 +379,11 @@ def test_a_clock_that_jumps_between_two_beats_is_named(
         heartbeat.beat()
         later(monkeypatch, seconds)
         heartbeat.beat()
-    assert way in wrong(house)["clock"].message
+    assert way in problems(house)["clock"].message
 
 
 def test_time_that_really_passes_and_a_reboot_are_no_jump(
-    well: House, monkeypatch: pytest.MonkeyPatch
+    healthy: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with db.database.connection_context():
         later(monkeypatch, 7200)
@@ -385,12 +400,12 @@ def test_time_that_really_passes_and_a_reboot_are_no_jump(
 # -- quickly -------------------------------------------------------------------------
 
 
-def test_with_five_hundred_mailboxes_the_checks_of_a_page_take_no_second(well: House) -> None:
+def test_with_five_hundred_mailboxes_the_checks_of_a_page_take_no_second(healthy: House) -> None:
     with db.database.connection_context():
         for _ in range(499):
-            well.add()
+            healthy.add()
     began = time.monotonic()
-    look(well)
+    look(healthy)
     assert time.monotonic() - began < 1
 
 
@@ -398,15 +413,15 @@ def test_with_five_hundred_mailboxes_the_checks_of_a_page_take_no_second(well: H
 
 
 def test_the_worker_counts_every_few_minutes_and_two_at_once_count_once(
-    well: House, monkeypatch: pytest.MonkeyPatch
+    healthy: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[Path] = []
     monkeypatch.setattr(spool, "count", lambda path: counted.append(path) or [])
     with db.database.connection_context():
         assert maintenance.is_due()
-        maintenance.run(well.settings)
-        maintenance.run(well.settings)
+        maintenance.run(healthy.settings)
+        maintenance.run(healthy.settings)
         assert not maintenance.is_due()
         later(monkeypatch, maintenance.COUNT_SECONDS)
-        maintenance.run(well.settings)
+        maintenance.run(healthy.settings)
     assert len(counted) == 2

@@ -10,11 +10,11 @@ import pytest
 
 from panel import create_app, db
 from panel.config import Settings
-from panel.health import heartbeat, mail
+from panel.health import heartbeat
 from panel.models import Activity, SpoolCount
 from panel.vault.vault import Vault
 from tests.encryption.conftest import House
-from tests.health.conftest import wrong
+from tests.health.conftest import problems
 from tests.house.processes import child
 from tests.running import Environ, PanelServer, wait_until
 
@@ -35,17 +35,17 @@ def test_a_server_without_a_mailbox_is_heard_of_and_missed_once_its_worker_stand
     running: House, panel_server: PanelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_until(beat_at, 10, "the first beat")
-    assert "worker" not in wrong(running)
+    assert "worker" not in problems(running)
     first = beat_at()
     wait_until(lambda: beat_at() > first, 15, "another beat")
     worker = child(panel_server, "worker")
-    monkeypatch.setattr(mail, "SILENT_SECONDS", 7)
+    monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 7)
     os.kill(worker, signal.SIGSTOP)
     try:
-        wait_until(lambda: "worker" in wrong(running), 20, "it to be missed")
+        wait_until(lambda: "worker" in problems(running), 20, "it to be missed")
     finally:
         os.kill(worker, signal.SIGCONT)
-    wait_until(lambda: "worker" not in wrong(running), 20, "it to be heard of again")
+    wait_until(lambda: "worker" not in problems(running), 20, "it to be heard of again")
 
 
 def test_the_worker_counts_the_spool_and_removes_old_activity_by_itself(

@@ -79,10 +79,10 @@ def forged(app: Flask) -> str:
     [
         "accounts list", "accounts list --json", "accounts show {}", "accounts pause {}", "accounts test {}",
         "accounts remove {} --yes", "accounts show no\x1b[31m", "activity list", "activity list --json",
-        "people list", "people list --json", "people disable no\x1b[31m", "doctor", "doctor --json", "notices list",
+        "people list", "people list --json", "people disable no\x1b[31m", "doctor", "doctor --json", "alerts list",
         "encryption status", "encryption verify", "collect --account no\x1b[31m", "sending test {}",
         "backup check no\x1b[31m", "no\x1b[31m", "accounts no\x1b[31m", "accounts list --no\x1b[31m",
-        "accounts list no\x1b[31m", "notices set --to no\x1b[31m", "people add --role \x9b31m",
+        "accounts list no\x1b[31m", "alerts set --to no\x1b[31m", "people add --role \x9b31m",
     ],
 )  # fmt: skip
 def test_no_command_lets_a_name_steer_the_terminal(app: Flask, command: str) -> None:

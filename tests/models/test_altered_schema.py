@@ -98,7 +98,7 @@ def change_password(endpoint: Endpoint, password: str) -> None:
         row = Endpoint.get_by_id(endpoint.id)
         row.password = Secret(password)
         row.save(place=endpoint.place, seen=endpoint.place)
-        audit.record("account changed", "x", who="x")
+        audit.record("mailbox changed", "x", who="x")
 
 
 @pytest.fixture(params=[False, True], ids=["encryption off", "encryption on"])

@@ -11,7 +11,7 @@ from peewee import BigIntegerField
 from panel import audit, db
 from panel.accounts import overview, probe, totals
 from panel.accounts.overview import Health
-from panel.alerts import alert_log, conditions, schedule
+from panel.alerts import alert_log, conditions
 from panel.audit import Actor
 from panel.collect import cursor, due, lease
 from panel.collect.cursor import Cursor
@@ -58,7 +58,7 @@ AS_IT_STANDS = {
     "waiting.counted_at": "shown", "forgotten_secret.forgotten_at": "shown",
     "sweep_report.begun_at": "shown", "sweep_report.finished_at": "a mark: order is by id",
     "alert.since": "the lower of it and what is found", "alert.quiet_since": "set anew by the ledger",
-    "alert.over_at": "a mark", "alert.notified_at": "the ledger asks ahead", "alert.resolution_sent_at": "a mark",
+    "alert.resolved_at": "a mark", "alert.notified_at": "the log asks ahead", "alert.resolution_sent_at": "a mark",
     "alert_channels.mail_worked_at": "shown", "alert_channels.mail_failed_at": "shown",
     "alert_channels.webhook_worked_at": "shown", "alert_channels.webhook_failed_at": "shown",
     "this_copy.backup_made_at": "a mark", "encryption.backup_proved_at": "a mark: its tag vouches, not its time",
@@ -101,12 +101,12 @@ def test_one_that_lies_ahead_is_named_by_doctor(house: House, name: str) -> None
 
 
 def run(house: House) -> list[Any]:
-    return checks.run(checks.look(house.settings, house.vault))
+    return checks.run(checks.gather(house.settings, house.vault))
 
 
 def run_deep(house: House) -> list[Any]:
     """As `flask doctor` does; a page asks only for what an index finds."""
-    return checks.run(checks.look(house.settings, house.vault, deep=True))
+    return checks.run(checks.gather(house.settings, house.vault, deep=True))
 
 
 def plant(house: House, table: Any, column: Any, at: int) -> None:
@@ -226,22 +226,22 @@ def test_an_alert_does_not_wait_for_a_day_that_never_was(
 )
 def test_a_reminder_is_due_that_lies_further_ahead_than_any(times: int, failures: int, longest: int) -> None:
     def is_due(at: int) -> bool:
-        return schedule.is_due(at, 1000, times=times, failures=failures)
+        return alert_log.is_due(at, 1000, times=times, failures=failures)
 
     assert is_due(1000) and is_due(1000 + longest + 1) and not is_due(1000 + longest)
 
 
-def test_that_a_trouble_is_over_is_told_once_whatever_the_time_of_the_last_word(house: House) -> None:
+def test_a_resolution_is_sent_once_whatever_the_time_of_the_last_message(house: House) -> None:
     with db.database.connection_context():
         Alert.create(
-            topic="worker", subject="", condition="x", message="x", remedy="x", path="/", since=1, over_at=db.now(),
+            topic="worker", subject="", condition="x", message="x", remedy="x", path="/", since=1, resolved_at=db.now(),
             notified_at=db.now() + 3 * DAY, notified_times=1, next_at=0,
         )  # fmt: skip
-        told = alert_log.take_due(told_somewhere=True)
-        assert len(told.over) == 1
-        alert_log.note_told(told, told.ids)
+        due_now = alert_log.claim_due()
+        assert len(due_now.resolved) == 1
+        alert_log.record_sent(due_now, {entry.id for entry in due_now.resolved})
         Alert.update(next_at=0).execute()
-        assert not alert_log.take_due(told_somewhere=True)
+        assert not alert_log.claim_due().all
 
 
 def test_a_message_is_tried_again_though_its_time_is_days_ahead(house: House, account: Account) -> None:
@@ -277,8 +277,8 @@ def test_what_is_told_of_the_key_has_no_time_ahead(house: House) -> None:
     with db.database.connection_context():
         names = ("key_created_at", "enabled_at", "verified_at", "trouble_since")
         Encryption.update(**dict.fromkeys(names, db.now() + 3 * DAY)).execute()
-        found = house.vault.latest().times
-        assert [getattr(found, name) for name in names] == [None] * 4
+        found = house.vault.latest()
+        assert [getattr(found.times, name) for name in names] == [None] * 4
 
 
 def test_a_worker_last_heard_of_tomorrow_is_silent(house: House) -> None:
@@ -286,7 +286,7 @@ def test_a_worker_last_heard_of_tomorrow_is_silent(house: House) -> None:
         heartbeat.beat()
         Heartbeat.update(beat_at=db.now() + 3 * DAY).execute()
         wrong = {one.check: one.message for one in run(house) if not one.ok}
-        assert wrong["worker"] == "The worker was last heard of at a time ahead of the clock."
+        assert wrong["worker"] == "The worker last responded at a time ahead of the clock."
 
 
 # -- the limit of tests in an hour --------------------------------------------------------------

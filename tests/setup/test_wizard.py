@@ -69,7 +69,7 @@ def test_one_goes_from_step_to_step_and_is_finished(app: Flask, admin: Browser, 
         assert admin.get(path).status_code == 403
     assert SetupState.get().closed_at
     assert [event.what for event in Activity.select().where(Activity.what.startswith("set"))] == [
-        "set up", "set-up finished",
+        "set up", "setup finished",
     ]  # fmt: skip
 
 

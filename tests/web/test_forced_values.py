@@ -39,12 +39,12 @@ def test_a_value_of_another_type_breaks_no_page_and_no_check(
         house.enable()
         uuid = house.add("first").account_id
         Collection.insert(account=uuid, problem="It fails.").execute()
-        audit.record("account added", "x")
+        audit.record("mailbox added", "x")
     columns = ", ".join(COLUMNS[table])
     for value in ODD:
         with db.database.connection_context():
             house.sql("PRAGMA ignore_check_constraints = 1")
             house.sql(f"UPDATE {table} SET ({columns}) = ({', '.join([value] * len(COLUMNS[table]))})")
-            assert checks.run(checks.look(settings, house.vault, deep=False))
+            assert checks.run(checks.gather(settings, house.vault, deep=False))
         for page in (*PAGES, f"/accounts/{uuid}"):
             assert browser.client.get(page).status_code < 500, (value, page)

@@ -25,7 +25,7 @@ from panel.vault.state import RowFacts, State
 from panel.vault.vault import Vault
 
 EXPORTED = "encryption key exported"
-IMPORTED = "encryption key put back"
+IMPORTED = "encryption key restored"
 
 
 # -- export ------------------------------------------------------------------------
