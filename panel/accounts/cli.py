@@ -32,7 +32,7 @@ from panel.shell import (
 )  # fmt: skip
 from panel.times import ago
 
-NAMED = 20  # lines that are wrong, named one by one
+NAMED = 20  # invalid lines listed one by one
 
 accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
 
@@ -85,14 +85,14 @@ def add(address: str, password: Secret, begin: str, **options: Any) -> None:
 @click.argument("source", type=click.File("rb"))
 @click.pass_context
 def import_(context: click.Context, source: BinaryIO) -> None:
-    """Add many accounts from SOURCE (- is standard input): one JSON object to a line.
+    """Add mailboxes from SOURCE (- for standard input), one JSON object per line.
 
-    Lines that are wrong are named, and all others added. Exit status 1: a line was wrong.
+    Invalid lines are listed, all others are added. Exit status 1 if a line is invalid.
     """
     lines = importing.read(source, current().settings)
     bad, added, total = [*lines.bad], 0, len(lines.wanted)
     try:
-        with progress("Accounts", quiet=total <= importing.BATCH) as show:
+        with progress("Mailboxes", quiet=total <= importing.BATCH) as show:
             for batch in importing.store(lines.wanted, Actor()):
                 added, bad = added + batch.added, bad + batch.bad
                 show(added, total)
@@ -107,7 +107,7 @@ def _print_import_result(added: int, bad: list[importing.BadLine]) -> None:
         say(f"Line {one.line}: {one.why}", err=True)
     if len(bad) > NAMED:
         say(f"And {len(bad) - NAMED} more lines.", err=True)
-    say(f"{added or 'No'} {'account was' if added < 2 else 'accounts were'} added.")
+    say(f"{added or 'No'} {'mailbox was' if added < 2 else 'mailboxes were'} added.")
 
 
 @accounts.command("list")

@@ -1,4 +1,4 @@
-"""Many accounts at once, from JSON lines: all are checked, then those that can be are stored in batches."""
+"""Many mailboxes at once, from JSON lines: all are checked, then the valid ones are stored in batches."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ ACCOUNT: dict[str, type] = {
     "address": str, "protocol": str, **SERVER, "folder": str, "begin": str, "interval": int,
     "on_server": str, "move_to": str, "sending": dict,
 }  # fmt: skip
-MAILBOX = ("folder", "interval", "on_server", "move_to")
-BATCH = 500  # accounts in one transaction
+BATCH = 500  # mailboxes in one transaction
 LONGEST_LINE = 256 * 2**10  # bytes: room for two passwords of the longest kind, each character escaped
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One account that is to be added, and the number of its line."""
+    """One mailbox to add, and the number of its line."""
 
     line: int
     box: Mailbox
@@ -43,7 +42,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that adds no account, and why."""
+    """A line that adds no mailbox, and why."""
 
     line: int
     why: BadInput
@@ -51,7 +50,7 @@ class BadLine:
 
 @dataclass(frozen=True)
 class Lines:
-    """What stands in a source: the accounts that may be added, and the lines that cannot be."""
+    """The content of a source: mailboxes that can be added, and invalid lines."""
 
     wanted: list[Wanted]
     bad: list[BadLine]
@@ -59,19 +58,18 @@ class Lines:
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of one batch."""
+    """The result of one batch."""
 
     added: int
     bad: list[BadLine]
 
 
 def read(source: BinaryIO, settings: Settings) -> Lines:
-    """The accounts that the lines of `source` describe, one JSON object in each; empty lines mean nothing.
+    """The mailboxes in `source`, one JSON object per line; ignores empty lines, BOM and CR.
 
-    A byte order mark at the beginning and CR before a line's end, as some editors write them, mean nothing.
-    `address`, `host` and `password` are needed; the rest is as in `flask accounts
-    add`. `sending` is an object with `host` and, where they differ, `port`,
-    `security`, `username`, `password`. Raises BadInput, naming the line, where `source` is no such list.
+    `address`, `host` and `password` are required; the rest is as in `flask accounts add`. `sending` is an
+    object with `host` and, if they differ, `port`, `security`, `username`, `password`.
+    Raises BadInput, naming the line, if `source` is not such a list.
     """
     wanted, bad = [], []
     for number, line in enumerate(_lines(source), 1):
@@ -85,10 +83,9 @@ def read(source: BinaryIO, settings: Settings) -> Lines:
 
 
 def store(wanted: Sequence[Wanted], actor: Actor) -> Iterator[Stored]:
-    """Add them, BATCH in a transaction, but for those that are there already.
+    """Add them, BATCH per transaction, except addresses that were added already.
 
-    Raises CannotStore and whatever else keeps the database from storing: then the batches before are
-    stored, and of this one and those that follow nothing is.
+    Raises CannotStore and database errors: then the earlier batches are stored, this and later ones are not.
     """
     for start in range(0, len(wanted), BATCH):
         yield _store(wanted[start : start + BATCH], actor)
@@ -108,21 +105,19 @@ def _store(batch: Sequence[Wanted], actor: Actor) -> Stored:
 
 
 def _lines(source: BinaryIO) -> Iterator[bytes]:
-    """The lines of `source`, each as far as it is looked at."""
+    """The lines of `source`, each cut at the limit."""
     while line := source.readline(LONGEST_LINE + 1):
         yield line
 
 
 def _text(number: int, line: bytes) -> str:
-    """The line as text. What is none, or has no end, is no list of accounts: nothing is read on."""
+    """The line as text. Raises BadInput, which ends reading, if it is too long or not UTF-8."""
     try:
         if len(line) > LONGEST_LINE:
-            raise BadInput(
-                f"It is longer than {LONGEST_LINE} bytes.", "Write one object in braces to a line."
-            )
+            raise BadInput(f"It is longer than {LONGEST_LINE} bytes.", "Write one JSON object per line.")
         return text_file.decoded(line).strip()
     except BadInput as error:
-        remedy = f"{error.remedy} No account was added.".strip()
+        remedy = f"{error.remedy} No mailbox was added.".strip()
         raise BadInput(f"Line {number}: {error.message}", remedy) from None
 
 
@@ -130,19 +125,19 @@ def _parsed(line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        raise BadInput("It is no JSON.", "Write one object in braces to a line.") from None
+        raise BadInput("It is not valid JSON.", "Write one JSON object per line.") from None
     if not isinstance(value, dict):
-        raise BadInput("It is no JSON object.", "Write one object in braces to a line.")
+        raise BadInput("It is not a JSON object.", "Write one JSON object per line.")
     return value
 
 
 def _checked(value: dict[str, Any], known: dict[str, type], needed: tuple[str, ...]) -> None:
-    """Raise BadInput for an unknown name, a wrong type, or a missing one. Never repeats a value."""
+    """Raise BadInput for an unknown name, a wrong type, or a missing one. Its message holds no value."""
     for name, found in value.items():
         if name not in known:
             nearest = get_close_matches(name[:40], known, 1)
-            remedy = f"Did you mean “{nearest[0]}”?" if nearest else f"Known are: {', '.join(known)}."
-            raise BadInput(f"“{name[:40]}” is not known.", remedy)
+            remedy = f"Did you mean “{nearest[0]}”?" if nearest else f"Known names: {', '.join(known)}."
+            raise BadInput(f"“{name[:40]}” is an unknown name.", remedy)
         if not isinstance(found, known[name]) or isinstance(found, bool):
             raise BadInput(f"“{name}” is not {_kind(known[name])}.", "Correct it.")
     for name in needed:
@@ -151,13 +146,13 @@ def _checked(value: dict[str, Any], known: dict[str, type], needed: tuple[str, .
 
 
 def _kind(kind: type) -> str:
-    return {str: "a text in quotes", int: "a whole number", dict: "an object in braces"}[kind]
+    return {str: "a string", int: "a whole number", dict: "an object"}[kind]
 
 
 def _account(number: int, value: dict[str, Any], settings: Settings) -> Wanted:
     _checked(value, ACCOUNT, ("address", "host", "password"))
-    chosen: dict[str, Any] = {name: value[name] for name in MAILBOX if name in value}
-    box = rules.mailbox(value["address"], **{"folder": "INBOX", "interval": 60, **chosen})
+    chosen: dict[str, Any] = {name: value[name] for name in rules.MAILBOX_FIELDS if name in value}
+    box = rules.mailbox(value["address"], **chosen)
     where = _server(value, value.get("protocol", "imap"), box.address, settings)
     begin, password = value.get("begin", "now"), Secret(value["password"])
     rules.require_possible(box, where, begin)
@@ -176,6 +171,5 @@ def _sending(value: dict[str, Any], password: Secret, address: str, settings: Se
 
 
 def _server(value: dict[str, Any], protocol: str, address: str, settings: Settings) -> MailServer:
-    security = value.get("security", "tls")
-    port = value.get("port", rules.PORTS.get((protocol, security), 0))
-    return rules.server(settings, protocol, value["host"], port, security, value.get("username") or address)
+    security, username = value.get("security", "tls"), value.get("username") or address
+    return rules.server(settings, protocol, value["host"], value.get("port"), security, username)

@@ -1,4 +1,4 @@
-"""The list of accounts, with what the last real collection found. Needs no key: nothing is opened."""
+"""The list of mailboxes and their status after the last round of collecting. Decrypts nothing."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
 
 OVERDUE = 3  # intervals without a successful round,
-ROUND_SECONDS = 900  # and so long a round may take
+ROUND_SECONDS = 900  # plus the longest that a round takes
 PAGE_ROWS = 50
 LAST_PAGE = 10**9
 
 
 class Health(StrEnum):
-    """How one mailbox is, by what its last real round found. Only OK is good."""
+    """The status of one mailbox after its last round. Only OK is good."""
 
     PAUSED = "paused"
     WAITS_FOR_KEY = "waits for the key"
     NO_PASSWORD = "no password"  # noqa: S105 - a state
     FAILING = "failing"
-    NEW = "new"  # not collected yet, and no round has failed
+    NEW = "new"  # not collected yet, no round has failed
     OVERDUE = "overdue"
     OK = "ok"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One account as the list and `accounts list --json` show it."""
+    """One mailbox as the list and `accounts list --json` show it."""
 
     uuid: str
     address: str
@@ -52,7 +52,7 @@ class Line:
     move_to: str
     paused: bool
     password: str  # clear, sealed, unreadable, none
-    waits_for_key: bool  # unreadable only because the key is away
+    waits_for_key: bool  # unreadable only because the key is missing
     last_success_at: int | None
     problem: str | None
     remedy: str | None
@@ -61,12 +61,12 @@ class Line:
 
     @property
     def path(self) -> str:
-        """Its name in an address, whatever SQL made of it."""
+        """Its uuid in a URL; SQL may have stored any text."""
         return quote(self.uuid, "")
 
     @property
     def health(self) -> Health:
-        """The one state that every page and command derives its words from."""
+        """The status that pages and commands show."""
         if self.paused:
             return Health.PAUSED
         if self.waits_for_key:
@@ -81,7 +81,7 @@ class Line:
 
     @property
     def overdue(self) -> bool:
-        """Whether nothing was collected for much longer than it should take, and no error says why."""
+        """Whether nothing was collected for much longer than usual, without an error."""
         if self.paused or self.problem or self.last_success_at is None:
             return False
         return db.now() - self.last_success_at > OVERDUE * self.interval + ROUND_SECONDS
@@ -97,7 +97,7 @@ class Page:
 
 
 def page(vault: Vault, number: int) -> Page:
-    """The page of that number, by address, however many accounts there are."""
+    """The page with this number, by address."""
     number = min(max(number, 1), LAST_PAGE)
     rows = _PAGE.all(offset=(number - 1) * PAGE_ROWS)
     return Page(_lines(vault, rows[:PAGE_ROWS]), number, len(rows) > PAGE_ROWS)
@@ -105,7 +105,7 @@ def page(vault: Vault, number: int) -> Page:
 
 @dataclass(frozen=True)
 class Failing:
-    """The first mailboxes whose last round failed and that nobody paused, and how many more there are."""
+    """The first mailboxes whose last round failed and that are not paused, and how many more there are."""
 
     lines: list[Line]
     others: int
@@ -118,7 +118,7 @@ def failing(key: Snapshot, most: int) -> Failing:
 
 
 def lines(vault: Vault) -> list[Line]:
-    """All accounts, by address."""
+    """All mailboxes, by address."""
     return _lines(vault, _ALL.all())
 
 

@@ -43,7 +43,7 @@ def _collect_soon(uuid: str) -> None:
 
 @blueprint.get("")
 def show() -> Any:
-    """The list: is mail coming in, and what is wrong where it is not."""
+    """The list: is mail being collected, and if not, why."""
     found = overview.page(current().vault, request.args.get("page", 1, type=int))
     return page("accounts/list.html", fragment="accounts/_list.html", found=found)
 
@@ -85,8 +85,7 @@ def _new_page(form: ServerForm, status: int = 200, **context: Any) -> Response:
 @blueprint.get("/<uuid>")
 def edit(uuid: str) -> Any:
     """A mailbox: its status, and its settings without the password."""
-    account, _ = service.find(uuid)
-    return _edit_page(account.uuid)
+    return _edit_page(uuid)
 
 
 @blueprint.post("/<uuid>")
@@ -127,16 +126,16 @@ def _again(form: ServerForm, error: PanelError | None = None) -> Response:
 
 
 def _edit_page(uuid: str, form: EditForm | None = None, status: int = 200, **context: Any) -> Response:
-    line = overview.line(current().vault, uuid)
+    account, endpoint, sending = service.find_servers(uuid)
+    line = overview.line(current().vault, account.uuid)
     if line is None:
         raise NotFound("This mailbox was removed meanwhile.", "Go back to the list of mailboxes.")
-    account, endpoint = service.find(uuid)
     forged = not credential.is_authentic(endpoint, current().vault)
     form = form or _stored_form(account, endpoint, forged)
-    skipped = Skipped.select().where(Skipped.account == uuid).order_by(Skipped.at.desc()).limit(100)
+    skipped = Skipped.select().where(Skipped.account == account.uuid).order_by(Skipped.at.desc()).limit(100)
     return page(
-        "accounts/edit.html", status=status, form=form, line=line, forged=forged, skipped=list(skipped),
-        sending=service.sending_of(uuid), last_change=service.last_change(endpoint),
+        "accounts/edit.html", status=status, form=form, line=line, forged=forged, sending=sending,
+        skipped=list(skipped) if line.skipped else [], last_change=service.last_change(endpoint),
         ask_own=not recently_authenticated(), **{"problem": None, "stale": False} | context,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from panel import audit, db
+from panel import db
 from panel.accounts import rules, server_log
 from panel.accounts.rules import Mailbox
 from panel.audit import Actor
@@ -48,13 +48,12 @@ def add(
     actor: Actor,
     sending: Credential | None = None,
 ) -> str:
-    """Store a new account; its uuid. `sending`: the server to send through, with the password for it.
+    """Store a new mailbox; its uuid. `sending`: the server to send through, with its password.
 
     The same password for both is sealed twice, each record for its own server.
-    Raises BadInput for an address that is there already, CannotStore; then nothing is stored.
+    Raises BadInput (also for an address that was added already), CannotStore; then nothing is stored.
     """
     rules.require_possible(box, where, begin)
-    rules.require_password(password)
     with Endpoint.storing():
         if box.address.lower() in addresses():
             raise address_taken(box.address)
@@ -69,23 +68,23 @@ def insert(
     actor: Actor,
     sending: Credential | None = None,
 ) -> str:
-    """What `add` stores, for what was checked already. Inside the transaction of `storing()`."""
+    """Store what was checked already. Inside `storing()`."""
     account = Account.create(begin=begin, created_at=db.now(), **vars(box))
     insert_endpoint(account, "in", where, password, actor)
     if sending is not None:
         insert_endpoint(account, "out", sending.server, sending.secret, actor)
-    audit.record("mailbox added", box.address, who=actor.who, address=actor.address)
+    actor.record("mailbox added", box.address)
     return account.uuid
 
 
 def addresses() -> set[str]:
-    """The addresses that are there, in lower case."""
+    """All stored addresses, in lower case."""
     return {str(address).lower() for (address,) in db.database.execute_sql("SELECT address FROM account")}
 
 
 def address_taken(address: str) -> BadInput:
-    """What is said of one that is there already."""
-    return BadInput(f"The address {address} is there already.", "Open it in the list.", field="address")
+    """The error for an address that was added already."""
+    return BadInput(f"{address} has been added already.", "Open it in the list.", "address")
 
 
 def insert_endpoint(
@@ -244,15 +243,16 @@ def remove(uuid: str, actor: Actor) -> None:
 
 def find(name: str) -> tuple[Account, Endpoint]:
     """The mailbox with that uuid or address, and its incoming server. Raises NotFound."""
-    endpoint = (
-        Endpoint.select(Endpoint, Account)
-        .join(Account)
-        .where((Endpoint.direction == "in") & _is_named(name))
-        .first()
-    )
-    if endpoint is None:
+    return find_servers(name)[:2]
+
+
+def find_servers(name: str) -> tuple[Account, Endpoint, Endpoint | None]:
+    """As `find`, and the server that it sends through; None if it only collects."""
+    query = Endpoint.select(Endpoint, Account).join(Account).where(_is_named(name))
+    found = {endpoint.direction: endpoint for endpoint in query}
+    if "in" not in found:
         raise _not_found(name)
-    return endpoint.account, endpoint
+    return found["in"].account, found["in"], found.get("out")
 
 
 def find_account(name: str) -> Account:

@@ -13,7 +13,7 @@ from panel.audit import Actor
 from panel.config import Settings
 from panel.errors import BadInput, Throttled
 from panel.mail import autoconfig
-from panel.mail.autoconfig import Found
+from panel.mail.autoconfig import PublishedServer
 from panel.mail.policy import Policy
 from panel.mail.providers import PROVIDERS, WITHOUT_PASSWORDS
 from panel.mail.server import MailServer, normalise_host
@@ -49,7 +49,7 @@ def suggest(address: str, settings: Settings, actor: Actor) -> Suggestion:
         return Suggestion(WITHOUT_PASSWORDS[domain])
     if domain in PROVIDERS:
         provider = PROVIDERS[domain]
-        found = [Found("imap", *provider.imap), Found("smtp", *provider.smtp)]
+        found = [PublishedServer("imap", *provider.imap), PublishedServer("smtp", *provider.smtp)]
         return _chosen(found, address, local, f"These are the servers of {domain}. {provider.note}", settings)
     _count(domain, actor)
     return _looked_up(domain, address, local, settings)
@@ -71,7 +71,9 @@ def _nothing(domain: str) -> Suggestion:
     return Suggestion(f"No settings found for {domain[:80]}. The provider's help pages name its servers.")
 
 
-def _chosen(found: Sequence[Found], address: str, local: str, message: str, settings: Settings) -> Suggestion:
+def _chosen(
+    found: Sequence[PublishedServer], address: str, local: str, message: str, settings: Settings
+) -> Suggestion:
     """The first that this install may reach: IMAP before POP3, TLS before STARTTLS."""
     allowed = [one for one in found if one.port in settings.mail_ports]
     order = {"imap": 0, "pop3": 1}
@@ -93,7 +95,7 @@ def _chosen(found: Sequence[Found], address: str, local: str, message: str, sett
     )
 
 
-def _server(found: Found, address: str, local: str) -> MailServer:
+def _server(found: PublishedServer, address: str, local: str) -> MailServer:
     values = {
         "%EMAILADDRESS%": address,
         "%EMAILLOCALPART%": local,

@@ -12,7 +12,7 @@ from typing import Any
 
 from panel import db
 from panel.accounts.overview import OVERDUE, ROUND_SECONDS, Health
-from panel.models.collection import LEASE_SECONDS as LEASE_SECONDS
+from panel.models.collection import LEASE_SECONDS
 from panel.models.moment import SLACK
 from panel.vault.snapshot import Snapshot
 

@@ -10,10 +10,10 @@ from panel import install
 from panel.config import Settings
 from panel.errors import BadInput, MailError, WebhookFailed
 from panel.mail import https
-from panel.mail.https import Body, Limits, Target
+from panel.mail.https import Body, HttpLimits, Target
 from panel.mail.policy import Policy
 
-LIMITS = Limits(seconds=10.0, connect_seconds=4.0, body=0)
+LIMITS = HttpLimits(seconds=10.0, connect_seconds=4.0, body=0)
 SIGNATURE = "Mailkeep-Signature"
 
 

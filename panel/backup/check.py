@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from panel.backup.contents import Report
+from panel.backup.contents import CheckReport
 from panel.backup.database import FoundDatabase
 from panel.config import ROOT, Settings
 from panel.crypto.keyfile import fingerprint
@@ -34,7 +34,7 @@ class _Here:
     encrypts: bool
 
 
-def check(settings: Settings, vault: Vault, path: Path) -> Report:
+def check(settings: Settings, vault: Vault, path: Path) -> CheckReport:
     """Read `path` and judge it. Nothing there is changed, and nothing unpacked beside it.
 
     Raises BadInput where there is nothing to read, PanelError where reading itself failed.
@@ -51,7 +51,7 @@ def check(settings: Settings, vault: Vault, path: Path) -> Report:
     return report
 
 
-def _read(settings: Settings, path: Path) -> Report:
+def _read(settings: Settings, path: Path) -> CheckReport:
     """What the process found. The room it needs is removed here, whatever became of it."""
     with tempfile.TemporaryDirectory(prefix="mailkeep-check-", ignore_cleanup_errors=True) as room:
         request = {
@@ -72,20 +72,19 @@ def _read(settings: Settings, path: Path) -> Report:
             f"The process that reads {path} ended early (status {done.returncode}).",
             "It may unpack to more than this machine can hold: do not trust it.",
         )
-    return Report.from_json(done.stdout)
+    return CheckReport.from_json(done.stdout)
 
 
 def _here(vault: Vault) -> _Here:
-    file = vault.read().file
-    keys = frozenset(fingerprint(key.id) for key in file.keys) if file else frozenset()
-    encrypts = vault.latest().state is not State.OFF
-    return _Here(vault.read().row.instance_id.hex(), keys, encrypts)
+    now = vault.latest()
+    keys = frozenset(fingerprint(key.id) for key in now.file.keys) if now.file else frozenset()
+    return _Here(now.row.instance_id.hex(), keys, now.state is not State.OFF)
 
 
 # -- what is wrong -------------------------------------------------------------------
 
 
-def _problems(report: Report, here: _Here) -> Iterator[str]:
+def _problems(report: CheckReport, here: _Here) -> Iterator[str]:
     if report.keys and (report.databases or report.dumps):
         yield _together(report)
     for each in report.databases:
@@ -96,7 +95,7 @@ def _problems(report: Report, here: _Here) -> Iterator[str]:
         yield "Nothing of Mailkeep is in it: no database and no key."
 
 
-def _together(report: Report) -> str:
+def _together(report: CheckReport) -> str:
     """Whoever has both reads the passwords."""
     keys = few([each.name for each in report.keys])
     both = f"{keys} and {few([*(each.name for each in report.databases), *report.dumps])}"
@@ -150,7 +149,7 @@ def _of_keys(each: FoundDatabase, here: _Here) -> Iterator[str]:
         )
 
 
-def _warnings(report: Report, here: _Here) -> Iterator[str]:
+def _warnings(report: CheckReport, here: _Here) -> Iterator[str]:
     for each in report.databases:
         if each.clear and not here.encrypts:
             yield f"{each.name} holds {passwords(len(each.clear))} in clear text: protect it accordingly."

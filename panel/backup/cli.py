@@ -12,7 +12,7 @@ from panel import identity, times
 from panel.audit import Actor
 from panel.backup import check, restored
 from panel.backup.check import passwords
-from panel.backup.contents import Report
+from panel.backup.contents import CheckReport
 from panel.backup.create import create as create_backup
 from panel.backup.database import FoundDatabase
 from panel.errors import Refused
@@ -89,7 +89,7 @@ def check_path(context: click.Context, path: Path, json_: bool) -> None:
         context.exit(1)
 
 
-def _print(report: Report) -> None:
+def _print(report: CheckReport) -> None:
     for database in report.databases:
         print_lines(_database(database))
     for key in report.keys:

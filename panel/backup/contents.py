@@ -1,7 +1,7 @@
 """What lies in a backup, read by a process of its own (see `panel.backup.check`).
 
 That process has no database open: closing a file drops the locks that its process holds on it, and the path
-may well be where the live database lies. It reads a request from standard input and prints a Report as JSON:
+may be where the live database lies. It reads a request from standard input and prints a CheckReport as JSON:
 names, fingerprints and counts, never a key or a password.
 """
 
@@ -60,7 +60,7 @@ class FoundKey:
 
 
 @dataclass
-class Report:
+class CheckReport:
     """What was found, and what it means. `problems` make the exit status 1; `warnings` do not."""
 
     path: str
@@ -74,7 +74,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def from_json(cls, text: bytes) -> Report:
+    def from_json(cls, text: bytes) -> CheckReport:
         """What the process printed."""
         found = json.loads(text)
         found["databases"] = [FoundDatabase(**each) for each in found["databases"]]
@@ -90,7 +90,7 @@ class _Reader:
 
     def __init__(self, path: Path, data_dir: Path, key_file: Path, live: Path, room: Path) -> None:
         """`live`: the database of the running server; `room`: a private, empty directory."""
-        self.report = Report(str(path))
+        self.report = CheckReport(str(path))
         self._path, self._live, self._room = path, live, room
         with suppress(KeyFileError):
             self._key = KeyStore(key_file, data_dir).read()

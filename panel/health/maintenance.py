@@ -13,12 +13,12 @@ DAY = 24 * 3600
 
 def is_due() -> bool:
     """Whether there is something to do."""
-    return heartbeat.is_due("kept_at", COUNT_SECONDS)
+    return heartbeat.is_due("counted_at", COUNT_SECONDS)
 
 
 def run(settings: Settings) -> None:
     """Do what is due, once among all processes. Raises SpoolError where a folder cannot be read."""
-    if not heartbeat.claim("kept_at", COUNT_SECONDS):
+    if not heartbeat.claim("counted_at", COUNT_SECONDS):
         return
     if not _clock_jumped() and heartbeat.claim("pruned_at", DAY):
         log.prune(settings.activity_days)

@@ -37,7 +37,7 @@ SERVICES = (
 
 
 @dataclass(frozen=True)
-class Found:
+class PublishedServer:
     """One server that a domain names. `username` holds %EMAILADDRESS% and the like, still to be filled in."""
 
     protocol: str  # imap, pop3, smtp
@@ -52,7 +52,7 @@ class Found:
 
 def published(
     domain: str, policy: Policy, ends_at: float, *, internal: bool = False, ports: Collection[int] = (443,)
-) -> list[Found]:
+) -> list[PublishedServer]:
     """What the domain's autoconfig document names, over verified HTTPS only. Empty where there is none.
 
     `ends_at` is a moment of `time.monotonic()`. `internal`: whether servers of this network are asked
@@ -60,7 +60,7 @@ def published(
     """
     for place in PLACES:
         seconds = min(PLACE_SECONDS, ends_at - time.monotonic())
-        limits = https.Limits(seconds, connect_seconds=2.0, redirects=2)
+        limits = https.HttpLimits(seconds, connect_seconds=2.0, redirects=2)
         with suppress(MailError, BadInput):
             url = place.format(domain=domain)
             response = https.fetch(url, policy, internal=internal, ports=ports, limits=limits)
@@ -70,7 +70,7 @@ def published(
     return []
 
 
-def _servers(document: bytes, domain: str) -> Iterator[Found]:
+def _servers(document: bytes, domain: str) -> Iterator[PublishedServer]:
     """The servers of a clientConfig document that are reached encrypted, with a password."""
     try:
         text = document.decode("utf-8")
@@ -85,7 +85,7 @@ def _servers(document: bytes, domain: str) -> Iterator[Found]:
                 yield _server(server, kinds, domain)
 
 
-def _server(element: ElementTree.Element, kinds: tuple[str, ...], domain: str) -> Found:
+def _server(element: ElementTree.Element, kinds: tuple[str, ...], domain: str) -> PublishedServer:
     """One server. Raises ValueError or BadInput for one that is no use.
 
     Only its own children are looked at: servers in servers in servers would be read again and again.
@@ -98,7 +98,7 @@ def _server(element: ElementTree.Element, kinds: tuple[str, ...], domain: str) -
     username = _text(element, "username") or "%EMAILADDRESS%"
     if not username.isprintable() or len(username) > 200:
         raise ValueError
-    return Found(
+    return PublishedServer(
         kind,
         normalise_host(_text(element, "hostname").replace("%EMAILDOMAIN%", domain)),
         int(_text(element, "port")),
@@ -117,12 +117,12 @@ def _text(element: ElementTree.Element, tag: str) -> str:
 # -- SRV -------------------------------------------------------------------------------
 
 
-def announced(domain: str, ends_at: float, resolver: Resolver | None = None) -> list[Found]:
+def announced(domain: str, ends_at: float, resolver: Resolver | None = None) -> list[PublishedServer]:
     """What the domain's SRV records name, the encrypted ones first. Empty where there are none."""
     import dns.exception  # a tenth of what every command and server would wait for at its start
     import dns.resolver
 
-    found: list[Found] = []
+    found: list[PublishedServer] = []
     try:
         resolver = resolver or dns.resolver.Resolver()
     except dns.exception.DNSException:
@@ -138,5 +138,5 @@ def announced(domain: str, ends_at: float, resolver: Resolver | None = None) -> 
             best = min(answer, key=lambda record: (record.priority, -record.weight))
             target = str(best.target).rstrip(".")
             if target:  # a lone dot says that there is none (RFC 6186, 3.4)
-                found.append(Found(protocol, normalise_host(target), best.port, security))
+                found.append(PublishedServer(protocol, normalise_host(target), best.port, security))
     return found

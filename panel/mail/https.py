@@ -40,7 +40,7 @@ INTERNAL = tuple(
 
 
 @dataclass(frozen=True)
-class Limits:
+class HttpLimits:
     """What one call may take: seconds, redirects included; bytes of each response (`body` 0: not read)."""
 
     seconds: float = 10.0
@@ -132,7 +132,7 @@ def fetch(
     *,
     internal: bool,
     ports: Collection[int] | None = None,
-    limits: Limits = Limits(),
+    limits: HttpLimits = HttpLimits(),
     body: Body | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
@@ -169,7 +169,12 @@ def _redirected(url: str, to: Target, response: Response) -> str:
 
 
 def _exchange(
-    to: Target, policy: Policy, ends_at: float, limits: Limits, body: Body | None, headers: Mapping[str, str]
+    to: Target,
+    policy: Policy,
+    ends_at: float,
+    limits: HttpLimits,
+    body: Body | None,
+    headers: Mapping[str, str],
 ) -> Response:
     where = MailServer(to.scheme, to.host, to.port, "tls" if to.scheme == "https" else "none", "")
     seconds = min(policy.connect_timeout, ends_at - time.monotonic())
@@ -186,7 +191,7 @@ def _exchange(
 
 
 def _request(
-    wire: Wire, to: Target, limits: Limits, body: Body | None, headers: Mapping[str, str]
+    wire: Wire, to: Target, limits: HttpLimits, body: Body | None, headers: Mapping[str, str]
 ) -> Response:
     received = _Received(wire, limits.head)
     connection = http.client.HTTPConnection(to.host, to.port)

@@ -83,15 +83,6 @@ class Maildir:
         with self._named("written"):
             durable.sync_directory(self.path / "new")
 
-    def has_tmp(self, name: str) -> bool:
-        """Whether a message of that name was written and not published yet."""
-        with self._named("read"):
-            try:
-                (self.path / "tmp" / name).stat()
-            except FileNotFoundError:
-                return False
-            return True
-
     def discard(self, names: Iterable[str]) -> None:
         """Remove from `tmp/` messages that are not to be published after all."""
         with self._named("cleaned"):

@@ -59,7 +59,7 @@ class ServerRefused(Exception):
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownRefusal:
     """An answer that is recognised by a phrase in it, whatever its code."""
 
     phrases: tuple[bytes, ...]
@@ -69,35 +69,35 @@ class Known:
 
 
 KNOWN = (
-    Known(
+    KnownRefusal(
         (b"authenticated but not connected",),
-        "{host} accepted the login, but does not open the mailbox.",
+        "{host} accepted the login, but cannot open the mailbox.",
         "Check that the username names the mailbox itself or has full access to it. "
         "Exchange also answers this way while it is busy.",
         permanent=False,
     ),
-    Known(
+    KnownRefusal(
         (b"unsafe login",),
         "{host} does not let mail programs open this mailbox.",
         "Allow IMAP in the mailbox's settings, and enter the authorization code that it gives there.",
     ),
-    Known(
+    KnownRefusal(
         (b"application-specific password", b"app-specific password", b"app password"),
         "{host} requires an app password instead of the usual password.",
         "Create one in the security settings of the mailbox, and enter it here.",
     ),
-    Known(
+    KnownRefusal(
         (b"not enabled for imap", b"imap access is disabled", b"imap is disabled", b"imap access disabled",
          b"not enabled for pop", b"pop access is disabled", b"pop3 is disabled", b"imap use is disabled"),
         "{host} has access by mail programs switched off for this mailbox.",
         "Switch it on in the mailbox's settings, or ask its provider.",
     ),
-    Known(
+    KnownRefusal(
         (b"web login required", b"log in via your web browser", b"please log in with your web browser"),
         "{host} requires the user to sign in with a web browser first.",
         "Sign in on the provider's web site and confirm that it was you.",
     ),
-    Known(
+    KnownRefusal(
         (b"basicauthblocked", b"basic authentication is disabled", b"smtpclientauthentication is disabled"),
         "{host} accepts no password for this mailbox.",
         "Ask the provider's administrator whether sign-in by password can be allowed.",
@@ -134,12 +134,12 @@ LOGIN_CODES = {
         "Change it at the provider, then enter the new one here.",
     ),
     "PRIVACYREQUIRED": ("accepts no password without encryption.", "Choose TLS or STARTTLS."),
-    "IN-USE": ("does not open the mailbox now.", "Another program has the mailbox open."),
-    "SYS/PERM": ("does not open the mailbox now.", "Ask its provider."),
+    "IN-USE": ("cannot open the mailbox now.", "Another program has the mailbox open."),
+    "SYS/PERM": ("cannot open the mailbox now.", "Ask its provider."),
 }
 
 
-def recognised(refused: ServerRefused) -> Known | None:
+def recognised(refused: ServerRefused) -> KnownRefusal | None:
     """The answer that we know, if it is one."""
     return next((one for one in KNOWN if refused.mentions(one.phrases)), None)
 
@@ -161,7 +161,7 @@ def failure(
 
 def login_failure(refused: ServerRefused, wire: Wire) -> MailError:
     """The refusal to log in as an error for people: not every one is about the password."""
-    default = ("does not open the mailbox now.", RETRIES) if refused.transient else REFUSED_LOGIN
+    default = ("cannot open the mailbox now.", RETRIES) if refused.transient else REFUSED_LOGIN
     what, remedy = LOGIN_CODES.get(refused.code, default)
     return failure(refused, wire, f"{wire.host} {what}", remedy)
 

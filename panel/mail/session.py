@@ -18,7 +18,7 @@ from panel.secret import Secret
 
 SECURITIES = frozenset({"tls", "starttls", "none"})
 # A person waits meanwhile, and a thread of the web server is held, which counts as stuck
-# where none of its threads answers for half a minute (`panel.children`).
+# where none of its threads answers for half a minute (`panel.serve.children`).
 PROBE_SECONDS, PROBE_IDLE_SECONDS = 25.0, 15.0
 
 C = TypeVar("C", bound=ProtocolClient)

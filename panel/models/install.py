@@ -53,7 +53,7 @@ class Heartbeat(BaseModel):
     forwarded_at = UtcTime(null=True)
     forwarded = TextField(null=True)
     # When the worker last counted the spool, and last deleted old activity.
-    kept_at = UtcTime(null=True)
+    counted_at = UtcTime(null=True, column_name="kept_at")
     pruned_at = UtcTime(null=True)
     # When a web process last checked for alerts.
     noticed_at = UtcTime(null=True)

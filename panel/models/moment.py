@@ -57,9 +57,9 @@ class FutureTime(BigIntegerField):
 
 
 def furthest(tables: Iterable[type[Model]], small: Iterable[type[Model]] = ()) -> tuple[int, str]:
-    """The time that lies furthest ahead of what it may, and its column; or 0 and an empty text.
+    """The most implausible time and its column; 0 and an empty text where there is none.
 
-    With `small`, only what an index finds is asked of the other tables, which may be large.
+    With `small`, other tables, which may be large, are asked only for what an index finds.
     """
     query, times = _latest(tuple(tables), tuple(small))
     found = 0, ""
@@ -73,7 +73,7 @@ def furthest(tables: Iterable[type[Model]], small: Iterable[type[Model]] = ()) -
 def _latest(
     tables: tuple[type[Model], ...], small: tuple[type[Model], ...]
 ) -> tuple[str, tuple[tuple[str, int], ...]]:
-    """The statement that asks for the latest of each time, and of each its name and maximum.
+    """The SQL for the latest of each time, and each one's name and maximum.
 
     Cached: each overview asks, and Peewee takes longer to build it than SQLite to answer.
     """

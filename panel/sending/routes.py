@@ -82,7 +82,7 @@ def store(uuid: str) -> Any:
 
 
 def _invalid(account: Account, form: SendingForm, error: PanelError | None = None) -> Response:
-    """The form as it was typed, without the password, and what is wrong with it."""
+    """The form as it was typed, without the password, with what is wrong."""
     status, endpoint = error.status if error else 422, accounts.sending_of(account.uuid)
     return _page(account, endpoint, form, status, error and show_on_field(form, error))
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 THREADS = 4  # for the queue; rounds have threads of their own
 TICK_SECONDS = 5.0  # between two queries for what is due
 LOCK_SECONDS = 5.0  # for which a task waits for a busy queue
-LONGEST_POLL = 1.0  # seconds between two looks of an idle thread into the queue
+LONGEST_POLL = 1.0  # seconds after which an idle thread polls the queue
 STOP_SECONDS = 5  # for running tasks to end, each of which can be resumed,
 ROUND_STOP_SECONDS = 15  # and then for running rounds
 

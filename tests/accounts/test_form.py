@@ -215,7 +215,7 @@ def test_without_the_key_nothing_is_stored_and_the_form_keeps_what_was_typed(
     assert value_of("address", response) == "other@example.org"
     with db.database.connection_context():
         assert Account.select().count() == 1
-    assert "Waits for the key" in admin.get("/accounts").text
+    assert "Key missing" in admin.get("/accounts").text
 
 
 def test_a_record_found_changed_shows_the_stored_server_only_as_found(admin: Browser, house: House) -> None:
@@ -264,4 +264,4 @@ def test_an_account_that_goes_while_its_form_is_sent_is_404(
     monkeypatch.setattr(service, "edit", late)
     response = admin.post(url, **fields)
     assert response.status_code == 404
-    assert "removed meanwhile" in response.text
+    assert "It may have been removed" in response.text

@@ -45,7 +45,7 @@ def test_all_lines_become_accounts_with_their_passwords_exactly(
             house.enable()
     done = cli("accounts", "import", "-", stdin=lines(ONE, TWO) + "\n" + lines(THREE))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("3 accounts were added.\n")
+    assert done.stdout.endswith("3 mailboxes were added.\n")
     with db.database.connection_context():
         rows = Endpoint.select().order_by(Endpoint.id)
         got = [
@@ -66,28 +66,28 @@ def test_all_lines_become_accounts_with_their_passwords_exactly(
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ("{", "Line 2: It is no JSON."),
-        ("[1]", "Line 2: It is no JSON object."),
-        (json.dumps({**ONE, "adress": "x"}), "“adress” is not known. Did you mean “address”?"),
+        ("{", "Line 2: It is not valid JSON."),
+        ("[1]", "Line 2: It is not a JSON object."),
+        (json.dumps({**ONE, "adress": "x"}), "“adress” is an unknown name. Did you mean “address”?"),
         (json.dumps({**ONE, "port": "993"}), "“port” is not a whole number."),
         (json.dumps({**ONE, "port": True}), "“port” is not a whole number."),
-        (json.dumps({**ONE, "password": None}), "“password” is not a text in quotes."),
+        (json.dumps({**ONE, "password": None}), "“password” is not a string."),
         (json.dumps({"address": "x@example.org", "host": "h"}), "“password” is missing."),
         (json.dumps({**ONE, "address": "x@example.org", "password": ""}), "The password is empty."),
         (json.dumps({**ONE, "address": "x@example.org", "password": "a\0b"}), "NUL"),
         (json.dumps({**ONE, "address": "nobody"}), "is not an e-mail address."),
         (json.dumps({**ONE, "address": "x@example.org", "port": 22}), "Port 22 is not allowed"),
-        (json.dumps({**ONE, "address": "A@Example.org"}), "is there already"),
+        (json.dumps({**ONE, "address": "A@Example.org"}), "has been added already"),
         (json.dumps({**TWO, "begin": "unread"}), "POP3 cannot tell which mail is unread."),
         (json.dumps({**TWO, "sending": {"port": 465}}), "“host” is missing."),
-        (json.dumps({**TWO, "sending": {"host": "h", "protocol": "smtp"}}), "“protocol” is not known."),
+        (json.dumps({**TWO, "sending": {"host": "h", "protocol": "smtp"}}), "“protocol” is an unknown name."),
         (json.dumps({**ONE, "address": "x@example.org", "host": "a b"}), "cannot be the name of a server"),
     ],
 )
 def test_one_bad_line_is_named_and_loses_no_other(app: Flask, cli: Cli, bad: str, message: str) -> None:
     done = cli("accounts", "import", "-", stdin=lines(ONE) + bad + "\n" + lines(THREE))
     assert done.returncode == 1 and message in done.stderr, done.stderr
-    assert done.stderr.startswith("Line 2: ") and done.stdout == "2 accounts were added.\n"
+    assert done.stderr.startswith("Line 2: ") and done.stdout == "2 mailboxes were added.\n"
     assert str(ONE["password"]) not in done.stderr and "Traceback" not in done.stderr
     with db.database.connection_context():
         assert {account.address for account in Account.select()} == {"a@example.org", "c@example.org"}
@@ -95,8 +95,8 @@ def test_one_bad_line_is_named_and_loses_no_other(app: Flask, cli: Cli, bad: str
 
 def test_only_bad_lines_add_nothing(cli: Cli, app: Flask) -> None:
     done = cli("accounts", "import", "-", stdin="{\n" * 30)
-    assert done.returncode == 3 and done.stdout == "No account was added.\n"
-    assert done.stderr.splitlines()[0] == "Line 1: It is no JSON. Write one object in braces to a line."
+    assert done.returncode == 3 and done.stdout == "No mailbox was added.\n"
+    assert done.stderr.splitlines()[0] == "Line 1: It is not valid JSON. Write one JSON object per line."
     assert len(done.stderr.splitlines()) == 21 and done.stderr.endswith("And 10 more lines.\n")
 
 
@@ -116,7 +116,7 @@ def test_one_line_in_a_batch_that_is_there_already_loses_no_other(
     found = stored(house, lines(*many(15), {**ONE, "address": "3@Example.org"}, *many(17)[15:]))
     assert [batch.added for batch in found] == [10, 7]
     [refused] = found[1].bad
-    assert refused.line == 16 and "3@Example.org is there already" in str(refused.why)
+    assert refused.line == 16 and "3@Example.org has been added already" in str(refused.why)
     assert Account.select().count() == Endpoint.select().count() == 17
 
 
@@ -174,7 +174,7 @@ def test_a_line_made_to_break_the_reader_is_named(house: House, bad: str) -> Non
             importing.read(io.BytesIO(bad.encode()), house.settings)
     else:
         [refused] = importing.read(io.BytesIO(bad.encode()), house.settings).bad
-        assert (refused.line, refused.why.message) == (1, "It is no JSON.")
+        assert (refused.line, refused.why.message) == (1, "It is not valid JSON.")
 
 
 def test_a_line_without_an_end_is_not_read_to_its_end(house: House) -> None:
@@ -184,4 +184,4 @@ def test_a_line_without_an_end_is_not_read_to_its_end(house: House) -> None:
 
 def test_nothing_at_all_adds_nothing(app: Flask, cli: Cli) -> None:
     done = cli("accounts", "import", "-", stdin="\n\n")
-    assert (done.returncode, done.stdout) == (0, "No account was added.\n")
+    assert (done.returncode, done.stdout) == (0, "No mailbox was added.\n")

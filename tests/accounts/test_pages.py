@@ -92,7 +92,7 @@ def test_bad_input_is_422_says_what_to_do_keeps_what_was_typed_and_stores_nothin
 def test_the_same_address_twice_is_refused_whatever_its_case(admin: Browser) -> None:
     admin.post(NEW, **form())
     response = admin.post(NEW, **form(address="Support@Example.ORG"))
-    assert (response.status_code, "is there already" in response.text) == (422, True)
+    assert (response.status_code, "has been added already" in response.text) == (422, True)
 
 
 def test_an_umlaut_host_is_stored_as_it_is_connected_to(admin: Browser) -> None:
@@ -203,7 +203,7 @@ def test_pausing_resuming_and_removing(admin: Browser, house: House) -> None:
 
 
 def test_the_list_shows_the_last_success_and_what_is_wrong(admin: Browser) -> None:
-    assert "No mailbox yet" in admin.get("/accounts").text
+    assert "No mailboxes yet" in admin.get("/accounts").text
     admin.post(NEW, **form())
     with db.database.connection_context():
         account = stored().account
@@ -221,7 +221,7 @@ def test_the_list_shows_the_last_success_and_what_is_wrong(admin: Browser) -> No
         "Ask it nicely.",
         "in 5 minutes",
         "1 message was skipped",
-        "In clear",
+        "Not encrypted",
     ):
         assert words in page, words
     assert "It is too large." in admin.get(edit_url()).text

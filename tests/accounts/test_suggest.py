@@ -10,7 +10,7 @@ from flask import Flask
 from panel import db
 from panel.accounts import suggest as suggestions
 from panel.mail import autoconfig
-from panel.mail.autoconfig import Found
+from panel.mail.autoconfig import PublishedServer
 from panel.models import Account, Activity
 from tests.accounts.conftest import form
 from tests.running import Environ
@@ -60,9 +60,9 @@ def test_what_a_domain_publishes_is_filled_in_and_said(
     admin: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [
-        Found("pop3", "pop.example.org", 995, "tls"),
-        Found("imap", "imap.example.org", 993, "tls", "%EMAILLOCALPART%"),
-        Found("smtp", "smtp.example.org", 587, "starttls", "%EMAILDOMAIN%"),
+        PublishedServer("pop3", "pop.example.org", 995, "tls"),
+        PublishedServer("imap", "imap.example.org", 993, "tls", "%EMAILLOCALPART%"),
+        PublishedServer("smtp", "smtp.example.org", 587, "starttls", "%EMAILDOMAIN%"),
     ]
     monkeypatch.setattr(autoconfig, "published", lambda *arguments: found)
     values, page = filled(admin, "jürgen@example.org")
@@ -74,7 +74,7 @@ def test_what_a_domain_publishes_is_filled_in_and_said(
 
 def test_what_the_dns_says_is_marked_as_unproved(admin: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        autoconfig, "announced", lambda *arguments: [Found("imap", "imap.evil.example", 993, "tls")]
+        autoconfig, "announced", lambda *arguments: [PublishedServer("imap", "imap.evil.example", 993, "tls")]
     )
     values, page = filled(admin, "a@example.org")
     assert values["host"] == "imap.evil.example" and "without proof" in page
@@ -84,11 +84,14 @@ def test_ports_that_are_not_allowed_are_not_filled_in(
     admin: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        autoconfig, "published", lambda *arguments: [Found("imap", "imap.example.org", 22, "tls")]
+        autoconfig, "published", lambda *arguments: [PublishedServer("imap", "imap.example.org", 22, "tls")]
     )
     values, page = filled(admin, "a@example.org")
     assert values["host"] == "" and "No settings found" in page
-    found = [Found("imap", "imap.example.org", 993, "tls"), Found("smtp", "s.example.org", 2525, "tls")]
+    found = [
+        PublishedServer("imap", "imap.example.org", 993, "tls"),
+        PublishedServer("smtp", "s.example.org", 2525, "tls"),
+    ]
     monkeypatch.setattr(autoconfig, "published", lambda *arguments: found)
     values, page = filled(admin, "a@example.org")
     assert values["sending-host"] == "" and "PANEL_MAIL_PORTS does not allow" in page

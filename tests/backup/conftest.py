@@ -10,7 +10,7 @@ import pytest
 
 from panel.audit import Actor
 from panel.backup import check, create
-from panel.backup.contents import Report
+from panel.backup.contents import CheckReport
 from panel.backup.create import Snapshot
 from tests import warm
 from tests.encryption.conftest import House, house
@@ -29,5 +29,5 @@ def make(house: House, dest: Path) -> Snapshot:
     return create.create(house.settings, dest, Actor("admin@example.org"))
 
 
-def judge(house: House, path: Path) -> Report:
+def judge(house: House, path: Path) -> CheckReport:
     return check.check(house.settings, house.vault, path)

@@ -22,7 +22,7 @@ import pytest
 from panel import db
 from panel.audit import Actor
 from panel.backup import contents
-from panel.backup.contents import Report
+from panel.backup.contents import CheckReport
 from panel.crypto.keyfile import KeyFile, fingerprint
 from panel.errors import BadInput
 from panel.vault import sweep, turn_off, turn_on, unfinished
@@ -40,7 +40,7 @@ def on(house: House) -> House:
     return house
 
 
-def tell(report: Report) -> str:
+def tell(report: CheckReport) -> str:
     return " | ".join((*report.problems, *report.warnings))
 
 

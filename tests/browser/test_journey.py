@@ -86,7 +86,7 @@ class Journey:
 
     def test_and_add_account(self) -> None:
         self.go("/accounts")
-        expect(self.page.get_by_role("heading", name="No mailbox yet")).to_be_visible()
+        expect(self.page.get_by_role("heading", name="No mailboxes yet")).to_be_visible()
         self.axe(self.page)
         self.page.get_by_role("link", name="Add mailbox").click()
         self.axe(self.page)

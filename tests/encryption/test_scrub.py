@@ -385,7 +385,7 @@ def test_a_password_whose_find_would_say_nothing_is_counted_and_never_found(
     (house.data / "left-over").write_text(password)
     found = looked(house)
     assert (found.found, found.looked_for, found.not_looked_for) == ((), 2, 1)
-    assert "Looked for: 2 of 3." in found.verdict
+    assert "Searched for 2 of 3 passwords" in found.verdict
     (house.data / "left-over").write_text(f"{password} {NOW}")
     assert [each.accounts for each in looked(house).found] == [("1@example.org", "2@example.org")]
 
@@ -403,10 +403,12 @@ def test_a_password_that_means_something_is_looked_for(house: House, password: s
 
 def test_where_nothing_could_be_looked_for_nothing_is_promised(house: House) -> None:
     house.enable()
-    assert not looked(house).is_green and looked(house).verdict == "No password was looked for."
+    assert not looked(house).is_green and looked(house).verdict == "No password was searched for."
     house.add("abc")
     found = looked(house)
-    assert not found.is_green and found.verdict.startswith("No password was looked for. Looked for: 0 of 1.")
+    assert not found.is_green and found.verdict.startswith(
+        "No password was searched for. Searched for 0 of 1 passwords"
+    )
 
 
 def test_one_password_of_several_accounts_is_reported_for_all_of_them(house: House) -> None:
@@ -467,7 +469,7 @@ def test_after_enabling_a_report_says_what_was_done_searched_and_cannot_be_seen(
     assert report.scan is not None
     assert {"panel.db", "secret-key"} <= set(report.scan.searched)
     assert (report.scan.found, bool(report.scan.not_visible)) == ((), True)
-    assert report.verdict.startswith("No password was found in the ")
+    assert report.verdict.startswith("No leftovers in clear text found in ")
     assert not scan.finish_report(house.vault, house.settings)
 
 
@@ -494,7 +496,7 @@ def test_rotating_counts_what_moved_and_names_what_does_not_open(house: House) -
     report = told(house)
     assert (report.kind, report.moved, report.opened) == ("rotate", 2, 1)
     assert [address for address, _ in report.failed] == ["1@example.org"]
-    assert report.counts == "2 records written anew, 1 opened one by one, 1 did not open."
+    assert report.counts == "2 passwords encrypted. 1 of 2 can be decrypted."
 
 
 def test_disabling_says_plainly_that_passwords_are_in_clear(house: House) -> None:
@@ -503,7 +505,7 @@ def test_disabling_says_plainly_that_passwords_are_in_clear(house: House) -> Non
     house.disable()
     report = told(house)
     assert (report.kind, report.moved, report.opened, report.scan) == ("disable", 1, 1, None)
-    assert "now stand in clear in the database" in report.verdict
+    assert "now in clear text in the database" in report.verdict
 
 
 def test_turning_off_that_was_cancelled_is_never_reported_as_done(house: House) -> None:
@@ -559,7 +561,7 @@ def test_what_is_found_in_the_database_is_removed_once_more_when_asked(house: Ho
     assert last is not None
     assert last.scan is not None
     assert last.scan.in_database
-    assert last.verdict.startswith("Passwords were found in ")
+    assert last.verdict.startswith("Leftovers in clear text were found in ")
     scan.again(house.vault)
     unfinished.resume(house.vault)
     report = told(house)

@@ -13,7 +13,7 @@ import dns.rrset
 import pytest
 
 from panel.mail import autoconfig, https
-from panel.mail.autoconfig import Found
+from panel.mail.autoconfig import PublishedServer
 from panel.mail.policy import Policy
 from panel.mail.providers import PROVIDERS, WITHOUT_PASSWORDS
 from panel.mail.server import normalise_host
@@ -47,7 +47,7 @@ def answer(body: str | bytes, head: str = "200 OK") -> Script:
     return script
 
 
-Ask = Callable[..., list[Found]]
+Ask = Callable[..., list[PublishedServer]]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def ask(certificates: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[As
     """Ask a scripted web server, as if it were the domain's."""
     servers: list[ScriptedServer] = []
 
-    def ask(script: Script, certificate: Certificate | None = None, **over: object) -> list[Found]:
+    def ask(script: Script, certificate: Certificate | None = None, **over: object) -> list[PublishedServer]:
         server = ScriptedServer(script, certificate or certificates.good())
         servers.append(server)
         monkeypatch.setattr(autoconfig, "PLACES", (f"https://{{domain}}:{server.port}/config.xml",))
@@ -70,9 +70,9 @@ def ask(certificates: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[As
 
 def test_encrypted_servers_that_take_a_password_are_found(ask: Ask) -> None:
     assert ask(answer(GOOD)) == [
-        Found("pop3", "pop.example.org", 995, "tls", "%EMAILLOCALPART%"),
-        Found("imap", "imap.example.org", 993, "tls"),
-        Found("smtp", "smtp.example.org", 587, "starttls"),
+        PublishedServer("pop3", "pop.example.org", 995, "tls", "%EMAILLOCALPART%"),
+        PublishedServer("imap", "imap.example.org", 993, "tls"),
+        PublishedServer("smtp", "smtp.example.org", 587, "starttls"),
     ]
 
 
@@ -98,7 +98,7 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><
         answer("not XML at all"),
         answer(BOMB),
         answer(BOMB.encode("utf-16")),
-        answer("", "404 Not Found"),
+        answer("", "404 Not PublishedServer"),
         answer("", "301 Moved\r\nLocation: http://localhost/config.xml"),
         answer("", "301 Moved\r\nLocation: https://169.254.169.254/latest"),
         answer("", "301 Moved\r\nLocation: file:///etc/passwd"),
@@ -211,8 +211,8 @@ def test_srv_records_name_servers_the_encrypted_ones_first() -> None:
         }
     )
     assert autoconfig.announced("example.org", time.monotonic() + 4, names.resolver) == [
-        Found("imap", "imap.example.org", 993, "tls"),
-        Found("smtp", "smtp.example.net", 587, "starttls"),
+        PublishedServer("imap", "imap.example.org", 993, "tls"),
+        PublishedServer("smtp", "smtp.example.net", 587, "starttls"),
     ]
 
 

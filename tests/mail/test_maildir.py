@@ -42,7 +42,7 @@ def mode(path: Path) -> int:
 def test_a_message_arrives_byte_for_byte(maildir: Maildir) -> None:
     name = deliver(maildir)
     assert (maildir.path / "new" / name).read_bytes() == MESSAGE
-    assert not maildir.has_tmp(name)
+    assert not (maildir.path / "tmp" / name).exists()
 
 
 def test_other_programs_can_read_it_as_a_maildir(maildir: Maildir) -> None:
@@ -54,7 +54,7 @@ def test_other_programs_can_read_it_as_a_maildir(maildir: Maildir) -> None:
 def test_what_is_only_written_is_not_delivered(maildir: Maildir) -> None:
     name = maildir.unique_name(len(MESSAGE))
     maildir.write(name, MESSAGE)
-    assert maildir.has_tmp(name)
+    assert (maildir.path / "tmp" / name).exists()
     assert not os.listdir(maildir.path / "new")
 
 

@@ -102,7 +102,7 @@ def test_a_folder_is_not_said_to_be_missing_by_a_server_that_lists_none() -> Non
 @pytest.mark.parametrize("verb", [b"EXAMINE", b"UID FETCH"])
 def test_not_connected_is_no_missing_folder(verb: bytes) -> None:
     error = error_of(refusing(verb, b"BAD User is authenticated but not connected."))
-    assert "accepted the login, but does not open the mailbox" in error.message and not error.permanent
+    assert "accepted the login, but cannot open the mailbox" in error.message and not error.permanent
     assert "INBOX" not in error.message and "full access" in error.remedy
 
 

@@ -171,7 +171,7 @@ def endless(talk: Talk) -> None:
     ("script", "tls", "says"),
     [
         (no_starttls, False, "does not begin STARTTLS"),
-        (refusing_after_starttls, False, "does not open the mailbox now. It says: 421 4.3.0 not now"),
+        (refusing_after_starttls, False, "cannot open the mailbox now. It says: 421 4.3.0 not now"),
         (injecting, False, "more before the encryption than it may"),
         (echoing, True, "refused the username or password. Its code: 535."),
         (dripping, True, "did not answer in time"),

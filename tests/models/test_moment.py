@@ -53,7 +53,7 @@ AS_IT_STANDS = {
     "person.disabled_at": "a mark: nobody is let in by a time", "account.paused_at": "a mark",
     "endpoint.secret_set_at": "a check list, which counts it as changed: rather one too many",
     "skipped.at": "shown", "uidl.gone_at": "kept longer then, up to the cap of names", "heartbeat.beat_at": "compared in both directions", "heartbeat.jumped_at": "the same",
-    "heartbeat.forwarded_at": "the same", "heartbeat.kept_at": "heartbeat.claim", "heartbeat.pruned_at": "heartbeat.claim",
+    "heartbeat.forwarded_at": "the same", "heartbeat.counted_at": "heartbeat.claim", "heartbeat.pruned_at": "heartbeat.claim",
     "heartbeat.noticed_at": "heartbeat.claim", "waiting.oldest_at": "from a file's name, counted anew",
     "waiting.counted_at": "shown", "forgotten_secret.forgotten_at": "shown",
     "sweep_report.begun_at": "shown", "sweep_report.finished_at": "a mark: order is by id",

@@ -93,5 +93,5 @@ def test_a_migration_struck_from_the_list_is_named_and_none_is_made_twice(house:
 
 def test_a_list_of_migrations_that_is_no_text_is_told_in_words(house: House) -> None:
     house.sql("INSERT INTO schema_migration (name, applied) VALUES (x'ff', x'ff')")
-    with pytest.raises(DatabaseError, match="somebody edited it"):
+    with pytest.raises(DatabaseError, match="edited by hand"):
         schema.check(db.database.obj)

@@ -25,7 +25,7 @@ CHECK = 2
 MOST_LINES = 999
 PRIME = 1021  # the largest that two characters hold
 NUMBER_WEIGHT = 64
-TOLD = 10  # wrong lines that one error names
+MOST_NAMED = 10  # wrong lines that one error names
 
 BEGIN, END = "BEGIN MAILKEEP KEY", "END MAILKEEP KEY"
 VALUES = {character: value for value, character in enumerate(ALPHABET)}
@@ -85,7 +85,7 @@ def _decoded(text: str) -> bytes:
 
 
 def is_sheet(text: str) -> bool:
-    """Whether `text` looks like a sheet, its HTML, or what somebody typed from one."""
+    """Whether `text` looks like a sheet, its HTML, or what was typed from one."""
     return BEGIN in text.upper() or NUMBER.match(text.lstrip()) is not None
 
 
@@ -98,8 +98,10 @@ def read(text: str) -> bytes:
     found = _numbered(_body(text))
     wrong = list(_problems(found))
     if wrong:
-        more = f" There are {len(wrong) - TOLD} more." if len(wrong) > TOLD else ""
-        raise BadCopy(" ".join(wrong[:TOLD]) + more, "Compare with the sheet, and correct what you typed.")
+        more = f" There are {len(wrong) - MOST_NAMED} more." if len(wrong) > MOST_NAMED else ""
+        raise BadCopy(
+            " ".join(wrong[:MOST_NAMED]) + more, "Compare with the sheet, and correct what you typed."
+        )
     data = b"".join(_decoded(found[number][:-CHECK]) for number in sorted(found))
     _require_whole(data, len(found))
     return data

@@ -23,7 +23,7 @@ class Mailbox:
     address: str
     direction: str  # in, out
     changed_at: int | None
-    added: bool  # the account itself came later: its password never stood in clear
+    added: bool  # the account itself came later: its password never stood in clear text
 
 
 @dataclass(frozen=True)
