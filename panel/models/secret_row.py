@@ -76,8 +76,6 @@ class StoredClear:
 class SecretSealer(Protocol):
     """What must be connected before a secret can be stored (`panel.vault.sealer`)."""
 
-    vault: Any
-
     def storing(self) -> AbstractContextManager[None]:
         """The transaction to store in, under the lock of the state row."""
 
@@ -268,11 +266,6 @@ class SecretRow(BaseModel):
     def storing(cls) -> AbstractContextManager[None]:
         """The transaction that several secrets are saved in together (`SecretSealer.storing`)."""
         return cls._sealer().storing()
-
-    @classmethod
-    def vault(cls) -> Any:
-        """The vault that is sealed for."""
-        return cls._sealer().vault
 
     @staticmethod
     def _sealer() -> SecretSealer:
