@@ -137,7 +137,8 @@ def _edit_page(uuid: str, form: EditForm | None = None, status: int = 200, **con
     skipped = Skipped.select().where(Skipped.account == account.uuid).order_by(Skipped.at.desc()).limit(100)
     return page(
         "accounts/edit.html", status=status, form=form, line=line, forged=forged, sending=sending,
-        skipped=list(skipped) if line.skipped else [], last_change=service.last_change(current().vault, endpoint),
+        skipped=list(skipped) if line.skipped else [],
+        last_change=service.last_change(current().vault, endpoint),
         ask_own=not recently_authenticated(), **{"problem": None, "stale": False} | context,
     )  # fmt: skip
 
