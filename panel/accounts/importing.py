@@ -57,7 +57,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Stored:
+class BatchResult:
     """The result of one batch."""
 
     added: int
@@ -82,7 +82,7 @@ def read(source: BinaryIO, settings: Settings) -> Lines:
     return Lines(wanted, bad)
 
 
-def store(wanted: Sequence[Wanted], actor: Actor) -> Iterator[Stored]:
+def store(wanted: Sequence[Wanted], actor: Actor) -> Iterator[BatchResult]:
     """Add them, BATCH per transaction, except addresses that were added already.
 
     Raises CannotStore and database errors: then the earlier batches are stored, this and later ones are not.
@@ -91,7 +91,7 @@ def store(wanted: Sequence[Wanted], actor: Actor) -> Iterator[Stored]:
         yield _store(wanted[start : start + BATCH], actor)
 
 
-def _store(batch: Sequence[Wanted], actor: Actor) -> Stored:
+def _store(batch: Sequence[Wanted], actor: Actor) -> BatchResult:
     bad = []
     with Endpoint.storing():
         taken = service.addresses()
@@ -101,7 +101,7 @@ def _store(batch: Sequence[Wanted], actor: Actor) -> Stored:
                 continue
             taken.add(one.box.address.lower())
             service.insert(one.box, one.where, one.password, one.begin, actor, one.sending)
-    return Stored(len(batch) - len(bad), bad)
+    return BatchResult(len(batch) - len(bad), bad)
 
 
 def _lines(source: BinaryIO) -> Iterator[bytes]:

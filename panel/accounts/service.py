@@ -37,9 +37,6 @@ class Seen:
         return cls(endpoint.rev, endpoint.place.digest)
 
 
-ANYTHING = Seen()
-
-
 def add(
     box: Mailbox,
     where: MailServer,
@@ -68,7 +65,7 @@ def insert(
     actor: Actor,
     sending: Credential | None = None,
 ) -> str:
-    """Store what was checked already. Inside `storing()`."""
+    """`add` without its checks. Inside `storing()`."""
     account = Account.create(begin=begin, created_at=db.now(), **vars(box))
     insert_endpoint(account, "in", where, password, actor)
     if sending is not None:
@@ -181,10 +178,10 @@ def password_for(where: MailServer, entered: Secret | None, endpoint: Endpoint |
 
 
 def require_authentic(endpoint: Endpoint) -> None:
-    """Raise PasswordNeeded unless the stored password proves that the stored server is genuine."""
+    """Raise PasswordNeeded unless the stored password was entered for the stored server."""
     if not credential.is_authentic(endpoint, Endpoint.vault()):
         raise PasswordNeeded(
-            "The stored password does not prove the stored server, which may have been changed.",
+            "The stored password does not belong to the stored server, which may have been changed.",
             "Enter the whole server and its password (in the shell: --protocol, --host, --port, --security, "
             "--username, --password-file).",
         )

@@ -73,7 +73,7 @@ class StoredClear:
     text: str = field(repr=False)
 
 
-class Sealer(Protocol):
+class SecretSealer(Protocol):
     """What must be connected before a secret can be stored (`panel.vault.sealer`)."""
 
     vault: Any
@@ -195,7 +195,7 @@ class SecretRow(BaseModel):
     """A row with one secret. Subclasses name their bound columns in `BOUND`."""
 
     BOUND: ClassVar[tuple[str, ...]] = ()
-    sealer: ClassVar[Sealer | None] = None  # of the vault in use (panel.vault.sealer)
+    sealer: ClassVar[SecretSealer | None] = None  # of the vault in use (panel.vault.sealer)
 
     clear = ClearField(null=True)
     sealed = SealedField(null=True)
@@ -266,7 +266,7 @@ class SecretRow(BaseModel):
 
     @classmethod
     def storing(cls) -> AbstractContextManager[None]:
-        """The transaction that several secrets are saved in together (`Sealer.storing`)."""
+        """The transaction that several secrets are saved in together (`SecretSealer.storing`)."""
         return cls._sealer().storing()
 
     @classmethod
@@ -275,7 +275,7 @@ class SecretRow(BaseModel):
         return cls._sealer().vault
 
     @staticmethod
-    def _sealer() -> Sealer:
+    def _sealer() -> SecretSealer:
         if SecretRow.sealer is None:
             raise TypeError("no sealer is connected: create_app() does that")
         return SecretRow.sealer

@@ -104,7 +104,7 @@ def many(count: int) -> list[dict[str, str]]:
     return [{**ONE, "address": f"{number}@example.org"} for number in range(count)]
 
 
-def stored(house: House, text: str) -> list[importing.Stored]:
+def stored(house: House, text: str) -> list[importing.BatchResult]:
     wanted = importing.read(io.BytesIO(text.encode()), house.settings).wanted
     return list(importing.store(wanted, Actor("ada@example.org")))
 

@@ -54,7 +54,7 @@ def test_a_new_password_for_the_same_server_adds_no_line(admin: Browser, house: 
     before = (house.data / server_log.FILE).read_bytes()
     with db.database.connection_context():
         row = stored()
-        service.set_password(row.account.uuid, Secret("new"), service.ANYTHING, Actor())
+        service.set_password(row.account.uuid, Secret("new"), service.Seen(), Actor())
     assert (house.data / server_log.FILE).read_bytes() == before
 
 
@@ -95,10 +95,10 @@ def test_what_was_refused_is_not_noted(admin: Browser, house: House) -> None:
     box, moved = Mailbox(row.account.address), replace(row.server, host="new.example.org")
     with db.database.connection_context():
         with pytest.raises(BadInput):
-            service.edit(row.account.uuid, box, moved, Secret(""), service.ANYTHING, Actor())
+            service.edit(row.account.uuid, box, moved, Secret(""), service.Seen(), Actor())
         house.sql("UPDATE account SET address = 'else@example.org'")
         with pytest.raises((BadInput, PasswordNeeded)):
-            service.edit(row.account.uuid, box, moved, Secret("new"), service.ANYTHING, Actor())
+            service.edit(row.account.uuid, box, moved, Secret("new"), service.Seen(), Actor())
     assert (house.data / server_log.FILE).read_bytes() == before
 
 
