@@ -123,7 +123,7 @@ class Throttled(PanelError):
 
 
 class EditedMeanwhile(PanelError):
-    """The row was changed by somebody else since it was read. Nothing was written."""
+    """The row was changed since it was read. Nothing was written."""
 
     status = 409
     exit_code = 3
@@ -151,14 +151,14 @@ class BadCopy(PanelError):
 
 
 class KeyFileError(PanelError):
-    """The key file cannot be used as it is; the hint says what to type to mend it."""
+    """The key file cannot be used as it is; `remedy` names the command that helps."""
 
     status = 503
     exit_code = 3
 
 
 class DamagedKeyFile(KeyFileError):
-    """What stands under the key file's name is no key file any more: only a copy mends it."""
+    """What is at the key file's path is not a key file any more: only a copy helps."""
 
 
 class CannotStore(PanelError):
@@ -244,6 +244,6 @@ class SpoolError(PanelError):
 
 
 class WebhookFailed(PanelError):
-    """The webhook did not take a notice."""
+    """The webhook did not accept an alert."""
 
     status = 502

@@ -88,9 +88,13 @@ class Popen(subprocess.Popen[T]):
 
     def _waitpid(self, pid: int, flags: int) -> tuple[int, int]:
         """As os.waitpid answers, which knows children only."""
+        if self._connection.fileno() < 0:
+            raise ChildProcessError  # nobody waited for it, and its connection went before it as garbage
         if flags & os.WNOHANG and not select.select([self._connection], [], [], 0)[0]:
             return 0, 0
-        return pid, int(self._connection.recv(64))
+        status = int(self._connection.recv(64))
+        self._connection.close()
+        return pid, status
 
     def _try_wait(self, flags: int) -> tuple[int, int]:
         return self._waitpid(self.pid, flags)

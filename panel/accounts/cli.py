@@ -77,7 +77,7 @@ def add(address: str, password: Secret, begin: str, **options: Any) -> None:
     box = rules.mailbox(address, **_given(options, rules.MAILBOX_FIELDS))
     server = {"protocol": "imap", "security": "tls", "port": None, "username": box.address}
     where = rules.server(current().settings, **server | _given(options, rules.SERVER_FIELDS))
-    uuid = service.add(box, where, password, begin, Actor())
+    uuid = service.add(current().vault, box, where, password, begin, Actor())
     say(f"{box.address} was added ({uuid}).")
 
 
@@ -93,7 +93,7 @@ def import_(context: click.Context, source: BinaryIO) -> None:
     bad, added, total = [*lines.bad], 0, len(lines.wanted)
     try:
         with progress("Mailboxes", quiet=total <= importing.BATCH) as show:
-            for batch in importing.store(lines.wanted, Actor()):
+            for batch in importing.store(current().vault, lines.wanted, Actor()):
                 added, bad = added + batch.added, bad + batch.bad
                 show(added, total)
     finally:  # also where a batch failed: those before it are stored
@@ -218,10 +218,10 @@ def set_password(
     """Change the stored password for the same server. Without --password-file it is asked for."""
     found, endpoint = service.find(account)
     where, seen = endpoint.server, Seen.of(endpoint)
-    service.require_authentic(endpoint)
+    service.require_authentic(current().vault, endpoint)
     _require_expected("host", where.host, expect_host and normalise_host(expect_host))
     _require_expected("username", where.username, expect_username)
-    change = service.last_change(endpoint)
+    change = service.last_change(current().vault, endpoint)
     if password is None:
         say(f"{found.address}: {_login(where)}")
         if change:
@@ -231,7 +231,7 @@ def set_password(
         password = ask_hidden(f"Password of {found.address}")
     elif expect_host is None:
         _require_latest(change, "Name the server that you mean: --expect-host.")
-    service.set_password(found.uuid, password, seen, Actor())
+    service.set_password(current().vault, found.uuid, password, seen, Actor())
     say(f"The password of {found.address} was changed, for {_login(where)}.")
 
 
@@ -270,13 +270,16 @@ def edit(account: str, password: Secret | None, **options: Any) -> None:
     given, where = _given(options, rules.SERVER_FIELDS), None
     whole = len(given) == len(rules.SERVER_FIELDS)
     if given and not whole:  # the rest comes from the stored server
-        service.require_authentic(endpoint)
+        service.require_authentic(current().vault, endpoint)
     if password is not None and not whole:
-        _require_latest(service.last_change(endpoint), "Give the whole server together with the password.")
+        _require_latest(
+            service.last_change(current().vault, endpoint),
+            "Give the whole server together with the password.",
+        )
     if given:
         server = {name: getattr(endpoint, name) for name in rules.SERVER_FIELDS}
         where = rules.server(current().settings, **server | given)
-    service.edit(found.uuid, box, where, password, Seen.of(endpoint), Actor())
+    service.edit(current().vault, found.uuid, box, where, password, Seen.of(endpoint), Actor())
     say(f"{box.address} was changed.")
 
 

@@ -18,6 +18,7 @@ from panel.mail.server import MailServer
 from panel.models import Endpoint
 from panel.secret import Secret
 from panel.vault.credential import Credential
+from panel.vault.vault import Vault
 
 SERVER: dict[str, type] = {"host": str, "port": int, "security": str, "username": str, "password": str}
 ACCOUNT: dict[str, type] = {
@@ -57,7 +58,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Stored:
+class BatchResult:
     """The result of one batch."""
 
     added: int
@@ -82,16 +83,16 @@ def read(source: BinaryIO, settings: Settings) -> Lines:
     return Lines(wanted, bad)
 
 
-def store(wanted: Sequence[Wanted], actor: Actor) -> Iterator[Stored]:
+def store(vault: Vault, wanted: Sequence[Wanted], actor: Actor) -> Iterator[BatchResult]:
     """Add them, BATCH per transaction, except addresses that were added already.
 
     Raises CannotStore and database errors: then the earlier batches are stored, this and later ones are not.
     """
     for start in range(0, len(wanted), BATCH):
-        yield _store(wanted[start : start + BATCH], actor)
+        yield _store(vault, wanted[start : start + BATCH], actor)
 
 
-def _store(batch: Sequence[Wanted], actor: Actor) -> Stored:
+def _store(vault: Vault, batch: Sequence[Wanted], actor: Actor) -> BatchResult:
     bad = []
     with Endpoint.storing():
         taken = service.addresses()
@@ -100,8 +101,8 @@ def _store(batch: Sequence[Wanted], actor: Actor) -> Stored:
                 bad.append(BadLine(one.line, service.address_taken(one.box.address)))
                 continue
             taken.add(one.box.address.lower())
-            service.insert(one.box, one.where, one.password, one.begin, actor, one.sending)
-    return Stored(len(batch) - len(bad), bad)
+            service.insert(vault, one.box, one.where, one.password, one.begin, actor, one.sending)
+    return BatchResult(len(batch) - len(bad), bad)
 
 
 def _lines(source: BinaryIO) -> Iterator[bytes]:

@@ -114,7 +114,7 @@ class Failing:
 def failing(key: Snapshot, most: int) -> Failing:
     """Those, by address: `most` of them at most."""
     rows = _FAILING.all(most=most)
-    return Failing(_judged(key, rows), rows[0].found - len(rows) if rows else 0)
+    return Failing(_assessed(key, rows), rows[0].found - len(rows) if rows else 0)
 
 
 def lines(vault: Vault) -> list[Line]:
@@ -164,10 +164,10 @@ _PAGE = Prepared(_select_page)
 
 
 def _lines(vault: Vault, rows: Iterable[Any]) -> list[Line]:
-    return _judged(vault.latest(), rows)
+    return _assessed(vault.latest(), rows)
 
 
-def _judged(key: Snapshot, rows: Iterable[Any]) -> list[Line]:
+def _assessed(key: Snapshot, rows: Iterable[Any]) -> list[Line]:
     unreadable = {failure.account for failure in key.failures if failure.direction == "in"}
     return [_line(row, key.state.no_key, unreadable) for row in rows if row.id is not None]
 

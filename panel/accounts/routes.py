@@ -67,7 +67,9 @@ def add() -> Any:
     try:
         require_reauth(form.own_password.data)
         box, where, password = form.mailbox(), form.server(settings), form.entered_password or Secret("")
-        uuid = service.add(box, where, password, form.begin.data, actor(), form.sending_credential(settings))
+        uuid = service.add(
+            current().vault, box, where, password, form.begin.data, actor(), form.sending_credential(settings)
+        )
     except PanelError as error:
         return _again(form, error)
     _collect_soon(uuid)
@@ -99,7 +101,7 @@ def change(uuid: str) -> Any:
         require_reauth(form.own_password.data)
         box, where = form.mailbox(), form.server(current().settings)
         seen = Seen(form.rev.data, form.seen.data or None)
-        service.edit(uuid, box, where, form.entered_password, seen, actor())
+        service.edit(current().vault, uuid, box, where, form.entered_password, seen, actor())
     except PanelError as error:
         return _again(form, error)
     _collect_soon(form.account.data)
@@ -135,7 +137,8 @@ def _edit_page(uuid: str, form: EditForm | None = None, status: int = 200, **con
     skipped = Skipped.select().where(Skipped.account == account.uuid).order_by(Skipped.at.desc()).limit(100)
     return page(
         "accounts/edit.html", status=status, form=form, line=line, forged=forged, sending=sending,
-        skipped=list(skipped) if line.skipped else [], last_change=service.last_change(endpoint),
+        skipped=list(skipped) if line.skipped else [],
+        last_change=service.last_change(current().vault, endpoint),
         ask_own=not recently_authenticated(), **{"problem": None, "stale": False} | context,
     )  # fmt: skip
 

@@ -43,7 +43,7 @@ def append(data_dir: Path, place: Place, who: str) -> None:
     what = json.dumps({"at": db.now(), "who": who[:254], "server": server, "mailbox": place.address})
     line = f"{place.account} {place.direction} {what}\n"
     path = data_dir / FILE
-    with files.told(path):
+    with files.explained(path):
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             os.write(fd, line.encode())

@@ -7,7 +7,6 @@ change only together with a newly entered password (docs/decisions/0001).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from panel import db
@@ -22,6 +21,7 @@ from panel.models.endpoint import Place
 from panel.secret import Secret
 from panel.vault import credential
 from panel.vault.credential import Credential
+from panel.vault.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,8 @@ class Seen:
         return cls(endpoint.rev, endpoint.place.digest)
 
 
-ANYTHING = Seen()
-
-
 def add(
+    vault: Vault,
     box: Mailbox,
     where: MailServer,
     password: Secret,
@@ -57,10 +55,11 @@ def add(
     with Endpoint.storing():
         if box.address.lower() in addresses():
             raise address_taken(box.address)
-        return insert(box, where, password, begin, actor, sending)
+        return insert(vault, box, where, password, begin, actor, sending)
 
 
 def insert(
+    vault: Vault,
     box: Mailbox,
     where: MailServer,
     password: Secret,
@@ -68,11 +67,11 @@ def insert(
     actor: Actor,
     sending: Credential | None = None,
 ) -> str:
-    """Store what was checked already. Inside `storing()`."""
+    """`add` without its checks. Inside `storing()`."""
     account = Account.create(begin=begin, created_at=db.now(), **vars(box))
-    insert_endpoint(account, "in", where, password, actor)
+    insert_endpoint(vault, account, "in", where, password, actor)
     if sending is not None:
-        insert_endpoint(account, "out", sending.server, sending.secret, actor)
+        insert_endpoint(vault, account, "out", sending.server, sending.secret, actor)
     actor.record("mailbox added", box.address)
     return account.uuid
 
@@ -88,7 +87,12 @@ def address_taken(address: str) -> BadInput:
 
 
 def insert_endpoint(
-    account: Account, direction: str, where: MailServer, password: Secret | None, actor: Actor
+    vault: Vault,
+    account: Account,
+    direction: str,
+    where: MailServer,
+    password: Secret | None,
+    actor: Actor,
 ) -> None:
     """Store a new server of a mailbox. Inside `storing()`. Raises as `password_for`."""
     entered = password_for(where, password, None)
@@ -96,7 +100,7 @@ def insert_endpoint(
     endpoint, place = Endpoint(secret_set_at=db.now()), _place_of(account, direction, where)
     endpoint.password = entered
     endpoint.save(place=place)
-    server_log.append(_data_dir(), place, actor.name)
+    server_log.append(vault.keystore.data_dir, place, actor.name)
 
 
 def _place_of(account: Account, direction: str, where: MailServer) -> Place:
@@ -104,7 +108,13 @@ def _place_of(account: Account, direction: str, where: MailServer) -> Place:
 
 
 def edit(
-    uuid: str, box: Mailbox, where: MailServer | None, password: Secret | None, seen: Seen, actor: Actor
+    vault: Vault,
+    uuid: str,
+    box: Mailbox,
+    where: MailServer | None,
+    password: Secret | None,
+    seen: Seen,
+    actor: Actor,
 ) -> None:
     """Change a mailbox. `where` None keeps the server, `password` None keeps the password.
 
@@ -123,7 +133,7 @@ def edit(
         for name, value in vars(box).items():
             setattr(account, name, value)
         account.save()
-        changed = store(account, endpoint, where, password, actor) if where or password else ""
+        changed = store(vault, account, endpoint, where, password, actor) if where or password else ""
         actor.record("mailbox changed", box.address, changed)
         due.make_due(account.uuid)
 
@@ -139,7 +149,12 @@ def require_seen(endpoint: Endpoint | None, seen: Seen) -> None:
 
 
 def store(
-    account: Account, endpoint: Endpoint, where: MailServer | None, password: Secret | None, actor: Actor
+    vault: Vault,
+    account: Account,
+    endpoint: Endpoint,
+    where: MailServer | None,
+    password: Secret | None,
+    actor: Actor,
 ) -> str:
     """Store server and password in the row; which settings changed, without their values. Inside `storing()`.
 
@@ -147,7 +162,7 @@ def store(
     Raises as `password_for` and `require_authentic`.
     """
     if where is None or password is None:
-        require_authentic(endpoint)
+        require_authentic(vault, endpoint)
     where = where or endpoint.server
     entered = password_for(where, password, endpoint)
     place = _place_of(account, str(endpoint.direction), where)
@@ -159,7 +174,7 @@ def store(
         changed.append("password")
     endpoint.save(place=place)
     if new_server:  # last, so that a refused change is not logged
-        server_log.append(_data_dir(), place, actor.name)
+        server_log.append(vault.keystore.data_dir, place, actor.name)
     return f"New: {', '.join(changed)}." if changed else ""
 
 
@@ -180,34 +195,29 @@ def password_for(where: MailServer, entered: Secret | None, endpoint: Endpoint |
     return None
 
 
-def require_authentic(endpoint: Endpoint) -> None:
-    """Raise PasswordNeeded unless the stored password proves that the stored server is genuine."""
-    if not credential.is_authentic(endpoint, Endpoint.vault()):
+def require_authentic(vault: Vault, endpoint: Endpoint) -> None:
+    """Raise PasswordNeeded unless the stored password was entered for the stored server."""
+    if not credential.is_authentic(endpoint, vault):
         raise PasswordNeeded(
-            "The stored password does not prove the stored server, which may have been changed.",
+            "The stored password does not belong to the stored server, which may have been changed.",
             "Enter the whole server and its password (in the shell: --protocol, --host, --port, --security, "
             "--username, --password-file).",
         )
 
 
-def last_change(endpoint: Endpoint) -> server_log.Change | None:
+def last_change(vault: Vault, endpoint: Endpoint) -> server_log.Change | None:
     """Who last set this server, and when; None if unknown.
 
     If it `differs`, an older database or a record of an earlier server was restored.
     """
-    found = server_log.last(_data_dir(), str(endpoint.account_id), str(endpoint.direction))
+    found = server_log.last(vault.keystore.data_dir, str(endpoint.account_id), str(endpoint.direction))
     return found and replace(found, differs=found.server != server_log.described(endpoint.place))
 
 
-def _data_dir() -> Path:
-    data_dir: Path = Endpoint.vault().keystore.data_dir
-    return data_dir
-
-
-def set_password(uuid: str, password: Secret, seen: Seen, actor: Actor) -> None:
+def set_password(vault: Vault, uuid: str, password: Secret, seen: Seen, actor: Actor) -> None:
     """Store another password for the same server. Raises as `edit`."""
     account, _ = find(uuid)
-    edit(uuid, mailbox_of(account), None, password, seen, actor)
+    edit(vault, uuid, mailbox_of(account), None, password, seen, actor)
 
 
 def pause(uuid: str, actor: Actor) -> None:

@@ -21,7 +21,7 @@ SHORTEST = 30  # seconds between two rounds of a mailbox
 NAMED = 5
 
 # Every mailbox that may be anything but OK, and what it is.
-JUDGED = """
+ASSESSED = """
 WITH notable (uuid) AS (
   SELECT uuid FROM account WHERE paused_at IS NOT NULL
   UNION SELECT account_id FROM endpoint WHERE sealed IS NULL AND clear IS NULL
@@ -56,7 +56,7 @@ WITH notable (uuid) AS (
 """
 # First of all of them: how many accounts, how many servers to collect from, and the newest and the oldest
 # collection; then for each state what there is of it.
-COUNTED = f"""{JUDGED}
+COUNTED = f"""{ASSESSED}
 SELECT '', (SELECT count(*) FROM account),
   (SELECT count(*) FROM endpoint) - (SELECT count(*) FROM endpoint WHERE direction <> 'in'),
   (SELECT last_success_at FROM collection CROSS JOIN account ON uuid = account_id AND paused_at IS NULL
@@ -81,7 +81,7 @@ class Totals:
     newest: int | None  # when any that is not paused was last collected
     oldest: int | None  # of those that are OK, when the one was that was collected the longest ago
     problems: int  # of those that are not paused: the last round failed
-    late: int  # of those that are not paused: no round has ended well for an hour more than its interval
+    late: int  # of those that are not paused: no round has succeeded for an hour more than its interval
     late_unexplained: int  # of these, those that no problem explains,
     late_named: tuple[str, ...]  # and the addresses of some of them
 
@@ -126,7 +126,7 @@ def not_ok(key: Snapshot) -> tuple[str, ...]:
 
 
 def _named(which: str, values: dict[str, Any]) -> tuple[str, ...]:
-    text = f"{JUDGED} SELECT CAST(address AS TEXT) FROM judged WHERE {which} ORDER BY 1 LIMIT {NAMED}"  # noqa: S608
+    text = f"{ASSESSED} SELECT CAST(address AS TEXT) FROM judged WHERE {which} ORDER BY 1 LIMIT {NAMED}"  # noqa: S608
     return tuple(address for (address,) in _rows(text, values))
 
 

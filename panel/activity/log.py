@@ -44,7 +44,7 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Page:
+class EventPage:
     """Some events, and whether older ones follow."""
 
     events: list[Event]
@@ -52,11 +52,11 @@ class Page:
     more: bool
 
 
-def page(chosen: Filter, number: int = 1) -> Page:
-    """Page `number`, from 1."""
+def page(chosen: Filter, number: int = 1) -> EventPage:
+    """EventPage `number`, from 1."""
     number = min(max(number, 1), LAST_PAGE)
     rows = list(_query(chosen).offset((number - 1) * PAGE).limit(PAGE + 1))
-    return Page([_event(row) for row in rows[:PAGE]], number, len(rows) > PAGE)
+    return EventPage([_event(row) for row in rows[:PAGE]], number, len(rows) > PAGE)
 
 
 def newest(chosen: Filter, count: int) -> list[Event]:

@@ -44,7 +44,7 @@ logger = logging.getLogger("mailkeep.backup")
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Backup:
     """A finished backup: where it is, what is in it. `keys`: fingerprints that its records are under."""
 
     path: Path
@@ -55,7 +55,7 @@ class Snapshot:
     keys: tuple[str, ...]
 
 
-def create(settings: Settings, dest: Path, actor: Actor) -> Snapshot:
+def create(settings: Settings, dest: Path, actor: Actor) -> Backup:
     """Make a backup at `dest`: a new name that ends in .db, or a directory, which gets one named by the time.
 
     Nothing is ever overwritten. Raises Refused, saying why, before or after which
@@ -71,7 +71,7 @@ def create(settings: Settings, dest: Path, actor: Actor) -> Snapshot:
         sealed, clear, keys = _verified(temporary)
         durable.sync(temporary)
         _name(temporary, path)
-    made = Snapshot(path, path.stat().st_size, made_at, sealed, clear, keys)
+    made = Backup(path, path.stat().st_size, made_at, sealed, clear, keys)
     _note(made, actor)
     return made
 
@@ -219,7 +219,7 @@ def _not_written(directory: Path, why: str) -> Refused:
     )
 
 
-def _note(made: Snapshot, actor: Actor) -> None:
+def _note(made: Backup, actor: Actor) -> None:
     try:
         audit.record("database backup created", made.path.name, **vars(actor))
     except peewee.DatabaseError as error:

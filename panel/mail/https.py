@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import IO, Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from panel.errors import BadInput, MailError
 from panel.mail import connect
@@ -61,11 +61,6 @@ class Body:
     def of_json(cls, value: object) -> Body:
         """`value` as JSON in UTF-8."""
         return cls(json.dumps(value, ensure_ascii=False).encode(), "application/json")
-
-    @classmethod
-    def of_form(cls, fields: Mapping[str, str]) -> Body:
-        """`fields` as a form."""
-        return cls(urlencode(fields).encode(), "application/x-www-form-urlencoded")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from panel.mail.imap_syntax import (
 from panel.mail.policy import Policy
 from panel.mail.refusal import RETRIES, ServerRefused, failure, recognised
 from panel.mail.server import MailServer
-from panel.mail.session import ProbeStep, Session, interactive
+from panel.mail.session import MailSession, ProbeStep, interactive
 from panel.mail.wire import HungUp
 from panel.secret import Secret
 
@@ -39,11 +39,11 @@ BAD_IN_A_ROW = 3  # commands that the server did not understand, one after the o
 
 
 def probe(endpoint: MailServer, secret: Secret, folder: str, policy: Policy) -> Iterator[ProbeStep]:
-    """As `Session.probe`: name, connect, tls, login, folder."""
+    """As `MailSession.probe`: name, connect, tls, login, folder."""
     return ImapSession(endpoint, secret, folder, interactive(policy)).probe()
 
 
-class ImapSession(Session[Imap]):
+class ImapSession(MailSession[Imap]):
     """A folder opened read-only (EXAMINE) unless `writable`. Reading marks nothing as seen in either.
 
     `uidvalidity` and `uidnext` (0 if the server does not report it) and `exists` (None then)

@@ -19,7 +19,7 @@ from panel.mail.pop3_protocol import Pop3
 from panel.mail.pop3_text import Endless
 from panel.mail.refusal import RETRIES, ServerRefused, failure
 from panel.mail.server import MailServer
-from panel.mail.session import ProbeStep, Session, interactive
+from panel.mail.session import MailSession, ProbeStep, interactive
 from panel.secret import Secret
 
 UNDER_WAY = 20  # RETR sent ahead, where the server offers PIPELINING
@@ -48,11 +48,11 @@ class Listed:
 
 
 def probe(endpoint: MailServer, secret: Secret, policy: Policy) -> Iterator[ProbeStep]:
-    """As `Session.probe`: name, connect, tls, login, count."""
+    """As `MailSession.probe`: name, connect, tls, login, count."""
     return Pop3Session(endpoint, secret, interactive(policy)).probe()
 
 
-class Pop3Session(Session[Pop3]):
+class Pop3Session(MailSession[Pop3]):
     """A mailbox, which POP3 locks for others until the session ends. Every method raises MailError."""
 
     client_type = Pop3

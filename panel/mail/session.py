@@ -44,7 +44,7 @@ def interactive(policy: Policy) -> Policy:
     return replace(policy, deadline=deadline, idle_timeout=idle)
 
 
-class Session(Generic[C]):
+class MailSession(Generic[C]):
     """Logged in inside `with`. Every method raises MailError."""
 
     client_type: ClassVar[type[ProtocolClient]]

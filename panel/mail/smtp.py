@@ -19,7 +19,7 @@ from panel.mail.client import Mechanisms, ProtocolClient
 from panel.mail.policy import Policy
 from panel.mail.refusal import ServerRefused, failure, recognised
 from panel.mail.server import MailServer, address_to_wire
-from panel.mail.session import ProbeStep, Session, interactive
+from panel.mail.session import MailSession, ProbeStep, interactive
 from panel.mail.wire import Wire
 from panel.secret import Secret
 
@@ -142,7 +142,7 @@ class Smtp(ProtocolClient):
             raise ServerRefused(codes, self.wire.server_text(raw), transient=number < 500, raw=raw)
 
 
-class SmtpSession(Session[Smtp]):
+class SmtpSession(MailSession[Smtp]):
     """Logged in to hand over one message."""
 
     client_type = Smtp
@@ -165,7 +165,7 @@ class SmtpSession(Session[Smtp]):
 
 
 def probe(endpoint: MailServer, secret: Secret, policy: Policy) -> Iterator[ProbeStep]:
-    """As `Session.probe`: name, connect, tls, login."""
+    """As `MailSession.probe`: name, connect, tls, login."""
     return SmtpSession(endpoint, secret, interactive(policy)).probe()
 
 

@@ -1,7 +1,7 @@
-"""The state row: which of the key file's keys is in use, and what is still owed.
+"""The state row: which of the key file's keys is in use, and what is still pending.
 
 It *chooses* among what the key file permits; nothing written here can make a
-secret be stored in clear or be disclosed (docs/encryption.md, 'States').
+secret be stored in clear text or be disclosed (docs/encryption.md, 'States').
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ ID_BYTES = 16
 
 
 class Proof(UtcTime):
-    """The time of a proof: the tag beside it vouches for it, not the clock. What is no time reads as none."""
+    """When a backup was verified: authentic by the tag beside it, not by the clock. What is no time reads
+    as none.
+    """
 
     def python_value(self, value: object) -> int | None:
         """The seconds, or None."""

@@ -73,10 +73,8 @@ class StoredClear:
     text: str = field(repr=False)
 
 
-class Sealer(Protocol):
+class SecretSealer(Protocol):
     """What must be connected before a secret can be stored (`panel.vault.sealer`)."""
-
-    vault: Any
 
     def storing(self) -> AbstractContextManager[None]:
         """The transaction to store in, under the lock of the state row."""
@@ -195,7 +193,7 @@ class SecretRow(BaseModel):
     """A row with one secret. Subclasses name their bound columns in `BOUND`."""
 
     BOUND: ClassVar[tuple[str, ...]] = ()
-    sealer: ClassVar[Sealer | None] = None  # of the vault in use (panel.vault.sealer)
+    sealer: ClassVar[SecretSealer | None] = None  # of the vault in use (panel.vault.sealer)
 
     clear = ClearField(null=True)
     sealed = SealedField(null=True)
@@ -266,16 +264,11 @@ class SecretRow(BaseModel):
 
     @classmethod
     def storing(cls) -> AbstractContextManager[None]:
-        """The transaction that several secrets are saved in together (`Sealer.storing`)."""
+        """The transaction that several secrets are saved in together (`SecretSealer.storing`)."""
         return cls._sealer().storing()
 
-    @classmethod
-    def vault(cls) -> Any:
-        """The vault that is sealed for."""
-        return cls._sealer().vault
-
     @staticmethod
-    def _sealer() -> Sealer:
+    def _sealer() -> SecretSealer:
         if SecretRow.sealer is None:
             raise TypeError("no sealer is connected: create_app() does that")
         return SecretRow.sealer

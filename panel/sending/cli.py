@@ -34,7 +34,7 @@ def set_(
     port = rules.PORTS.get(("smtp", security), 465) if port is None else port
     where = rules.server(settings, "smtp", host, port, security, username or found.address)
     seen = Seen.of(endpoint) if (endpoint := accounts.sending_of(found.uuid)) else Seen()
-    service.store(found.uuid, where, password, seen, Actor())
+    service.store(current().vault, found.uuid, where, password, seen, Actor())
     say(f"{found.address} sends through {where.host} now.")
 
 

@@ -58,7 +58,8 @@ def _page(
 ) -> Response:
     return page(
         "sending/edit.html", status=status, account=account, endpoint=endpoint, form=form, problem=problem,
-        forged=_is_forged(endpoint), last_change=accounts.last_change(endpoint) if endpoint else None,
+        forged=_is_forged(endpoint),
+        last_change=accounts.last_change(current().vault, endpoint) if endpoint else None,
         ask_own=not recently_authenticated(), stale=isinstance(problem, EditedMeanwhile),
     )  # fmt: skip
 
@@ -74,7 +75,7 @@ def store(uuid: str) -> Any:
     try:
         require_reauth(form.own_password.data)
         seen = Seen(form.rev.data, form.seen.data or None)
-        service.store(account.uuid, _server(form, account), _password(form), seen, actor())
+        service.store(current().vault, account.uuid, _server(form, account), _password(form), seen, actor())
     except PanelError as error:
         return _invalid(account, form, error)
     flash(f"{account.address} sends through {form.host.data} now.", "good")

@@ -35,7 +35,9 @@ def find(uuid: str) -> Endpoint:
     return found
 
 
-def store(uuid: str, where: MailServer, password: Secret | None, seen: Seen, actor: Actor) -> None:
+def store(
+    vault: Vault, uuid: str, where: MailServer, password: Secret | None, seen: Seen, actor: Actor
+) -> None:
     """Store the server to send through. `seen`: the one that the form showed.
 
     Raises BadInput, PasswordNeeded (a new or changed server without a password), EditedMeanwhile or
@@ -48,14 +50,14 @@ def store(uuid: str, where: MailServer, password: Secret | None, seen: Seen, act
         endpoint = accounts.sending_of(account.uuid)
         accounts.require_seen(endpoint, seen)
         if endpoint is None:
-            changed = _insert(account, where, password, actor)
+            changed = _insert(vault, account, where, password, actor)
         else:
-            changed = accounts.store(account, endpoint, where, password, actor)
+            changed = accounts.store(vault, account, endpoint, where, password, actor)
         audit.record("sending changed", account.address, changed, who=actor.who, address=actor.address)
 
 
-def _insert(account: Account, where: MailServer, password: Secret | None, actor: Actor) -> str:
-    accounts.insert_endpoint(account, "out", where, password, actor)
+def _insert(vault: Vault, account: Account, where: MailServer, password: Secret | None, actor: Actor) -> str:
+    accounts.insert_endpoint(vault, account, "out", where, password, actor)
     return "New: the server to send through."
 
 

@@ -1,13 +1,13 @@
 """Which clear values may be sealed as entered here: those that were listed before anything changed.
 
-Turning on lists what it finds in clear before the key file gets its name; turning off lists what opens
+Turning on lists what it finds in clear text before the key file gets its name; turning off lists what opens
 before the key file is flagged, in case it is cancelled. The sweep seals a clear value under the ordinary
-label only where the list has that very row, unchanged; any other under a label that nobody vouches for.
+label only where the list has that very row, unchanged; any other under a label that is not authentic.
 No list, no trust: a restored database comes without one (docs/decisions/0030-licence.md).
 
 Layout, integers big-endian: magic 8 ‖ key id 8 ‖ random id 16, then in the order of the ids, as often
 as there are rows: id i64 ‖ tag 32. tag = HMAC-SHA256(k, id i64 ‖ rev i64 ‖ `Binding.encoded` ‖ secret),
-k = HKDF-Expand(goal key, "mailkeep/licence" ‖ random id, 32). Who does not have the key can neither add a
+k = HKDF-Expand(primary key, "mailkeep/licence" ‖ random id, 32). Who does not have the key can neither add a
 row nor try out passwords on it.
 """
 
@@ -34,7 +34,7 @@ from panel.crypto.record import LONGEST_SECRET, Binding
 from panel.errors import Refused
 from panel.models import Endpoint
 from panel.vault import rows
-from panel.vault.files import durable_beside, remove, told
+from panel.vault.files import durable_beside, explained, remove
 from panel.vault.keystore import KeyStore
 
 ATTESTATION = "encryption-attestation"
@@ -51,7 +51,7 @@ Tags = dict[int, bytes]  # by the ids of rows
 MOST = 2**20  # rows: 40 MiB, ten times what was measured
 
 
-class Stored(Protocol):
+class Attestable(Protocol):
     """A row that holds a secret, as the model or as a sweep reads it."""
 
     @property
@@ -64,7 +64,9 @@ class Stored(Protocol):
     def binding(self, instance_id: bytes) -> Binding: ...
 
 
-def write(keystore: KeyStore, key: Key, instance_id: bytes, found: Iterable[tuple[Stored, bytes]]) -> None:
+def write(
+    keystore: KeyStore, key: Key, instance_id: bytes, found: Iterable[tuple[Attestable, bytes]]
+) -> None:
     """List `found`, rows by id with the secret of each, durably, in the place of any other list.
 
     Call it under `keystore.locked()`, before anything else is changed. Raises
@@ -77,8 +79,8 @@ def write(keystore: KeyStore, key: Key, instance_id: bytes, found: Iterable[tupl
         durable.sync_directory(path.parent)
 
 
-def in_clear() -> Iterator[tuple[Stored, bytes]]:
-    """Every row that stands in clear, in the order of the ids, with its secret."""
+def in_clear() -> Iterator[tuple[Attestable, bytes]]:
+    """Every row that stands in clear text, in the order of the ids, with its secret."""
     for row in rows.each(Endpoint.clear.is_null(False)):
         if row.clear is not None:
             yield row, _secret(row)
@@ -99,8 +101,8 @@ def of(keystore: KeyStore, key: Key, instance_id: bytes) -> Attestation | None:
     return Attestation(header, path, mac, instance_id)
 
 
-def permits(keystore: KeyStore, key: Key, instance_id: bytes, row: Stored) -> bool:
-    """Whether `row`, which stands in clear, is listed and unchanged. Raises Refused as `of` does."""
+def permits(keystore: KeyStore, key: Key, instance_id: bytes, row: Attestable) -> bool:
+    """Whether `row`, which stands in clear text, is listed and unchanged. Raises Refused as `of` does."""
     listed = of(keystore, key, instance_id)
     return listed is not None and listed.has(row, listed.tags([row]))
 
@@ -128,15 +130,15 @@ class Attestation:
     mac: HMAC | None = field(repr=False, compare=False)  # None: of another key, so it permits nothing
     instance_id: bytes = field(compare=False)
 
-    def tags(self, found: Sequence[Stored]) -> Tags:
+    def tags(self, found: Sequence[Attestable]) -> Tags:
         """What is listed of the rows `found`, which come in the order of their ids."""
         with _opened(self.path) as fd:
             if self.mac is None or fd is None or not found:
                 return {}
             return _between(fd, found[0].id, found[-1].id)
 
-    def has(self, row: Stored, tags: Tags) -> bool:
-        """Whether `row`, which stands in clear, is listed in `tags` and unchanged."""
+    def has(self, row: Attestable, tags: Tags) -> bool:
+        """Whether `row`, which stands in clear text, is listed in `tags` and unchanged."""
         listed = tags.get(row.id)
         if self.mac is None or listed is None or row.clear is None:
             return False
@@ -158,7 +160,7 @@ def _id(fd: int, at: int) -> int:
 
 
 def _content(
-    key: Key, licence_id: bytes, instance_id: bytes, found: Iterable[tuple[Stored, bytes]]
+    key: Key, licence_id: bytes, instance_id: bytes, found: Iterable[tuple[Attestable, bytes]]
 ) -> Iterator[bytes]:
     yield HEADER.pack(MAGIC, key.id, licence_id)
     mac, count = _mac(key, licence_id), 0
@@ -176,7 +178,7 @@ def _mac(key: Key, licence_id: bytes) -> HMAC:
     return HMAC(key.derive(b"mailkeep/licence" + licence_id, TAG_BYTES), SHA256())
 
 
-def _tag(mac: HMAC, row: Stored, instance_id: bytes, secret: bytes) -> bytes | None:
+def _tag(mac: HMAC, row: Attestable, instance_id: bytes, secret: bytes) -> bytes | None:
     """What stands for `row` with `secret`; None where SQL gave it a revision or a value that cannot be."""
     if type(row.rev) is not int or len(secret) > LONGEST_SECRET:
         return None
@@ -185,14 +187,14 @@ def _tag(mac: HMAC, row: Stored, instance_id: bytes, secret: bytes) -> bytes | N
     return one.finalize()
 
 
-def _secret(row: Stored) -> bytes:
+def _secret(row: Attestable) -> bytes:
     return str(row.clear.text).encode("utf-8", "surrogatepass")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int | None]:
     """The file open for reading; None where there is none. What it says is believed by its tags alone."""
-    with told(path):
+    with explained(path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:

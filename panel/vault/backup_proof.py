@@ -1,6 +1,6 @@
-"""Proving that a backup of the key file is good, without the key ever travelling.
+"""Verifying a backup of the key file without sending the key anywhere.
 
-The page gives a fresh nonce; where the copy lies, SHA-256(nonce ‖ copy) is
+The page gives a fresh nonce; where the copy is stored, SHA-256(nonce ‖ copy) is
 computed and pasted back. A shell may hand the copy itself (`key check FILE`).
 """
 
@@ -19,7 +19,7 @@ from panel.vault import reading
 from panel.vault.vault import Vault
 
 NONCE_BYTES = 16
-UNPROVED: dict[str, object] = {"backup_proved_at": None, "backup_tag": None}
+UNVERIFIED: dict[str, object] = {"backup_proved_at": None, "backup_tag": None}
 
 
 def nonce() -> str:
@@ -44,7 +44,7 @@ def verify(vault: Vault, given: str, answer: str, actor: Actor) -> None:
 
 
 def answer_for(given: str, copy: bytes) -> str:
-    """What proves that somebody holds `copy`: SHA-256(`given` ‖ `copy`) in hexadecimal."""
+    """The answer of who holds `copy`: SHA-256(`given` ‖ `copy`) in hexadecimal."""
     return hashlib.sha256(given.encode() + copy).hexdigest()
 
 
@@ -76,12 +76,12 @@ def _todays(vault: Vault) -> KeyFile:
 
 
 def withdraw() -> None:
-    """The backup counts as unproved from here on. Commit it before the key file changes.
+    """The backup counts as not verified from here on. Commit it before the key file changes.
 
-    The change makes the tag void by itself, at whatever instant a crash comes. It is withdrawn all the
-    same, so that a database that takes nothing is met while the key file is still as it was.
+    The change makes the tag void by itself, at whatever instant a crash comes. Withdrawing it first finds a
+    database that cannot be written while the key file is still as it was.
     """
-    Encryption.update(UNPROVED).execute()
+    Encryption.update(UNVERIFIED).execute()
 
 
 def parse(copy: bytes) -> KeyFile:

@@ -1,4 +1,4 @@
-"""The only place that opens a stored secret: to log in to the very server it is bound to."""
+"""The only place that opens a stored secret: to log in to the one server that it is bound to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
 
 
-class Stored(Protocol):
+class ClearOrSealed(Protocol):
     """A row that holds a secret: the model's, or the plain one that a sweep reads."""
 
     @property
@@ -78,14 +78,14 @@ def is_authentic(endpoint: Endpoint, vault: Vault) -> bool:
     return label == LABEL
 
 
-def is_clear_authentic(endpoint: attestation.Stored, vault: Vault, now: Snapshot) -> bool:
+def is_clear_authentic(endpoint: attestation.Attestable, vault: Vault, now: Snapshot) -> bool:
     """`is_authentic` for a row in clear text."""
     if now.file is None:
         return True
     return attestation.permits(vault.keystore, now.file.primary, now.row.instance_id, endpoint)
 
 
-def unseal(endpoint: Stored, file: KeyFile | None, instance_id: bytes) -> tuple[Secret, str | None]:
+def unseal(endpoint: ClearOrSealed, file: KeyFile | None, instance_id: bytes) -> tuple[Secret, str | None]:
     """The secret of the row, and the label that its record was sealed with; None for a clear value."""
     if endpoint.account_address not in (None, endpoint.address):
         raise Tampered(
@@ -95,7 +95,9 @@ def unseal(endpoint: Stored, file: KeyFile | None, instance_id: bytes) -> tuple[
     return unseal_record(endpoint, file, instance_id)
 
 
-def unseal_record(endpoint: Stored, file: KeyFile | None, instance_id: bytes) -> tuple[Secret, str | None]:
+def unseal_record(
+    endpoint: ClearOrSealed, file: KeyFile | None, instance_id: bytes
+) -> tuple[Secret, str | None]:
     """`unseal` for a row apart from its account: to move it, or to check a backup. Never to log in."""
     try:
         if endpoint.clear is not None:
@@ -118,7 +120,7 @@ def _clear(text: str) -> Secret:
     return secret
 
 
-def _opened(file: KeyFile, endpoint: Stored, instance_id: bytes) -> tuple[bytes, str]:
+def _opened(file: KeyFile, endpoint: ClearOrSealed, instance_id: bytes) -> tuple[bytes, str]:
     assert endpoint.sealed is not None
     try:
         return keyring.unseal(file, endpoint.sealed.record, endpoint.binding(instance_id)), LABEL

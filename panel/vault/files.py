@@ -1,6 +1,6 @@
 """Private files on the disk, read and written with the care that a key takes.
 
-What goes wrong is told to a person: which file, why, and what to do.
+Errors name the file, the reason and the remedy.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ PIECE = 16384  # bytes read at once: a key file with a few keys
 @contextmanager
 def flocked(path: Path) -> Iterator[None]:
     """Hold the lock that `path` stands for, made where it is not there; one process at a time has it."""
-    with told(path):
+    with explained(path):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        with told(path):
+        with explained(path):
             fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
@@ -35,8 +35,8 @@ def flocked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Tell a person why `path` cannot be used, moved or removed."""
+def explained(path: Path) -> Iterator[None]:
+    """Turn an OSError into a Refused that says why `path` cannot be used, moved or removed."""
     try:
         yield
     except OSError as error:
@@ -48,7 +48,7 @@ def told(path: Path) -> Iterator[None]:
 
 def remove(path: Path) -> None:
     """Remove `path`, durably."""
-    with told(path):
+    with explained(path):
         path.unlink(missing_ok=True)
         durable.sync_directory(path.parent)
 

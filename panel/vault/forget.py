@@ -2,7 +2,7 @@
 
 Nothing is destroyed: `restore` puts a record back once a key that opens it is in
 the key file. One transaction sets all aside and, as its last step, moves a bad file
-away; the witness goes last. A kill in between is made good by doing it once more.
+away; the expected key goes last. A kill in between is made good by doing it once more.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def forget(vault: Vault, actor: Actor) -> Forgotten:
                 orphan.delete_instance()
             Encryption.update(
                 active_key_id=None, decrypt_id=None, scrub_pending=None, key_created_at=None, enabled_at=None,
-                verified_at=None, trouble_since=None, **backup_proof.UNPROVED,
+                verified_at=None, trouble_since=None, **backup_proof.UNVERIFIED,
             ).execute()  # fmt: skip
             addresses, removed = _names(endpoints), _names(orphans)
             audit.record("lost key forgotten", ", ".join((*addresses, *removed))[:320], **vars(actor))
@@ -101,7 +101,7 @@ def _require_lost(vault: Vault) -> tuple[list[Endpoint], list[Endpoint]]:
         raise Refused(now.reason, "Correct the schema first: run flask doctor.")
     if row.damaged:
         raise Refused(
-            "The database does not have exactly one encryption row, so nothing can be told of the key.",
+            "The database does not have exactly one encryption row, so the state of the key is unknown.",
             "See docs/encryption.md, 'A damaged state row'.",
         )
     sealed = Endpoint.sealed.is_null(False)

@@ -22,7 +22,16 @@ from panel.config import Settings
 from panel.crypto.keyfile import KEY_ID_BYTES, LARGEST, KeyFile, NotAKeyFile, fingerprint
 from panel.durable import sync_directory
 from panel.errors import DamagedKeyFile, KeyFileError, Refused
-from panel.vault.files import at_most, content_if_any, durable_beside, flocked, reason, remove, told, typed
+from panel.vault.files import (
+    at_most,
+    content_if_any,
+    durable_beside,
+    explained,
+    flocked,
+    reason,
+    remove,
+    typed,
+)
 
 EXPECTED_KEY = "encryption-expected"
 LOCK = "encryption-key.lock"
@@ -32,7 +41,7 @@ LARGEST_AUTHORIZATION = 4096
 
 @dataclass(frozen=True)
 class AuthorizationFile:
-    """The file that proves access to the file system: its text and its age."""
+    """The file that shows access to the file system: its text and its age."""
 
     text: str
     modified: float  # Unix time, seconds
@@ -68,9 +77,8 @@ class KeyStore:
     def read(self) -> KeyFile | None:
         """The key file as it is now; None where there is none.
 
-        Raises KeyFileError, with what to type to mend it, for a file that is
-        damaged or that others could have read or put there. Never cached: a save
-        and a sweep look again each time.
+        Raises KeyFileError, with what to type against it, for a file that is damaged, or that others could
+        have read or put there. Never cached: each save and each sweep reads it.
         """
         data = self._read_private(self.path, LARGEST)
         return None if data is None else self._parse(self.path, data)
@@ -107,17 +115,17 @@ class KeyStore:
         ends in the same place.
         """
         copy = self._beside(f"retired-{fingerprint(file.primary.id)}-{file.generation}")
-        kept = file.without_decrypting_flag()
+        unflagged = file.without_decrypting_flag()
         with self._held():
             self._require_unchanged(file)
-            if not self.create(kept, copy) and self._holds(copy) != kept:
+            if not self.create(unflagged, copy) and self._holds(copy) != unflagged:
                 raise Refused(f"Another file is in the way: {copy}.", "Move it elsewhere, then press resume.")
             remove(self.path)
         return copy
 
     def _require_unchanged(self, file: KeyFile) -> None:
         if self.read() != file:
-            raise Refused("The key file was changed by somebody else meanwhile.", "Look at the page again.")
+            raise Refused("The key file was changed by another process meanwhile.", "Reload the page.")
 
     def set_aside_unused(self, file: KeyFile) -> Path:
         """Move aside a key file that lost the race of two servers; it has sealed nothing."""
@@ -131,7 +139,7 @@ class KeyStore:
         if not os.path.lexists(self.path):
             return None
         aside = self._beside(f"set-aside-{secrets.token_hex(4)}")
-        with told(self.path):
+        with explained(self.path):
             self.path.rename(aside)
             sync_directory(self.path.parent)
         return aside
@@ -164,7 +172,7 @@ class KeyStore:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        """Keep out another data directory that names the same key file. Call it under `locked()`."""
+        """Lock against another data directory that names the same key file. Call it under `locked()`."""
         beside, ours = self.path.with_name(f"{self.path.stem}.lock"), self.data_dir / LOCK
         if beside.exists() and ours.exists() and beside.samefile(ours):
             yield  # the usual case: it is the lock that is held already
@@ -179,12 +187,12 @@ class KeyStore:
                 for path in directory.glob(f".{glob.escape(begin)}*.tmp"):
                     path.unlink(missing_ok=True)
 
-    # -- the witness: which key this server expects ----------------------------------
+    # -- the expected key: which key this server expects ----------------------------------
 
     def expected_key(self) -> bytes | None:
-        """The key id this server has sealed under; None if it never has.
+        """The key id that this server has sealed under; None if it never has.
 
-        A witness that cannot be read still counts as one: it comes back as an empty id.
+        One that cannot be read still counts: it comes back as an empty id.
         """
         path = self.data_dir / EXPECTED_KEY
         try:
@@ -205,14 +213,14 @@ class KeyStore:
             sync_directory(self.data_dir)
 
     def forget_expected_key(self) -> None:
-        """Remove the witness: only where the key file is gone and a retired copy holds its key."""
+        """Remove the expected key: only where the key file is gone and a retired copy holds its key."""
         expected_key = self.expected_key()
         if expected_key is None or self.read() is not None or self.retired_copy_of(expected_key) is None:
             return
         remove(self.data_dir / EXPECTED_KEY)
 
     def abandon_expected_key(self) -> None:
-        """Remove the witness although no copy of its key is here: the last step of forgetting a lost key.
+        """Remove the expected key although no copy of it is here: the last step of forgetting a lost key.
 
         It stays where a key file has come meanwhile: that one may be in use already.
         """
@@ -231,13 +239,13 @@ class KeyStore:
 
     @property
     def authorization_path(self) -> Path:
-        """Where the marker must be made."""
+        """Where the authorization file must be made."""
         return self.data_dir / AUTHORIZATION_FILE
 
     def authorization_file(self) -> AuthorizationFile | None:
-        """The marker, held to the key file's rules of owner and mode; None where there is none.
+        """The authorization file, by the key file's rules of owner and mode; None where there is none.
 
-        Raises KeyFileError for one that somebody else could have made.
+        Raises KeyFileError for one that another user could have made.
         """
         data = self._read_private(self.authorization_path, LARGEST_AUTHORIZATION)
         if data is None:
@@ -246,7 +254,7 @@ class KeyStore:
 
     def key_file_modified(self) -> float:
         """When the key file was last written (Unix time, seconds). Raises Refused where it is gone."""
-        with told(self.path):
+        with explained(self.path):
             return self.path.stat().st_mtime
 
     def delete_authorization_file(self) -> None:

@@ -122,9 +122,9 @@ class Reading:
         While the key is changed another copy follows soon; but a change that got stuck, or is held up on
         purpose, must not hide that no copy holds the key in use.
         """
-        settled = self.state in (State.ON, State.INCONSISTENT)
+        finished = self.state in (State.ON, State.INCONSISTENT)
         stuck = self.state in (State.ENABLING, State.ROTATING) and self._changed_long_ago
-        return (settled or stuck) and self.times.backup_proved_at is None
+        return (finished or stuck) and self.times.backup_proved_at is None
 
     @property
     def _changed_long_ago(self) -> bool:

@@ -24,9 +24,9 @@ DID = {
     "found": "Passwords in clear text were encrypted",
     "check": "All passwords were checked",
 }
-KEPT = 20  # reports; older ones go
+MOST_REPORTS = 20  # reports; older ones go
 
-MEND = {
+REMEDIES = {
     "database": "This is the database itself. End other programs that read it, then run flask encryption "
     "resume, or “Scan again” on the page. If it is found again, the password was entered in another "
     "field too: change it.",
@@ -55,7 +55,7 @@ class Found:
     @property
     def remedy(self) -> str:
         """What to do about it."""
-        return MEND[self.kind]
+        return REMEDIES[self.kind]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Scan:
 
     @property
     def in_database(self) -> bool:
-        """Whether removing old copies from the database once more may help."""
+        """Whether removing leftovers from the database once more may help."""
         return any(each.kind == "database" for each in self.found)
 
     @property
@@ -107,7 +107,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Findings:
-    """One report that is finished. `scan` is None where passwords are in clear: nothing to search for."""
+    """A finished report. `scan` is None where passwords are in clear text: nothing to search for."""
 
     kind: str
     begun_at: int
@@ -171,12 +171,12 @@ def pending() -> int | None:
     return newest.id if newest else None
 
 
-def finish(owed_id: int, opened: int, failures: tuple[Failure, ...], scan: Scan | None) -> None:
-    """Write what was found into the report `owed_id` and into older ones that never came to it."""
+def finish(report_id: int, opened: int, failures: tuple[Failure, ...], scan: Scan | None) -> None:
+    """Write what was found into the report `report_id` and into older ones that never came to it."""
     with db.transaction():
         SweepReport.update(
             finished_at=db.now(), opened=opened, result=_result(failures, scan)
-        ).where(SweepReport.finished_at.is_null() & (SweepReport.id <= owed_id)).execute()  # fmt: skip
+        ).where(SweepReport.finished_at.is_null() & (SweepReport.id <= report_id)).execute()  # fmt: skip
         _forget_old()
 
 
@@ -196,14 +196,15 @@ def last() -> Findings | None:
     try:
         row = newest.first()
         return _report(row) if row else None
-    except (ValueError, TypeError, KeyError):  # UnicodeDecodeError too: somebody edited it
+    except (ValueError, TypeError, KeyError):  # UnicodeDecodeError too: it was edited
         logger.warning("the newest report of a sweep is damaged and is not shown")
         return None
 
 
 def _forget_old() -> None:
-    kept = _finished(SweepReport.id).order_by(SweepReport.id.desc()).limit(KEPT)
-    SweepReport.delete().where(SweepReport.finished_at.is_null(False) & SweepReport.id.not_in(kept)).execute()
+    newest = _finished(SweepReport.id).order_by(SweepReport.id.desc()).limit(MOST_REPORTS)
+    older = SweepReport.finished_at.is_null(False) & SweepReport.id.not_in(newest)
+    SweepReport.delete().where(older).execute()
 
 
 def _finished(*fields: Any) -> Any:
@@ -241,7 +242,7 @@ def _scan(scan: dict[str, Any]) -> Scan:
 
 
 def _found(each: dict[str, Any]) -> Found:
-    if each["kind"] not in MEND:
+    if each["kind"] not in REMEDIES:
         raise ValueError("a kind of place that there is not")
     return Found(str(each["name"]), str(each["kind"]), tuple(map(str, each["accounts"])))
 

@@ -112,10 +112,10 @@ def retired(vault: Vault) -> list[Retired]:
 
 
 def _retired_at(key: Key) -> int | None:
-    told = Activity.select(Activity.at).where(
+    retirements = Activity.select(Activity.at).where(
         (Activity.what == RETIRED) & (Activity.subject == fingerprint(key.id))
     )
-    last = told.order_by(Activity.at.desc()).first()
+    last = retirements.order_by(Activity.at.desc()).first()
     return int(last.at) if last else None
 
 

@@ -110,13 +110,13 @@ def _plain(field: Field) -> type:
 
 
 def mark() -> tuple[object, ...]:
-    """What changes with each password that is saved in clear, and each account that goes."""
+    """What changes with each password that is saved in clear text, and each account that goes."""
     summed = "SELECT count(*), total(rev), max(id) FROM endpoint WHERE clear IS NOT NULL"
     return tuple(db.database.execute_sql(summed).fetchone())
 
 
 def still_clear(found: Iterable[Row]) -> list[Row]:
-    """Those rows that still stand in clear at the same `rev`."""
+    """Those rows that still stand in clear text at the same `rev`."""
     query = Endpoint.select().where(Endpoint.clear.is_null(False))
     return [row for row in found if query.where((Endpoint.id == row.id) & (Endpoint.rev == row.rev)).exists()]
 

@@ -2,7 +2,7 @@
 
 `scrub` rewrites the file and empties the write-ahead log. Measured on SQLite with
 secure_delete on: copies stay in the log until a checkpoint truncates it, and in
-free pages until VACUUM (docs/encryption.md, 'Old copies'). `scan` looks whether any are left.
+free pages until VACUUM (docs/encryption.md, 'Leftovers'). `encryption.leftovers` searches for what is left.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _clear_to_come(encrypting: bool) -> int:
 
 
 def _rewrite() -> bool:
-    """VACUUM, then empty the log. False where somebody's reading kept it from that."""
+    """VACUUM, then empty the log. False where a reader prevented it."""
     try:
         db.database.execute_sql("VACUUM")
         for _ in range(TRIES):

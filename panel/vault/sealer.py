@@ -24,7 +24,7 @@ class Sealer:
     """Seals what is saved to one vault."""
 
     def __init__(self, vault: Vault) -> None:
-        self.vault = vault
+        self._vault = vault
         self._now = threading.local()  # the checks of this thread's `storing()`, where it is in one
 
     @contextmanager
@@ -38,12 +38,12 @@ class Sealer:
         if getattr(self._now, "checks", None) is not None:
             yield
             return
-        database = self.vault.database
+        database = self._vault.database
         if not database.in_transaction():
-            activate.activate(self.vault)
+            activate.activate(self._vault)
         with database.atomic() if not database.in_transaction() else nullcontext():
             # Read once, however many rows are saved: who changes key file or state row holds this lock too.
-            self._now.reading = self.vault.read()
+            self._now.reading = self._vault.read()
             self._now.reading.require_unaltered()
             self._now.checks = {}
             try:
@@ -70,8 +70,8 @@ class Sealer:
         if key is None:
             return Clear(secret)
         if now.disk.expected_key != key.id:
-            self.vault.keystore.expect(key.id)
-            self._now.reading = self.vault.read()
+            self._vault.keystore.expect(key.id)
+            self._now.reading = self._vault.read()
         endpoint = cast(Endpoint, row)
         activate.require_scrub_for_clear(endpoint)
         return Sealed(record.seal(key, secret.reveal_bytes(), endpoint.binding(now.row.instance_id)))

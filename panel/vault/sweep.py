@@ -1,12 +1,12 @@
-"""Bringing every stored secret to where the key file says it belongs. Anybody may resume it at any time.
+"""Moving every stored secret to where the key file says it belongs. Any process may resume it at any time.
 
 A page of rows is read, opened, sealed and opened again in memory, while others may
-write. Then, under the lock of the state row, key file and row are looked at anew:
+write. Then, under the lock of the state row, key file and row are read again:
 they alone decide direction and key, and what was prepared is thrown away unless it
-is what they say now. So others wait for the writing alone, not for the cryptography.
+agrees with them. So others wait for the writing alone, not for the cryptography.
 
-Only the `releasing` flag *in the file*, with the row's release id, makes a page be
-written in clear. A row is replaced only where it still holds the very record that
+Only the decrypting flag *in the file*, with the row's decrypt id, makes a page be
+written in clear text. A row is replaced only where it still holds the very record that
 was opened, at the same `rev`: what a person saved meanwhile wins. The sweep leaves
 `rev` as it is, since the secret stays the same: nobody's form grows stale.
 """
@@ -90,7 +90,7 @@ class _Page:
     target: _Target
     rows: list[Row]
     replacements: list[Replacement] = field(default_factory=list)
-    unattested_rows: list[Row] = field(default_factory=list)  # in clear, and not as any licence has it
+    unattested_rows: list[Row] = field(default_factory=list)  # in clear text, not attested
     failed: list[tuple[Row, str]] = field(default_factory=list)
 
 
@@ -98,7 +98,7 @@ def run(vault: Vault, progress: Progress | None = None) -> Report:
     """Sweep until one whole pass changes nothing.
 
     Raises KeyAbsent where the key is missing, unreadable or wrong. A row whose
-    record does not open is reported and left as it was. The licence ends with the
+    record does not open is reported and left as it was. The attestation ends with the
     first pass that sealed all it could under it.
     """
     activate.activate(vault)
@@ -117,7 +117,7 @@ def run(vault: Vault, progress: Progress | None = None) -> Report:
 def _pass(vault: Vault, report: Report, progress: Progress | None) -> tuple[int, Attestation | None]:
     """Once through the table, page by page in the order of the ids.
 
-    Returns the number of rows changed, and the licence that it sealed under from the first row to the last.
+    Returns the number of rows changed, and the attestation that it sealed under from first to last.
     """
     with db.transaction():
         pass  # every save that looked at the file before this commit has committed
@@ -192,7 +192,8 @@ def _sealed(target: _Target, secret: Secret, binding: Binding) -> bytes:
         opens = False
     if not opens:
         raise PanelError(
-            "A record that was just sealed did not open; nothing was replaced.", "Check the machine's memory."
+            "A password that was just encrypted could not be decrypted; nothing was replaced.",
+            "Check the machine's memory.",
         )
     return sealed
 
@@ -203,7 +204,7 @@ def _write(page: _Page, vault: Vault) -> int:
         vault.keystore.expect(page.target.key.id)
         if page.replacements:
             activate.require_scrub()
-    _name_unlisted(page)
+    _name_unattested(page)
     rows.note(page.target.file, page.failed)
     cursor = db.database.connection().cursor()
     cursor.executemany(REPLACE, page.replacements)
@@ -213,8 +214,8 @@ def _write(page: _Page, vault: Vault) -> int:
     return written
 
 
-def _name_unlisted(page: _Page) -> None:
-    """Record in Activity which rows stand in clear and are in no licence; each failure only once.
+def _name_unattested(page: _Page) -> None:
+    """Record in Activity which rows stand in clear text and are in no attestation; each failure only once.
 
     Rows that another process sealed since they were read are left to it.
     """

@@ -1,4 +1,4 @@
-"""Turning encryption off: it takes the file system to begin, and can be cancelled until all are in clear.
+"""Turning encryption off: it takes file access to begin, and can be cancelled until nothing is sealed.
 
 Only the flag *in the key file*, together with the state row's decrypt id, ever
 lets a sweep write clear text. docs/encryption.md, 'Why no password is lost', has the steps.
@@ -62,7 +62,7 @@ def challenge_from(now: Snapshot, nonce: str | None = None) -> Challenge:
 
 
 def require_authorization(vault: Vault) -> None:
-    """Raise Refused unless the authorization file proves access to the file system (see `turn_off`)."""
+    """Raise Refused unless the authorization file shows access to the file system (see `turn_off`)."""
     found = vault.keystore.authorization_file()
     if found is None:
         raise Refused(
@@ -203,7 +203,7 @@ def finish(vault: Vault) -> None:
             if vault.read().file is None:
                 Encryption.update(
                     decrypt_id=None, scrub_pending=None, enabled_at=None, verified_at=None,
-                    **backup_proof.UNPROVED,
+                    **backup_proof.UNVERIFIED,
                 ).execute()  # fmt: skip
     audit.record("encryption turned off", who="worker")
 

@@ -53,7 +53,7 @@ def turn_on(vault: Vault, confirmations: Confirmations, actor: Actor) -> bool:
         vault.keystore.delete_authorization_file()
         file, before = KeyFile.generate(now.row.instance_id), rows.mark()
         _attest_clear(vault, file)
-        with db.transaction():  # nobody saves in clear between the list and the key file
+        with db.transaction():  # nobody saves in clear text between the list and the key file
             if rows.mark() != before:
                 _attest_clear(vault, file)
             if vault.keystore.create(file):

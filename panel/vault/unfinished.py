@@ -16,7 +16,7 @@ from panel.vault.sweep import Progress, Report
 from panel.vault.vault import Vault
 
 ENCRYPTED = (State.ON, State.INCONSISTENT)
-SETTLED = (State.OFF, *ENCRYPTED)
+FINISHED = (State.OFF, *ENCRYPTED)
 
 
 def resume(vault: Vault, progress: Progress | None = None) -> Report:
@@ -45,9 +45,7 @@ def resume(vault: Vault, progress: Progress | None = None) -> Report:
 
 
 def start(vault: Vault) -> None:
-    """At the start of the server: clear away what a kill left, and an authorization file that proves
-    nothing.
-    """
+    """At the start of the server: remove what a kill left, and an authorization file that is void."""
     vault.keystore.clean()
     try:
         turn_off.require_authorization(vault)
@@ -68,7 +66,7 @@ def settle(vault: Vault) -> Snapshot:
             vault.keystore.forget_expected_key()
         if now.file is not None and now.file.decrypt_id is None and now.row.decrypt_id is not None:
             Encryption.update(decrypt_id=None).execute()  # of a turning off that never reached the file
-        if now.state in SETTLED and attestation.is_there(vault.keystore):
+        if now.state in FINISHED and attestation.is_there(vault.keystore):
             attestation.remove_if(vault.keystore)
         _note_trouble(now)
     return now

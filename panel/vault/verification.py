@@ -31,7 +31,7 @@ class Verdict:
 
 
 class Tried(NamedTuple):
-    """A row that was opened, or why it does not open. `vouched`: entered here, for the server beside it."""
+    """A row that was opened, or why it cannot be. `authentic`: entered here, for the server beside it."""
 
     row: Row
     found: Secret | CannotOpen
@@ -86,7 +86,7 @@ def each_opened(vault: Vault, progress: Progress | None = None) -> Iterator[Trie
         now.require_readable()
         tried = []
         for row in page:
-            with suppress(PasswordNeeded):  # sealed when it was read, and the key is gone: in clear by now
+            with suppress(PasswordNeeded):  # sealed when it was read; decrypted, and the key gone, by now
                 tried.append(_opened(row, now, vault))
         news = [(row, None if isinstance(found, Secret) else found.message) for row, found, _ in tried]
         rows.note(now.file, news)
@@ -114,7 +114,7 @@ def require_all_open(vault: Vault, otherwise: str) -> None:
 def each_authentic(vault: Vault, otherwise: str) -> Iterator[tuple[Row, bytes]]:
     """Every row that was entered here as it stands, with its secret.
 
-    At its end it raises Refused, saying `otherwise`, where one did not open, or stands in clear
+    At its end it raises Refused, saying `otherwise`, where one did not open, or stands in clear text
     and was not entered here.
     """
     failed: list[tuple[Row, str]] = []
@@ -129,7 +129,7 @@ def each_authentic(vault: Vault, otherwise: str) -> Iterator[tuple[Row, bytes]]:
     _refuse(rows.failures(failed), otherwise)
     if planted:
         raise Refused(
-            f"Passwords were found in clear, so {otherwise}: {_names(rows.failures(planted))}.",
+            f"Passwords were found in clear text, so {otherwise}: {_names(rows.failures(planted))}.",
             "Have them encrypted first: flask encryption resume",
         )
 

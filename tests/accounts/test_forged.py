@@ -66,10 +66,10 @@ def test_the_form_fills_in_no_forged_server(admin: Browser, forged: str) -> None
 
 
 @pytest.mark.parametrize("forged", FORGERIES, indirect=True)
-def test_a_password_alone_is_stored_for_no_forged_server(forged: str, app: Flask) -> None:
+def test_a_password_alone_is_stored_for_no_forged_server(forged: str, app: Flask, house: House) -> None:
     uuid = forged.rpartition("/")[2]
     with db.database.connection_context(), pytest.raises(PasswordNeeded, match="may have been changed"):
-        service.set_password(uuid, Secret("THE-NEW-PASSWORD"), service.ANYTHING, Actor())
+        service.set_password(house.vault, uuid, Secret("THE-NEW-PASSWORD"), service.Seen(), Actor())
 
 
 @pytest.mark.parametrize("forged", ["that nothing has opened since"], indirect=True)
@@ -78,7 +78,7 @@ def test_with_the_whole_server_typed_it_is_good_again(admin: Browser, house: Hou
         account, _ = service.find(forged.rpartition("/")[2])
         where = MailServer("imap", "imap.example.org", 993, "tls", "me")
         box = Mailbox(account.address)
-        service.edit(account.uuid, box, where, Secret("new"), service.ANYTHING, Actor())
+        service.edit(house.vault, account.uuid, box, where, Secret("new"), service.Seen(), Actor())
         assert house.vault.latest().state is State.ON
         assert house.opened(stored()) == "new"
     assert "Enter the server and its password again" not in admin.get(forged).text

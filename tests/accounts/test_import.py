@@ -104,9 +104,9 @@ def many(count: int) -> list[dict[str, str]]:
     return [{**ONE, "address": f"{number}@example.org"} for number in range(count)]
 
 
-def stored(house: House, text: str) -> list[importing.Stored]:
+def stored(house: House, text: str) -> list[importing.BatchResult]:
     wanted = importing.read(io.BytesIO(text.encode()), house.settings).wanted
-    return list(importing.store(wanted, Actor("ada@example.org")))
+    return list(importing.store(house.vault, wanted, Actor("ada@example.org")))
 
 
 def test_one_line_in_a_batch_that_is_there_already_loses_no_other(

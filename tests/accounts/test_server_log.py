@@ -37,7 +37,7 @@ def test_who_set_the_server_is_shown_after_he_removed_himself_and_activity(
     with db.database.connection_context():
         Activity.delete().execute()
         Person.update(name="x").execute()
-        found = service.last_change(stored())
+        found = service.last_change(house.vault, stored())
     assert found is not None
     assert (found.who, found.server) == (
         "ada@example.org",
@@ -54,7 +54,7 @@ def test_a_new_password_for_the_same_server_adds_no_line(admin: Browser, house: 
     before = (house.data / server_log.FILE).read_bytes()
     with db.database.connection_context():
         row = stored()
-        service.set_password(row.account.uuid, Secret("new"), service.ANYTHING, Actor())
+        service.set_password(house.vault, row.account.uuid, Secret("new"), service.Seen(), Actor())
     assert (house.data / server_log.FILE).read_bytes() == before
 
 
@@ -95,10 +95,10 @@ def test_what_was_refused_is_not_noted(admin: Browser, house: House) -> None:
     box, moved = Mailbox(row.account.address), replace(row.server, host="new.example.org")
     with db.database.connection_context():
         with pytest.raises(BadInput):
-            service.edit(row.account.uuid, box, moved, Secret(""), service.ANYTHING, Actor())
+            service.edit(house.vault, row.account.uuid, box, moved, Secret(""), service.Seen(), Actor())
         house.sql("UPDATE account SET address = 'else@example.org'")
         with pytest.raises((BadInput, PasswordNeeded)):
-            service.edit(row.account.uuid, box, moved, Secret("new"), service.ANYTHING, Actor())
+            service.edit(house.vault, row.account.uuid, box, moved, Secret("new"), service.Seen(), Actor())
     assert (house.data / server_log.FILE).read_bytes() == before
 
 
@@ -114,7 +114,13 @@ def test_an_earlier_record_put_back_is_told_from_the_server_that_was_set_last(
     with db.database.connection_context():
         kept = house.sql("SELECT host, sealed, rev FROM endpoint")[0]
         service.edit(
-            row.account.uuid, Mailbox(row.account.address), where, Secret("x"), Seen.of(row), Actor()
+            house.vault,
+            row.account.uuid,
+            Mailbox(row.account.address),
+            where,
+            Secret("x"),
+            Seen.of(row),
+            Actor(),
         )
     assert "is not the one that" not in admin.get(f"/accounts/{row.account.uuid}").text
     (tmp_path / "password").write_text("typed")

@@ -67,7 +67,7 @@ def test_what_was_swapped_opens_for_nobody_and_takes_no_password(
         if row.account_address is None:
             continue
         with pytest.raises(PasswordNeeded, match="may have been changed"):
-            service.set_password(row.account_id, Secret("NEWLY TYPED"), service.ANYTHING, Actor())
+            service.set_password(two.vault, row.account_id, Secret("NEWLY TYPED"), service.Seen(), Actor())
     assert not two.times_stored("NEWLY TYPED")
     verdict = verification.run_and_note(two.vault)
     assert len(verdict.failures) == 2
@@ -96,7 +96,7 @@ def test_with_encryption_off_too_swapped_addresses_take_no_password(house: House
     swap(house, "account", "address", key="uuid")
     for row in Endpoint.select():
         with pytest.raises(PasswordNeeded):
-            service.set_password(row.account_id, Secret("NEWLY TYPED"), service.ANYTHING, Actor())
+            service.set_password(house.vault, row.account_id, Secret("NEWLY TYPED"), service.Seen(), Actor())
     assert not house.times_stored("NEWLY TYPED")
 
 

@@ -11,7 +11,7 @@ import pytest
 from panel.audit import Actor
 from panel.backup import check, create
 from panel.backup.contents import CheckReport
-from panel.backup.create import Snapshot
+from panel.backup.create import Backup
 from tests import warm
 from tests.encryption.conftest import House, house
 
@@ -25,7 +25,7 @@ def _the_process_that_looks_is_forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "subprocess", forked)
 
 
-def make(house: House, dest: Path) -> Snapshot:
+def make(house: House, dest: Path) -> Backup:
     return create.create(house.settings, dest, Actor("admin@example.org"))
 
 

@@ -173,9 +173,13 @@ def test_a_data_directory_restored_with_the_licence_of_its_time_gains_nothing(
     assert attestation.is_there(house.keystore)
     house.sql(PLANT)
     with pytest.raises(PasswordNeeded, match="may have been changed"):
-        service.set_password(str(endpoint.account_id), Secret("THE-NEW-PASSWORD"), service.ANYTHING, Actor())
+        service.set_password(
+            house.vault, str(endpoint.account_id), Secret("THE-NEW-PASSWORD"), service.Seen(), Actor()
+        )
     unfinished.resume(house.vault)
     with pytest.raises(PasswordNeeded, match="may have been changed"):
-        service.set_password(str(endpoint.account_id), Secret("THE-NEW-PASSWORD"), service.ANYTHING, Actor())
+        service.set_password(
+            house.vault, str(endpoint.account_id), Secret("THE-NEW-PASSWORD"), service.Seen(), Actor()
+        )
     assert Activity.select().where(Activity.what == "unattested password found").count() == 1
     assert house.opened(Endpoint.get_by_id(endpoint.id)) == "x"

@@ -187,7 +187,7 @@ def test_a_password_mended_while_the_old_one_is_being_refused_is_tried_at_once(a
     thread = threading.Thread(target=collect)
     thread.start()
     time.sleep(1)
-    service.set_password(account.uuid, Secret("the right one"), service.ANYTHING, Actor())
+    service.set_password(post.vault, account.uuid, Secret("the right one"), service.Seen(), Actor())
     mended.set()
     thread.join()
     assert post.row(account).next_due_at <= db.now() and post.row(account).problem is None
@@ -203,7 +203,7 @@ def test_keep_chosen_in_the_middle_of_a_round_is_kept_to(
     real = after.apply_pending
 
     def settle(*arguments: object) -> None:
-        service.edit(account.uuid, Mailbox(account.address), None, None, service.ANYTHING, Actor())
+        service.edit(post.vault, account.uuid, Mailbox(account.address), None, None, service.Seen(), Actor())
         real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(after, "apply_pending", settle)

@@ -243,10 +243,10 @@ def test_a_new_password_is_taken_only_together_with_the_whole_server(house: Hous
     house.sql("UPDATE endpoint SET host = 'evil.example.org'")
     account, endpoint = accounts.find("0@example.org")
     with pytest.raises(PasswordNeeded, match="may have been changed"):
-        accounts.set_password(account.uuid, Secret("entered again"), accounts.ANYTHING, ACTOR)
+        accounts.set_password(house.vault, account.uuid, Secret("entered again"), accounts.Seen(), ACTOR)
     box = rules.mailbox(account.address, account.folder, account.interval, account.on_server, account.move_to)
     where = replace(endpoint.server, host="imap.example.org")
-    accounts.edit(account.uuid, box, where, Secret("entered again"), accounts.ANYTHING, ACTOR)
+    accounts.edit(house.vault, account.uuid, box, where, Secret("entered again"), accounts.Seen(), ACTOR)
     assert house.opened(endpoint) == "entered again"
     assert Endpoint.get_by_id(endpoint.id).host == "imap.example.org"
 

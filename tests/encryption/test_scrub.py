@@ -577,11 +577,11 @@ def test_reports_hold_no_value_and_only_the_newest_are_kept(house: House) -> Non
     house.add(NOW)
     house.enable()
     (house.data / "left-over").write_text(NOW)
-    for _ in range(reports.KEPT + 5):
+    for _ in range(reports.MOST_REPORTS + 5):
         reports.keep_check(1, (), Scan())
     told(house)
     scan.check(house.vault, house.settings)
-    assert SweepReport.select().count() == reports.KEPT
+    assert SweepReport.select().count() == reports.MOST_REPORTS
     assert NOW not in repr(list(SweepReport.select().tuples()))
 
 

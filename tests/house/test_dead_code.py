@@ -15,12 +15,12 @@ CALLED_BY = {
     "Peewee": ["Meta", "indexes", "constraints", "legacy_table_names", "only_save_dirty", "adapt"],
     "Peewee, which writes these columns by name": ["forgotten_at", "counted_at", "pruned_at"],
     "sqlite3": ["text_factory"],
+    "Peewee, which closes connections by it": ["_close"],
     "click": ["command_class", "convert"],
     "waitress": ["parser_class", "channel_class", "handle_error"],
     "Flask and Flask-Login": ["session_interface", "session_protection", "form_token_bound", "form_token_refused"],
     "WTForms": ["pre_validate"],
     "http.client and smtplib": ["command_encoding", "makefile", "readable", "readinto"],
-    "OAuth, which comes next": ["of_form"],
     "mypy": ["Guarded"],
     "a number that stands beside others": ["ADMIN"],
 }  # fmt: skip

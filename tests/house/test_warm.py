@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -99,3 +100,12 @@ def test_none_finds_what_another_has_left_in_memory_and_several_run_at_once() ->
 def test_one_that_does_not_end_is_ended() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         warm.run_module("tests.snippet", ["import time; time.sleep(60)"], process_environ({}), "", 0.5)
+
+
+def test_one_that_nobody_waited_for_is_in_no_other_ones_way() -> None:
+    forgotten: Any = warm.Popen(["-c", "import time; time.sleep(60)"], env=process_environ({}))
+    forgotten.kill()
+    forgotten._connection.close()  # as garbage may go before the process that holds it
+    subprocess._active.append(forgotten)  # type: ignore[attr-defined]
+    assert run("print('well')")[1] == "well\n"
+    assert forgotten not in subprocess._active  # type: ignore[attr-defined]

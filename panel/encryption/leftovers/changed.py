@@ -16,7 +16,7 @@ from panel.models.prepared import Prepared, given
 
 
 @dataclass(frozen=True)
-class Mailbox:
+class ChecklistEntry:
     """The password of one server of an account. `changed_at` is None where old backups still hold it."""
 
     account: str
@@ -30,8 +30,8 @@ class Mailbox:
 class Checklist:
     """The stored passwords, the unchanged ones apart: how many there are, and the first ones by name."""
 
-    unchanged: tuple[Mailbox, ...] = ()
-    changed: tuple[Mailbox, ...] = ()
+    unchanged: tuple[ChecklistEntry, ...] = ()
+    changed: tuple[ChecklistEntry, ...] = ()
     unchanged_count: int = 0
     changed_count: int = 0
 
@@ -53,16 +53,16 @@ def since(at: int | None, most: int = 10**9) -> Checklist:
     return Checklist(_named(UNCHANGED, at, most), _named(CHANGED, at, most), total - changed, changed)
 
 
-def _named(which: Prepared, at: int, most: int) -> tuple[Mailbox, ...]:
+def _named(which: Prepared, at: int, most: int) -> tuple[ChecklistEntry, ...]:
     rows = which.all(at=at, most=most)
     return tuple(sorted((_mailbox(row, at) for row in rows), key=lambda box: (box.address, box.direction)))
 
 
-def _mailbox(row: Any, at: int) -> Mailbox:
+def _mailbox(row: Any, at: int) -> ChecklistEntry:
     entered = row.secret_set_at
     changed = isinstance(entered, int) and entered > at
     added = isinstance(row.created_at, int) and row.created_at > at
-    return Mailbox(row.uuid, row.address, row.direction, entered if changed else None, added)
+    return ChecklistEntry(row.uuid, row.address, row.direction, entered if changed else None, added)
 
 
 def _select(*ranges: Any) -> Any:
