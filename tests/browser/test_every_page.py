@@ -133,15 +133,15 @@ def found(house: House) -> None:
 STATES: dict[str, tuple[Callable[[House], None], str]] = {
     "off": (lambda house: None, "Before you start"),
     "enabling": (enabling, "Encrypting stored passwords"),
-    "on": (on, "Prove the backup of the key"),
+    "on": (on, "Verify the key backup"),
     "rotating": (rotating, "Encrypting with the new key"),
-    "on, old copies found": (found, "Passwords were found in 1 file."),
+    "on, old copies found": (found, "Leftovers in clear text were found in 1 file."),
     "on, rotated": (rotated, "Kept from earlier changes"),
     "disabling": (disabling, "Writing passwords back in clear"),
     "key-missing": (missing, "The key file is missing"),
     "key-unreadable": (unreadable, "The key file cannot be used"),
     "key-wrong": (wrong, "This is not the right key file"),
-    "inconsistent": (inconsistent, "1 of 2 passwords does not open"),
+    "inconsistent": (inconsistent, "1 of 2 passwords cannot be decrypted"),
 }
 
 
@@ -156,7 +156,7 @@ def test_every_state_of_the_encryption_page_for_admin_and_agent(
     page.goto(f"{site.url}/server/encryption")
     expect(page.locator("main")).to_contain_text(words)
     axe(page)
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
     page.wait_for_url(re.compile("/login"))
     site.sign_in(page, "agent")
     page.goto(f"{site.url}/server/encryption")
@@ -174,11 +174,11 @@ def test_old_copies_are_looked_for_while_the_page_stays_as_it_is(
     sign_in(page, panel_server.url)
     page.goto(f"{panel_server.url}/server/encryption")
     page.locator("#answer").fill("typed")
-    expect(page.locator("#copies")).to_contain_text("No password was found in the", timeout=30_000)
-    expect(page.locator("#copies").get_by_role("button", name="Look again")).to_be_visible()
+    expect(page.locator("#copies")).to_contain_text("No leftovers in clear text found", timeout=30_000)
+    expect(page.locator("#copies").get_by_role("button", name="Scan again")).to_be_visible()
     expect(page.locator("#answer")).to_have_value("typed")
-    page.get_by_text("What was searched, and what cannot be seen from here").click()
-    photograph(page, "old copies unfolded")
+    page.get_by_text("Files scanned and not scanned").click()
+    photograph(page, "leftovers unfolded")
 
 
 def test_every_other_page(site: Site, house: House, page: Page, axe: CheckAxe) -> None:
@@ -270,7 +270,7 @@ def test_every_state_of_the_overview_and_of_the_status_page(
     expect(page.locator("h1")).to_have_text("Overview")
     expect(page.locator("main")).to_contain_text(for_admins)
     axe(page)
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
     page.wait_for_url(re.compile("/login"))
     site.sign_in(page, "agent")
     page.wait_for_url("**/status")
