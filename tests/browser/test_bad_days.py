@@ -217,7 +217,7 @@ def test_a_database_that_needs_a_dropped_key_and_a_key_file_that_is_too_old_name
 @pytest.mark.parametrize(
     ("trouble", "says", "mended_by"),
     [
-        ("full disk", "The disk that the database is on is full or broken", "make room"),
+        ("full disk", "The disk that the database is on is full or broken", "free some space"),
         ("read-only disk", "The database cannot be written", "whether its disk is writable"),
     ],
 )
@@ -259,7 +259,7 @@ class TestWhereTheKeyCannotBeWritten:
         problem = admin.get_by_role("alert")
         expect(problem).to_contain_text("does not take the file encryption-key.bin")
         expect(problem).to_contain_text("no space left" if trouble == "full disk" else "read-only")
-        expect(problem).to_contain_text("Free some space or correct its permissions, then try again.")
+        expect(problem).to_contain_text("correct its permissions, then try again.")
         photograph(admin, trouble)
         with db.database.connection_context():
             assert house.state is State.OFF

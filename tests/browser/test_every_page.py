@@ -156,7 +156,7 @@ def test_every_state_of_the_encryption_page_for_admin_and_agent(
     page.goto(f"{site.url}/server/encryption")
     expect(page.locator("main")).to_contain_text(words)
     axe(page)
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
     page.wait_for_url(re.compile("/login"))
     site.sign_in(page, "agent")
     page.goto(f"{site.url}/server/encryption")
@@ -174,11 +174,11 @@ def test_old_copies_are_looked_for_while_the_page_stays_as_it_is(
     sign_in(page, panel_server.url)
     page.goto(f"{panel_server.url}/server/encryption")
     page.locator("#answer").fill("typed")
-    expect(page.locator("#copies")).to_contain_text("No leftovers in clear text found in", timeout=30_000)
+    expect(page.locator("#copies")).to_contain_text("No leftovers in clear text found", timeout=30_000)
     expect(page.locator("#copies").get_by_role("button", name="Scan again")).to_be_visible()
     expect(page.locator("#answer")).to_have_value("typed")
     page.get_by_text("Files scanned and not scanned").click()
-    photograph(page, "old copies unfolded")
+    photograph(page, "leftovers unfolded")
 
 
 def test_every_other_page(site: Site, house: House, page: Page, axe: CheckAxe) -> None:
@@ -270,7 +270,7 @@ def test_every_state_of_the_overview_and_of_the_status_page(
     expect(page.locator("h1")).to_have_text("Overview")
     expect(page.locator("main")).to_contain_text(for_admins)
     axe(page)
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
     page.wait_for_url(re.compile("/login"))
     site.sign_in(page, "agent")
     page.wait_for_url("**/status")

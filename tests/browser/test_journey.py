@@ -142,7 +142,7 @@ class Journey:
         self.page.get_by_label("I understand that losing").check()
         self.page.get_by_label("I have prepared").check()
         self.press("Generate Key File & Enable Encryption")
-        self.until("Prove the backup of the key")
+        self.until("Verify the key backup")
         self.axe(self.page)
 
     def files(self) -> set[str]:
@@ -151,11 +151,11 @@ class Journey:
     def turn_off(self) -> None:
         self.go("/server/encryption")
         command = self.page.locator("#off pre").inner_text()
-        self.press("I have created the file: turn encryption off")
+        self.press("Turn off encryption")
         expect(self.page.get_by_text("is not there yet")).to_be_visible()
         subprocess.run(["sh", "-c", command], check=True)
         self.go("/server/encryption")
-        self.press("I have created the file: turn encryption off")
+        self.press("Turn off encryption")
         self.until("Before you start")
 
 
@@ -280,7 +280,7 @@ def test_a_keyboard_alone_can_turn_encryption_on(
     page.keyboard.press("Space")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    journey.until("Prove the backup of the key")
+    journey.until("Verify the key backup")
 
 
 def test_what_the_manual_tells_to_type_proves_the_backup(
@@ -293,6 +293,6 @@ def test_what_the_manual_tells_to_type_proves_the_backup(
     copy.write_bytes((panel_server.data_dir / "encryption-key.bin").read_bytes())
     command = page.locator("#backup pre").inner_text().replace("COPY", f"'{copy}'")
     printed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
-    page.get_by_label("What sha256sum printed").fill(printed)
-    page.get_by_role("button", name="Prove this copy").click()
-    journey.until("Keep it apart from the database's backups.")
+    page.get_by_label("Output of the command").fill(printed)
+    page.get_by_role("button", name="Verify backup").click()
+    journey.until("Backup verified.")

@@ -157,5 +157,5 @@ def test_a_confirmation_in_another_tab_leaves_polls_and_what_is_typed_alone(site
     page.evaluate("() => window.polls")
     confirming.reload()
     expect(confirming.get_by_role("heading", name="People")).to_be_visible()
-    page.get_by_role("button", name="Prove").first.click()
+    page.get_by_role("button", name="Verify backup").first.click()
     expect(page.locator("#answer")).to_have_value("half-an-answer")

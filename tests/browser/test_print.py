@@ -18,7 +18,7 @@ from tests.browser.served import Site
 
 pytestmark = pytest.mark.browser
 MARGIN = 40  # of 595 × 842 points; the style sheet leaves 18 mm, 51 points
-BUTTONS = ("Generate Key File", "Check again", "Prove this copy", "turn encryption off", "Sign out")
+BUTTONS = ("Generate Key File", "Check again", "Verify backup", "Scan again", "Sign out")
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_a_user_comes_to_change_the_own_password_and_nothing_else(
     page.get_by_role("button", name="Change password").click()
     expect(page.get_by_text("Your password was changed.")).to_be_visible()
     axe(page)
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
     page.wait_for_url(re.compile("/login"))
     sign_in("user", NEW_PASSWORD)
 
@@ -108,9 +108,9 @@ def test_an_administrator_comes_to_see_what_is_wrong_and_is_led_to_its_mend(
     expect(main).to_contain_text("Needs attention (", timeout=20_000)
     page.goto(page.url.rstrip("/") + "/server/encryption")
     page.get_by_role("button", name="Check again").or_(
-        page.get_by_role("button", name="Open all")
+        page.get_by_role("button", name="Check all passwords")
     ).first.click()
-    expect(page.get_by_role("heading", name="1 of 1 passwords does not open")).to_be_visible()
+    expect(page.get_by_role("heading", name="1 of 1 passwords cannot be decrypted")).to_be_visible()
     page.locator("main .card.danger li a").first.click()
     expect(page.get_by_role("heading", name="Enter the server and its password again")).to_be_visible()
     axe(page)
