@@ -53,6 +53,7 @@ SELECT NULL, (SELECT count(*) FROM endpoint) - (SELECT count(*) FROM endpoint WH
   (SELECT count(*) FROM endpoint WHERE failed_rev IS NOT NULL)
 UNION ALL {OTHERS} < :key GROUP BY 1
 UNION ALL {OTHERS} > :key GROUP BY 1
+UNION ALL {OTHERS} IS NULL GROUP BY 1
 """  # noqa: S608 - text of ours
 
 

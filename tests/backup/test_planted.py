@@ -99,7 +99,7 @@ def require_empty(admin: Browser) -> None:
     page = admin.get(f"/accounts/{uuid_of()}").text
     values = dict(re.findall(r'<input[^>]*name="(host|username|port)"[^>]*value="([^"]*)"', page))
     assert set(values.values()) <= {""}
-    assert "Found in the database, possibly changed:" in page
+    assert "which may have been changed" in page
     assert "evil.example.org" in page
 
 
@@ -129,7 +129,7 @@ def test_activity_doctor_verify_and_the_shell_say_so_and_take_no_password_for_it
         assert restored.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL") == [(0,)]
     assert "unattested passwords" in (found := cli("doctor").stdout)
     assert "0@example.org" in found
-    assert "0@example.org: found in clear." in cli("encryption", "verify").stdout
+    assert "0@example.org: in clear text." in cli("encryption", "verify").stdout
     (tmp_path / "password").write_text("THE-NEW-PASSWORD")
     done = cli("accounts", "set-password", "0@example.org", "--password-file", str(tmp_path / "password"))
     assert (done.returncode, "whole server" in done.stderr) == (3, True)

@@ -24,8 +24,9 @@ from panel.audit import Actor
 from panel.config import Settings
 from panel.models import Endpoint
 from panel.secret import Secret
-from panel.vault import forget, retired_keys, rotation, turn_off, turn_on
+from panel.vault import forget, retired_keys, rotation, turn_off, turn_on, unfinished
 from panel.vault.vault import Vault
+from tests.installs import BOTH
 
 NO_FILE = 2**20  # no process has so many files open
 IDLE: dict[str, Callable[[], object]] = {  # calls of each kind that do nothing
@@ -45,6 +46,7 @@ IDLE: dict[str, Callable[[], object]] = {  # calls of each kind that do nothing
 NAMES = {
     "Endpoint": Endpoint, "Secret": Secret,
     "forget": forget, "retired_keys": retired_keys, "turn_off": turn_off, "rotation": rotation, "turn_on": turn_on,
+    "unfinished": unfinished, "BOTH": BOTH,
 }  # fmt: skip
 
 

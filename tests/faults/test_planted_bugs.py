@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -272,7 +272,13 @@ def test_a_save_that_began_before_encryption_was_turned_on_does_not_end_in_clear
     assert house.opened(Endpoint.get_by_id(1)) == "second"
 
 
+@contextmanager
+def _without_the_lock(self: Sealer) -> Iterator[None]:
+    self._now.reading = self._vault.read()
+    yield
+
+
 def test_planted_a_save_without_the_lock_is_caught(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Sealer, "storing", lambda self: nullcontext())
+    monkeypatch.setattr(Sealer, "storing", _without_the_lock)
     monkeypatch.setattr(Sealer, "before_commit", lambda self, row, check: None)
     assert saved_while_turned_on(house) > 0

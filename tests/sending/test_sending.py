@@ -158,7 +158,7 @@ def test_a_server_edited_by_sql_is_named_and_sees_no_login(
         assert [f.reason.startswith("The password for sending:") for f in status.failures] == [True]
         assert due_uuids() == [uuid()]  # collecting goes on
     shown = admin.get(page)
-    assert "Found in the database, possibly changed" in " ".join(shown.text.split())
+    assert "which may have been changed" in " ".join(shown.text.split())
     retyped = admin.post(page, **sent(smtp, port=str(smtp.starttls_port), security="starttls"))
     assert retyped.status_code == 422
 
