@@ -294,7 +294,7 @@ class KeyStore:
             return KeyFileError(f"The file {path} is a symbolic link.", remedy)
         if error.errno == errno.EACCES:
             return KeyFileError(
-                f"The file {path} may not be read.", f"Type: sudo chown {self.owner} {typed(path)}"
+                f"The file {path} may not be read.", f"Run: sudo chown {self.owner} {typed(path)}"
             )
         return DamagedKeyFile(
             f"The file {path} cannot be read ({reason(error)}).", "Put it back from its backup."
@@ -310,18 +310,18 @@ class KeyStore:
         if found.st_uid != self.data_dir.stat().st_uid:
             raise KeyFileError(
                 f"The file {path} belongs to another user than the data directory.",
-                f"Type: sudo chown {self.owner} {typed(path)}",
+                f"Run: sudo chown {self.owner} {typed(path)}",
             )
         mode = stat.S_IMODE(found.st_mode)
         if mode & 0o077:
             raise KeyFileError(
                 f"The file {path} can be read or written by other users (mode {mode:04o}).",
-                f"Type: chmod 600 {typed(path)}",
+                f"Run: chmod 600 {typed(path)}",
             )
         if stat.S_IMODE(path.parent.stat().st_mode) & 0o022:
             raise KeyFileError(
                 f"The directory {path.parent} can be written by other users.",
-                f"Type: chmod go-w {typed(path.parent)}",
+                f"Run: chmod go-w {typed(path.parent)}",
             )
 
     def _parse(self, path: Path, data: bytes) -> KeyFile:

@@ -297,7 +297,7 @@ def test_a_spool_that_the_group_cannot_get_into_is_named(post: PostOffice, helpd
 
     [remedy] = named()
     assert helpdesk.run("ls", str(spool)).returncode != 0
-    subprocess.run(["sh", "-c", remedy.removeprefix("Type: ")], check=True)
+    subprocess.run(["sh", "-c", remedy.removeprefix("Run: ")], check=True)
     assert helpdesk.run("ls", str(spool)).returncode == 0
     assert named() == []
     spool.parent.chmod(0o700)

@@ -180,5 +180,5 @@ def test_what_to_type_works_for_a_path_with_spaces(tmp_path: Path) -> None:
     store.path.chmod(0o644)
     with pytest.raises(KeyFileError) as refused:
         store.read()
-    subprocess.run(["sh", "-c", refused.value.remedy.removeprefix("Type: ")], check=True)
+    subprocess.run(["sh", "-c", refused.value.remedy.removeprefix("Run: ")], check=True)
     assert store.read() == file
