@@ -50,7 +50,7 @@ def test_only_the_generation_that_was_read_is_replaced(store: KeyStore) -> None:
     file = made(store)
     newer = file.with_decrypting_flag(b"r" * 16)
     store.replace(file, newer)
-    with pytest.raises(Refused, match="somebody else"):
+    with pytest.raises(Refused, match="another process"):
         store.replace(file, file.with_decrypting_flag(b"s" * 16))
     assert store.read() == newer
 
