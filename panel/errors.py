@@ -1,6 +1,6 @@
 """Every error that a person may read, in one tree.
 
-An error says what happened (`message`) and what to do about it (`hint`), and
+An error says what happened (`message`) and what to do about it (`remedy`), and
 knows how the two outer faces end with it: `status` over HTTP, `exit_code` in
 the shell (1: a problem was found; 2: wrong usage; 3: refused, nothing changed).
 The page, the shell and the log show the same two sentences. Neither may ever
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 
 class PanelError(Exception):
-    """The root. `str(error)` is the message, followed by the hint if there is one."""
+    """The root. `str(error)` is the message, followed by the remedy if there is one."""
 
     status = 500
     exit_code = 1
@@ -113,7 +113,7 @@ class BadInput(PanelError):
 
 
 class Throttled(PanelError):
-    """Too many tries; `hint` says how long to wait."""
+    """Too many tries; `remedy` says how long to wait."""
 
     status = 429
     exit_code = 3

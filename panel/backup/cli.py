@@ -52,9 +52,10 @@ def create(dest: Path, json_: bool) -> None:
         )
     else:
         say(f"Backup created: {made.path} ({made.size} bytes).")
-        say(
-            f"It holds {passwords(made.sealed)} encrypted and {made.clear} in clear text, no key and no mail."
+        held = (
+            f"{made.sealed} encrypted and {made.clear} in clear text" if made.sealed + made.clear else "none"
         )
+        say(f"Passwords in it: {held}. It contains no key and no mail.")
         if made.keys:
             say(f"Keep the key apart from it: {', '.join(made.keys)}.")
     if warning:

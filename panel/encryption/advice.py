@@ -10,7 +10,7 @@ from panel.vault.snapshot import PUT_BACK, Snapshot
 from panel.vault.state import State
 from panel.vault.vault import Vault
 
-OLDER_DATABASE = " Is the database an older one? Bring its key in: flask encryption key add FILE"
+OLDER_DATABASE = " If you restored an older database, add its key: flask encryption key add FILE"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def _remedy(now: Snapshot, vault: Vault) -> str:
     if now.file.decrypt_id is not None and now.file.find(now.row.active_key_id) and not now.database_wrong:
         away = f"{typed(path)}.away"
         return (
-            "It is a copy from while encryption was being turned off. To remove the mark: "
+            "This copy was made while encryption was being turned off. To clear its flag, run: "
             f"mv {typed(path)} {away}, then flask encryption key import {away}"
         )
     remedy = now.remedy if now.remedy != PUT_BACK else f"Put the right key file back as {path}, mode 600."

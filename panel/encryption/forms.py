@@ -11,7 +11,7 @@ FALSE_VALUES = (False, "false", "", "0", "off", "no", "n", "f")
 
 
 class EnableForm(FlaskForm):
-    """The two confirmations. Both are checked here, on the server, before a byte is written."""
+    """The two confirmations, checked beside the boxes. The rule itself is `vault.turn_on.Confirmations`."""
 
     understand_key_loss = BooleanField(
         "I understand that losing the encryption key file (data/encryption-key.bin) "

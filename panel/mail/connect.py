@@ -126,7 +126,7 @@ def _check(ip: IPAddress, endpoint: MailServer, policy: Policy) -> None:
     if endpoint.security == "none" and not (mapped or ip).is_loopback:
         raise _denied(
             f"{endpoint.host} is another server ({ip}): the password would cross the network unencrypted.",
-            "Choose TLS or STARTTLS. No encryption is possible only with a mail server on this server.",
+            "Choose TLS or STARTTLS. Unencrypted connections are only for a mail server on this server.",
         )
 
 

@@ -43,7 +43,7 @@ def open_folder(imap: Imap, folder: str, *, writable: bool = False) -> OpenFolde
         if b"UIDVALIDITY" not in numbers or b"MESSAGES" not in numbers:
             numbers = named(imap, folder, lambda word: _asked(imap, word)) | numbers
     except ServerRefused as refused:
-        raise _refused(imap, folder, refused, "“Test the connection” lists the folders.") from None
+        raise _refused(imap, folder, refused, "To list the folders, use “Test connection”.") from None
     exists, uidnext = numbers.get(b"MESSAGES"), numbers.get(b"UIDNEXT", 0)
     if uidnext <= (exists or 0):  # so many messages have at least as many numbers
         uidnext = 0

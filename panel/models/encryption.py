@@ -1,7 +1,7 @@
 """The state row: which of the key file's keys is in use, and what is still pending.
 
 It *chooses* among what the key file permits; nothing written here can make a
-secret be stored in clear text or be disclosed (docs/encryption.md, 'States').
+secret be stored in clear text or be disclosed (docs/encryption.md, 'Every state and its remedy').
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Encryption(BaseModel):
     enabled_at = PastTime(null=True)
     verified_at = PastTime(null=True)
     backup_proved_at = Proof(null=True)
-    backup_tag = BlobField(null=True)  # without it the time beside it counts for nothing (`facts.backup_tag`)
+    backup_tag = BlobField(null=True)  # authenticates the time above (`vault.reading.backup_tag`)
     trouble_since = PastTime(null=True)
 
     @classmethod

@@ -1,12 +1,11 @@
 """Rows that hold a secret: two columns, at most one of them set, and one way to write them.
 
-A `Secret` is handed to the row (`row.password = Secret(…)`), and to `save()` the
-place that a person saw and a rule checked, as one frozen value. `save()` has the
-connected sealer seal the secret for exactly that place,
-writes every bound column from it, and what stands in the row is compared with it
-once more before the commit (docs/decisions/0031-sealed-for-what-was-seen.md). No other write reaches the
-secret columns or the bound columns: their fields admit only values wrapped by the
-types below. Why it is not done by a signal or by `db_value` alone: docs/decisions/0003-secret-rows.md.
+A `Secret` is handed to the row (`row.password = Secret(…)`), and to `save()` the place that a person saw and
+a rule checked, as one frozen value. `save()` has the connected sealer seal the secret for exactly that
+place, writes every bound column from it, and what stands in the row is compared with it once more before the
+commit (docs/decisions/0031-sealed-for-what-was-seen.md). No other write through Peewee reaches the secret
+columns or the bound columns: their fields admit only values wrapped by the types below. Why it is not done
+by a signal or by `db_value` alone: docs/decisions/0003-secret-rows.md.
 """
 
 from __future__ import annotations
@@ -284,7 +283,7 @@ class SecretRow(BaseModel):
     def _update(self, bound: dict[str, Any], changed: set[str], seen: Any) -> int:
         fresh = self._fresh(self._pk)
         if fresh is None:
-            raise EditedMeanwhile("This account was removed meanwhile.", "Go back to the list of accounts.")
+            raise EditedMeanwhile("This mailbox was removed meanwhile.", "Go back to the list of mailboxes.")
         rev, same = fresh.pop("rev"), set(self.BOUND) - changed
         if self.__data__.get("rev", rev) != rev or (seen is not None and fresh != vars(seen)):
             raise _edited()

@@ -156,7 +156,7 @@ class Jobs:
         def collect(uuid: str, control: RoundControl) -> None:
             outcome = self._collector.collect(uuid, control=control)
             if outcome and outcome.delivered:
-                log.info("%s: %d new messages.", outcome.address, outcome.delivered)
+                log.info("%s: %d new.", outcome.address, outcome.delivered)
 
         return Scheduler(_logged(collect, "collect_account"), address_of=look_up)
 

@@ -10,6 +10,6 @@ Durability (can one be lost?): `files` and `keystore` (the files on disk), `acti
 `rotation`, `retired_keys`, `forget`, `unfinished` (what a crash left), `verification`, `scrub` (removing old
 plaintext) and `backup_proof`.
 
-`rows`, `reading` and `reports` serve both paths; `foreign` opens the records of a backup that is checked.
+`vault`, `rows`, `reading` and `reports` serve both paths; `foreign` opens the records of a backup.
 Services get a `Vault` and an `Actor`. What is decided is decided by one `Snapshot`, read under the lock.
 """

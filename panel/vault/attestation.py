@@ -72,9 +72,9 @@ def write(
     Call it under `keystore.locked()`, before anything else is changed. Raises
     Refused, nothing being changed, where the disk does not take it or there are more than MOST.
     """
-    licence_id = secrets.token_bytes(ID_BYTES)
+    attestation_id = secrets.token_bytes(ID_BYTES)
     path = keystore.data_dir / ATTESTATION
-    with durable_beside(path, _content(key, licence_id, instance_id, found)) as temporary:
+    with durable_beside(path, _content(key, attestation_id, instance_id, found)) as temporary:
         temporary.rename(path)
         durable.sync_directory(path.parent)
 
@@ -87,7 +87,7 @@ def in_clear() -> Iterator[tuple[Attestable, bytes]]:
 
 
 def of(keystore: KeyStore, key: Key, instance_id: bytes) -> Attestation | None:
-    """The list that lies there; one that was made for another key than `key` permits nothing.
+    """The stored list; one that was made for another key than `key` permits nothing.
 
     Raises Refused where it is there and cannot be read: it is no reason to distrust every row.
     """
@@ -160,22 +160,22 @@ def _id(fd: int, at: int) -> int:
 
 
 def _content(
-    key: Key, licence_id: bytes, instance_id: bytes, found: Iterable[tuple[Attestable, bytes]]
+    key: Key, attestation_id: bytes, instance_id: bytes, found: Iterable[tuple[Attestable, bytes]]
 ) -> Iterator[bytes]:
-    yield HEADER.pack(MAGIC, key.id, licence_id)
-    mac, count = _mac(key, licence_id), 0
+    yield HEADER.pack(MAGIC, key.id, attestation_id)
+    mac, count = _mac(key, attestation_id), 0
     for row, secret in found:
         tag = _tag(mac, row, instance_id, secret)
         if tag is None:
             continue
         count += 1
         if count > MOST:
-            raise Refused(f"There are more than {MOST} passwords; nothing was changed.", "Remove accounts.")
+            raise Refused(f"There are more than {MOST} passwords; nothing was changed.", "Remove mailboxes.")
         yield ENTRY.pack(row.id, tag)
 
 
-def _mac(key: Key, licence_id: bytes) -> HMAC:
-    return HMAC(key.derive(b"mailkeep/licence" + licence_id, TAG_BYTES), SHA256())
+def _mac(key: Key, attestation_id: bytes) -> HMAC:
+    return HMAC(key.derive(b"mailkeep/licence" + attestation_id, TAG_BYTES), SHA256())
 
 
 def _tag(mac: HMAC, row: Attestable, instance_id: bytes, secret: bytes) -> bytes | None:

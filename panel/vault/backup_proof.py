@@ -37,7 +37,7 @@ def verify(vault: Vault, given: str, answer: str, actor: Actor) -> None:
         if not hmac.compare_digest(answer_for(given, file.to_bytes()), answer):
             raise BadInput(
                 "The copy is not the same as today's key file.",
-                "Copy the key file again, in binary mode, then run the command where the new copy lies.",
+                "Copy the key file again, in binary mode, then run the command where the new copy is stored.",
                 field="answer",
             )
         note(file, actor)
@@ -103,7 +103,8 @@ def _say_why(file: KeyFile, copy: KeyFile) -> None:
             f"The copy is out of date: it lacks key {', '.join(lacking)}.", "Copy the key file again."
         )
     raise BadCopy(
-        "The copy holds every key, but is not today's file. It would do in need.", "Copy the key file again."
+        "The copy holds every key, but is not today's file. It would work in an emergency.",
+        "Copy the key file again.",
     )
 
 

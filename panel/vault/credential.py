@@ -1,4 +1,4 @@
-"""The only place that opens a stored secret: to log in to the one server that it is bound to."""
+"""The one place that opens a stored secret to log in: to the one server that it is bound to."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Found:
     """A file that holds passwords, and of which accounts."""
 
     name: str
-    kind: str  # a places.Kind
+    kind: str  # a Kind of encryption.leftovers.scan
     accounts: tuple[str, ...]
 
     @property
@@ -66,7 +66,7 @@ class Scan:
     found: tuple[Found, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()  # name, why
     looked_for: int = 0  # passwords
-    not_looked_for: int = 0  # those whose find would say nothing (`needles.says_something`)
+    not_looked_for: int = 0  # those whose find would say nothing (`scan.worth_searching`)
     not_visible: tuple[str, ...] = ()
 
     @property
@@ -127,14 +127,18 @@ class Findings:
         """How many passwords were moved, and how many can be decrypted."""
         if not (self.moved or self.opened or self.failed):
             return "No passwords were stored."
-        moved = f"{_passwords(self.moved)} encrypted. " if self.moved and self.kind != "disable" else ""
+        if self.scan is None:
+            return ""
+        moved = f"{_passwords(self.moved)} encrypted. " if self.moved else ""
         return f"{moved}{self.opened} of {self.opened + len(self.failed)} can be decrypted."
 
     @property
     def verdict(self) -> str:
         """What was found, in a sentence. It promises nothing about what was not searched."""
         if self.scan is None:
-            return "Passwords are now in clear text in the database, and in every backup from now on."
+            if not self.opened:
+                return "No passwords are stored."
+            return f"{_passwords(self.opened)} in clear text in the database, and in every new backup."
         return self.scan.verdict
 
 
@@ -243,7 +247,7 @@ def _scan(scan: dict[str, Any]) -> Scan:
 
 def _found(each: dict[str, Any]) -> Found:
     if each["kind"] not in REMEDIES:
-        raise ValueError("a kind of place that there is not")
+        raise ValueError("an unknown kind of location")
     return Found(str(each["name"]), str(each["kind"]), tuple(map(str, each["accounts"])))
 
 

@@ -2,7 +2,7 @@
 
 `scrub` rewrites the file and empties the write-ahead log. Measured on SQLite with
 secure_delete on: copies stay in the log until a checkpoint truncates it, and in
-free pages until VACUUM (docs/encryption.md, 'Leftovers'). `encryption.leftovers` searches for what is left.
+free pages until VACUUM (docs/encryption.md, 'Leftovers in clear text').
 """
 
 from __future__ import annotations

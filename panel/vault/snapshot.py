@@ -169,7 +169,7 @@ def read(keystore: KeyStore, *, counts: bool = False) -> Snapshot:
     if not counts:
         return Snapshot(disk, row, any_sealed=disk.file is None and _any_sealed(row))
     records = RecordFacts()
-    with _lenient(row):
+    with _lenient(row.altered):
         records = _records(disk.file)
     return Snapshot(disk, row, records.sealed > 0, records, reading.times(keystore, disk.file, found))
 
@@ -184,7 +184,7 @@ def _disk(keystore: KeyStore) -> FileFacts:
 
 def _row() -> tuple[RowFacts, Encryption | None]:
     altered, found = schema.altered(db.database), None
-    with suppress(DatabaseError) if altered else nullcontext():  # a table may be another one
+    with _lenient(altered):
         found = Encryption.only()
     if found is None:
         return RowFacts(damaged=True, altered=altered), None
@@ -199,8 +199,8 @@ def _row() -> tuple[RowFacts, Encryption | None]:
     ), found
 
 
-def _lenient(row: RowFacts) -> AbstractContextManager[Any]:
-    return suppress(DatabaseError) if row.altered else nullcontext()  # a table may be another one
+def _lenient(altered: tuple[str, ...]) -> AbstractContextManager[Any]:
+    return suppress(DatabaseError) if altered else nullcontext()  # a table may be another one
 
 
 def _turning_on() -> bool:
@@ -209,7 +209,7 @@ def _turning_on() -> bool:
 
 
 def _any_sealed(row: RowFacts) -> bool:
-    with _lenient(row):
+    with _lenient(row.altered):
         return any_sealed()
     return True
 

@@ -126,7 +126,7 @@ def wrong(file: KeyFile, row: RowFacts) -> str | None:
     if row.active_key_id is not None and file.find(row.active_key_id) is None:
         return "The key file does not hold the key that is in use"
     if file.decrypt_id is not None and file.decrypt_id != row.decrypt_id:
-        return "The key file is marked for turning encryption off, but the database knows nothing of that"
+        return "The key file is flagged for turning off encryption, but the database is not"
     return None
 
 

@@ -23,7 +23,7 @@ from panel import audit, db
 from panel.crypto import keyring, record
 from panel.crypto.keyfile import KEY_ID_BYTES, Key, KeyFile
 from panel.crypto.record import Binding
-from panel.errors import CannotOpen, KeyAbsent, PanelError
+from panel.errors import CannotOpen, PanelError
 from panel.models import Endpoint
 from panel.models.endpoint import LABEL, UNATTESTED_LABEL
 from panel.secret import Secret
@@ -37,7 +37,7 @@ BATCH = 500  # rows written while others wait: a few milliseconds (script/bench 
 
 Progress = Callable[[int, int], None]  # rows where they belong, rows in all
 
-# Raw SQL: this is the one other writer of the secret columns (docs/decisions/0003).
+# Raw SQL: besides save() only this and `forget` write the secret columns (docs/decisions/0003).
 REPLACE = (
     "UPDATE endpoint SET clear = ?, sealed = ?, failed_rev = NULL, failed_generation = NULL, failure = NULL"
     " WHERE id = ? AND rev = ? AND sealed IS ?"
@@ -143,11 +143,11 @@ def _pass(vault: Vault, report: Report, progress: Progress | None) -> tuple[int,
 
 def _target(vault: Vault) -> _Target:
     now = vault.read()
-    # A scrub that is pending decides nothing here, and each page changes it.
+    # A scrub that is pending decides nothing here, and each page changes it. Without a key file nothing is
+    # swept, so whether records are sealed need not be read.
     now = replace(now, row=replace(now.row, scrub_pending=None), any_sealed=True)
     now.require_readable()
-    if now.file is None:
-        raise KeyAbsent("There is no key file, so there is nothing to encrypt.", "Turn encryption on first.")
+    assert now.file is not None  # else it was not readable
     attested = attestation.of(vault.keystore, now.file.primary, now.row.instance_id)
     key = None if now.file.decrypt_id is not None else now.sealing_key()
     return _Target(now.disk, now.row, key, attested)
@@ -193,7 +193,7 @@ def _sealed(target: _Target, secret: Secret, binding: Binding) -> bytes:
     if not opens:
         raise PanelError(
             "A password that was just encrypted could not be decrypted; nothing was replaced.",
-            "Check the machine's memory.",
+            "This may be faulty memory: run a memory test on this server.",
         )
     return sealed
 

@@ -40,7 +40,8 @@ def resume(vault: Vault, progress: Progress | None = None) -> Report:
         rotation.finish(vault)
         scrub.scrub(vault)
         if report.changed:
-            audit.record("passwords encrypted", detail=f"{report.changed} passwords.", who="worker")
+            count = "1 password." if report.changed == 1 else f"{report.changed} passwords."
+            audit.record("passwords encrypted", detail=count, who="worker")
     return report
 
 

@@ -137,8 +137,8 @@ def each_authentic(vault: Vault, otherwise: str) -> Iterator[tuple[Row, bytes]]:
 def _refuse(failures: Sequence[Failure], otherwise: str) -> None:
     if failures:
         raise Refused(
-            f"Not every password can be opened, so {otherwise}: {_names(failures)}.",
-            "Enter the password of these accounts again, or remove them.",
+            f"Some passwords cannot be decrypted, so {otherwise}: {_names(failures)}.",
+            "Enter the passwords of these mailboxes again, or remove the mailboxes.",
         )
 
 

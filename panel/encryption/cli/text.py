@@ -45,6 +45,10 @@ def passwords(count: int) -> str:
     return f"{count} password" if count == 1 else f"{count} passwords"
 
 
+def _errors(count: int) -> str:
+    return "1 error" if count == 1 else f"{count} errors"
+
+
 # -- status --------------------------------------------------------------------------
 
 
@@ -75,7 +79,8 @@ def status(now: Snapshot, vault: Vault) -> Iterator[str]:
         backup = f" {BACKUP_DUE}" if now.backup_due else " Backup verified." if _is_verified(now) else ""
         yield f"Key: {now.found}.{backup}"
     elif now.found or now.expected:
-        yield f"Key: found {now.found or 'none'}, expected {now.expected or 'none'}."
+        expected = f"{now.expected} expected" if now.expected else "none expected"
+        yield f"Key: {expected}, {now.found or 'no key file'} found."
     advice = advise(now, vault)
     if advice.reason:
         yield f"{advice.reason} {advice.remedy}"
@@ -101,7 +106,11 @@ def _is_verified(now: Snapshot) -> bool:
 
 def preview(what: rotation.Preview) -> Iterator[str]:
     """What changing the key will do."""
-    yield f"{passwords(what.passwords)} will be encrypted again with a new key, in about {what.seconds} s."
+    if what.passwords:
+        count = passwords(what.passwords)
+        yield f"{count} will be encrypted again with a new key, in about {what.seconds} s."
+    else:
+        yield "A new key will be generated. No passwords are stored yet."
     yield "The old key stays in the file, so that existing database backups can still be read."
 
 
@@ -154,7 +163,7 @@ def verdict_json(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> dict[
 def verdict(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> Iterator[str]:
     """Which passwords can be decrypted, what a scan found, and which passwords old backups still hold."""
     if verdict.opened or verdict.failures:
-        yield f"{passwords(verdict.opened)} can be decrypted, {len(verdict.failures)} cannot."
+        yield f"{passwords(verdict.opened)} can be decrypted, {_errors(len(verdict.failures))}."
     else:
         yield "No passwords yet."
     for failure in verdict.failures:
