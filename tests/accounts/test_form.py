@@ -258,7 +258,7 @@ def test_an_account_that_goes_while_its_form_is_sent_is_404(
     real = service.edit
 
     def late(*arguments: Any) -> None:
-        service.remove(arguments[0], Actor())
+        service.remove(arguments[1], Actor())
         real(*arguments)
 
     monkeypatch.setattr(service, "edit", late)

@@ -387,7 +387,7 @@ def test_in_the_shell_any_name_is_taken_and_clear_passwords_are_counted_aloud(
     house.enable()
     done = cli("backup", "create", str(tmp_path / "two.db"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 password encrypted and 0 in clear text" in done.stdout
+    assert "Passwords in it: 1 encrypted and 0 in clear text" in done.stdout
     again = cli("backup", "create", str(tmp_path / "two.db"))
     assert (again.returncode, "never overwrites" in again.stderr) == (3, True)
 

@@ -107,7 +107,7 @@ def test_with_both_boxes_the_key_is_made_and_the_page_shows_progress(
     assert "encryption-key.bin" in files(house)
     page = admin.get("/server/encryption").text
     assert "Turning on" in page
-    assert "0 of 1 passwords" in page
+    assert "0 of 1 password" in page
     in_database(lambda: unfinished.resume(house.vault))
     assert "1 of 1" in admin.get("/server/encryption").text
 
@@ -171,10 +171,10 @@ FACES: dict[str, tuple[Callable[[House], object], State, list[str], list[str]]] 
     "off": (lambda h: h.add(), State.OFF, ["1 mailbox password is not encrypted", "Before you start"], ["Turn off encryption"]),
     "enabling": (
         lambda h: (h.add(), turn_on.turn_on(h.vault, installs.BOTH, Actor())),
-        State.ENABLING, ["Turning on", "0 of 1 passwords", "Resume"], ["Generate Key File"],
+        State.ENABLING, ["Turning on", "0 of 1 password", "Resume"], ["Generate Key File"],
     ),
     "on": (on, State.ON, ["1 of 1", "sha256sum", "can-disable-encryption.txt"], ["Generate Key File"]),
-    "rotating": (rotating, State.ROTATING, ["Changing the key", "Encrypting with the new key", "0 of 1 passwords"], ["Generate Key File", "Change the key</"]),
+    "rotating": (rotating, State.ROTATING, ["Changing the key", "Encrypting with the new key", "0 of 1 password"], ["Generate Key File", "Change the key</"]),
     "disabling": (disabling, State.DISABLING, ["Writing passwords back in clear text", "Cancel and encrypt again"], ["Generate Key File"]),
     "missing": (missing, State.KEY_MISSING, ["The key file is missing", "Expected", "install -m 600"], ["Generate Key File", "can-disable-encryption"]),
     "unreadable": (unreadable, State.KEY_UNREADABLE, ["The key file cannot be used", "chmod 600"], ["Generate Key File"]),

@@ -157,7 +157,7 @@ def test_a_record_that_does_not_open_again_replaces_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(record, "seal", faulty)
-        with pytest.raises(PanelError, match="just sealed did not open"):
+        with pytest.raises(PanelError, match="just encrypted could not be decrypted"):
             sweep.run(house.vault)
     assert house.sql("SELECT clear, sealed FROM endpoint") == before
     sweep.run(house.vault)
