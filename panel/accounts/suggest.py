@@ -62,7 +62,10 @@ def _looked_up(domain: str, address: str, local: str, settings: Settings) -> Sug
         return _chosen(found, address, local, f"{domain} publishes these settings over HTTPS.", settings)
     found = autoconfig.announced(domain, ends_at)
     if found:
-        message = f"DNS names these servers for {domain}, without proof. Check that you know them."
+        message = (
+            f"DNS names these servers for {domain}, but the answer is not authenticated."
+            " Check that they are right."
+        )
         return _chosen(found, address, local, message, settings)
     return _nothing(domain)
 

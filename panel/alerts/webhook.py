@@ -46,7 +46,7 @@ def call(url: str, message: Mapping[str, object], settings: Settings) -> str:
             f"{to.origin} answered with status {response.status}.",
             "Check the webhook's address and the program that receives it.",
         )
-    return f"{to.origin} took it (status {response.status})."
+    return f"{to.origin} accepted the alert (status {response.status})."
 
 
 def signature(settings: Settings, body: bytes) -> str:

@@ -135,7 +135,7 @@ LOGIN_CODES = {
     ),
     "PRIVACYREQUIRED": ("accepts no password without encryption.", "Choose TLS or STARTTLS."),
     "IN-USE": ("cannot open the mailbox now.", "Another program has the mailbox open."),
-    "SYS/PERM": ("cannot open the mailbox now.", "Ask its provider."),
+    "SYS/PERM": ("cannot open the mailbox now.", "Ask the mailbox provider."),
 }
 
 

@@ -185,4 +185,4 @@ class Wire:
         return HungUp(self.step, f"{self.host} closed the connection.", "Check the port, or try again later.")
 
     def _protocol_violation(self, what: str) -> MailError:
-        return self.error(f"sent {what}, which no mail server does.", "Check the name and the port.")
+        return self.error(f"sent {what}, so it may not be a mail server.", "Check the name and the port.")

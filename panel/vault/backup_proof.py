@@ -36,7 +36,7 @@ def verify(vault: Vault, given: str, answer: str, actor: Actor) -> None:
         file = _todays(vault)
         if not hmac.compare_digest(answer_for(given, file.to_bytes()), answer):
             raise BadInput(
-                "The copy is not the same as today's key file.",
+                "The copy differs from the current key file.",
                 "Copy the key file again, in binary mode, then run the command where the new copy is stored.",
                 field="answer",
             )
@@ -69,7 +69,7 @@ def _todays(vault: Vault) -> KeyFile:
         )
     if now.file.decrypt_id is not None:
         raise Refused(
-            "Encryption is being turned off; a copy of today's key file would be no good as a backup.",
+            "Encryption is being turned off; a copy of the key file cannot serve as a backup.",
             "Keep the earlier copy. Try again when encryption is on.",
         )
     return now.file

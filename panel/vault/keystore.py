@@ -152,7 +152,7 @@ class KeyStore:
         """
         directory = self.path.parent
         if not directory.is_dir():
-            raise Refused(f"The directory {directory} is not there.", "Mount it, or make it.")
+            raise Refused(f"The directory {directory} is not there.", "Mount it, or create it.")
         for path in sorted(directory.glob(f"{glob.escape(self.path.stem)}*")):
             data = content_if_any(path, LARGEST + 1)
             with suppress(NotAKeyFile):

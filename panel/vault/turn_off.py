@@ -75,7 +75,7 @@ def require_authorization(vault: Vault) -> None:
         raise Refused(f"The file {AUTHORIZATION_FILE} does not hold the code that the page shows.", fresh)
     if not hmac.compare_digest(challenge(vault, words[1]).code, words[2]):
         raise Refused(
-            f"The code in {AUTHORIZATION_FILE} is not of this key file, or was used already.", fresh
+            f"The code in {AUTHORIZATION_FILE} belongs to another key file, or was used already.", fresh
         )
     if not vault.keystore.key_file_modified() <= found.modified or not _young(found.modified):
         raise Refused(f"The file {AUTHORIZATION_FILE} is older than an hour, or than the key file.", fresh)

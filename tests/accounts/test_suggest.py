@@ -77,7 +77,7 @@ def test_what_the_dns_says_is_marked_as_unproved(admin: Browser, monkeypatch: py
         autoconfig, "announced", lambda *arguments: [PublishedServer("imap", "imap.evil.example", 993, "tls")]
     )
     values, page = filled(admin, "a@example.org")
-    assert values["host"] == "imap.evil.example" and "without proof" in page
+    assert values["host"] == "imap.evil.example" and "not authenticated" in page
 
 
 def test_ports_that_are_not_allowed_are_not_filled_in(

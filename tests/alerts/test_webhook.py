@@ -52,7 +52,7 @@ def test_https_is_verified(
         receiver = Receiver(certificate)
         try:
             if ok:
-                assert "took it" in webhook.call(receiver.url, {"a": 1}, settings)
+                assert "accepted the alert" in webhook.call(receiver.url, {"a": 1}, settings)
             else:
                 with pytest.raises(WebhookFailed, match="certificate"):
                     webhook.call(receiver.url, {"a": 1}, settings)

@@ -110,7 +110,7 @@ def disable(context: click.Context, yes: bool) -> None:
 @encryption.command("forget-lost-key")
 @confirm_option
 def forget_lost_key(confirm: str | None) -> None:
-    """Give up a key of which no copy is left.
+    """Reset encryption when every copy of the key is lost.
 
     What cannot be read without it is set aside, and each password must be entered again.
     """
