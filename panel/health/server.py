@@ -68,7 +68,7 @@ def files(install: Install) -> Iterator[Check]:
             "its files" if len(found) <= MOST_FILES else f"the first {MOST_FILES} of its {len(found)} files"
         )
         examined = f"{some} and the mail spool" if spool.is_dir() else some
-        yield Check("file modes", True, f"The data directory with {examined} is private.")
+        yield Check("file modes", True, f"The data directory and {examined} are private.")
 
 
 def _is_open_to_others(path: Path, data_dir: Path) -> bool:
