@@ -110,7 +110,7 @@ def test_an_administrator_comes_to_see_what_is_wrong_and_is_led_to_its_mend(
     page.get_by_role("button", name="Check again").or_(
         page.get_by_role("button", name="Check all passwords")
     ).first.click()
-    expect(page.get_by_role("heading", name="1 of 1 passwords cannot be decrypted")).to_be_visible()
+    expect(page.get_by_role("heading", name="1 of 1 password cannot be decrypted")).to_be_visible()
     page.locator("main .card.danger li a").first.click()
     expect(page.get_by_role("heading", name="Enter the server and its password again")).to_be_visible()
     axe(page)

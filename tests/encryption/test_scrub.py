@@ -505,7 +505,7 @@ def test_disabling_says_plainly_that_passwords_are_in_clear(house: House) -> Non
     house.disable()
     report = told(house)
     assert (report.kind, report.moved, report.opened, report.scan) == ("disable", 1, 1, None)
-    assert "now in clear text in the database" in report.verdict
+    assert "in clear text in the database" in report.verdict
 
 
 def test_turning_off_that_was_cancelled_is_never_reported_as_done(house: House) -> None:

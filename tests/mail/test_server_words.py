@@ -153,7 +153,7 @@ def test_a_folder_is_named_to_who_looks_on_and_in_no_error_of_a_round() -> None:
         with pytest.raises(MailError) as caught:
             with ImapSession(at(server, "none"), Secret(PASSWORD), "Support", policy):
                 pass
-    assert "Zugspitze" not in str(caught.value) and "“Test the connection” lists" in caught.value.remedy
+    assert "Zugspitze" not in str(caught.value) and "use “Test connection”" in caught.value.remedy
 
 
 def test_with_starttls_nothing_of_before_is_kept(
