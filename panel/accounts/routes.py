@@ -1,4 +1,4 @@
-"""Mailboxes in the browser."""
+"""One mailbox in the browser. The list of them is `list_routes`, on the same blueprint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from panel.secret import Secret
 from panel.services import current
 from panel.sign_in.login import require_reauth
 from panel.vault import credential
-from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.access import actor, allow, recently_authenticated
 from panel.web.fields import show_on_field
 from panel.web.form_tokens import out_of_date, preserve_form_input, refused
 from panel.web.htmx import go, is_htmx, page
@@ -39,13 +39,6 @@ allow(blueprint, read={"admin"}, write={"admin"})
 
 def _collect_soon(uuid: str) -> None:
     current_app.extensions["mailkeep.jobs"].collect(uuid)
-
-
-@blueprint.get("")
-def show() -> Any:
-    """The list: is mail being collected, and if not, why."""
-    found = overview.page(current().vault, request.args.get("page", 1, type=int))
-    return page("accounts/list.html", fragment="accounts/_list.html", found=found)
 
 
 # -- adding and changing ---------------------------------------------------------
@@ -178,47 +171,6 @@ def _fill(form: NewForm, found: suggestions.Suggestion) -> None:
         for name in rules.SERVER_FIELDS if where else ():
             if name in fields:
                 fields[name].process_data(getattr(where, name))
-
-
-# -- pausing and removing ------------------------------------------------------------
-
-
-@blueprint.post("/<uuid>/pause")
-def pause(uuid: str) -> Any:
-    """Stop collecting."""
-    service.pause(uuid, actor())
-    return _back()
-
-
-@blueprint.post("/<uuid>/resume")
-def resume(uuid: str) -> Any:
-    """Collect again."""
-    account, _ = service.find(uuid)
-    service.resume(account.uuid, actor())
-    _collect_soon(account.uuid)
-    return _back()
-
-
-def _back() -> Response:
-    """The page of the list that the button stood on."""
-    return go(url_for(".show", page=request.form.get("page", type=int)))
-
-
-@blueprint.get("/<uuid>/remove")
-def ask_remove(uuid: str) -> Any:
-    """Ask before a mailbox is removed."""
-    account = service.find_account(uuid)
-    return page("accounts/remove.html", account=account, spool=current().settings.mail_spool / account.uuid)
-
-
-@blueprint.post("/<uuid>/remove")
-@reauth_required
-def remove(uuid: str) -> Any:
-    """Remove the mailbox and its passwords."""
-    account = service.find_account(uuid)
-    service.remove(uuid, actor())
-    flash(f"{account.address} was removed. Delivered mail stays on this server.", "good")
-    return go(url_for(".show"))
 
 
 # -- the connection test -------------------------------------------------------------
