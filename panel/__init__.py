@@ -33,7 +33,7 @@ from panel.sign_in import login
 from panel.sign_in import routes as sign_in
 from panel.vault import sealer
 from panel.vault.vault import Vault
-from panel.web import access, connection, errors, headers, templating, text
+from panel.web import access, connection, errors, headers, static_files, templating, text
 from panel.web.form_tokens import FormTokens
 
 
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     vault = Vault.of(settings, database)
     sealer.connect(vault)
 
-    app = Flask("panel", root_path=str(ROOT), static_folder="static", template_folder="templates")
+    app = Flask("panel", root_path=str(ROOT), static_folder=None, template_folder="templates")
     secret_key = install.read_secret_key(settings)
     app.secret_key = secret_key.reveal() if secret_key else None
     app.extensions["mailkeep"] = Services(settings, vault)
@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     connection.init_app(app)
     headers.init_app(app, settings)
     errors.init_app(app)
+    static_files.init_app(app, ROOT / "static")
     text.init_app(app)
     login.init_app(app)
     FormTokens(app)
