@@ -9,6 +9,8 @@ hold a secret.
 
 from __future__ import annotations
 
+from panel.program import as_typed
+
 
 class PanelError(Exception):
     """The root. `str(error)` is the message, followed by the remedy if there is one."""
@@ -20,7 +22,7 @@ class PanelError(Exception):
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.remedy = remedy
+        self.remedy = as_typed(remedy)
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()

@@ -26,7 +26,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup, ScriptInfo
 
-from panel import db, install, logs, process, text_file
+from panel import db, install, logs, process, program, text_file
 from panel.config import Settings
 from panel.errors import BadInput, NotTheOwner, PanelError, Refused
 from panel.logs import escaped
@@ -96,7 +96,9 @@ class PanelCommand(_Parsed, click.Command):
             else:
                 install.require(settings)
         except NotTheOwner as error:
-            line = shlex.join(["sudo", "-u", install.owner(settings), *sys.argv])
+            line = shlex.join(
+                ["sudo", "-u", install.owner(settings), *shlex.split(program.flask()), *sys.argv[1:]]
+            )
             raise NotTheOwner(error.message, f"Run it as that user: {line}") from None
 
     def _run(self, ctx: click.Context) -> Any:

@@ -16,6 +16,7 @@ from panel.accounts.service import Seen
 from panel.audit import Actor
 from panel.errors import Refused
 from panel.mail.server import MailServer, normalise_host
+from panel.program import command_line
 from panel.secret import Secret
 from panel.services import current
 from panel.shell import (
@@ -118,7 +119,7 @@ def list_(json_: bool) -> None:
     if json_:
         print_json([as_json(line) for line in lines])
     elif not lines:
-        say("No mailboxes yet. Add one with flask accounts add.")
+        say(f"No mailboxes yet. Add one with {command_line('accounts add')}.")
     else:
         for line in lines:
             say(_sentence(line))
@@ -159,11 +160,12 @@ def _sentence(line: Line) -> str:
 
 def _status(line: Line) -> str:
     if line.health in (Health.OK, Health.NEW) and identity.restored(current().settings.data_dir):
-        return "Paused until this restored copy is confirmed (flask backup confirm)"
+        return f"Paused until this restored copy is confirmed ({command_line('backup confirm')})"
     return {
         Health.PAUSED: "Paused",
-        Health.WAITS_FOR_KEY: "Paused until the encryption key is available (flask encryption status)",
-        Health.NO_PASSWORD: "Failing: enter its password again (flask accounts set-password)",
+        Health.WAITS_FOR_KEY: "Paused until the encryption key is available "
+        f"({command_line('encryption status')})",
+        Health.NO_PASSWORD: f"Failing: enter its password again ({command_line('accounts set-password')})",
         Health.FAILING: f"Failing: {line.problem}",
         Health.NEW: "not collected yet",
         Health.OVERDUE: "Needs attention: overdue. Is script/server running?",

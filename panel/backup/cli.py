@@ -16,6 +16,7 @@ from panel.backup.contents import CheckReport
 from panel.backup.create import create as create_backup
 from panel.backup.database import FoundDatabase
 from panel.errors import Refused
+from panel.program import command_line
 from panel.services import current
 from panel.shell import PanelGroup, ask, json_option, print_json, print_lines, say, yes_option
 from panel.vault.state import State
@@ -68,7 +69,7 @@ def _clear_warning(clear: int) -> str:
     message = f"{passwords(clear)} in clear text in this backup: anyone who gets it can read them."
     if current().vault.latest().state is State.OFF:
         return f"{message} Encryption is off: turn it on, then make another."
-    return f"{message} Finish first (flask encryption resume), make another, and delete this one."
+    return f"{message} Finish first ({command_line('encryption resume')}), make another, and delete this one."
 
 
 @backup.command("check")

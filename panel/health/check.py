@@ -12,6 +12,7 @@ from panel.config import Settings
 from panel.identity import Restored
 from panel.models import Heartbeat
 from panel.models.one_row import OneRows
+from panel.program import as_typed
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
 
@@ -54,6 +55,10 @@ class Check:
     agent_message: str = ""
     passed_as: Label = Label.OK
     count: int = 1  # how many problems it stands for
+
+    def __post_init__(self) -> None:
+        """Name commands as they can be typed here."""
+        object.__setattr__(self, "remedy", as_typed(self.remedy))
 
     @property
     def status(self) -> Label:

@@ -9,6 +9,7 @@ from flask_login import current_user
 
 from panel import db
 from panel.config import Settings
+from panel.program import command_line
 from panel.times import ago, exact, machine, until
 from panel.web.headers import plain_http_exposed
 
@@ -29,6 +30,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Register them. Times are shown in the time zone of `settings`."""
     app.context_processor(_context)
     app.jinja_env.globals["role_names"] = ROLES
+    app.jinja_env.globals["command_line"] = command_line
     app.jinja_env.filters["ago"] = ago
     app.jinja_env.filters["until"] = until
     app.jinja_env.filters["exact_time"] = lambda at: exact(at, settings.timezone)

@@ -212,7 +212,7 @@ def test_the_state_of_each_mailbox_is_ok_only_where_it_is_collected(app: Flask, 
         assert shown() == "OK"
         identity.take_over(house.data)
         (house.data / identity.FILE).unlink()
-        assert shown() == "Paused until this restored copy is confirmed (flask backup confirm)"
+        assert shown() == "Paused until this restored copy is confirmed (.venv/bin/flask backup confirm)"
 
 
 def test_a_password_is_on_no_stream_whatever_happens(cli: Cli, house: House) -> None:
