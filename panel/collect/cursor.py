@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from peewee import fn
+
 from panel import db
 from panel.collect.lease import Lease
 from panel.mail.server import MailServer
@@ -62,7 +64,9 @@ def open_cursor(lease: Lease, begin: str, mark: bytes, mailbox: MailboxSession) 
     went_back = 0 < mailbox.uidnext <= row.last_uid  # a server restored from a backup reuses UIDs
     if same and not went_back and (mailbox.uidvalidity or _uids_unchanged(mailbox, lease.account)):
         return Cursor(uidvalidity, row.last_uid, row.begin_below)
-    cursor = _first(mailbox, uidvalidity, new_only=row.uidvalidity is None and begin == "now")
+    first = row.uidvalidity is None
+    cursor = _first(mailbox, uidvalidity, new_only=first and begin == "now")
+    older = len(mailbox.uids(0)) if first and cursor.last_uid else row.older
     with lease.transaction():
         _supersede(lease.account)
         Collection.update(
@@ -70,6 +74,7 @@ def open_cursor(lease: Lease, begin: str, mark: bytes, mailbox: MailboxSession) 
             endpoint_mark=mark,
             last_uid=cursor.last_uid,
             begin_below=cursor.begin_below,
+            older=older,
         ).where(Collection.account == lease.account).execute()
     return cursor
 
@@ -83,6 +88,19 @@ def _first(mailbox: MailboxSession, uidvalidity: int, *, new_only: bool) -> Curs
     above = mailbox.highest() + 1
     consistent = mailbox.uidnext == 0 or mailbox.uidnext >= above
     return Cursor(uidvalidity, above - 1 if new_only and consistent else 0, above)
+
+
+def highest_done(account: str, cursor: Cursor) -> int:
+    """The highest UID that was fetched; 0 where there is none above the cursor.
+
+    The cursor may stand below it: `older` moves it back.
+    """
+    query = Message.select(fn.MAX(Message.uid)).where(
+        Message.account == account,
+        Message.uidvalidity == cursor.uidvalidity,
+        Message.uid > cursor.last_uid,
+    )
+    return query.scalar() or 0
 
 
 def _uids_unchanged(mailbox: MailboxSession, account: str) -> bool:

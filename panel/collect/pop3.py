@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from peewee import chunked
+from peewee import chunked, fn
 
 from panel import db
 from panel.collect import pop3_headers, pop3_identity
@@ -165,7 +165,7 @@ class _Numbering:
         if self._reset:
             _reset_numbers(lease)
         self._known = [] if self._reset else _stored(lease.account)
-        last = 0 if self._reset else self._row.last_uid
+        last = 0 if self._reset else max(self._row.last_uid, _highest_fetched(lease.account))
         self.next = max([last, *(one.number for one in self._known)]) + 1
 
     def number(self, listing: Sequence[Listing], headers: Headers) -> dict[int, Known]:
@@ -240,6 +240,12 @@ def _stored(account: str) -> list[Known]:
     query = Uidl.select(Uidl.number, Uidl.uidl, Uidl.size, Uidl.head, Uidl.gone_at, Uidl.id)
     rows = query.where(Uidl.account == account).order_by(Uidl.number).namedtuples()
     return [Known(one.number, one.uidl, one.size, one.head, one.gone_at, one.id) for one in rows]
+
+
+def _highest_fetched(account: str) -> int:
+    """The cursor may stand below it (`older`), and a number is never given twice."""
+    fetched = (Message.account == account) & (Message.uidvalidity == POP3)
+    return Message.select(fn.MAX(Message.uid)).where(fetched).scalar() or 0
 
 
 def _with_stage(account: str, known: Sequence[Known], last: int) -> list[Known]:

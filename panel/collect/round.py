@@ -74,12 +74,16 @@ class Collector:
         if not (force or due.find(uuid)):
             return None
         lease = Lease(uuid)
+        address = account.address
         if not _take(lease, account):
             return None
         try:
+            account = Account.get_or_none(Account.uuid == uuid)  # it may have been changed until now
+            if account is None or account.paused_at is not None:
+                return None
             return self._stored(account, lease, control or RoundControl())
         except LeaseLost:
-            log.warning("%s: another collector has taken over.", account.address)
+            log.warning("%s: another collector has taken over.", address)
             return None
         finally:
             lease.release()

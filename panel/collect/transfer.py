@@ -9,7 +9,7 @@ from functools import partial
 
 from panel.collect import after, delivery
 from panel.collect.control import RoundControl
-from panel.collect.cursor import Cursor, UidTracker, wanted_uids
+from panel.collect.cursor import Cursor, UidTracker, highest_done, wanted_uids
 from panel.collect.delivery import Delivery, NotFetched, Written
 from panel.collect.lease import Lease
 from panel.collect.mailbox import MailboxSession
@@ -54,7 +54,7 @@ class Transfer:
         """
         uids = wanted_uids(self.mailbox, self.account, cursor)
         self._cursor = cursor
-        self._tracker = UidTracker(cursor, uids, max([*uids, cursor.begin_below - 1]))
+        self._tracker = UidTracker(cursor, uids, max([*uids, *self._passed(cursor)]))
         self._deliver([], self._too_large(uids) if measure else [])
         try:
             self._unless_preempted(self._fetch)
@@ -68,6 +68,11 @@ class Transfer:
         if not self.more:
             apply = partial(after.apply_pending, self.mailbox, self.account, cursor.uidvalidity)
             self._unless_preempted(partial(apply, self.lease, self.control))
+
+    def _passed(self, cursor: Cursor) -> list[int]:
+        """UIDs up to which all are done once the wanted ones are."""
+        before = cursor.begin_below - 1
+        return [before, highest_done(self.account.uuid, cursor)] if cursor.last_uid < before else [before]
 
     def _unless_preempted(self, work: Callable[[], None]) -> None:
         """Do `work`. If the scheduler ends it, the next round goes on."""

@@ -69,7 +69,8 @@ class ImapSession(MailSession[Imap]):
 
     def _probe_steps(self) -> Iterator[tuple[str, str]]:
         yield from self._login_steps()
-        yield "folder", imap_folders.describe(self._client("folder"), self._folder)
+        message, self._held = imap_folders.describe(self._client("folder"), self._folder)
+        yield "folder", message
 
     def _open(self) -> None:
         opened = imap_folders.open_folder(self._client("folder"), self._folder, writable=self._writable)

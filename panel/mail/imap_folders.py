@@ -82,8 +82,8 @@ def _status(answers: Iterable[Answer]) -> dict[bytes, int]:
     return numbers
 
 
-def describe(imap: Imap, folder: str) -> str:
-    """How many messages a folder holds, without opening it, and which others there are, for a person.
+def describe(imap: Imap, folder: str) -> tuple[str, int]:
+    """What a folder holds, without opening it, and which others there are, for a person; and the number.
 
     Raises MailError; names of folders, which the server made, are in it: nothing of it is to be stored.
     """
@@ -102,7 +102,7 @@ def describe(imap: Imap, folder: str) -> str:
     holds = f"“{folder}” holds {messages} {'message' if messages == 1 else 'messages'}"
     if (unseen := numbers.get(b"UNSEEN")) is not None:
         holds += f", {unseen} of them unread"
-    return f"{holds}. Folders: {_listed(_names(imap))}."
+    return f"{holds}. Folders: {_listed(_names(imap))}.", messages
 
 
 def named(imap: Imap, folder: str, run: Callable[[bytes], T]) -> T:

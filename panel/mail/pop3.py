@@ -64,7 +64,7 @@ class Pop3Session(MailSession[Pop3]):
 
     def _probe_steps(self) -> Iterator[tuple[str, str]]:
         yield from self._login_steps()
-        count = len(_listing(self._client("count")))
+        count = self._held = len(_listing(self._client("count")))
         yield "count", f"The mailbox holds {count} {'message' if count == 1 else 'messages'}."
 
     def _open(self) -> None:

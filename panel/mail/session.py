@@ -36,6 +36,7 @@ class ProbeStep:
     seconds: float
     message: str
     remedy: str = ""
+    messages: int | None = None  # how many the mailbox holds, once that is known
 
 
 def interactive(policy: Policy) -> Policy:
@@ -57,6 +58,7 @@ class MailSession(Generic[C]):
         self._ends_at = time.monotonic() + policy.deadline
         self._connected: C | None = None
         self._closed = False
+        self._held: int | None = None  # messages, as a probe has counted them
 
     def __enter__(self) -> Self:
         try:
@@ -100,7 +102,7 @@ class MailSession(Generic[C]):
         started = time.monotonic()
         try:
             for name, message in self._probe_steps():
-                yield ProbeStep(name, True, time.monotonic() - started, message)
+                yield ProbeStep(name, True, time.monotonic() - started, message, messages=self._held)
                 started = time.monotonic()
         except MailError as error:
             yield ProbeStep(error.step, False, time.monotonic() - started, error.message, error.remedy)

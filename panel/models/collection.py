@@ -21,6 +21,7 @@ class Collection(BaseModel):
     uidvalidity = BigIntegerField(null=True)
     last_uid = BigIntegerField(default=0)
     begin_below = BigIntegerField(default=0)  # UIDs below it are older than the account: 'Start with' decides
+    older = IntegerField(null=True)  # messages that 'Start with: new mail only' left on the server at first
     endpoint_mark = BlobField(null=True)  # digest of the server and folder that the cursor belongs to
     # Health: how the last round went.
     last_success_at = PastTime(null=True, index=True)
