@@ -18,6 +18,7 @@ from panel import text_file
 from panel.errors import BadInput, SettingsError
 from panel.secret import Secret
 
+VERSION = "0.1.0"  # of pyproject.toml
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_ENV_FILE = Path("/etc/mailkeep.env")
 DEFAULT_MAIL_PORTS = "25,110,143,465,587,993,995"

@@ -42,6 +42,29 @@ def exact(at: int, zone: ZoneInfo) -> str:
     return _moment(at).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
+def short(at: int, zone: ZoneInfo, today: int | None = None) -> str:
+    """A past time for a list: '2 min ago', '14:31' today, '25 Nov 23:41' this year, then with the year."""
+    today = now() if today is None else today
+    seconds = today - whole(at)
+    if seconds < 3600:
+        return ago(at, today) if seconds < 60 else f"{seconds // 60} min ago"
+    moment, this = _moment(at).astimezone(zone), _moment(today).astimezone(zone)
+    if moment.date() == this.date():
+        return moment.strftime("%H:%M")
+    day = f"{moment.day} {moment:%b}"
+    return f"{day} {moment:%H:%M}" if moment.year == this.year else f"{day} {moment.year}"
+
+
+def zone_of(name: object, default: ZoneInfo) -> ZoneInfo:
+    """The time zone called `name`, or `default` where there is none of that name."""
+    if not isinstance(name, str) or not name:
+        return default
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError):  # no such zone, or no name of one
+        return default
+
+
 def machine(at: int) -> str:
     """`at` in ISO 8601, for HTML's datetime attribute."""
     return _moment(at).isoformat()

@@ -105,3 +105,61 @@ document.addEventListener("htmx:response:error", (event) => {
 document.addEventListener("htmx:error", () => {
   toast("The server cannot be reached. Check the connection, then reload this page.");
 });
+
+// Copy buttons, which only a script can serve.
+const offerCopy = (root) => {
+  for (const box of root.querySelectorAll(".command:not(:has(> button))")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "button";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(box.querySelector("pre").textContent);
+        button.textContent = "Copied";
+      } catch { // not allowed without HTTPS: select the text instead
+        getSelection().selectAllChildren(box.querySelector("pre"));
+        button.textContent = "Press Ctrl+C";
+      }
+      setTimeout(() => { button.textContent = "Copy"; }, 3000);
+    });
+    box.append(button);
+  }
+};
+
+// Toasts: good news leaves after a while, unless somebody reads or reaches for it; the rest stays until closed.
+const TOAST = 6000;
+const serveToasts = (root) => {
+  for (const box of root.querySelectorAll(".toast:not(:has(> .close))")) {
+    const close = document.createElement("button");
+    close.type = "button";
+    close.className = "link close";
+    close.setAttribute("aria-label", "Close");
+    close.textContent = "×";
+    close.addEventListener("click", () => box.remove());
+    box.append(close);
+    if (!box.matches(".good")) continue;
+    let timer = setTimeout(() => box.remove(), TOAST);
+    const stay = () => clearTimeout(timer);
+    const leave = () => { stay(); timer = setTimeout(() => box.remove(), TOAST); };
+    box.addEventListener("mouseenter", stay);
+    box.addEventListener("focusin", stay);
+    box.addEventListener("mouseleave", leave);
+    box.addEventListener("focusout", leave);
+  }
+};
+
+offerCopy(document);
+serveToasts(document);
+document.addEventListener("htmx:after:swap", () => { offerCopy(document); serveToasts(document); });
+
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && document.querySelector("details.menu[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});

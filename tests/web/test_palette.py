@@ -15,10 +15,12 @@ from panel.config import ROOT
 CSS = (ROOT / "static/panel.css").read_text("utf-8")
 PALETTE = dict(re.findall(r"--([\w-]+): light-dark\((#\w{6}, #\w{6})\)", CSS))
 TEXT = ("text", "soft", "accent", "good", "warn", "bad")
-GROUNDS = ("ground", "surface")
-OF_ITS_OWN = [("on-accent", "accent")] + [
-    (text, f"{kind}-ground") for kind in ("good", "warn", "bad") for text in (kind, "text", "soft", "accent")
-]
+GROUNDS = ("ground", "side", "surface", "raised", "sunk", "hover")
+OF_ITS_OWN = [
+    ("on-fill", "fill"), ("on-fill", "fill-hover"), ("on-ink", "ink"), ("ink-soft", "ink"),
+    ("text", "accent-tint"), ("accent", "accent-tint"), ("soft", "accent-tint"), ("surface", "good"),
+    ("surface", "warn"), ("surface", "bad"),
+] + [(text, f"{kind}-tint") for kind in ("good", "warn", "bad") for text in (kind, "text", "soft")]  # fmt: skip
 PAIRS = [(text, ground) for text in TEXT for ground in GROUNDS] + OF_ITS_OWN
 LEAST, LEAST_OF_EDGES = 4.5, 3.0  # success criteria 1.4.3 and 1.4.11
 
@@ -43,7 +45,8 @@ def test_all_text_stands_out_from_what_it_is_written_on(look: int) -> None:
 
 @pytest.mark.parametrize("look", [0, 1], ids=["light", "dark"])
 def test_the_edges_of_what_can_be_used_stand_out(look: int) -> None:
-    pairs = [(edge, ground) for edge in ("edge", "accent") for ground in GROUNDS]
+    seen = ("edge", "accent", "bar", "good-dot", "warn-dot", "bad-dot")
+    pairs = [(edge, ground) for edge in seen for ground in ("surface", "ground")]
     assert [(pair, found) for pair in pairs if (found := contrast(*pair, look)) < LEAST_OF_EDGES] == []
 
 

@@ -13,7 +13,7 @@ from panel.config import ROOT
 @pytest.mark.parametrize(
     "directory", [ROOT / "static/vendor", ROOT / "tests/vendor"], ids=["static", "tests"]
 )
-def test_every_vendored_script_matches_its_recorded_hash(directory: object) -> None:
+def test_every_vendored_file_matches_its_recorded_hash(directory: object) -> None:
     folder = ROOT / str(directory)
     lines = [
         line.split() for line in (folder / "VERSIONS").read_text().splitlines() if not line.startswith("#")
@@ -21,6 +21,7 @@ def test_every_vendored_script_matches_its_recorded_hash(directory: object) -> N
     recorded = {line[0]: line[-1] for line in lines}
     found = {
         str(path.relative_to(folder)): base64.b64encode(hashlib.sha384(path.read_bytes()).digest()).decode()
-        for path in folder.rglob("*.js")
+        for path in folder.rglob("*")
+        if path.suffix in (".js", ".woff2")
     }
     assert found == recorded
