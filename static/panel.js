@@ -127,7 +127,7 @@ const offerCopy = (root) => {
   }
 };
 
-// Toasts: good news leaves after a while, unless somebody reads or reaches for it; the rest stays until closed.
+// Toasts: good news leaves after a while, unless the pointer or the focus is on it; the rest stays until closed.
 const TOAST = 6000;
 const serveToasts = (root) => {
   for (const box of root.querySelectorAll(".toast:not(:has(> .close))")) {

@@ -18,7 +18,7 @@ from panel.collect import pop3_headers, pop3_identity
 from panel.collect.cursor import POP3
 from panel.collect.lease import Lease
 from panel.collect.pop3_headers import Header, Headers
-from panel.collect.pop3_identity import Known, Listing, Stage
+from panel.collect.pop3_identity import Known, ServerListing, Stage
 from panel.errors import MailError, MessageTooLarge
 from panel.mail.pop3 import Listed, Pop3Session
 from panel.models import Collection, Message, Uidl
@@ -137,7 +137,7 @@ def _number(
     return numbering.number(listing, headers), numbering
 
 
-def _named(listed: Sequence[Listed], headers: Headers) -> list[Listing]:
+def _named(listed: Sequence[Listed], headers: Headers) -> list[ServerListing]:
     """The listed messages under unique names. Raises MailError.
 
     Without those that have no name and are not sent either: they are not there.
@@ -151,7 +151,7 @@ def _named(listed: Sequence[Listed], headers: Headers) -> list[Listing]:
         count[name] += 1
         if name:
             again = f" {count[name]}" if count[name] > 1 else ""
-            named.append(Listing(one.place, name + again, one.size))
+            named.append(ServerListing(one.place, name + again, one.size))
     return named
 
 
@@ -168,7 +168,7 @@ class _Numbering:
         last = 0 if self._reset else max(self._row.last_uid, _highest_fetched(lease.account))
         self.next = max([last, *(one.number for one in self._known)]) + 1
 
-    def number(self, listing: Sequence[Listing], headers: Headers) -> dict[int, Known]:
+    def number(self, listing: Sequence[ServerListing], headers: Headers) -> dict[int, Known]:
         """Each message with its number, by place. Writes only what changed."""
         listed = {(one.name, one.size): one for one in self._known if one.gone_at is None}
         numbers = {one.number for one in listed.values()}
@@ -185,7 +185,7 @@ class _Numbering:
         self._store(known, list(here.values()))
         return here
 
-    def _entry(self, listed: Listing, known: Known | None) -> Known:
+    def _entry(self, listed: ServerListing, known: Known | None) -> Known:
         if known is None:
             self.next += 1
             return Known(self.next - 1, listed.name, listed.size)

@@ -50,7 +50,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ServerListing:
     """A message as this session lists it. `head`: see Known."""
 
     place: int
@@ -62,7 +62,7 @@ class Listing:
 Matches = dict[int, Known]  # by place
 
 
-def match(known: Sequence[Known], listing: Sequence[Listing]) -> Matches:
+def match(known: Sequence[Known], listing: Sequence[ServerListing]) -> Matches:
     """The known message that each listed one is, by place; without those that count as new."""
     named = _by_name(known, listing)
     same = {one.place: named[one.place] for one in listing if one.place in named}
@@ -73,7 +73,7 @@ def match(known: Sequence[Known], listing: Sequence[Listing]) -> Matches:
     return same
 
 
-def headers_needed(known: Sequence[Known], listing: Sequence[Listing]) -> list[int]:
+def headers_needed(known: Sequence[Known], listing: Sequence[ServerListing]) -> list[int]:
     """The places of messages that only their header can identify, since no digest of them is known."""
     named = _by_name(known, listing)
     proven = _proven(one.size for one in named.values() if one.gone_at is not None)
@@ -99,7 +99,7 @@ def expired(known: Iterable[Known], now: int) -> list[int]:
     return [row for _, row in gone[len(recent) :]]
 
 
-def _by_name(known: Sequence[Known], listing: Sequence[Listing]) -> Matches:
+def _by_name(known: Sequence[Known], listing: Sequence[ServerListing]) -> Matches:
     """By name and size; where one of the sizes is unknown, by name."""
     exactly = {(one.name, one.size): one for one in known}
     by_name: dict[str, Known] = {}
@@ -115,7 +115,7 @@ def _by_name(known: Sequence[Known], listing: Sequence[Listing]) -> Matches:
     return same
 
 
-def _confirmed(named: Mapping[int, Known], listing: Mapping[int, Listing]) -> Matches:
+def _confirmed(named: Mapping[int, Known], listing: Mapping[int, ServerListing]) -> Matches:
     """Those with a known name that are still the same message.
 
     A vanished name may have been reused for another message. If the old one was fetched, the digest
@@ -133,7 +133,7 @@ def _confirmed(named: Mapping[int, Known], listing: Mapping[int, Listing]) -> Ma
     return same
 
 
-def _add_by_head(same: Matches, known: Sequence[Known], listing: Sequence[Listing]) -> None:
+def _add_by_head(same: Matches, known: Sequence[Known], listing: Sequence[ServerListing]) -> None:
     """Excluded messages that have another name or size now are matched by header."""
     used = {one.number for one in same.values()}
     left: defaultdict[tuple[bytes, int | str], list[Known]] = defaultdict(list)
@@ -166,7 +166,7 @@ def _last(known: Sequence[Known]) -> list[Known]:
     return [one for one in known if one.gone_at == latest]
 
 
-def _add_renamed(same: Matches, known: Sequence[Known], listing: Sequence[Listing]) -> None:
+def _add_renamed(same: Matches, known: Sequence[Known], listing: Sequence[ServerListing]) -> None:
     """Where all names are new and all old sizes are here, equal sizes are the same messages."""
     last = _last(known)
     before, after = Counter(one.size for one in last), Counter(one.size for one in listing)
@@ -174,7 +174,7 @@ def _add_renamed(same: Matches, known: Sequence[Known], listing: Sequence[Listin
         return
     proven = _proven(before)
     used = {one.number for one in same.values()}
-    there: defaultdict[int, list[Listing]] = defaultdict(list)
+    there: defaultdict[int, list[ServerListing]] = defaultdict(list)
     for here in listing:
         there[here.size].append(here)
     for size, group in _groups(last):
@@ -205,7 +205,7 @@ def _groups(known: Iterable[Known]) -> Iterable[tuple[int, list[Known]]]:
     return groups.items()
 
 
-def _contradicts(one: Known, here: Listing) -> bool:
+def _contradicts(one: Known, here: ServerListing) -> bool:
     return bool(one.head and here.head) and one.head != here.head
 
 
