@@ -51,7 +51,6 @@ class ServerForm(FlaskForm, ServerFields):
     )
     protocol = SelectField("Protocol", choices=PROTOCOLS, default="imap", validate_choice=False)
     folder = StringField("Folder", default="INBOX", filters=[stripped])
-    own_password = PasswordField("Your own password")  # unless recently authenticated
     account = HiddenField()  # its uuid, once it is stored
 
     def server(self, settings: Settings) -> MailServer:

@@ -26,9 +26,8 @@ from panel.mail.session import ProbeStep
 from panel.models import Account, Endpoint, Skipped
 from panel.secret import Secret
 from panel.services import current
-from panel.sign_in.login import require_reauth
 from panel.vault import credential
-from panel.web.access import actor, allow, recently_authenticated
+from panel.web.access import actor, allow, require_reauth
 from panel.web.fields import show_on_field
 from panel.web.form_tokens import out_of_date, preserve_form_input, refused
 from panel.web.htmx import go, is_htmx, page
@@ -58,7 +57,7 @@ def add() -> Any:
     if not form.validate_on_submit():
         return _again(form)
     try:
-        require_reauth(form.own_password.data)
+        require_reauth()
         box, where, password = form.mailbox(), form.server(settings), form.entered_password or Secret("")
         uuid = service.add(
             current().vault, box, where, password, form.begin.data, actor(), form.sending_credential(settings)
@@ -72,9 +71,7 @@ def add() -> Any:
 
 def _new_page(form: ServerForm, status: int = 200, **context: Any) -> Response:
     context.setdefault("problem", None)
-    return page(
-        "accounts/new.html", status=status, form=form, ask_own=not recently_authenticated(), **context
-    )
+    return page("accounts/new.html", status=status, form=form, **context)
 
 
 @blueprint.get("/<uuid>")
@@ -91,7 +88,7 @@ def change(uuid: str) -> Any:
     if not form.validate_on_submit():
         return _again(form)
     try:
-        require_reauth(form.own_password.data)
+        require_reauth()
         box, where = form.mailbox(), form.server(current().settings)
         seen = Seen(form.rev.data, form.seen.data or None)
         service.edit(current().vault, uuid, box, where, form.entered_password, seen, actor())
@@ -132,7 +129,7 @@ def _edit_page(uuid: str, form: EditForm | None = None, status: int = 200, **con
         "accounts/edit.html", status=status, form=form, line=line, forged=forged, sending=sending,
         skipped=list(skipped) if line.skipped else [],
         last_change=service.last_change(current().vault, endpoint),
-        ask_own=not recently_authenticated(), **{"problem": None, "stale": False} | context,
+        **{"problem": None, "stale": False} | context,
     )  # fmt: skip
 
 
@@ -162,7 +159,7 @@ def suggest() -> Any:
     _fill(form, found)
     return page(
         "accounts/new.html", fragment="accounts/_suggested.html", form=form, suggestion=found,
-        ask_own=not recently_authenticated(), problem=None,
+        problem=None,
     )  # fmt: skip
 
 
@@ -185,7 +182,7 @@ def test() -> Any:
     if not form.validate_on_submit():
         return _no_test(form)
     try:
-        require_reauth(form.own_password.data)
+        require_reauth()
         rules.address_of(form.address.data)
         where, vault = form.server(settings), current().vault
         found = [probe.credential_for(where, form.entered_password, uuid, vault)]
@@ -206,9 +203,7 @@ def _no_test(form: ServerForm, error: PanelError | None = None) -> Response:
     if error is None:
         first = next(iter(form.errors.values()))[0]
         error = out_of_date() if refused() else BadInput(first, "Then test again.")
-    ask_own = not recently_authenticated() and "own_password" not in request.form
-    return page("accounts/_no_test.html", status=error.status, message=error.message, remedy=error.remedy,
-                form=form, ask_own=ask_own)  # fmt: skip
+    return page("accounts/_no_test.html", status=error.status, message=error.message, remedy=error.remedy)
 
 
 def _events(steps: Iterator[ProbeStep], plan: list[str]) -> Iterator[str]:

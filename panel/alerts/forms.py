@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_wtf import FlaskForm
-from wtforms import PasswordField, SelectField, StringField, TextAreaField
+from wtforms import SelectField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
 
 from panel.web.fields import stripped
@@ -17,4 +17,3 @@ class ChannelsForm(FlaskForm):
     recipients = TextAreaField("Email to")
     through = SelectField("Send through", choices=[ANY], default="", validate_choice=False)
     webhook = StringField("Webhook", filters=[stripped])
-    own_password = PasswordField("Your own password")  # needed five minutes after it was last typed

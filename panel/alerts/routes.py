@@ -17,8 +17,7 @@ from panel.mail.session import ProbeStep
 from panel.models import Heartbeat
 from panel.sending import outbox
 from panel.services import current, one_rows
-from panel.sign_in.login import require_reauth
-from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.access import actor, allow, reauth_required, require_reauth
 from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
@@ -51,7 +50,6 @@ def _page(form: ChannelsForm | None = None, status: int = 200, problem: PanelErr
     form.through.choices = [ANY, *(SelectChoice(each.uuid, each.address) for each in senders)]
     return page(
         "alerts/page.html", status=status, overview=overview, form=form, problem=problem,
-        ask_own=not recently_authenticated(),
         no_key=current().vault.latest().state.no_key, senders=senders,
     )  # fmt: skip
 
@@ -70,7 +68,7 @@ def store() -> Any:
     if not form.validate_on_submit():
         return _page(form, 422)
     try:
-        require_reauth(form.own_password.data)
+        require_reauth()
         recipients = service.recipients_of(form.recipients.data or "")
         service.store(recipients, form.through.data or "", form.webhook.data or "", actor())
     except PanelError as error:

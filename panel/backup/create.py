@@ -35,8 +35,8 @@ TEMPORARY = re.compile(r"\.mailkeep-backup-[0-9a-f]{16}\.tmp(-journal)?\Z")
 STALE_SECONDS = 24 * 3600  # since its last write: no process is at work on a temporary file any more
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
-# No restored install needs it: who is signed in, and who tried to.
-LEFT_OUT = ("DELETE FROM session", "DELETE FROM sign_in_try")
+# No restored install needs it: who is signed in, what waits for their password, and who tried to.
+LEFT_OUT = ("DELETE FROM pending_form", "DELETE FROM session", "DELETE FROM sign_in_try")
 MARK = "INSERT OR REPLACE INTO this_copy (id, copy_id, backup_made_at) VALUES (?, NULL, ?)"
 KEYS = "SELECT substr(sealed, 3, 8), count(*) FROM endpoint WHERE sealed IS NOT NULL GROUP BY 1"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, PasswordField, StringField
+from wtforms import BooleanField, StringField
 from wtforms.validators import DataRequired, Regexp
 
 # WTForms takes every other text for true.
@@ -24,7 +24,6 @@ class EnableForm(FlaskForm):
         validators=[DataRequired("Confirm that you have prepared a secure way to back up the key file.")],
         false_values=FALSE_VALUES,
     )
-    own_password = PasswordField("Your password")  # asked for where it was typed more than five minutes ago
 
 
 class BackupForm(FlaskForm):

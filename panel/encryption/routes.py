@@ -13,12 +13,11 @@ from panel.encryption.forms import BackupForm, EnableForm
 from panel.encryption.leftovers import changed, scan
 from panel.errors import PanelError, Refused
 from panel.services import current
-from panel.sign_in.login import require_reauth
 from panel.vault import backup_proof, reports, rotation, turn_off, turn_on, verification
 from panel.vault.files import typed
 from panel.vault.state import State
 from panel.vault.turn_on import Confirmations
-from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.access import actor, allow, reauth_required, require_reauth
 from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
 
@@ -64,7 +63,6 @@ def _render(status: int = 200, **context: Any) -> Any:
         advice=advise(now, vault),
         admin=admin,
         nonce=session.get(NONCE),
-        ask_own=admin and not recently_authenticated(),
         preview=rotation.preview(now),
         found=reports.last(),
         looking=reports.pending() is not None,
@@ -90,11 +88,7 @@ def enable() -> Any:
     form = EnableForm()
     if not form.validate_on_submit():
         return _render(422, enable_form=form)
-    try:
-        require_reauth(form.own_password.data)
-    except PanelError as error:
-        form.own_password.errors = [str(error)]
-        return _render(error.status, enable_form=form)
+    require_reauth()
     confirmations = Confirmations(form.understand_key_loss.data, form.backup_prepared.data)
 
     def step() -> None:

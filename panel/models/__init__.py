@@ -7,13 +7,14 @@ from panel.models.encryption import Encryption
 from panel.models.endpoint import Endpoint
 from panel.models.events import Activity, Alert, AlertChannels
 from panel.models.install import Heartbeat, InstallCopy, SetupState
-from panel.models.sign_in import Person, Session, SignInTry
+from panel.models.sign_in import PendingForm, Person, Session, SignInTry
 from panel.models.sweeps import ForgottenSecret, SweepReport
 
 TABLES: tuple[type[BaseModel], ...] = (
     Encryption,
     Person,
     Session,
+    PendingForm,
     SignInTry,
     SetupState,
     Account,
@@ -46,6 +47,7 @@ __all__ = [
     "Heartbeat",
     "InstallCopy",
     "Message",
+    "PendingForm",
     "Person",
     "Session",
     "SetupState",

@@ -9,7 +9,6 @@ from panel.models.moment import UtcTime
 
 ROLES = ("admin", "agent", "user")  # the most powerful first
 
-
 ROLE_CHECK = "role IN ('admin', 'agent', 'user')"
 
 
@@ -40,6 +39,17 @@ class Session(BaseModel):
     # The role when the password was last typed; the session is never allowed more.
     role = CharField(max_length=8, constraints=[Check(ROLE_CHECK)])
     renewal_due = BooleanField(default=False)  # the browser's next request gets a new token
+
+
+class PendingForm(BaseModel):
+    """A submitted form that waits until the password has been entered again, encrypted with a key that only
+    the browser has. It goes with its session.
+    """
+
+    id = CharField(max_length=32, primary_key=True)
+    session = ForeignKeyField(Session, on_delete="CASCADE")
+    created_at = BigIntegerField()
+    sealed = BlobField()
 
 
 class SignInTry(BaseModel):

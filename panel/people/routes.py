@@ -28,7 +28,6 @@ def show() -> Any:
 
 
 @blueprint.get("/new")
-@reauth_required
 def new() -> Any:
     """An empty form."""
     return page("people/new.html", form=NewForm(formdata=None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_wtf import FlaskForm
-from wtforms import HiddenField, IntegerField, PasswordField
+from wtforms import HiddenField, IntegerField
 from wtforms.validators import Optional
 from wtforms.widgets import HiddenInput
 
@@ -13,6 +13,5 @@ from panel.web.fields import SendingFields
 class SendingForm(FlaskForm, SendingFields):
     """The server for sending. Its password is always typed, never taken over from collecting."""
 
-    own_password = PasswordField("Your own password")  # for re-authentication
     rev = IntegerField(widget=HiddenInput(), validators=[Optional()])  # of the row that the form shows
     seen = HiddenField()  # the digest of the server that the form shows

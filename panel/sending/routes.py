@@ -16,9 +16,8 @@ from panel.secret import Secret
 from panel.sending import service
 from panel.sending.forms import SendingForm
 from panel.services import current
-from panel.sign_in.login import require_reauth
 from panel.vault import credential
-from panel.web.access import actor, allow, reauth_required, recently_authenticated
+from panel.web.access import actor, allow, reauth_required, require_reauth
 from panel.web.fields import show_on_field
 from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
@@ -60,7 +59,7 @@ def _page(
         "sending/edit.html", status=status, account=account, endpoint=endpoint, form=form, problem=problem,
         forged=_is_forged(endpoint),
         last_change=accounts.last_change(current().vault, endpoint) if endpoint else None,
-        ask_own=not recently_authenticated(), stale=isinstance(problem, EditedMeanwhile),
+        stale=isinstance(problem, EditedMeanwhile),
     )  # fmt: skip
 
 
@@ -73,7 +72,7 @@ def store(uuid: str) -> Any:
     if not form.validate_on_submit():
         return _invalid(account, form)
     try:
-        require_reauth(form.own_password.data)
+        require_reauth()
         seen = Seen(form.rev.data, form.seen.data or None)
         service.store(current().vault, account.uuid, _server(form, account), _password(form), seen, actor())
     except PanelError as error:

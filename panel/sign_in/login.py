@@ -6,17 +6,16 @@ from flask import Flask, Request, Response, current_app, g, request, session
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask_login import LoginManager, current_user
 
-from panel.errors import BadInput
 from panel.models.sign_in import Person
 from panel.secret import Secret
-from panel.sign_in import service, sessions
+from panel.sign_in import pending_form, service, sessions
 from panel.sign_in.devices import DeviceCookie
 from panel.sign_in.sessions import Visitor
 from panel.web import form_tokens
-from panel.web.access import recently_authenticated
 from panel.web.connection import WITHOUT
 
 TOKEN = "token"  # noqa: S105 - the name of the cookie's entry
+FORMS = "forms"  # the same: ids and keys of the forms that wait for the password
 DEVICE_SECONDS = 400 * 24 * 3600  # browsers keep no cookie for longer
 
 
@@ -68,6 +67,27 @@ def replace(token: str | None) -> None:
     """Give this browser its new `token`; None if another request has done that already."""
     if token is not None:
         session[TOKEN] = token
+        g.pop("_login_user", None)  # Flask-Login's: `current_user` is read anew
+
+
+def keep(form: bytes) -> str:
+    """Keep the submitted `form` until the password has been entered (`pending_form`); its id."""
+    ticket = pending_form.keep(current_user, form, _key())
+    session[FORMS] = [*session.get(FORMS, []), [ticket.id, ticket.key]][-pending_form.MOST :]
+    return ticket.id
+
+
+def is_pending(form_id: str) -> bool:
+    """Whether the form with that id waits in this browser."""
+    return form_id in dict(session.get(FORMS, [])) and pending_form.is_pending(current_user, form_id)
+
+
+def take(form_id: str) -> bytes | None:
+    """The form that `keep` kept, once; None if this browser has none, or it was taken or has expired."""
+    keys = dict(session.get(FORMS, []))
+    key = keys.pop(form_id, None)
+    session[FORMS] = list(keys.items())
+    return pending_form.take(current_user, form_id, key, _key()) if key else None
 
 
 def remember_device() -> None:
@@ -88,23 +108,6 @@ def stop() -> None:
     if current_user.is_authenticated:
         service.sign_out(current_user, session[TOKEN], address())
     session.clear()
-
-
-def require_reauth(entered: str | None) -> None:
-    """Check the person's own password where a form has a field for it, unless `recently_authenticated`.
-
-    Raises BadInput (field `own_password`) if it is missing or wrong, Throttled after too many.
-    """
-    if recently_authenticated():
-        return
-    if not entered:
-        remedy = "Enter it; you are asked again after five minutes."
-        raise BadInput("This step needs your own password.", remedy, "own_password")
-    try:
-        replace(service.reauthenticate(current_user, Secret(entered), address()))
-    except BadInput as error:
-        error.field = "own_password"
-        raise
 
 
 def address() -> str:

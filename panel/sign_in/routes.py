@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, flash, request, url_for
+from flask import Blueprint, current_app, flash, request, url_for
 from flask_login import current_user
-from flask_wtf import FlaskForm
+from flask_wtf.csrf import CSRFError
 
 from panel.errors import NotAllowed, PanelError
 from panel.people.service import an_admin_exists
@@ -14,9 +14,9 @@ from panel.secret import Secret
 from panel.sign_in import login as current_login
 from panel.sign_in import profile, service
 from panel.sign_in.forms import ConfirmForm, LoginForm, NameForm, OwnPasswordForm
-from panel.web import preserved_form
+from panel.web import preserved_form, replay
 from panel.web.access import ANYBODY, ReauthNeeded, SignInNeeded, allow, here, safe_redirect
-from panel.web.form_tokens import preserve_form_input
+from panel.web.form_tokens import preserve_form_input, refused
 from panel.web.htmx import go, page
 
 blueprint = Blueprint("sign_in", __name__)
@@ -60,16 +60,25 @@ def confirm() -> Any:
     """Ask for the person's own password again."""
     if not current_user.is_authenticated:
         return go(url_for("sign_in.login", next=_next()))
-    form = ConfirmForm()
+    form, form_id = ConfirmForm(), request.values.get("form", "")
     if request.method != "POST":
         return _confirm_page(form)
     if not form.validate_on_submit():
         return _confirm_page(form, 422)
     try:
         password = Secret(form.password.data)
-        current_login.replace(service.reauthenticate(current_user, password, current_login.address()))
+        token = service.reauthenticate(current_user, password, current_login.address())
     except PanelError as error:
         return _confirm_page(form, error.status, problem=error)
+    if token is None:  # the answer to another request carries the new one: ask once more, with it
+        return go(url_for(".confirm", form=form_id or None, next=_next()))
+    current_login.replace(token)
+    if not form_id:
+        return _go_back()
+    submitted = current_login.take(form_id)
+    if submitted is not None:
+        return replay.run(submitted)
+    flash("That step was done already, or waited for too long. Check it, and repeat it if needed.", "bad")
     return _go_back()
 
 
@@ -85,24 +94,27 @@ def sign_in_first(_needed: SignInNeeded) -> Any:
 
 @blueprint.app_errorhandler(ReauthNeeded)
 def confirm_first(_needed: ReauthNeeded) -> Any:
-    """Answer with the page that asks for the password again, and preserve the form that was submitted."""
-    form = preserved_form.of_this_request()
-    if form is None:
-        return go(url_for("sign_in.confirm", next=here()))
-    return _confirm_page(ConfirmForm(formdata=None), 422, preserved=form)
+    """Ask for the password on its own page; the form that was submitted is kept and carried out then."""
+    if refused():  # nothing may be written
+        return current_app.handle_user_exception(CSRFError())
+    submitted = replay.of_this_request()
+    if submitted is not None:
+        return go(url_for("sign_in.confirm", form=current_login.keep(submitted), next=here()))
+    if request.method == "POST":
+        flash("What you sent is too large to be kept meanwhile. Send it again after this.", "bad")
+    return go(url_for("sign_in.confirm", next=here()))
 
 
 def _login_page(form: LoginForm, status: int = 200, **context: Any) -> Any:
-    return _password_page("sign_in/login.html", form, status, not_set_up=not an_admin_exists(), **context)
+    context.setdefault("preserved", preserved_form.from_hidden_field())
+    context |= {"next": _next(), "not_set_up": not an_admin_exists()}
+    return page("sign_in/login.html", status=status, form=form, **context)
 
 
 def _confirm_page(form: ConfirmForm, status: int = 200, **context: Any) -> Any:
-    return _password_page("sign_in/confirm.html", form, status, **context)
-
-
-def _password_page(template: str, form: FlaskForm, status: int, **context: Any) -> Any:
-    context.setdefault("preserved", preserved_form.from_hidden_field())
-    return page(template, status=status, form=form, next=_next(), **context)
+    form_id = request.values.get("form", "")
+    context |= {"next": _next(), "form_id": form_id, "waits": current_login.is_pending(form_id)}
+    return page("sign_in/confirm.html", status=status, form=form, **context)
 
 
 def _next() -> str | None:

@@ -70,17 +70,21 @@ def recently_authenticated() -> bool:
     return 0 <= db.now() - (current_user.confirmed_at or 0) <= REAUTH_SECONDS
 
 
-def reauth_required(view: Callable[P, Any]) -> Callable[P, Any]:
-    """Ask for the person's own password on a separate page, unless `recently_authenticated`.
+def require_reauth() -> None:
+    """Ask for the person's own password first, unless `recently_authenticated`. Call it before any change.
 
-    For buttons, and for forms whose input `panel.web.preserved_form` carries over. Other forms have a
-    password field of their own: `panel.sign_in.login.require_reauth`.
+    This very request is carried out once the password has been entered (`panel.web.replay`).
     """
+    if not recently_authenticated() and not refused():
+        raise ReauthNeeded
+
+
+def reauth_required(view: Callable[P, Any]) -> Callable[P, Any]:
+    """The same for the whole of `view`. One with a form calls `require_reauth` once its input is valid."""
 
     @wraps(view)
     def checked(*args: P.args, **kwargs: P.kwargs) -> Any:
-        if not recently_authenticated() and not refused():
-            raise ReauthNeeded
+        require_reauth()
         return view(*args, **kwargs)
 
     return checked

@@ -1,4 +1,4 @@
-"""What a person typed into a form that a password is asked for first, preserved in the page that asks.
+"""What a person typed into a form after their session had ended, preserved in the sign-in page.
 
 It is a hidden field of that page, without secrets. Afterwards it is submitted without a form token, so that
 the form is only shown again as it was typed, never acted on.
@@ -18,7 +18,7 @@ from panel.web.htmx import is_htmx
 
 FIELD = "preserved_form"
 NOT_TYPED = {form_tokens.NAME, FIELD, "came_from", "next"}
-SECRETS = re.compile(r"(^|-)(own_)?password$|^(old|again)$")
+SECRETS = re.compile(r"(^|-)password$|^(old|again)$")
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ NUMBERS = {
     "endpoint.failed_generation", "heartbeat.boot_seconds", "heartbeat.jumped_by",
 }  # fmt: skip
 # Sessions and sign-in tries have rules of their own, in panel.sign_in.
-SIGN_IN = ("session", "sign_in_try")
+SIGN_IN = ("session", "pending_form", "sign_in_try")
 # Read as they stand, each for a reason. What is not among them and not `PastTime` or `FutureTime` fails below.
 AS_IT_STANDS = {
     "person.created_at": "shown", "activity.at": "a record: shown, counted by activity.recent",

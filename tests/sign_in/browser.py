@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
@@ -61,6 +62,17 @@ def add_person(email: str = "ada@example.org", role: str = "admin", password: st
     """A person who may sign in. The hash of `password` is a real one, made once in a run (tests/conftest.py)."""
     with db.database.connection_context():
         return people.add(email, "Ada Lovelace", role, Secret(password)).id
+
+
+def asked(answer: TestResponse) -> str:
+    """The id of the form that waits, of an answer that asks for the password first."""
+    assert answer.status_code == 303 and "/confirm?form=" in answer.location, answer.status
+    return parse_qs(urlsplit(answer.location).query)["form"][0]
+
+
+def confirm(browser: Browser, form: str, password: str = PASSWORD, **fields: str) -> TestResponse:
+    """Enter the password for it."""
+    return browser.post("/confirm", on=f"/confirm?form={form}", form=form, password=password, **fields)
 
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:

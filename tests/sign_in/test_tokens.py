@@ -10,7 +10,7 @@ from panel.models import Session
 from panel.people import service as people
 from panel.sign_in import login, sessions
 from panel.web.access import REAUTH_SECONDS
-from tests.sign_in.browser import COOKIE, PASSWORD, Browser, add_person, later
+from tests.sign_in.browser import COOKIE, PASSWORD, Browser, add_person, asked, confirm, later
 
 NEW = "another quite long phrase"
 DAY = 24 * 3600
@@ -41,10 +41,7 @@ def expire_reauth() -> None:
 
 RENEWALS = {
     "confirmed on its page": lambda b: b.post("/confirm", password=PASSWORD),
-    "confirmed in a form": lambda b: b.post(
-        "/accounts/new", address="a@b.example", host="no host", password="x", own_password=PASSWORD
-    ),
-    "confirmed in another form": lambda b: b.post("/server/alerts", webhook="bad", own_password=PASSWORD),
+    "confirmed for a form": lambda b: confirm(b, asked(b.post("/server/alerts", webhook="bad"))),
     "own password changed": lambda b: b.post(
         "/profile/password", on="/profile", old=PASSWORD, password=NEW, again=NEW
     ),
@@ -61,7 +58,7 @@ def test_a_copied_cookie_is_worth_nothing_once_its_owner_has_typed_the_password(
     RENEWALS[how](ada)
     assert ada.is_signed_in
     assert not thief.is_signed_in
-    assert ada.get("/people/new").status_code == 200  # and it is the owner who is recently authenticated
+    assert ada.post("/server/alerts", webhook="bad").status_code == 422  # the owner is recently authenticated
     assert thief.get("/people/new").location.startswith("/login")
 
 
@@ -197,7 +194,7 @@ def test_of_two_confirmations_at_once_one_renews(ada: Browser) -> None:
 def test_a_confirmation_in_the_future_is_none(ada: Browser, ahead: int) -> None:
     Session.update(confirmed_at=db.now() + ahead).execute()
     assert ada.is_signed_in
-    assert ada.get("/people/new").location.startswith("/confirm")
+    asked(ada.post("/server/alerts", webhook="bad"))
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,6 @@ def test_every_password_field_is_left_out_of_a_preserved_form(admin: Browser) ->
             kinds.setdefault(name, set()).add(kind == "password")
     assert {name for name, secret in kinds.items() if True in secret} >= {
         "password",
-        "own_password",
         "sending-password",
         "old",
         "again",
@@ -274,7 +273,7 @@ def test_the_first_administrators_form_comes_back_too(app: Flask) -> None:
 
 def submit_password(browser: Browser, asked: TestResponse, **fields: str) -> TestResponse:
     """Type the password that `asked` asks for, then press Continue."""
-    login_form = next(f for f in Forms(asked.text).found if f.action in ("/login", "/confirm"))
+    login_form = next(f for f in Forms(asked.text).found if f.action == "/login")
     wrong = browser.client.post(
         login_form.action, data=login_form.values | fields | {"password": "not the password at all"}
     )
@@ -302,16 +301,6 @@ def test_every_form_comes_back_after_signing_in_again(admin: Browser, settings: 
         assert but_signing_in(settings) == before, action
 
 
-def test_every_form_comes_back_after_typing_the_password_again(admin: Browser) -> None:
-    form = next(f for f in Forms(admin.get("/people/new").text).found if f.action == "/people/new")
-    expire_reauth()
-    typed = filled_in(form)
-    asked = admin.client.post("/people/new", data=typed)
-    assert asked.status_code == 422 and SECRET not in asked.text
-    assert_as_typed(submit_password(admin, asked, password=PASSWORD), form, typed)
-    assert Person.select().count() == 1
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -325,16 +314,14 @@ def test_every_form_comes_back_after_typing_the_password_again(admin: Browser) -
         '["https://evil.example/", [["a", "b"]]]',
     ],
 )
-def test_a_preserved_form_is_only_ever_one_of_this_panel(admin: Browser, text: str) -> None:
-    assert admin.post("/confirm", password=PASSWORD, preserved_form=text).status_code == 303
+def test_a_preserved_form_is_only_ever_one_of_this_panel(app: Flask, admin: Browser, text: str) -> None:
+    assert Browser(app).sign_in(preserved_form=text).status_code == 303
 
 
-def test_continue_never_leads_elsewhere(admin: Browser) -> None:
+def test_continue_never_leads_elsewhere(app: Flask, admin: Browser) -> None:
     for path in ("//evil.example/", "/\\evil.example", "/\t/evil.example"):
-        answer = admin.post(
-            "/confirm", password=PASSWORD, preserved_form=f'["{path}", [["a", "b"]]]'.replace("\\", "\\\\")
-        )
-        assert "evil" not in answer.text, path
+        text = f'["{path}", [["a", "b"]]]'.replace("\\", "\\\\")
+        assert "evil" not in Browser(app).sign_in(preserved_form=text).text, path
 
 
 # -- from elsewhere, and through htmx ------------------------------------------------------------------
