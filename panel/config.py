@@ -36,6 +36,7 @@ NAMES = frozenset(
         "PANEL_SECRET_KEY", "PANEL_BIND", "PANEL_URL", "PANEL_TRUSTED_PROXIES", "PANEL_MAIL_SPOOL",
         "PANEL_MAIL_GROUP", "PANEL_MAIL_PORTS", "PANEL_MAIL_DENY_NETWORKS", "PANEL_MAIL_CA_FILE",
         "PANEL_LOG_FORMAT", "PANEL_METRICS", "PANEL_CONTACT", "PANEL_TIMEZONE", "PANEL_ACTIVITY_DAYS",
+        "PANEL_MESSAGE_LOG_DAYS",
     }
 )  # fmt: skip
 FROM_FILE = frozenset({"PANEL_SECRET_KEY", "PANEL_DATABASE_URL", "PANEL_QUEUE_URL"})
@@ -71,6 +72,7 @@ class Settings:
     contact: str | None
     timezone: ZoneInfo
     activity_days: int
+    message_log_days: int
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -112,6 +114,9 @@ def _build(values: Mapping[str, str]) -> Settings:
         contact=values.get("PANEL_CONTACT"),
         timezone=_timezone(values.get("PANEL_TIMEZONE", "UTC")),
         activity_days=_number("PANEL_ACTIVITY_DAYS", values.get("PANEL_ACTIVITY_DAYS", "400"), 1, 36500),
+        message_log_days=_number(
+            "PANEL_MESSAGE_LOG_DAYS", values.get("PANEL_MESSAGE_LOG_DAYS", "30"), 0, 400
+        ),
     )
 
 

@@ -16,6 +16,9 @@ class RoundControl:
     # Set by the round.
     mailbox_open: bool = False
     delivered: bool = False  # at least one batch
+    found: int = 0  # messages that were wanted,
+    new: int = 0  # delivered
+    skipped: int = 0  # and left on the server
     result: str = ""  # at its end: worked, failed (the server's fault), or empty where neither is known
     # Set by the scheduler.
     should_yield: bool = False  # end after the next batch; a later round goes on from there

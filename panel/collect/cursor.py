@@ -20,6 +20,7 @@ from peewee import fn
 from panel import db
 from panel.collect.lease import Lease
 from panel.mail.server import MailServer
+from panel.messages import record
 from panel.models import Account, Collection, Message, Skipped
 from panel.models.collection import RETRY_SECONDS
 from panel.models.moment import SLACK, ahead
@@ -119,6 +120,7 @@ def _supersede(account: str) -> None:
     valid = (Message.account == account) & (Message.uidvalidity != SUPERSEDED)
     Message.update(uidvalidity=SUPERSEDED, uid=Message.id).where(valid).execute()
     Skipped.delete().where(Skipped.account == account).execute()
+    record.forget_skipped(account)
 
 
 def wanted_uids(mailbox: MailboxSession, account: Account, cursor: Cursor) -> list[int]:

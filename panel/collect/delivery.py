@@ -1,9 +1,10 @@
 """Each message into the Maildir exactly once, whatever is killed when.
 
 One batch: files are written and fsynced in tmp/, then tmp/ itself → one commit stores the messages' rows
-and the cursor → the files are renamed into new/ → new/ is fsynced → the next transaction clears `ready`.
-Files without a committed row are deleted and fetched again. With one they are ours: `recover` moves those
-that are still in tmp/; a missing one was delivered, and may have been taken away since.
+and the cursor, and logs and counts them (`panel.messages.record`) → the files are renamed into new/ →
+new/ is fsynced → the next transaction clears `ready`. Files without a committed row are deleted and
+fetched again. With one they are ours: `recover` moves those that are still in tmp/; a missing one was
+delivered, and may have been taken away since.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from peewee import Expression, fn
 from panel import db
 from panel.collect.cursor import POP3, SUPERSEDED, Cursor
 from panel.collect.lease import Lease
+from panel.mail import envelope
+from panel.mail.envelope import Envelope
 from panel.mail.maildir import Maildir
+from panel.messages import record
+from panel.messages.record import Arrived
 from panel.models import Message, Skipped, Uidl
 from panel.models.collection import RETRY_SECONDS
 
@@ -35,6 +40,8 @@ class Written:
     uid: int
     name: str
     digest: bytes  # SHA-256 of the message as the server sent it
+    size: int = 0
+    envelope: Envelope | None = None  # where messages are logged
 
 
 @dataclass(frozen=True)
@@ -47,22 +54,29 @@ class NotFetched:
     retry: bool = False
 
 
-def write(maildir: Maildir, uid: int, raw: bytes) -> Written:
-    """Write one message into tmp/ and fsync it. Thread-safe."""
+def write(maildir: Maildir, uid: int, raw: bytes, *, logged: bool = False) -> Written:
+    """Write one message into tmp/ and fsync it; read its header where it is to be `logged`. Thread-safe."""
     name = maildir.unique_name(len(raw))
     maildir.write(name, raw)
-    return Written(uid, name, hashlib.sha256(raw).digest())
+    head = envelope.read(raw) if logged else None
+    return Written(uid, name, hashlib.sha256(raw).digest(), len(raw), head)
 
 
 class Delivery:
     """The deliveries of one round, under its lease."""
 
-    def __init__(self, maildir: Maildir, lease: Lease, *, pending: bool = False) -> None:
-        """Deliver into `maildir` while `lease` is held. `pending`: the server has something to do after."""
+    def __init__(
+        self, maildir: Maildir, lease: Lease, *, pending: bool = False, logged: bool = False
+    ) -> None:
+        """Deliver into `maildir` while `lease` is held. `pending`: the server has something to do after.
+
+        `logged`: messages that are skipped are logged; others where they carry an envelope.
+        """
         self._maildir = maildir
         self._lease = lease
         self._account = lease.account
         self._pending = pending
+        self._logged = logged
         self._unfinished = False  # a published message's row still says `ready`
 
     def recover(self) -> None:
@@ -86,6 +100,8 @@ class Delivery:
             self._clear_ready()
             new = self._new(batch, cursor.uidvalidity)
             self._insert(new, cursor.uidvalidity)
+            arrived = [Arrived(message.uid, message.size, message.envelope) for message in new]
+            record.delivered(self._account, cursor.uidvalidity, arrived)
             self._unlist(batch, cursor.uidvalidity)
             self._list(not_fetched, cursor.uidvalidity)
             cursor.save(self._account)
@@ -140,11 +156,14 @@ class Delivery:
 
     def _list(self, not_fetched: Iterable[NotFetched], uidvalidity: int) -> None:
         for message in not_fetched:
+            size = min(message.size, LARGEST)
+            if self._logged:
+                record.skipped(self._account, uidvalidity, message.uid, size, message.reason)
             Skipped.insert(
                 account=self._account,
                 uidvalidity=uidvalidity,
                 uid=message.uid,
-                size=min(message.size, LARGEST),
+                size=size,
                 reason=message.reason,
                 at=db.now(),
                 again_at=db.now() + RETRY_SECONDS if message.retry else None,
@@ -156,6 +175,7 @@ class Delivery:
         if Skipped.select().where(skipped & Skipped.again_at.is_null(False)).exists():
             uids = [message.uid for message in batch]
             Skipped.delete().where(skipped & Skipped.uid.in_(uids)).execute()
+            record.forget_skipped(self._account, uidvalidity, uids)
 
     # -- files -----------------------------------------------------------------------
 

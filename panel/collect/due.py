@@ -11,6 +11,7 @@ from peewee import JOIN, Case, fn
 from panel import db
 from panel.collect import lease
 from panel.errors import CannotOpen, MailError, PanelError, PasswordNeeded
+from panel.messages import record
 from panel.models import Account, Collection, Endpoint
 from panel.models.collection import LONGEST_WAIT
 from panel.models.moment import ahead, is_ahead
@@ -135,11 +136,17 @@ def after_success(account: Account, started: int, *, more: bool, pause: int) -> 
     }
 
 
-def store_failure(account: Account, error: PanelError) -> None:
-    """Store what went wrong and when to try again."""
-    before = Collection.get_or_none(Collection.account == account)
-    if before is None:
-        return  # the account was removed meanwhile
+def store_failure(account: Account, error: PanelError, ended: record.Round) -> None:
+    """Store what went wrong, when to try again, and how the round `ended`."""
+    with db.transaction():
+        before = Collection.get_or_none(Collection.account == account)
+        if before is None:
+            return  # the account was removed meanwhile
+        _store_failure(account, error, before)
+        record.round_ended(account.uuid, ended, before.quiet_rounds)
+
+
+def _store_failure(account: Account, error: PanelError, before: Collection) -> None:
     now, delay = db.now(), _delay(account, error, before.failures)
     Collection.update(
         problem=error.message,
@@ -149,6 +156,7 @@ def store_failure(account: Account, error: PanelError) -> None:
         failures=before.failures + 1,
         next_due_at=now + delay,
         waits=delay,
+        quiet_rounds=0,
     ).where(Collection.account == account).execute()
 
 

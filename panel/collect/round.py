@@ -21,6 +21,7 @@ from panel.config import Settings
 from panel.errors import KeyAbsent, MailError, MessageTooLarge, PanelError, PasswordNeeded, SpoolError
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
+from panel.messages import record
 from panel.models import Account, Collection, Endpoint
 from panel.vault import credential
 from panel.vault.credential import Credential
@@ -99,10 +100,12 @@ class Collector:
             if isinstance(error, MailError) and not error.permanent and error.step != "after":
                 control.result = "failed"
             if _revision(account) == revision:  # otherwise the failure is about an older configuration
-                due.store_failure(account, error if isinstance(error, PanelError) else PanelError(*UNKNOWN))
+                known = error if isinstance(error, PanelError) else PanelError(*UNKNOWN)
+                due.store_failure(account, known, _ended(started, control, known.message))
             raise
         control.result = "worked"
-        if not lease.release(**due.after_success(account, started, more=outcome.more, pause=outcome.pause)):
+        after = due.after_success(account, started, more=outcome.more, pause=outcome.pause)
+        if not _release(lease, after, _ended(started, control)):
             raise LeaseLost(account.uuid)
         return outcome
 
@@ -128,7 +131,8 @@ class Collector:
         with open_mailbox(opened, account, policy, lease, mark) as mailbox:
             cursor = open_cursor(lease, account.begin, mark, mailbox)
             control.mailbox_open = True
-            transfer = Transfer(account, mailbox, maildir, lease, policy.max_message, control)
+            logged = self.settings.message_log_days > 0
+            transfer = Transfer(account, mailbox, maildir, lease, policy.max_message, control, logged)
             transfer.run(cursor, measure)
         return Outcome(account.address, transfer.delivered, transfer.skipped, transfer.more, mailbox.pause)
 
@@ -142,6 +146,24 @@ class Collector:
         maildir = Maildir(self.settings.mail_spool / name, self.settings.mail_group)
         maildir.create()
         return maildir
+
+
+def _ended(started: int, control: RoundControl, error: str | None = None) -> record.Round:
+    took = int(control.seconds * 1000)
+    return record.Round(started, took, control.found, control.new, control.skipped, error)
+
+
+def _release(lease: Lease, values: dict[str, object], this: record.Round) -> bool:
+    """Give the lease back and store how the round went: one statement where it brought nothing."""
+    values["took"] = this.took
+    if not (this.delivered or this.skipped):
+        return lease.release(**values, quiet_rounds=Collection.quiet_rounds + 1)
+    with db.transaction():
+        quiet = Collection.select(Collection.quiet_rounds).where(Collection.account == lease.account).scalar()
+        released = lease.release(**values, quiet_rounds=0)
+        if released:
+            record.round_ended(lease.account, this, quiet or 0)
+    return released
 
 
 def _take(lease: Lease, account: Account) -> bool:

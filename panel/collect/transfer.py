@@ -38,12 +38,14 @@ class Transfer:
     lease: Lease
     limit: int  # bytes of a message
     control: RoundControl
+    logged: bool = True  # whether messages are
     delivered: int = 0
     skipped: int = 0
     more: bool = False
 
     def __post_init__(self) -> None:
-        self._delivery = Delivery(self.maildir, self.lease, pending=self.account.on_server != "keep")
+        pending = self.account.on_server != "keep"
+        self._delivery = Delivery(self.maildir, self.lease, pending=pending, logged=self.logged)
 
     def run(self, cursor: Cursor, measure: bool) -> None:
         """Fetch and deliver what is wanted, then do what is pending on the server.
@@ -53,6 +55,7 @@ class Transfer:
         session closed), MailError, SpoolError, LeaseLost; what was fetched before is delivered.
         """
         uids = wanted_uids(self.mailbox, self.account, cursor)
+        self.control.found = max(self.control.found, len(uids))
         self._cursor = cursor
         self._tracker = UidTracker(cursor, uids, max([*uids, *self._passed(cursor)]))
         self._deliver([], self._too_large(uids) if measure else [])
@@ -87,7 +90,7 @@ class Transfer:
         if not self._tracker.left:
             return
         messages = self._in_time(self.mailbox.fetch(self._tracker.left))
-        with Pipeline(messages, partial(delivery.write, self.maildir)) as written:
+        with Pipeline(messages, partial(delivery.write, self.maildir, logged=self.logged)) as written:
             for batch in _batches(written):
                 if batch:
                     self._deliver(batch, [])
@@ -107,9 +110,12 @@ class Transfer:
         if not batch and not not_fetched and cursor == self._cursor:
             return  # most rounds find nothing, and then write nothing
         self._cursor = cursor
-        self.delivered += self._delivery.deliver(batch, not_fetched, cursor)
+        new = self._delivery.deliver(batch, not_fetched, cursor)
+        self.delivered += new
+        self.control.new += new
         self.control.delivered = self.control.delivered or bool(batch)
         self.skipped += len(not_fetched)
+        self.control.skipped += len(not_fetched)
 
     def _too_large(self, uids: Sequence[int]) -> list[NotFetched]:
         sizes = self.mailbox.sizes(uids)

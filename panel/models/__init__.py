@@ -7,6 +7,7 @@ from panel.models.encryption import Encryption
 from panel.models.endpoint import Endpoint
 from panel.models.events import Activity, Alert, AlertChannels
 from panel.models.install import Heartbeat, InstallCopy, SetupState
+from panel.models.messages import LoggedMessage, MailCount, MailTotal, RoundLog
 from panel.models.sign_in import PendingForm, Person, Session, SignInTry
 from panel.models.sweeps import ForgottenSecret, SweepReport
 
@@ -31,6 +32,10 @@ TABLES: tuple[type[BaseModel], ...] = (
     Alert,
     AlertChannels,
     InstallCopy,
+    LoggedMessage,
+    MailCount,
+    MailTotal,
+    RoundLog,
 )
 
 __all__ = [
@@ -46,9 +51,13 @@ __all__ = [
     "ForgottenSecret",
     "Heartbeat",
     "InstallCopy",
+    "LoggedMessage",
+    "MailCount",
+    "MailTotal",
     "Message",
     "PendingForm",
     "Person",
+    "RoundLog",
     "Session",
     "SetupState",
     "SignInTry",

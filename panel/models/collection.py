@@ -32,6 +32,8 @@ class Collection(BaseModel):
     failures = IntegerField(default=0)
     next_due_at = FutureTime(LONGEST_WAIT, default=0, index=True)
     waits = IntegerField(null=True)  # seconds: how far ahead next_due_at was when it was set
+    quiet_rounds = IntegerField(default=0)  # that found nothing, since the last one in the table round_log
+    took = IntegerField(null=True)  # milliseconds: how long the last round was that succeeded
     # Lease: its holder collects; after a crash it expires.
     leased_by = CharField(max_length=64, null=True)
     leased_until = FutureTime(LEASE_SECONDS, default=0, index=True)

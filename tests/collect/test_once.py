@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from peewee import fn
 
-from panel.models import Account
+from panel.mail import envelope
+from panel.models import Account, LoggedMessage, MailCount, MailTotal
 from tests.collect.conftest import PostOffice, letter
 
 KILLS = 10
@@ -25,14 +27,15 @@ from panel.collect.cursor import Cursor
 from panel.mail.maildir import Maildir
 transfer.BATCH = 5
 step, when, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
-owners = {"save": Cursor, "rename": Path, "_insert": delivery.Delivery, "_clear_ready": delivery.Delivery}
+from panel.messages import record
+owners = {"save": Cursor, "rename": Path, "delivered": record, "_run": record, "_insert": delivery.Delivery, "_clear_ready": delivery.Delivery}
 owner = owners.get(step, Maildir)
 real, calls = getattr(owner, step), itertools.count(1)
-def deadly(self, *arguments, **named):
+def deadly(*arguments, **named):
     call = next(calls)
     if when == "before" and call == number:
         os.kill(os.getpid(), signal.SIGKILL)
-    result = real(self, *arguments, **named)
+    result = real(*arguments, **named)
     if when == "after" and call == number:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
@@ -46,6 +49,9 @@ STEPS = [
     ("sync_tmp", "before", 2),
     ("sync_tmp", "after", 2),  # nothing committed
     ("_insert", "after", 1),  # inside the transaction
+    ("delivered", "before", 2),
+    ("_run", "after", 2),  # some of a batch logged
+    ("delivered", "after", 2),
     ("save", "after", 2),
     ("publish", "before", 1),  # committed, nothing renamed
     ("rename", "before", 1),
@@ -78,6 +84,15 @@ def test_a_kill_between_two_steps_loses_and_doubles_nothing(
     assert post.mail(killed) == sorted(letter(n) for n in range(12))
     assert not list((post.spool(killed) / "tmp").iterdir())
     assert not [row for row in post.fetched(killed) if row.ready]
+    assert_logged(killed, [str(n) for n in range(12)])
+
+
+def assert_logged(account: Account, subjects: list[str]) -> None:
+    """What came is logged and counted, each once."""
+    rows = LoggedMessage.select(LoggedMessage.subject).where(LoggedMessage.account == account)
+    assert sorted(row.subject for row in rows) == sorted(subjects)
+    counts = MailCount.select(fn.sum(MailCount.delivered)).where(MailCount.account == account)
+    assert counts.scalar() == MailTotal.select(fn.sum(MailTotal.delivered)).scalar() == len(subjects)
 
 
 def test_a_kill_after_the_commit_is_finished_even_when_the_server_is_gone(
@@ -122,6 +137,7 @@ def test_two_thousand_messages_arrive_byte_for_byte_while_the_collector_is_kille
     assert process.returncode == 0, output
     assert post.mail(account) == sorted(as_sent(raw) for raw in sent)
     assert not list((post.spool(account) / "tmp").iterdir())
+    assert_logged(account, [envelope.read(as_sent(raw)).subject for raw in sent])
 
 
 def wait_for_more(spool: Path, more: int, process: subprocess.Popen[str]) -> None:

@@ -12,8 +12,8 @@ from panel.config import ROOT
 # Flask and click call what these decorate.
 DECORATORS = [f"@*.{name}" for name in ("get", "post", "command", "group", "record_once", "app_*")]
 CALLED_BY = {
-    "Peewee": ["Meta", "indexes", "constraints", "legacy_table_names", "only_save_dirty", "adapt"],
-    "Peewee, which writes these columns by name": ["forgotten_at", "counted_at", "pruned_at"],
+    "Peewee": ["Meta", "indexes", "constraints", "legacy_table_names", "only_save_dirty", "without_rowid", "adapt"],
+    "Peewee, which writes these columns by name": ["forgotten_at", "counted_at", "pruned_at", "first_at"],
     "sqlite3": ["text_factory"],
     "Peewee, which closes connections by it": ["_close"],
     "click": ["command_class", "convert"],

@@ -42,6 +42,7 @@ NUMBERS = {
     "collection.uidvalidity", "collection.last_uid", "collection.begin_below", "message.uidvalidity",
     "message.uid", "skipped.uidvalidity", "skipped.uid", "skipped.size", "uidl.number", "uidl.size",
     "endpoint.failed_generation", "heartbeat.boot_seconds", "heartbeat.jumped_by",
+    "message_log.size", "message_log.uidvalidity", "message_log.uid",
 }  # fmt: skip
 # Sessions and sign-in tries have rules of their own, in panel.sign_in.
 SIGN_IN = ("session", "pending_form", "sign_in_try")
@@ -62,6 +63,8 @@ AS_IT_STANDS = {
     "alert_channels.mail_worked_at": "shown", "alert_channels.mail_failed_at": "shown",
     "alert_channels.webhook_worked_at": "shown", "alert_channels.webhook_failed_at": "shown",
     "this_copy.backup_made_at": "a mark", "encryption.backup_proved_at": "a mark: its tag vouches, not its time",
+    "message_log.at": "shown; order is by id", "round_log.started_at": "shown; order is by id",
+    "round_log.first_at": "shown", "mail_count.at": "charts end now", "mail_total.at": "charts end now",
 }  # fmt: skip
 
 
