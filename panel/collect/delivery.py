@@ -170,9 +170,9 @@ class Delivery:
             ).on_conflict_replace().execute()
 
     def _unlist(self, batch: Sequence[Written], uidvalidity: int) -> None:
-        """What a retry has fetched is no longer listed as skipped."""
+        """What was fetched after all is no longer listed as skipped."""
         skipped = (Skipped.account == self._account) & (Skipped.uidvalidity == uidvalidity)
-        if Skipped.select().where(skipped & Skipped.again_at.is_null(False)).exists():
+        if Skipped.select().where(skipped).exists():
             uids = [message.uid for message in batch]
             Skipped.delete().where(skipped & Skipped.uid.in_(uids)).execute()
             record.forget_skipped(self._account, uidvalidity, uids)

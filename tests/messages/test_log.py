@@ -11,7 +11,7 @@ from panel import db
 from panel.errors import MailError
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
-from panel.models import Account, Collection, LoggedMessage, MailCount, MailTotal, Message, RoundLog, Skipped
+from panel.models import Account, Collection, LoggedMessage, MailCount, MailTotal, RoundLog, Skipped
 from tests.collect.conftest import PASSWORD, PostOffice, letter, post  # noqa: F401
 
 LETTER = (
@@ -49,8 +49,8 @@ def test_a_delivered_message_is_logged_and_counted_once(post: PostOffice, protoc
     assert (row.sender, row.sender_name, row.subject) == ("amelie@example.com", "Amélie", "arrivée")
     assert (row.message_id, row.size, row.reason, row.waiting) == ("<1@example.com>", len(LETTER), None, True)
     assert begun <= row.at <= db.now()
-    assert row.fetched_id == here.fetched(account)[0].id
-    assert (here.spool(account) / "new" / Message.get_by_id(row.fetched_id).name).exists()
+    assert row.fetched == here.fetched(account)[0]
+    assert (here.spool(account) / "new" / row.fetched.name).exists()
     assert counted(account) == MailTotal.get().delivered == 1
 
 
@@ -99,7 +99,7 @@ def test_a_skipped_message_is_logged_once_and_why_until_it_is_delivered(
     for _ in range(2):
         post.collect(account)
     first, second = logged(account)
-    assert (second.reason, second.waiting, second.fetched_id) == (
+    assert (second.reason, second.waiting, second.fetched) == (
         post.skipped(account)[0].reason, False, None,
     )  # fmt: skip
     assert (first.reason, second.size > 12_000) == (None, True)
