@@ -21,11 +21,14 @@ from panel.encryption import cli as encryption_cli
 from panel.encryption import routes as encryption
 from panel.health import cli as health_cli
 from panel.health import routes as health
+from panel.help import routes as help_
 from panel.people import cli as people_cli
 from panel.people import routes as people
 from panel.sending import cli as sending_cli
 from panel.sending import routes as sending
 from panel.serve.jobs import Jobs
+from panel.server_settings import cli as settings_cli
+from panel.server_settings import routes as server_settings
 from panel.services import Services
 from panel.setup import cli as setup_cli
 from panel.setup import routes as setup
@@ -33,7 +36,7 @@ from panel.sign_in import login
 from panel.sign_in import routes as sign_in
 from panel.vault import sealer
 from panel.vault.vault import Vault
-from panel.web import access, connection, errors, headers, static_files, templating, text
+from panel.web import access, connection, errors, headers, help_topics, static_files, templating, text
 from panel.web.form_tokens import FormTokens
 
 
@@ -61,6 +64,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     FormTokens(app)
     access.init_app(app)
     templating.init_app(app, settings)
+    help_topics.init_app(app)
 
     app.register_blueprint(health.blueprint)
     app.register_blueprint(health.home_blueprint)
@@ -76,6 +80,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(backup.blueprint)
     app.register_blueprint(people.blueprint)
     app.register_blueprint(activity.blueprint)
+    app.register_blueprint(server_settings.blueprint)
+    app.register_blueprint(help_.blueprint)
     app.cli.add_command(setup_cli.setup)
     app.cli.add_command(people_cli.people)
     app.cli.add_command(accounts_cli.accounts)
@@ -86,4 +92,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.cli.add_command(activity_cli.activity)
     app.cli.add_command(health_cli.doctor)
     app.cli.add_command(collect_cli.collect)
+    app.cli.add_command(settings_cli.settings)
     return app

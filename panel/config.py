@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -73,6 +73,8 @@ class Settings:
     timezone: ZoneInfo
     activity_days: int
     message_log_days: int
+    sources: Mapping[str, str] = field(repr=False, compare=False)  # what is set: by name, where it is set
+    environ: Mapping[str, str] = field(repr=False, compare=False)  # what `load` was given, of PANEL_ names
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -81,16 +83,24 @@ class Settings:
         Raises SettingsError, which names the setting and what it takes.
         """
         given = dict(os.environ if environ is None else environ)
-        values = _from_env_file(given) | {k: v for k, v in given.items() if k.startswith("PANEL_")}
+        from_file = _from_env_file(given)
+        values = from_file | {k: v for k, v in given.items() if k.startswith("PANEL_")}
         _refuse_unknown(values)
         values = {name: value for name, value in values.items() if value != ""}
+        sources = {name: "environment" if given.get(name) else str(env_file(given)) for name in values}
         for name in FROM_FILE:
             if f"{name}_FILE" in values:
+                sources[name] = values[f"{name}_FILE"]
                 values[name] = _from_secret_file(name, values)
-        return _build(values)
+        return _build(values, sources, {k: v for k, v in given.items() if k.startswith("PANEL_")})
 
 
-def _build(values: Mapping[str, str]) -> Settings:
+def env_file(environ: Mapping[str, str]) -> Path:
+    """The file that PANEL_ lines are read from."""
+    return Path(environ.get("PANEL_ENV_FILE") or DEFAULT_ENV_FILE)
+
+
+def _build(values: Mapping[str, str], sources: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     data_dir = _path(values.get("PANEL_DATA_DIR", str(ROOT / "data")))
     host, port = _bind(values.get("PANEL_BIND", "127.0.0.1:8000"))
     ca_file = values.get("PANEL_MAIL_CA_FILE")
@@ -117,6 +127,8 @@ def _build(values: Mapping[str, str]) -> Settings:
         message_log_days=_number(
             "PANEL_MESSAGE_LOG_DAYS", values.get("PANEL_MESSAGE_LOG_DAYS", "30"), 0, 400
         ),
+        sources=sources,
+        environ=environ,
     )
 
 
@@ -137,8 +149,7 @@ def _reading(what: str, remedy: str) -> Iterator[None]:
 
 def _from_env_file(environ: Mapping[str, str]) -> dict[str, str]:
     """The PANEL_ lines of the environment file: NAME=value, # comments, optional quotes."""
-    named = environ.get("PANEL_ENV_FILE")
-    path = Path(named) if named else DEFAULT_ENV_FILE
+    named, path = environ.get("PANEL_ENV_FILE"), env_file(environ)
     remedy = "Correct PANEL_ENV_FILE, or make the file readable for the user that runs Mailkeep."
     with _reading(f"The settings file {path}", remedy):
         if not named and not path.exists():

@@ -18,6 +18,7 @@ class PanelError(Exception):
     status = 500
     exit_code = 1
     field: str | None = None  # of the form, where the error is about one
+    help = ""  # the paragraph of the manual with more about it: page#anchor
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -34,12 +35,14 @@ class PanelError(Exception):
 class SettingsError(PanelError):
     """A PANEL_ setting that is unknown or cannot be used. Nothing was started."""
 
+    help = "settings"
     exit_code = 3
 
 
 class NoInstall(PanelError):
     """The settings name a place where Mailkeep was never set up."""
 
+    help = "install"
     status = 503
     exit_code = 3
 
@@ -47,6 +50,7 @@ class NoInstall(PanelError):
 class NotTheOwner(PanelError):
     """A command was run as another Unix user than the owner of the data directory."""
 
+    help = "commands"
     exit_code = 3
 
 
@@ -60,12 +64,14 @@ class AlreadySetUp(PanelError):
 class DataDirError(PanelError):
     """The data directory cannot be made, written or kept private."""
 
+    help = "install"
     exit_code = 3
 
 
 class DatabaseError(PanelError):
     """The database cannot be used: broken, locked for too long or newer than the code."""
 
+    help = "backup#restoring"
     status = 503
     exit_code = 3
 
@@ -76,6 +82,7 @@ class RestoredCopy(PanelError):
     Nothing is collected until then, so that two never collect one mailbox.
     """
 
+    help = "backup#the-question-of-a-restored-copy"
     status = 409
     exit_code = 3
 
@@ -83,6 +90,7 @@ class RestoredCopy(PanelError):
 class ServeError(PanelError):
     """The web server or the worker could not be started."""
 
+    help = "install#does-it-work"
     exit_code = 3
 
 
@@ -117,6 +125,7 @@ class BadInput(PanelError):
 class Throttled(PanelError):
     """Too many tries; `remedy` says how long to wait."""
 
+    help = "forgotten-password#too-many-attempts"
     status = 429
     exit_code = 3
 
@@ -134,6 +143,7 @@ class EditedMeanwhile(PanelError):
 class PasswordNeeded(PanelError):
     """Host, port, security, username or method changes only together with a password."""
 
+    help = "accounts#changing"
     status = 422
     exit_code = 3
     field = "password"
@@ -149,12 +159,14 @@ class Refused(PanelError):
 class BadCopy(PanelError):
     """A copy of the key file that would not do as a backup, or holds nothing that is needed."""
 
+    help = "encryption#backing-up"
     status = 422
 
 
 class KeyFileError(PanelError):
     """The key file cannot be used as it is; `remedy` names the command that helps."""
 
+    help = "encryption#every-state-and-its-remedy"
     status = 503
     exit_code = 3
 
@@ -162,10 +174,13 @@ class KeyFileError(PanelError):
 class DamagedKeyFile(KeyFileError):
     """What is at the key file's path is not a key file any more: only a copy helps."""
 
+    help = "encryption#key-unreadable"
+
 
 class CannotStore(PanelError):
     """A secret cannot be stored in the present state of the key. Nothing was written."""
 
+    help = "encryption#every-state-and-its-remedy"
     status = 503
     exit_code = 3
 
@@ -173,11 +188,14 @@ class CannotStore(PanelError):
 class CannotOpen(PanelError):
     """A sealed secret could not be opened. Never an empty string instead. See its subclasses."""
 
+    help = "encryption#inconsistent"
     status = 503
 
 
 class KeyAbsent(CannotOpen):
     """No usable key file on this server: the state is one of key-missing, -unreadable, -wrong."""
+
+    help = "encryption#key-missing"
 
 
 class UnknownKey(CannotOpen):
@@ -208,6 +226,7 @@ class MailError(PanelError):
     whole seconds the server asked to be left alone, where it did (`panel.mail.throttling`).
     """
 
+    help = "accounts#when-the-test-fails"
     status = 502
 
     def __init__(
@@ -228,6 +247,8 @@ class MailError(PanelError):
 class MessageTooLarge(MailError):
     """A message is larger than is taken. `uid` is None if the server named the size first."""
 
+    help = "collecting#when-something-is-wrong"
+
     def __init__(self, uid: int | None, size: int, limit: int) -> None:
         super().__init__(
             "fetch",
@@ -241,6 +262,8 @@ class MessageTooLarge(MailError):
 class SpoolError(PanelError):
     """The Maildir cannot be written. Collecting stops; nothing on the server is touched."""
 
+    help = "handing-over#where-it-lies"
+
 
 # -- telling administrators ------------------------------------------------------
 
@@ -248,4 +271,5 @@ class SpoolError(PanelError):
 class WebhookFailed(PanelError):
     """The webhook did not accept an alert."""
 
+    help = "alerts#when-an-alert-cannot-be-sent"
     status = 502

@@ -50,6 +50,9 @@ def exit_on_error() -> Iterator[None]:
         yield
     except PanelError as error:
         say(str(error), err=True)
+        if error.help:
+            page, hash_, anchor = error.help.partition("#")
+            say(f"More: docs/{page}.md{hash_}{anchor}", err=True)
         sys.exit(error.exit_code)
 
 

@@ -40,7 +40,7 @@ def init_app(app: Flask) -> None:
 def _panel_error(error: PanelError) -> Response:
     if error.status >= 500:
         logger.error("%s", error)
-    return _render(error.status, error.message, error.remedy)
+    return _render(error.status, error.message, error.remedy, topic=error.help)
 
 
 def _csrf_error(error: CSRFError) -> Response:
@@ -81,13 +81,15 @@ def _unexpected(_error: Exception) -> Response:
     )
 
 
-def _render(status: int, message: str, remedy: str, link: tuple[str, str] | None = None) -> Response:
+def _render(
+    status: int, message: str, remedy: str, link: tuple[str, str] | None = None, topic: str = ""
+) -> Response:
     if request_ctx.url_adapter is None:  # the Host header is invalid, so no link can be built
         return Response(f"{message} {remedy}\n", status, mimetype="text/plain")
     try:
         return page(
             "errors/error.html", fragment="errors/_error.html", status=status, message=message, remedy=remedy,
-            link=link,
+            link=link, topic=topic,
         )  # fmt: skip
     except (peewee.DatabaseError, DatabaseError):  # the page frame reads the database too
         alone = current_app.jinja_env.get_template("errors/alone.html")

@@ -20,6 +20,7 @@ CALLED_BY = {
     "waitress": ["parser_class", "channel_class", "handle_error"],
     "Flask and Flask-Login": ["session_interface", "session_protection", "form_token_bound", "form_token_refused"],
     "WTForms": ["pre_validate"],
+    "markdown-it": ["attrs", "fence", "table_open", "table_close"],
     "http.client and smtplib": ["command_encoding", "makefile", "readable", "readinto"],
     "mypy": ["Guarded"],
     "a number that stands beside others": ["ADMIN"],

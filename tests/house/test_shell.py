@@ -82,7 +82,7 @@ def run(app: Flask, *arguments: str, stdin: bytes = b"") -> Result:
     ("error", "status", "told"),
     [
         ("refused", 3, "That is no address. Type another.\n"),
-        ("problem", 1, "It does not open. Look.\n"),
+        ("problem", 1, "It does not open. Look.\nMore: docs/encryption.md#inconsistent\n"),
         ("abort", 3, "Nothing was changed.\n"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_command_without_an_install_says_so_and_makes_none(cli: Cli, settings:
     done = cli("encryption", "status")
     assert done.returncode == 3
     assert f"Mailkeep is not set up in {settings.data_dir}." in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.splitlines()[1:] == ["More: docs/install.md"]
     assert not settings.data_dir.exists()
 
 

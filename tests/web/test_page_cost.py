@@ -39,7 +39,7 @@ def admin(app: Flask) -> Iterator[Browser]:
 def paths(app: Flask, uuid: str) -> list[str]:
     """The address of every page that there is to read."""
     rules: list[Rule] = [rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())]
-    known = {"uuid": uuid, "person_id": "1", "token": "some-token"}
+    known = {"uuid": uuid, "person_id": "1", "token": "some-token", "name": "accounts", "filename": "no.png"}
     return sorted(
         re.sub(r"<(?:\w+:)?(\w+)>", lambda found: known[found[1]], rule.rule)
         for rule in rules

@@ -52,7 +52,9 @@ def test_the_edges_of_what_can_be_used_stand_out(look: int) -> None:
 
 
 def test_the_style_sheet_has_no_colour_beside_its_list() -> None:
-    rest = (CSS.partition("--radius")[2] + PAGES).partition("@media print")[0]  # on paper all is black on white
+    rest = (CSS.partition("--radius")[2] + PAGES).partition("@media print")[
+        0
+    ]  # on paper all is black on white
     assert re.findall(r"#[0-9a-fA-F]{3,8}\b|\brgba?\(|\bhsla?\(|\blight-dark\(", rest) == []
 
 

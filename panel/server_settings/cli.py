@@ -1,0 +1,22 @@
+"""`flask settings`: every setting, its value and where it comes from."""
+
+from __future__ import annotations
+
+import click
+
+from panel.config import ROOT
+from panel.server_settings import service
+from panel.services import current
+from panel.shell import PanelCommand, json_option, print_json, say
+
+
+@click.command("settings", cls=PanelCommand)
+@json_option
+def settings(json_: bool) -> None:
+    """Show every setting, its value and where it comes from; secrets as 'set'."""
+    found = service.read(current().settings, ROOT / "docs/settings.md")
+    if json_:
+        print_json({row.name: {"value": row.value, "source": row.source} for row in found.rows})
+        return
+    for row in found.rows:
+        say(f"{row.name}={row.value}  ({row.source})")

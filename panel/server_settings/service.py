@@ -1,0 +1,155 @@
+"""Every setting of this process, where it comes from, and how to change it.
+
+What a setting means stands once, in docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from zoneinfo import ZoneInfo
+
+from panel.config import FROM_FILE, NAMES, Settings, env_file
+from panel.errors import SettingsError
+from panel.secret import Secret
+
+DEFAULT = "default"
+SECRET = {"PANEL_SECRET_KEY"}
+EXAMPLES = {
+    "PANEL_URL": "https://mail.example.org/",
+    "PANEL_MAIL_GROUP": "helpdesk",
+    "PANEL_MAIL_CA_FILE": "/etc/ssl/ca.pem",
+    "PANEL_CONTACT": "Dana, extension 17",
+    "PANEL_SECRET_KEY": "/etc/mailkeep.secret-key",  # of its _FILE form
+}
+ROW = re.compile(r"^\| `(PANEL_\w+)` \| ([^|]+) \| (.+) \|$", re.MULTILINE)
+LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+UNIT = re.compile(r"/system\.slice/(?:[^/]+/)*([\w.@\\-]+)\.service\b")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. `line`: what to write into the file; `at_restart`: the value from the next start."""
+
+    name: str
+    value: str
+    source: str
+    is_set: bool
+    meaning: str
+    line: str
+    at_restart: str | None
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """All settings. `problem`: why the next start would fail, if it would."""
+
+    rows: tuple[Setting, ...]
+    env_file: Path
+    env_file_exists: bool
+    problem: str
+    restart: str  # a command, or a sentence where no command is known
+    restart_is_command: bool
+
+    @property
+    def changed(self) -> int:
+        """How many settings a restart would change."""
+        return sum(row.at_restart is not None for row in self.rows)
+
+
+def read(settings: Settings, manual: Path) -> ServerSettings:
+    """The settings that this process runs with. `manual`: docs/settings.md."""
+    file = env_file(settings.environ)
+    new, problem = _next_start(settings)
+    meanings = _meanings(manual)
+    rows = tuple(
+        _row(name, settings, new, meanings.get(name, "")) for name in sorted(NAMES - {"PANEL_ENV_FILE"})
+    )
+    command = _restart_command()
+    return ServerSettings(
+        rows, file, file.exists(), problem,
+        command or "Stop script/server with Ctrl-C, and start it again.",
+        bool(command),
+    )  # fmt: skip
+
+
+def _next_start(settings: Settings) -> tuple[Settings, str]:
+    """The settings with the file as it is now, and what is wrong with them."""
+    try:
+        return Settings.load(settings.environ), ""
+    except SettingsError as error:
+        return settings, str(error)
+
+
+def _row(name: str, settings: Settings, new: Settings, meaning: str) -> Setting:
+    value, then = shown(name, settings), shown(name, new)
+    source = settings.sources.get(name)
+    suffix = "_FILE" if name in SECRET or (name in FROM_FILE and "***" in value) else ""
+    example = value if source or name not in EXAMPLES else EXAMPLES[name]
+    if suffix:
+        example = source if source and source.startswith("/") else EXAMPLES.get(name, "/etc/mailkeep.url")
+    return Setting(
+        name, value, source or DEFAULT, source is not None, meaning,
+        f"{name}{suffix}={example}", then if then != value else None,
+    )  # fmt: skip
+
+
+def shown(name: str, settings: Settings) -> str:
+    """The value of `name` as it would be written, without passwords; "none" where it has none."""
+    if name in SECRET:
+        return "set" if settings.secret_key else "in <data>/secret-key"
+    if name == "PANEL_BIND":
+        host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
+        return f"{host}:{settings.bind_port}"
+    return _text(getattr(settings, name.removeprefix("PANEL_").lower()))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, Secret):
+        return "set"
+    if isinstance(value, ZoneInfo):
+        return value.key
+    if isinstance(value, frozenset | tuple):
+        return ",".join(str(each) for each in (sorted(value) if isinstance(value, frozenset) else value))
+    return without_password(str(value))
+
+
+def without_password(url: str) -> str:
+    """`url` with *** in the place of a password, also of one that is given as a parameter."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    user, colon, _ = parts.netloc.rpartition("@")[0].partition(":")
+    netloc = f"{user}{':***' if colon else ''}@{host}" if "@" in parts.netloc else parts.netloc
+    query = re.sub(r"(?i)(pass\w*|secret|token|key)=[^&]*", r"\1=***", parts.query)
+    return urlunsplit(parts._replace(netloc=netloc, query=query)) if netloc or query else url
+
+
+def _meanings(manual: Path) -> dict[str, str]:
+    """What each setting means, from the table of the manual, as plain text."""
+    try:
+        text = manual.read_text("utf-8")
+    except OSError:
+        return {}
+    return {
+        name: LINK.sub(r"\1", meaning).replace("`", "").replace("**", "")
+        for name, _, meaning in ROW.findall(text)
+    }
+
+
+def _restart_command() -> str:
+    """How this process is restarted, where systemd runs it."""
+    try:
+        found = UNIT.search(Path("/proc/self/cgroup").read_text("ascii", "replace"))
+    except OSError:
+        return ""
+    return f"sudo systemctl restart {found[1]}" if found and "INVOCATION_ID" in os.environ else ""
