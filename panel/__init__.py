@@ -8,7 +8,7 @@ from flask import Flask
 
 from panel import db, install
 from panel.accounts import cli as accounts_cli
-from panel.accounts import list_routes as accounts_list
+from panel.accounts import mailbox_routes as accounts_mailbox
 from panel.activity import cli as activity_cli
 from panel.activity import routes as activity
 from panel.alerts import cli as alerts_cli
@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(setup.steps_blueprint)
     app.register_blueprint(sign_in.blueprint)
     app.register_blueprint(sign_in.profile_blueprint)
-    app.register_blueprint(accounts_list.blueprint)  # the views of accounts.routes too
+    app.register_blueprint(accounts_mailbox.blueprint)  # with the views of its other *_routes
     app.register_blueprint(sending.blueprint)
     app.register_blueprint(encryption.blueprint)
     app.register_blueprint(alerts.blueprint)

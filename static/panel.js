@@ -163,3 +163,52 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
+
+// The form of a mailbox. The usual port follows protocol and security; what was found for another address goes.
+const USUAL = { imap: { tls: 993, starttls: 143, none: 143 }, pop3: { tls: 995, starttls: 110, none: 110 }, smtp: { tls: 465, starttls: 587, none: 25 } };
+const USUAL_PORTS = Object.values(USUAL).flatMap((ports) => Object.values(ports).map(String));
+
+const followPort = (form, prefix) => {
+  const { port, security } = { port: form.elements[prefix + "port"], security: form.elements[prefix + "security"] };
+  const protocol = prefix ? "smtp" : form.elements.protocol?.value ?? "smtp";
+  if (!port.dataset.typed && USUAL_PORTS.includes(port.value)) port.value = "";
+  port.placeholder = USUAL[protocol]?.[security.value] ?? "";
+};
+
+const forgetFound = (form) => {
+  const found = form.elements.found_for;
+  if (!found?.value || found.value.toLowerCase() === form.elements.address.value.trim().toLowerCase()) return;
+  found.value = "";
+  for (const name of ["host", "port", "username", "sending-host", "sending-port", "sending-username"]) {
+    const field = form.elements[name];
+    if (!field.dataset.typed) field.value = "";
+  }
+  const provider = [...form.elements.provider];
+  if (!provider.some((radio) => radio.dataset.typed)) form.elements.provider.value = "other";
+  document.getElementById("found").textContent = "Those settings were for another address.";
+};
+
+document.addEventListener("input", (event) => { event.target.dataset.typed = "yes"; });
+
+document.addEventListener("change", ({ target }) => {
+  const form = target.form;
+  if (!form?.elements.security) return;
+  if (/(protocol|security)$/.test(target.name)) followPort(form, target.name.startsWith("sending-") ? "sending-" : "");
+  if (target.name === "address") forgetFound(form);
+  if (target.name !== "protocol") return;
+  for (const radio of form.querySelectorAll(".check > :checked[type=radio]")) { // what the protocol cannot do
+    if (getComputedStyle(radio.parentElement).display === "none") form.elements[radio.name][0].checked = true;
+  }
+});
+
+// Enter adds or saves; in the address it looks for the settings.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches("#mailbox input:not([name=address])")) return;
+  event.preventDefault();
+  event.target.form.querySelector(".button.primary").click();
+});
+
+document.addEventListener("htmx:after:swap", () => {
+  const next = document.querySelector("#test [data-go]");
+  if (next) location.assign(next.href);
+});

@@ -78,8 +78,8 @@ def add(address: str, password: Secret, begin: str, **options: Any) -> None:
     box = rules.mailbox(address, **_given(options, rules.MAILBOX_FIELDS))
     server = {"protocol": "imap", "security": "tls", "port": None, "username": box.address}
     where = rules.server(current().settings, **server | _given(options, rules.SERVER_FIELDS))
-    uuid = service.add(current().vault, box, where, password, begin, Actor())
-    say(f"{box.address} was added ({uuid}).")
+    uuid = service.add(current().vault, service.New(box, where, password, begin), Actor())
+    say(f"{box.address} was added ({uuid}), not tested. To test it: flask accounts test {box.address}")
 
 
 @accounts.command("import")

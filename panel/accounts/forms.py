@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+
 from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
@@ -14,7 +18,7 @@ from wtforms import (
     StringField,
 )
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired, Optional
+from wtforms.validators import InputRequired, Optional, ValidationError
 from wtforms.widgets import HiddenInput
 
 from panel.accounts import rules
@@ -27,6 +31,11 @@ from panel.vault.credential import Credential
 from panel.web.fields import FALSE, NumberField, SendingFields, ServerFields, stripped
 
 PROTOCOLS = [SelectChoice("imap", "IMAP"), SelectChoice("pop3", "POP3")]
+WHOSE = [
+    SelectChoice("microsoft", "Microsoft 365"),
+    SelectChoice("google", "Google"),
+    SelectChoice("other", "Other"),
+]
 BEGINS = [
     SelectChoice("now", "New mail only"),
     SelectChoice("unread", "Unread mail"),
@@ -46,18 +55,20 @@ class ServerForm(FlaskForm, ServerFields):
     address = StringField(
         "E-mail address", filters=[stripped], validators=[InputRequired("Enter the e-mail address.")]
     )
-    host = StringField(
-        "Mail server", filters=[stripped], validators=[InputRequired("Enter the mail server's name.")]
-    )
+    host = StringField("Mail server", filters=[stripped])
     protocol = SelectField("Protocol", choices=PROTOCOLS, default="imap", validate_choice=False)
     folder = StringField("Folder", default="INBOX", filters=[stripped])
     account = HiddenField()  # its uuid, once it is stored
 
+    def validate_host(self, field: StringField) -> None:
+        """It has no default."""
+        if not field.data:
+            raise ValidationError("Enter the mail server's name.")
+
     def server(self, settings: Settings) -> MailServer:
-        """The server that was entered. Raises BadInput."""
-        return rules.server(
-            settings, self.protocol.data, self.host.data or "", self.port.data, self.security.data, self.user
-        )
+        """The server that was entered; an empty port is the usual one. Raises BadInput."""
+        where = self.host.data or "", self.port.data, self.security.data
+        return rules.server(settings, self.protocol.data, *where, self.user)
 
     @property
     def user(self) -> str:
@@ -73,33 +84,80 @@ class MailboxForm(ServerForm):
     move_to = StringField("Folder to move to", filters=[stripped])
 
     def mailbox(self) -> Mailbox:
-        """The settings that were entered. Raises BadInput."""
-        return rules.mailbox(**{name: self[name].data for name in ("address", *rules.MAILBOX_FIELDS)})
+        """The settings that were entered; of a POP3 mailbox the only folder. Raises BadInput."""
+        values = {name: self[name].data for name in ("address", *rules.MAILBOX_FIELDS)}
+        return rules.mailbox(**values | ({"folder": "INBOX"} if self.protocol.data == "pop3" else {}))
 
 
 class NewForm(MailboxForm):
     """A new mailbox, and optionally how to send through it."""
 
+    provider = RadioField("Provider", choices=WHOSE, default="other", validate_choice=False)
+    found_for = HiddenField()  # the address that the settings were found for
     password = PasswordField("Password", validators=[InputRequired("Enter the mailbox's password.")])
     begin = RadioField("Start with", choices=BEGINS, default="now", validate_choice=False)
     sends = BooleanField("Send mail through this mailbox too", false_values=FALSE)
     same_password = BooleanField("Use the same password for sending", default=True, false_values=FALSE)
     sending = FormField(SendingFields)
 
+    def validate_address(self, field: StringField) -> None:
+        """Settings that were found for another address count only once they are sent a second time."""
+        found_for = stripped(self.found_for.data)
+        self.found_for.data = ""
+        if found_for and found_for.lower() != stripped(field.data).lower():
+            raise ValidationError(
+                f"The settings below are those of {found_for}. Find settings again, or check them and go on."
+            )
+        self.found_for.data = found_for
+
+    def validate_provider(self, field: RadioField) -> None:
+        """Microsoft's mailboxes have no password that could be stored."""
+        if field.data == "microsoft":
+            raise ValidationError(rules.NO_PASSWORDS)
+
+    def validate_host(self, field: StringField) -> None:
+        """Google's server is known."""
+        if self.provider.data not in ("google", "microsoft"):
+            super().validate_host(field)
+
+    def server(self, settings: Settings) -> MailServer:
+        """The server that was entered, or the provider's own. Raises BadInput."""
+        if self.provider.data != "google":
+            return super().server(settings)
+        return rules.server(settings, self.protocol.data, *rules.google(self.protocol.data), self.user)
+
     def sending_credential(self, settings: Settings) -> Credential | None:
         """The server to send through, if wanted, with the same password or its own. Raises BadInput."""
         if not self.sends.data:
             return None
         smtp = self.sending.form
-        user = smtp.username.data or self.user
+        place = smtp.host.data or "", smtp.port.data, smtp.security.data
+        if self.provider.data == "google":
+            place = rules.google("smtp")
         try:
-            where = rules.server(settings, "smtp", smtp.host.data, smtp.port.data, smtp.security.data, user)
+            where = rules.server(settings, "smtp", *place, smtp.username.data or self.user)
             password = Secret((self if self.same_password.data else smtp).password.data or "")
             rules.require_password(password)
         except BadInput as error:
             error.field = error.field and f"sending-{error.field}"
             raise
         return Credential(where, password)
+
+
+# What decides whether a test succeeds, without passwords.
+TESTED = (
+    "address", "provider", "protocol", "host", "port", "security", "username", "folder",
+    "sends", "same_password", "sending-host", "sending-port", "sending-security", "sending-username",
+)  # fmt: skip
+
+
+def tested(submitted: Mapping[str, str]) -> str:
+    """Names the submitted settings, for “Save anyway”: it counts for these and no others.
+
+    Nothing of a password is in it, since it stands in the page.
+    """
+    values = [submitted.get(name, "").strip() for name in TESTED]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
 
 
 class EditForm(MailboxForm):

@@ -9,7 +9,7 @@ from flask import Response, current_app, flash, request, url_for
 from panel.accounts import overview, service
 from panel.accounts.routes import blueprint
 from panel.services import current
-from panel.web.access import actor, reauth_required
+from panel.web.access import actor, reauth_required, safe_redirect
 from panel.web.htmx import go, page
 
 __all__ = ["blueprint"]
@@ -39,8 +39,9 @@ def resume(uuid: str) -> Any:
 
 
 def _back() -> Response:
-    """The page of the list that the button stood on."""
-    return go(url_for(".show", page=request.form.get("page", type=int)))
+    """The page that the button stood on: of the mailbox, or of the list."""
+    own = safe_redirect(request.form.get("next"))
+    return go(own or url_for(".show", page=request.form.get("page", type=int)))
 
 
 @blueprint.get("/<uuid>/remove")

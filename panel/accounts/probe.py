@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from panel import audit
 from panel.accounts import service
@@ -12,7 +14,7 @@ from panel.errors import Throttled
 from panel.mail import imap, pop3, smtp
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
-from panel.mail.session import ProbeStep
+from panel.mail.session import PROBE_SECONDS, ProbeStep
 from panel.secret import Secret
 from panel.vault import credential
 from panel.vault.credential import Credential
@@ -20,6 +22,8 @@ from panel.vault.vault import Vault
 
 TESTED, FAILED = "connection tested", "connection test failed"
 PER_HOUR = 60  # in the whole install: a test connects to any server that was entered
+# For all servers of one test: saving holds a thread of the web server for so long (`panel.mail.session`).
+SECONDS, LEAST_SECONDS = PROBE_SECONDS, 5.0
 LOGIN_STEPS = ("name", "connect", "tls", "login")  # of every protocol, in order
 LAST_STEP = {"imap": ["folder"], "pop3": ["count"]}
 
@@ -59,8 +63,10 @@ def run(
 def _steps(
     credentials: Sequence[Credential], folder: str, policy: Policy, actor: Actor, subject: str
 ) -> Iterator[ProbeStep]:
+    ends_at = time.monotonic() + SECONDS
     for each in credentials:
-        for step in _probe(each, folder, policy):
+        left = max(ends_at - time.monotonic(), LEAST_SECONDS)
+        for step in _probe(each, folder, replace(policy, deadline=min(policy.deadline, left))):
             if not step.ok:
                 actor.record(FAILED, subject, f"At this step: {step.name}.")
             yield step

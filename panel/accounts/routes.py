@@ -1,8 +1,8 @@
-"""One mailbox in the browser. The list of them is `list_routes`, on the same blueprint."""
+"""Editing a mailbox in the browser, and the connection test. More views are on this blueprint: `*_routes`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import (
@@ -18,13 +18,12 @@ from flask import (
 )  # fmt: skip
 
 from panel.accounts import overview, probe, rules, service
-from panel.accounts import suggest as suggestions
+from panel.accounts.asked import Asked
 from panel.accounts.forms import EditForm, NewForm, ServerForm
 from panel.accounts.service import Seen
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError
 from panel.mail.session import ProbeStep
-from panel.models import Account, Endpoint, Skipped
-from panel.secret import Secret
+from panel.models import Account, Endpoint
 from panel.services import current
 from panel.vault import credential
 from panel.web.access import actor, allow, require_reauth
@@ -36,67 +35,38 @@ blueprint = Blueprint("accounts", __name__, url_prefix="/accounts")
 allow(blueprint, read={"admin"}, write={"admin"})
 
 
-def _collect_soon(uuid: str) -> None:
+def collecting(uuid: str) -> str:
+    """Have the worker collect the mailbox now; the address of its page, which shows what that brings."""
+    asked = Asked.now()
     current_app.extensions["mailkeep.jobs"].collect(uuid)
+    return url_for("accounts.mailbox", uuid=uuid, collecting=str(asked))
 
 
-# -- adding and changing ---------------------------------------------------------
+# -- editing ---------------------------------------------------------------------------
 
 
-@blueprint.get("/new")
-def new() -> Any:
-    """An empty form."""
-    return _new_page(NewForm(formdata=None))
-
-
-@blueprint.post("/new")
-@preserve_form_input
-def add() -> Any:
-    """Store a new mailbox and collect its mail."""
-    form, settings = NewForm(), current().settings
-    if not form.validate_on_submit():
-        return _again(form)
-    try:
-        require_reauth()
-        box, where, password = form.mailbox(), form.server(settings), form.entered_password or Secret("")
-        uuid = service.add(
-            current().vault, box, where, password, form.begin.data, actor(), form.sending_credential(settings)
-        )
-    except PanelError as error:
-        return _again(form, error)
-    _collect_soon(uuid)
-    flash(f"{box.address} was added. The list shows when its mail was last collected.", "good")
-    return go(url_for(".show"))
-
-
-def _new_page(form: ServerForm, status: int = 200, **context: Any) -> Response:
-    context.setdefault("problem", None)
-    return page("accounts/new.html", status=status, form=form, **context)
-
-
-@blueprint.get("/<uuid>")
+@blueprint.get("/<uuid>/edit")
 def edit(uuid: str) -> Any:
-    """A mailbox: its status, and its settings without the password."""
+    """The settings of a mailbox, without the password."""
     return _edit_page(uuid)
 
 
-@blueprint.post("/<uuid>")
+@blueprint.post("/<uuid>/edit")
 @preserve_form_input
 def change(uuid: str) -> Any:
     """Store the changed settings."""
     form = _edit_form(uuid)
     if not form.validate_on_submit():
-        return _again(form)
+        return again(form)
     try:
         require_reauth()
         box, where = form.mailbox(), form.server(current().settings)
         seen = Seen(form.rev.data, form.seen.data or None)
         service.edit(current().vault, uuid, box, where, form.entered_password, seen, actor())
     except PanelError as error:
-        return _again(form, error)
-    _collect_soon(form.account.data)
+        return again(form, error)
     flash(f"{box.address} was changed.", "good")
-    return go(url_for(".show"))
+    return go(collecting(form.account.data))
 
 
 def _edit_form(uuid: str) -> EditForm:
@@ -107,29 +77,17 @@ def _edit_form(uuid: str) -> EditForm:
     return form
 
 
-def _again(form: ServerForm, error: PanelError | None = None) -> Response:
-    """The form as it was submitted, without the passwords, and what is wrong with it."""
-    status = error.status if error else 422
-    problem = error and show_on_field(form, error)
-    if isinstance(form, EditForm):
-        stale = isinstance(error, EditedMeanwhile)
-        return _edit_page(form.account.data, form, status=status, problem=problem, stale=stale)
-    return _new_page(form, status, problem=problem)
-
-
 def _edit_page(uuid: str, form: EditForm | None = None, status: int = 200, **context: Any) -> Response:
-    account, endpoint, sending = service.find_servers(uuid)
+    account, endpoint = service.find(uuid)
     line = overview.line(current().vault, account.uuid)
     if line is None:
         raise NotFound("This mailbox was removed meanwhile.", "Go back to the list of mailboxes.")
     forged = not credential.is_authentic(endpoint, current().vault)
     form = form or _stored_form(account, endpoint, forged)
-    skipped = Skipped.select().where(Skipped.account == account.uuid).order_by(Skipped.at.desc()).limit(100)
     return page(
-        "accounts/edit.html", status=status, form=form, line=line, forged=forged, sending=sending,
-        skipped=list(skipped) if line.skipped else [],
+        "accounts/edit.html", status=status, form=form, line=line, forged=forged,
         last_change=service.last_change(current().vault, endpoint),
-        **{"problem": None, "stale": False} | context,
+        **{"problem": None, "stale": False, "steps": None} | context,
     )  # fmt: skip
 
 
@@ -143,34 +101,7 @@ def _stored_form(account: Account, endpoint: Endpoint, forged: bool) -> EditForm
     return EditForm(formdata=None, data=values)
 
 
-@blueprint.post("/suggest")
-@preserve_form_input
-def suggest() -> Any:
-    """Fill in the servers for the address, if they can be found. Saves nothing."""
-    form = NewForm()
-    if refused() and not is_htmx():
-        return _again(form, out_of_date())
-    try:
-        if refused():
-            raise out_of_date()
-        found = suggestions.suggest(rules.address_of(form.address.data or ""), current().settings, actor())
-    except PanelError as error:
-        found = suggestions.Suggestion(f"{error.message} {error.remedy}")
-    _fill(form, found)
-    return page(
-        "accounts/new.html", fragment="accounts/_suggested.html", form=form, suggestion=found,
-        problem=None,
-    )  # fmt: skip
-
-
-def _fill(form: NewForm, found: suggestions.Suggestion) -> None:
-    for fields, where in ((form, found.incoming), (form.sending.form, found.outgoing)):
-        for name in rules.SERVER_FIELDS if where else ():
-            if name in fields:
-                fields[name].process_data(getattr(where, name))
-
-
-# -- the connection test -------------------------------------------------------------
+# -- the connection test -----------------------------------------------------------------
 
 
 @blueprint.post("/test")
@@ -180,7 +111,7 @@ def test() -> Any:
     uuid, settings = request.form.get("account") or None, current().settings
     form = _edit_form(uuid) if uuid else NewForm()
     if not form.validate_on_submit():
-        return _no_test(form)
+        return again(form)
     try:
         require_reauth()
         rules.address_of(form.address.data)
@@ -190,33 +121,95 @@ def test() -> Any:
             found.append(sending)
         steps = probe.run(found, form.folder.data or "INBOX", settings, actor(), form.address.data)
     except PanelError as error:
-        return _no_test(form, error)
+        return again(form, error)
     if is_htmx():
-        return Response(stream_with_context(_events(steps, probe.plan(found))), mimetype="text/event-stream")
+        return live(steps, probe.plan(found), form)
     return Response(stream_template("accounts/test.html", steps=steps, form=form), mimetype="text/html")
 
 
-def _no_test(form: ServerForm, error: PanelError | None = None) -> Response:
-    """Why there was no test: for htmx in the place of the steps, otherwise at the top of the form."""
-    if not is_htmx():
-        return _again(form, error)
-    if error is None:
-        first = next(iter(form.errors.values()))[0]
-        error = out_of_date() if refused() else BadInput(first, "Then test again.")
-    return page("accounts/_no_test.html", status=error.status, message=error.message, remedy=error.remedy)
+def live(
+    steps: Iterator[ProbeStep],
+    plan: list[str],
+    form: ServerForm | None = None,
+    store: Callable[[], str] | None = None,
+    submitted: str | None = None,
+) -> Response:
+    """The steps as server-sent events. `store` follows a test that has passed; where to go on."""
+    return Response(
+        stream_with_context(_events(steps, plan, form, store, submitted)), mimetype="text/event-stream"
+    )
 
 
-def _events(steps: Iterator[ProbeStep], plan: list[str]) -> Iterator[str]:
-    """Server-sent events, each with the list of all steps: those done, and those pending."""
+def _events(
+    steps: Iterator[ProbeStep],
+    plan: list[str],
+    form: ServerForm | None,
+    store: Callable[[], str] | None,
+    submitted: str | None,
+) -> Iterator[str]:
+    """Each with the list of all steps: those done, and those pending."""
     done: list[ProbeStep] = []
-    yield _steps_event(done, plan, running=True)
+
+    def shown(*, running: bool, **more: Any) -> str:
+        return _event(
+            "accounts/_steps.html", steps=done, pending=plan[len(done) :], running=running, form=form, **more
+        )
+
+    yield shown(running=True)
     for step in steps:
         done.append(step)
-        yield _steps_event(done, plan, running=step.ok)
-    yield _steps_event(done, plan, running=False)
+        yield shown(running=step.ok)
+    if store is None:
+        yield shown(running=False)
+    elif not done[-1].ok:
+        yield shown(running=False, force=submitted, live=True)
+    else:
+        try:
+            yield shown(running=False, added=store())
+        except PanelError as error:
+            yield _event("accounts/_no_test.html", message=error.message, remedy=error.remedy, form=form)
 
 
-def _steps_event(done: list[ProbeStep], plan: list[str], *, running: bool) -> str:
-    pending = plan[len(done) :]
-    html = render_template("accounts/_steps.html", steps=done, pending=pending, running=running)
+def _event(template: str, **context: Any) -> str:
+    html = render_template(template, **context)
     return "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
+
+
+# -- what is wrong -----------------------------------------------------------------------
+
+
+def again(form: ServerForm, error: PanelError | None = None, force: str | None = None) -> Response:
+    """What is wrong: for htmx beside the form, otherwise in the form, as it was typed, without passwords."""
+    if is_htmx():
+        return beside(error, form, force)
+    status = error.status if error else 422
+    problem = error and show_on_field(form, error)
+    if isinstance(form, EditForm):
+        stale = isinstance(error, EditedMeanwhile)
+        return _edit_page(form.account.data, form, status=status, problem=problem, stale=stale)
+    return new_page(form, status, problem=problem, force=force)
+
+
+def new_page(form: ServerForm, status: int = 200, **context: Any) -> Response:
+    context = {"problem": None, "steps": None, "force": None} | context
+    return page("accounts/new.html", status=status, form=form, **context)
+
+
+def beside(error: PanelError | None, form: ServerForm | None = None, force: str | None = None) -> Response:
+    """For htmx: what is wrong, in the place of a test's steps. Everything typed stays where it is."""
+    errors = [] if error else [(field.id, field.errors[0]) for field in _wrong(form)]
+    if error is None and (refused() or not errors):
+        error = out_of_date() if refused() else BadInput("The form could not be read.", "Reload the page.")
+    status = 422 if error is None or error.status >= 500 else error.status  # htmx swaps no 5xx
+    return page(
+        "accounts/_no_test.html", status=status, form=form, errors=errors,
+        message=error and error.message, remedy=error and error.remedy, force=force, live=True,
+    )  # fmt: skip
+
+
+def _wrong(form: Any) -> Iterator[Any]:
+    for field in form:
+        if field.type == "FormField":
+            yield from _wrong(field.form)
+        elif field.errors and field.type not in ("CSRFTokenField", "HiddenField"):
+            yield field

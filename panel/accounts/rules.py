@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from panel.config import Settings
 from panel.errors import BadInput
+from panel.mail.providers import GMAIL
 from panel.mail.server import MailServer, domain_to_wire, normalise_host
 from panel.models.account import BEGINS, ON_SERVER
 from panel.secret import Secret
@@ -22,6 +23,10 @@ PORTS = {
 LONGEST_ADDRESS, LONGEST_USERNAME, LONGEST_FOLDER = 254, 320, 255
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 30, 86_400  # seconds
 SERVER_FIELDS = ("protocol", "host", "port", "security", "username")
+NO_PASSWORDS = (
+    "Microsoft 365 accepts no password over IMAP or POP3, only OAuth2. "
+    "So Mailkeep cannot add this mailbox yet."
+)
 MAILBOX_FIELDS = ("folder", "interval", "on_server", "move_to")  # beside its address
 
 
@@ -59,6 +64,12 @@ def server(
         )
     _require_text(username, "username", "The username", LONGEST_USERNAME)
     return MailServer(protocol, host, port, security, username)
+
+
+def google(protocol: str) -> tuple[str, int, str]:
+    """Host, port and security of Google's server."""
+    servers = {"smtp": GMAIL.smtp, "pop3": GMAIL.pop3}
+    return servers.get(protocol) or GMAIL.imap
 
 
 def address_of(typed: str) -> str:

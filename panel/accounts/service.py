@@ -37,25 +37,43 @@ class Seen:
         return cls(endpoint.rev, endpoint.place.digest)
 
 
-def add(
-    vault: Vault,
-    box: Mailbox,
-    where: MailServer,
-    password: Secret,
-    begin: str,
-    actor: Actor,
-    sending: Credential | None = None,
-) -> str:
-    """Store a new mailbox; its uuid. `sending`: the server to send through, with its password.
+@dataclass(frozen=True)
+class New:
+    """A new mailbox as it was entered. `sending`: the server to send through, with its password.
 
     The same password for both is sealed twice, each record for its own server.
+    """
+
+    box: Mailbox
+    where: MailServer
+    password: Secret
+    begin: str = "now"
+    sending: Credential | None = None
+
+    @property
+    def credentials(self) -> list[Credential]:
+        """What to log in with, in the order of a test."""
+        return [Credential(self.where, self.password), *([self.sending] if self.sending else [])]
+
+
+def require_new(new: New) -> None:
+    """Raise BadInput where `add` certainly would, before its server is asked."""
+    rules.require_possible(new.box, new.where, new.begin)
+    rules.require_password(new.password)
+    if Account.select().where(Account.address == new.box.address).exists():
+        raise address_taken(new.box.address)
+
+
+def add(vault: Vault, new: New, actor: Actor) -> str:
+    """Store a new mailbox; its uuid.
+
     Raises BadInput (also for an address that was added already), CannotStore; then nothing is stored.
     """
-    rules.require_possible(box, where, begin)
+    rules.require_possible(new.box, new.where, new.begin)
     with Endpoint.storing():
-        if box.address.lower() in addresses():
-            raise address_taken(box.address)
-        return insert(vault, box, where, password, begin, actor, sending)
+        if new.box.address.lower() in addresses():
+            raise address_taken(new.box.address)
+        return insert(vault, new.box, new.where, new.password, new.begin, actor, new.sending)
 
 
 def insert(

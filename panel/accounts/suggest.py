@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from panel import audit
 from panel.accounts.rules import LONGEST_USERNAME
@@ -15,7 +15,7 @@ from panel.errors import BadInput, Throttled
 from panel.mail import autoconfig
 from panel.mail.autoconfig import PublishedServer
 from panel.mail.policy import Policy
-from panel.mail.providers import PROVIDERS, WITHOUT_PASSWORDS
+from panel.mail.providers import GMAIL, MAIL_HOSTS, MICROSOFT, PROVIDERS, WITHOUT_PASSWORDS
 from panel.mail.server import MailServer, normalise_host
 
 SECONDS = 6.0  # for everything
@@ -31,6 +31,7 @@ class Suggestion:
     message: str
     incoming: MailServer | None = None
     outgoing: MailServer | None = None
+    provider: str = "other"  # microsoft, google
 
 
 def suggest(address: str, settings: Settings, actor: Actor) -> Suggestion:
@@ -46,17 +47,27 @@ def suggest(address: str, settings: Settings, actor: Actor) -> Suggestion:
     if "." not in domain or ":" in domain or domain.replace(".", "").isdigit():
         return _nothing(domain)  # an address, or a name of this network
     if domain in WITHOUT_PASSWORDS:
-        return Suggestion(WITHOUT_PASSWORDS[domain])
+        message = WITHOUT_PASSWORDS[domain]
+        return Suggestion(message, provider="microsoft" if message == MICROSOFT else "other")
     if domain in PROVIDERS:
         provider = PROVIDERS[domain]
         found = [PublishedServer("imap", *provider.imap), PublishedServer("smtp", *provider.smtp)]
-        return _chosen(found, address, local, f"These are the servers of {domain}. {provider.note}", settings)
+        message = f"These are the servers of {domain}. {provider.note}"
+        chosen = _chosen(found, address, local, message, settings)
+        return replace(chosen, provider="google") if provider is GMAIL else chosen
     _count(domain, actor)
     return _looked_up(domain, address, local, settings)
 
 
 def _looked_up(domain: str, address: str, local: str, settings: Settings) -> Suggestion:
     ends_at = time.monotonic() + SECONDS
+    hosted = _hosted(autoconfig.mail_hosts(domain, ends_at))
+    if hosted == "microsoft":
+        return Suggestion(f"Microsoft 365 receives the mail of {domain}. {MICROSOFT}", provider=hosted)
+    if hosted == "google":
+        found = [PublishedServer("imap", *GMAIL.imap), PublishedServer("smtp", *GMAIL.smtp)]
+        message = f"Google receives the mail of {domain}. {GMAIL.note}"
+        return replace(_chosen(found, address, local, message, settings), provider=hosted)
     found = autoconfig.published(domain, Policy.of(settings), ends_at - SECONDS / 3)
     if found:
         return _chosen(found, address, local, f"{domain} publishes these settings over HTTPS.", settings)
@@ -68,6 +79,14 @@ def _looked_up(domain: str, address: str, local: str, settings: Settings) -> Sug
         )
         return _chosen(found, address, local, message, settings)
     return _nothing(domain)
+
+
+def _hosted(mail_hosts: Sequence[str]) -> str:
+    """Whose servers receive the mail. DNS is not authenticated; so it only chooses servers that are known."""
+    for provider, domains in MAIL_HOSTS.items():
+        if any(f".{host}".endswith(domains) for host in mail_hosts):
+            return provider
+    return ""
 
 
 def _nothing(domain: str) -> Suggestion:

@@ -73,6 +73,14 @@ PROVIDERS: dict[str, Provider] = {
     "yandex.com": _tls("imap.yandex.com", "smtp.yandex.com", "pop.yandex.com", WANTS_APP_KEY),
 }  # fmt: skip
 
+MICROSOFT = "Microsoft accepts mail programs only by OAuth2, which Mailkeep does not support yet."
+
+# Whose servers receive a domain's mail, by the end of their names.
+MAIL_HOSTS = {
+    "microsoft": (".mail.protection.outlook.com", ".mx.microsoft"),
+    "google": (".google.com", ".googlemail.com"),
+}
+
 # Domains whose mailboxes no password opens any more.
 WITHOUT_PASSWORDS = {
     **dict.fromkeys(
@@ -81,7 +89,7 @@ WITHOUT_PASSWORDS = {
             "hotmail.com", "hotmail.de", "hotmail.co.uk", "hotmail.fr", "hotmail.it", "hotmail.es",
             "live.com", "live.de", "live.fr", "live.co.uk", "windowslive.com", "msn.com",
         ),
-        "Microsoft accepts mail programs only by OAuth2, which Mailkeep does not support yet.",
+        MICROSOFT,
     ),
     **dict.fromkeys(
         ("proton.me", "protonmail.com", "pm.me"),

@@ -103,7 +103,7 @@ def remove(uuid: str) -> Any:
     account, _ = accounts.find(uuid)
     service.remove(account.uuid, actor())
     flash(f"{account.address} no longer sends mail.", "good")
-    return go(url_for("accounts.edit", uuid=account.uuid))
+    return go(url_for("accounts.mailbox", uuid=account.uuid))
 
 
 @blueprint.post("/test")

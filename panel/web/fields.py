@@ -46,15 +46,19 @@ def _fields(form: Form) -> Iterator[Field]:
 class NumberField(IntegerField):
     """A whole number, with the panel's own error message."""
 
-    def __init__(self, label: str, message: str, **more: Any) -> None:
-        """`message`: the error for an empty field or one that is not a number."""
+    def __init__(self, label: str, message: str, *, may_be_empty: bool = False, **more: Any) -> None:
+        """`message`: the error for what is no number, and for an empty field unless it `may_be_empty`."""
         super().__init__(label, **more)
         self.message = message
+        self.may_be_empty = may_be_empty
 
     def process_formdata(self, valuelist: Sequence[str]) -> None:
         """Parse the input. Raises ValueError with our own message."""
         if any(len(typed) > LONGEST_NUMBER for typed in valuelist):
             raise ValueError(self.message)
+        if self.may_be_empty and valuelist and not valuelist[0].strip():
+            self.data = None
+            return
         try:
             super().process_formdata(valuelist)
         except ValueError:
@@ -62,7 +66,7 @@ class NumberField(IntegerField):
 
     def pre_validate(self, form: Any) -> None:
         """Refuse a field that is missing and has no default."""
-        if self.data is None:
+        if self.data is None and not self.may_be_empty:
             raise StopValidation(self.message)
 
 
@@ -70,7 +74,7 @@ class ServerFields(Form):
     """Server and login. `panel.accounts.rules` checks the values."""
 
     host = StringField("Mail server", filters=[stripped])
-    port = NumberField("Port", "Enter the port as a number.", default=993)
+    port = NumberField("Port", "Enter the port as a number.", may_be_empty=True)
     security = SelectField("Security", choices=SECURITIES, default="tls", validate_choice=False)
     username = StringField("Username")
     password = PasswordField("Password")  # never stripped, never shown again
@@ -85,7 +89,7 @@ class SendingFields(ServerFields):
     """The same for SMTP, with labels of its own, so that both fit on one page."""
 
     host = StringField("SMTP server", filters=[stripped])
-    port = NumberField("SMTP port", "Enter the port as a number.", default=465)
+    port = NumberField("SMTP port", "Enter the port as a number.", may_be_empty=True)
     security = SelectField("SMTP security", choices=SECURITIES, default="tls", validate_choice=False)
     username = StringField("SMTP username")
     password = PasswordField("SMTP password")

@@ -7,6 +7,7 @@ from flask import Flask
 
 from panel import db
 from panel.accounts import service
+from panel.accounts.forms import tested
 from panel.config import Settings
 from panel.models import Endpoint
 from tests.encryption.conftest import House
@@ -35,12 +36,13 @@ def admin(app: Flask) -> Browser:
 
 
 def form(**over: str) -> dict[str, str]:
-    """What a person fills in."""
-    return {
+    """What a person fills in, who saves it anyway: the test of a server that is not there has failed."""
+    values = {
         "address": "support@example.org", "protocol": "imap", "host": "imap.example.org", "port": "993",
         "security": "tls", "username": "", "password": "hunter2hunter2", "folder": "INBOX", "begin": "now",
         "interval": "60", **over,
     }  # fmt: skip
+    return values | {"force": tested(values)}
 
 
 def stored(address: str = "support@example.org") -> Endpoint:

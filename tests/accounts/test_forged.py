@@ -53,7 +53,7 @@ def forged(admin: Browser, house: House, request: pytest.FixtureRequest) -> str:
     with db.database.connection_context():
         house.enable()
         FORGERIES[request.param](house)
-    return f"/accounts/{uuid}"
+    return f"/accounts/{uuid}/edit"
 
 
 @pytest.mark.parametrize("forged", FORGERIES, indirect=True)
@@ -67,7 +67,7 @@ def test_the_form_fills_in_no_forged_server(admin: Browser, forged: str) -> None
 
 @pytest.mark.parametrize("forged", FORGERIES, indirect=True)
 def test_a_password_alone_is_stored_for_no_forged_server(forged: str, app: Flask, house: House) -> None:
-    uuid = forged.rpartition("/")[2]
+    uuid = forged.split("/")[2]
     with db.database.connection_context(), pytest.raises(PasswordNeeded, match="may have been changed"):
         service.set_password(house.vault, uuid, Secret("THE-NEW-PASSWORD"), service.Seen(), Actor())
 
@@ -75,7 +75,7 @@ def test_a_password_alone_is_stored_for_no_forged_server(forged: str, app: Flask
 @pytest.mark.parametrize("forged", ["that nothing has opened since"], indirect=True)
 def test_with_the_whole_server_typed_it_is_good_again(admin: Browser, house: House, forged: str) -> None:
     with db.database.connection_context():
-        account, _ = service.find(forged.rpartition("/")[2])
+        account, _ = service.find(forged.split("/")[2])
         where = MailServer("imap", "imap.example.org", 993, "tls", "me")
         box = Mailbox(account.address)
         service.edit(house.vault, account.uuid, box, where, Secret("new"), service.Seen(), Actor())
@@ -103,13 +103,13 @@ def stored_here() -> Endpoint:
 def test_an_account_of_the_time_before_encryption_is_filled_in_as_ever(admin: Browser, house: House) -> None:
     admin.post(NEW, **form())
     uuid = stored().account.uuid
-    assert 'value="imap.example.org"' in admin.get(f"/accounts/{uuid}").text
+    assert 'value="imap.example.org"' in admin.get(f"/accounts/{uuid}/edit").text
     with db.database.connection_context():
         house.enable()
-    assert 'value="imap.example.org"' in admin.get(f"/accounts/{uuid}").text
+    assert 'value="imap.example.org"' in admin.get(f"/accounts/{uuid}/edit").text
     with db.database.connection_context():
         house.disable()
-    assert 'value="imap.example.org"' in admin.get(f"/accounts/{uuid}").text
+    assert 'value="imap.example.org"' in admin.get(f"/accounts/{uuid}/edit").text
     with db.database.connection_context():
         house.enable()
-    assert 'value="imap.example.org"' in admin.get(f"/accounts/{uuid}").text
+    assert 'value="imap.example.org"' in admin.get(f"/accounts/{uuid}/edit").text

@@ -29,8 +29,12 @@ def opened(house: House) -> str:
         return house.opened(stored())
 
 
-def edit_url() -> str:
+def url() -> str:
     return f"/accounts/{stored().account.uuid}"
+
+
+def edit_url() -> str:
+    return f"{url()}/edit"
 
 
 def edit_form(**over: str) -> dict[str, str]:
@@ -47,7 +51,7 @@ def test_a_password_comes_through_the_form_exactly_as_typed(
         with db.database.connection_context():
             house.enable()
     response = admin.post(NEW, **form(password=typed))
-    assert (response.status_code, response.location) == (303, "/accounts")
+    assert response.status_code == 303 and response.location.startswith(f"{url()}?collecting=")
     assert opened(house) == typed
     assert (stored().sealed is not None) is on
 
@@ -108,13 +112,13 @@ def test_what_people_type_is_escaped(admin: Browser) -> None:
     ):
         assert page.status_code == 200
         assert "<script>@" not in page.text
-        assert "<img" not in page.text
+        assert "<img src=x" not in page.text
 
 
 def test_a_stored_password_is_on_no_page(admin: Browser) -> None:
     admin.post(NEW, **form(password="MARKER-never-shown"))
-    for url in ("/accounts", edit_url(), f"{edit_url()}/remove"):
-        assert "MARKER" not in admin.get(url).text
+    for path in ("/accounts", url(), edit_url(), f"{url()}/remove"):
+        assert "MARKER" not in admin.get(path).text
     refused = admin.post(edit_url(), **edit_form(interval="1") | {"password": "MARKER-typed-again"})
     assert refused.status_code == 422
     assert "MARKER" not in refused.text
@@ -153,8 +157,8 @@ def test_after_five_minutes_the_form_asks_for_the_own_password_and_loses_nothing
     with db.database.connection_context():
         Session.update(confirmed_at=db.now() - 301).execute()
     other = form(address="other@example.org", host="other.example.org")
-    for url in (edit_url(), "/accounts/test", f"{edit_url()}/remove", NEW):
-        waits = asked(admin.post(url, on=NEW, **other))
+    for path in (edit_url(), "/accounts/test", f"{url()}/remove", NEW):
+        waits = asked(admin.post(path, on=NEW, **other))
     with db.database.connection_context():
         assert Account.select().count() == 1
     assert confirm(admin, waits, WRONG).status_code == 422
@@ -212,7 +216,6 @@ def test_the_list_shows_the_last_success_and_what_is_wrong(admin: Browser) -> No
         )
     page = admin.get("/accounts").text
     for words in (
-        "2 hours ago",
         "The server says no.",
         "Ask it nicely.",
         "in 5 minutes",
@@ -220,7 +223,7 @@ def test_the_list_shows_the_last_success_and_what_is_wrong(admin: Browser) -> No
         "Not encrypted",
     ):
         assert words in page, words
-    assert "It is too large." in admin.get(edit_url()).text
+    assert "It is too large." in admin.get(url()).text
 
 
 def test_a_record_that_does_not_open_leaves_its_server_to_be_typed_afresh(

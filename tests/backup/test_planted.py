@@ -96,7 +96,7 @@ def uuid_of(address: str = "0@example.org") -> str:
 
 def require_empty(admin: Browser) -> None:
     """On the page of the planted account nothing of the server is filled in; it is named as found."""
-    page = admin.get(f"/accounts/{uuid_of()}").text
+    page = admin.get(f"/accounts/{uuid_of()}/edit").text
     values = dict(re.findall(r'<input[^>]*name="(host|username|port)"[^>]*value="([^"]*)"', page))
     assert set(values.values()) <= {""}
     assert "which may have been changed" in page

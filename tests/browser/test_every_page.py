@@ -199,7 +199,7 @@ def test_every_other_page(site: Site, house: House, page: Page, axe: CheckAxe) -
         "/nowhere",
         "/server/restored",
     ]
-    paths += [f"/accounts/{uuid}{end}" for uuid in uuids for end in ("", "/remove", "/sending")]
+    paths += [f"/accounts/{uuid}{end}" for uuid in uuids for end in ("", "/edit", "/remove", "/sending")]
     for path in paths:
         page.goto(site.url + path)
         expect(page.locator("h1")).to_have_count(1)

@@ -15,7 +15,7 @@ from tests.browser.served import Site
 pytestmark = pytest.mark.browser
 
 PAGES = (
-    "/", "/accounts", "/accounts/new", "/accounts/UUID", "/accounts/UUID/sending", "/accounts/UUID/remove",
+    "/", "/accounts", "/accounts/new", "/accounts/UUID", "/accounts/UUID/edit", "/accounts/UUID/sending", "/accounts/UUID/remove",
     "/server/encryption", "/people", "/people/new", "/people/1", "/activity", "/profile", "/status", "/confirm", "/nowhere",
 )  # fmt: skip
 # What Tab must reach, in the order of the page: of the radio buttons of one name, one.

@@ -137,9 +137,9 @@ def test_the_checklist_counts_sorts_and_links_to_the_forms(
         uuid for (uuid,) in in_database(lambda: house.sql("SELECT account_id FROM endpoint ORDER BY id"))
     ]
     assert "1 of 2 changed" in page
-    assert f'<a href="/accounts/{uuids[0]}">0@example.org</a>' in page
+    assert f'<a href="/accounts/{uuids[0]}/edit">0@example.org</a>' in page
     assert "Not changed since encryption was turned on: old backups still hold it" in page
-    assert f'<a href="/accounts/{uuids[1]}">1@example.org</a>' in page
+    assert f'<a href="/accounts/{uuids[1]}/edit">1@example.org</a>' in page
     assert "Added on" in page
 
 

@@ -64,7 +64,7 @@ class Saver(threading.Thread):
     def _save(self) -> None:
         self.number += 1
         password = f"{self.uuid[:8]} password {self.number}"
-        path = f"/accounts/{self.uuid}"
+        path = f"/accounts/{self.uuid}/edit"
         status, page = self._send(path, self._token(path), address=self.address, password=password, **FORM)
         if status == 303:
             self.stored.append(password)

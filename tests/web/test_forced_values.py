@@ -46,5 +46,5 @@ def test_a_value_of_another_type_breaks_no_page_and_no_check(
             house.sql("PRAGMA ignore_check_constraints = 1")
             house.sql(f"UPDATE {table} SET ({columns}) = ({', '.join([value] * len(COLUMNS[table]))})")
             assert checks.run(checks.gather(settings, house.vault, deep=False))
-        for page in (*PAGES, f"/accounts/{uuid}"):
+        for page in (*PAGES, f"/accounts/{uuid}", f"/accounts/{uuid}/edit"):
             assert browser.client.get(page).status_code < 500, (value, page)

@@ -174,7 +174,7 @@ def test_every_form_comes_back_as_typed_without_a_good_token_and_nothing_is_done
         uuid = Account.get().uuid
     assert sent >= {
         "/confirm", "/profile/name", "/profile/password", "/people/new", "/people/1/password", "/accounts/new", "/accounts/test",
-        "/accounts/suggest", f"/accounts/{uuid}", f"/accounts/{uuid}/sending", "/server/alerts",
+        "/accounts/suggest", f"/accounts/{uuid}/edit", f"/accounts/{uuid}/sending", "/server/alerts",
         "/server/encryption/enable", "/server/encryption/backup",
     }  # fmt: skip
 
@@ -192,7 +192,8 @@ def test_text_areas_and_selections_come_back_too(admin: Browser) -> None:
 def test_every_view_that_reads_a_form_preserves_its_input(app: Flask) -> None:
     buttons = {
         "sign_in.logout", "profile.end_others", "setup_steps.later", "setup_steps.finish", "accounts.pause", "accounts.resume",
-        "accounts.remove", "sending.remove", "sending.test", "alerts.test_mail", "alerts.test_webhook", "backup.confirm",
+        "accounts.remove", "accounts.collect", "accounts.collect_older", "accounts.retry_skipped", "accounts.test_stored",
+        "sending.remove", "sending.test", "alerts.test_mail", "alerts.test_webhook", "backup.confirm",
         "people.disable", "people.enable", *(f"encryption.{step}" for step in ("rotate", "disable", "cancel", "resume", "verify", "scan_again")),
     }  # fmt: skip
     posts = {rule.endpoint for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())}
@@ -432,7 +433,7 @@ def test_a_good_token_does_not_help_a_page_of_another_site(
     fields = {"csrf_token": token[1], "address": "0@example.org", "host": "evil.example", "port": "993",
               "security": "tls", "protocol": "imap", "interval": "61", "folder": "INBOX"}  # fmt: skip
     headers = {"Sec-Fetch-Site": site, **more}
-    answer = admin.client.post(f"/accounts/{uuid}", data=fields, headers=headers)
+    answer = admin.client.post(f"/accounts/{uuid}/edit", data=fields, headers=headers)
     assert answer.status_code == 400
     assert "evil.example" not in answer.text
     with db.database.connection_context():

@@ -16,7 +16,7 @@ from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser, add_person
 
 PAGES = (
-    "/login", "/confirm", "/profile", "/people/new", "/people/1", "/accounts/new", "/accounts/UUID", "/accounts/UUID/sending",
+    "/login", "/confirm", "/profile", "/people/new", "/people/1", "/accounts/new", "/accounts/UUID/edit", "/accounts/UUID/sending",
     "/server/encryption",
 )  # fmt: skip
 TYPED = {"email", "text", "search", "number", "tel", "url"}
@@ -100,7 +100,7 @@ def test_every_form_keeps_what_was_typed_and_chosen_but_passwords(admin: Browser
     path = "/server/encryption"
     came_back |= {form.action for form in forms(admin.get(path).text) if keeps(admin, form)}
     assert came_back == {
-        "/login", "/profile/name", "/people/new", "/accounts/new", f"/accounts/{uuid}",
+        "/login", "/profile/name", "/people/new", "/accounts/new", f"/accounts/{uuid}/edit",
         f"/accounts/{uuid}/sending", f"{path}/enable", f"{path}/backup",
     }  # fmt: skip
 
