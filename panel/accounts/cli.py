@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import click
 
 from panel import identity
-from panel.accounts import importing, overview, probe, rules, service
+from panel.accounts import importing, overview, probe, removal, rules, service
 from panel.accounts.overview import Health, Line
 from panel.accounts.server_log import Change
 from panel.accounts.service import Seen
@@ -287,10 +287,24 @@ def edit(account: str, password: Secret | None, **options: Any) -> None:
 
 @accounts.command()
 @click.argument("account")
+@click.option("--now", is_flag=True, help="Delete it for good at once.")
 @yes_option
-def remove(account: str, yes: bool) -> None:
-    """Remove a mailbox and its passwords. Delivered mail stays."""
+def remove(account: str, now: bool, yes: bool) -> None:
+    """Remove a mailbox; after ten minutes it is deleted with its passwords. Delivered mail stays."""
     found = service.find_account(account)
     ask(f"Remove {found.address} and its passwords?", yes)
-    service.remove(found.uuid, Actor())
-    say(f"{found.address} was removed. Delivered mail stays in {current().settings.mail_spool / found.uuid}.")
+    removal.remove(found.uuid, Actor())
+    spool = current().settings.mail_spool / found.uuid
+    if now:
+        removal.purge(uuid=found.uuid)
+        say(f"{found.address} was removed for good. Delivered mail stays in {spool}.")
+    else:
+        say(f"{found.address} was removed. Delivered mail stays in {spool}.")
+        say(f"To undo that within {removal.KEPT_SECONDS // 60} minutes: flask accounts restore {found.uuid}")
+
+
+@accounts.command()
+@click.argument("account")
+def restore(account: str) -> None:
+    """Restore a mailbox that was removed less than ten minutes ago."""
+    say(f"{removal.restore(account, Actor())} was restored.")

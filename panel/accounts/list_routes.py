@@ -6,11 +6,13 @@ from typing import Any
 
 from flask import Response, current_app, flash, request, url_for
 
-from panel.accounts import overview, service
+from panel.accounts import listing, removal, service
 from panel.accounts.routes import blueprint
+from panel.errors import PanelError
 from panel.services import current
 from panel.web.access import actor, reauth_required, safe_redirect
 from panel.web.htmx import go, page
+from panel.web.listing import read_query
 
 __all__ = ["blueprint"]
 
@@ -18,8 +20,8 @@ __all__ = ["blueprint"]
 @blueprint.get("")
 def show() -> Any:
     """The list: is mail being collected, and if not, why."""
-    found = overview.page(current().vault, request.args.get("page", 1, type=int))
-    return page("accounts/list.html", fragment="accounts/_list.html", found=found)
+    found = listing.page(current().vault, read_query(listing.STATES, listing.SORTS))
+    return page("accounts/list.html", fragment="accounts/_list.html", listing=found)
 
 
 @blueprint.post("/<uuid>/pause")
@@ -56,6 +58,17 @@ def ask_remove(uuid: str) -> Any:
 def remove(uuid: str) -> Any:
     """Remove the mailbox and its passwords."""
     account = service.find_account(uuid)
-    service.remove(uuid, actor())
-    flash(f"{account.address} was removed. Delivered mail stays on this server.", "good")
+    removal.remove(uuid, actor())
+    text = f"{account.address} was removed. Delivered mail stays on this server."
+    flash({"text": text, "undo": url_for(".restore", uuid=account.uuid)}, "good")  # type: ignore[arg-type]
+    return go(url_for(".show"))
+
+
+@blueprint.post("/<uuid>/restore")
+def restore(uuid: str) -> Any:
+    """Undo removing."""
+    try:
+        flash(f"{removal.restore(uuid, actor())} was restored.", "good")
+    except PanelError as error:
+        flash(str(error), "bad")
     return go(url_for(".show"))

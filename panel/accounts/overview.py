@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
-from peewee import JOIN, SQL, fn
+from peewee import JOIN, SQL, NodeList, fn
 
 from panel import db
 from panel.collect import due
-from panel.models import Account, Collection, Endpoint, Skipped
+from panel.models import IS_KEPT, Account, Collection, Endpoint, Skipped
 from panel.models.prepared import Prepared, given
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
 
 OVERDUE = 3  # intervals without a successful round,
 ROUND_SECONDS = 900  # plus the longest that a round takes
-PAGE_ROWS = 50
-LAST_PAGE = 10**9
 
 
 class Health(StrEnum):
@@ -58,6 +57,8 @@ class Line:
     remedy: str | None
     next_try_at: int | None
     skipped: int
+    place: int  # the row of endpoint
+    due: bool  # for longer than a round takes
 
     @property
     def path(self) -> str:
@@ -82,25 +83,21 @@ class Line:
     @property
     def overdue(self) -> bool:
         """Whether nothing was collected for much longer than usual, without an error."""
-        if self.paused or self.problem or self.last_success_at is None:
+        if self.paused or self.problem or self.last_success_at is None or not self.due:
             return False
         return db.now() - self.last_success_at > OVERDUE * self.interval + ROUND_SECONDS
 
 
-@dataclass(frozen=True)
-class Page:
-    """A part of the list."""
-
-    lines: list[Line]
-    number: int  # from 1
-    more: bool
+def lines_of(key: Snapshot, places: Sequence[int]) -> list[Line]:
+    """Those with these rows of endpoint, in their order; without what is gone."""
+    found = {line.place: line for line in _assessed(key, _THESE.all(places=json.dumps(places)))}
+    return [found[place] for place in places if place in found]
 
 
-def page(vault: Vault, number: int) -> Page:
-    """The page with this number, by address."""
-    number = min(max(number, 1), LAST_PAGE)
-    rows = _PAGE.all(offset=(number - 1) * PAGE_ROWS)
-    return Page(_lines(vault, rows[:PAGE_ROWS]), number, len(rows) > PAGE_ROWS)
+def uuids_of(places: Sequence[int]) -> list[str]:
+    """Their uuids, in their order."""
+    text = "SELECT account_id FROM json_each(?) CROSS JOIN endpoint ON endpoint.id = value ORDER BY key"
+    return [str(uuid) for (uuid,) in db.database.execute_sql(text, (json.dumps(places),))]
 
 
 @dataclass(frozen=True)
@@ -142,13 +139,14 @@ def _select() -> Any:
         .join(Endpoint, JOIN.LEFT_OUTER, on=(Endpoint.account == Account.uuid) & (Endpoint.direction == "in"))
         .switch(Account)
         .join(Collection, JOIN.LEFT_OUTER, on=(Collection.account == Account.uuid))
+        .where(IS_KEPT)
         .order_by(Account.address)
     )  # fmt: skip
 
 
-def _select_page() -> Any:
-    here = Account.select(Account.uuid).order_by(Account.address).limit(PAGE_ROWS + 1).offset(given("offset"))
-    return _select().where(Account.uuid.in_(here))
+def _select_these() -> Any:
+    wanted = NodeList((Endpoint.id, SQL("IN (SELECT value FROM json_each("), given("places"), SQL("))")))
+    return _select().where(wanted).order_by()
 
 
 def _select_failing() -> Any:
@@ -160,7 +158,7 @@ def _select_failing() -> Any:
 _ALL = Prepared(_select)
 _FAILING = Prepared(_select_failing)
 _ONE = Prepared(lambda: _select().where(Account.uuid == given("uuid")))
-_PAGE = Prepared(_select_page)
+_THESE = Prepared(_select_these)
 
 
 def _lines(vault: Vault, rows: Iterable[Any]) -> list[Line]:
@@ -193,6 +191,8 @@ def _line(row: Any, no_key: bool, unreadable: set[str]) -> Line:
         remedy=row.remedy,
         next_try_at=None if row.next_due_at is None else due.next_try(row, row.interval),
         skipped=row.skipped,
+        place=row.id,
+        due=isinstance(row.next_due_at, int) and row.next_due_at < db.now() - ROUND_SECONDS,
     )
 
 

@@ -16,7 +16,7 @@ from panel.audit import Actor
 from panel.collect import due
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PasswordNeeded
 from panel.mail.server import MailServer
-from panel.models import Account, Endpoint
+from panel.models import IS_KEPT, Account, Endpoint
 from panel.models.endpoint import Place
 from panel.secret import Secret
 from panel.vault import credential
@@ -95,8 +95,11 @@ def insert(
 
 
 def addresses() -> set[str]:
-    """All stored addresses, in lower case."""
-    return {str(address).lower() for (address,) in db.database.execute_sql("SELECT address FROM account")}
+    """All addresses that are in use, in lower case; not those of removed mailboxes."""
+    return {
+        str(address).lower()
+        for (address,) in db.database.execute_sql("SELECT address FROM account WHERE removed_at IS NULL")
+    }
 
 
 def address_taken(address: str) -> BadInput:
@@ -261,14 +264,6 @@ def _set_paused(account: Account, at: int | None) -> bool:
     return bool(Account.update(paused_at=at).where((Account.uuid == account.uuid) & differs).execute())
 
 
-def remove(uuid: str, actor: Actor) -> None:
-    """Delete a mailbox and its passwords here. Mail on the server and delivered mail stay."""
-    with db.transaction():
-        account = find_account(uuid)
-        Account.delete().where(Account.uuid == account.uuid).execute()
-        actor.record("mailbox removed", account.address)
-
-
 def find(name: str) -> tuple[Account, Endpoint]:
     """The mailbox with that uuid or address, and its incoming server. Raises NotFound."""
     return find_servers(name)[:2]
@@ -293,7 +288,7 @@ def find_account(name: str) -> Account:
 
 def _is_named(name: str) -> Any:
     """By address only if it can be one: SQL may have set a mailbox's id to another one's address."""
-    return Account.address == name if "@" in name else Account.uuid == name
+    return IS_KEPT & (Account.address == name if "@" in name else Account.uuid == name)
 
 
 def _not_found(name: str) -> NotFound:
@@ -303,7 +298,7 @@ def _not_found(name: str) -> NotFound:
 def without_server() -> list[Account]:
     """Mailboxes whose incoming server was deleted by SQL: no list shows them, nothing is collected."""
     served = Endpoint.select(Endpoint.account).where(Endpoint.direction == "in")
-    return list(Account.select().where(Account.uuid.not_in(served)).order_by(Account.address))
+    return list(Account.select().where(IS_KEPT, Account.uuid.not_in(served)).order_by(Account.address))
 
 
 def sending_of(uuid: str) -> Endpoint | None:

@@ -17,29 +17,32 @@ from panel.models.moment import SLACK
 from panel.vault.snapshot import Snapshot
 
 LATE_SECONDS = 3600  # since the last round of a mailbox that is not known to fail, and its interval
-SHORTEST = 30  # seconds between two rounds of a mailbox
 NAMED = 5
+UNLISTED = {False: Health.OK, True: Health.WAITS_FOR_KEY}  # what all the others are
 
-# Every mailbox that may be anything but OK, and what it is.
-ASSESSED = """
-WITH notable (uuid) AS (
-  SELECT uuid FROM account WHERE paused_at IS NOT NULL
+# Every mailbox that may be anything but OK, by index.
+NOTABLE = """
+  SELECT uuid FROM account WHERE paused_at IS NOT NULL AND removed_at IS NULL
   UNION SELECT account_id FROM endpoint WHERE sealed IS NULL AND clear IS NULL
   UNION SELECT account_id FROM collection WHERE problem IS NOT NULL
   UNION SELECT account_id FROM collection WHERE last_success_at IS NULL
-  UNION SELECT account_id FROM collection WHERE last_success_at < :now - :longest
+  UNION SELECT account_id FROM collection WHERE next_due_at < :now - :round
   UNION SELECT account_id FROM collection WHERE last_success_at > :now + :slack
   UNION SELECT value FROM json_each(:unreadable)
   UNION SELECT uuid
     FROM (SELECT 1 WHERE (SELECT count(*) FROM collection) < (SELECT count(*) FROM account))
-    CROSS JOIN account WHERE uuid NOT IN (SELECT account_id FROM collection)
-), known AS (
-  SELECT a.uuid, a.address, a.interval, a.paused_at, c.problem, e.sealed IS NULL AND e.clear IS NULL AS empty,
+    CROSS JOIN account WHERE uuid NOT IN (SELECT account_id FROM collection)"""
+# What each of them is. `number` and `place` are the rows of account and endpoint.
+JUDGED = """
+WITH notable (uuid) AS ({}), known AS (
+  SELECT a.uuid, a.rowid AS number, e.id AS place, a.address, e.host, a.interval, a.paused_at, c.problem,
+    e.sealed IS NULL AND e.clear IS NULL AS empty, c.next_due_at < :now - :round AS due,
     CASE WHEN typeof(c.last_success_at) = 'integer' AND c.last_success_at BETWEEN 0 AND :now + :slack
       THEN c.last_success_at END AS success,
     CASE WHEN a.created_at <= :now + :slack THEN a.created_at ELSE 0 END AS created,
     c.leased_by IS NOT NULL AND c.leased_until > :now AND c.leased_until <= :now + :lease + :slack AS busy
-  FROM notable JOIN account a USING (uuid) JOIN endpoint e ON e.account_id = a.uuid AND e.direction = 'in'
+  FROM notable CROSS JOIN account a ON a.uuid = notable.uuid AND a.removed_at IS NULL
+  JOIN endpoint e ON e.account_id = a.uuid AND e.direction = 'in'
   LEFT JOIN collection c ON c.account_id = a.uuid
 ), judged AS (
   SELECT *, paused_at IS NULL AND NOT coalesce(busy, 0)
@@ -49,20 +52,27 @@ WITH notable (uuid) AS (
       WHEN empty OR uuid IN (SELECT value FROM json_each(:unreadable)) THEN 'no password'
       WHEN problem <> '' THEN 'failing'
       WHEN success IS NULL THEN 'new'
-      WHEN :now - success > :overdue * interval + :round AND NOT busy THEN 'overdue'
+      WHEN due AND :now - success > :overdue * interval + :round AND NOT busy THEN 'overdue'
       ELSE 'ok' END AS health
   FROM known
 )
 """
+ASSESSED = JUDGED.format(NOTABLE)
+GONE = "removed_at IS NOT NULL"
+# How many accounts there are, and how many servers to collect from.
+SIZES = f"""(SELECT count(*) FROM account) - (SELECT count(*) FROM account WHERE {GONE}),
+  (SELECT count(*) FROM endpoint) - (SELECT count(*) FROM endpoint WHERE direction <> 'in')
+    - (SELECT count(*) FROM account JOIN endpoint ON account_id = uuid AND direction = 'in' WHERE {GONE})"""  # noqa: S608
 # First of all of them: how many accounts, how many servers to collect from, and the newest and the oldest
 # collection; then for each state what there is of it.
 COUNTED = f"""{ASSESSED}
-SELECT '', (SELECT count(*) FROM account),
-  (SELECT count(*) FROM endpoint) - (SELECT count(*) FROM endpoint WHERE direction <> 'in'),
-  (SELECT last_success_at FROM collection CROSS JOIN account ON uuid = account_id AND paused_at IS NULL
+SELECT '', {SIZES},
+  (SELECT last_success_at FROM collection CROSS JOIN account
+    ON uuid = account_id AND paused_at IS NULL AND removed_at IS NULL
     WHERE last_success_at BETWEEN 0 AND :now + :slack ORDER BY last_success_at DESC LIMIT 1),
-  (SELECT last_success_at FROM collection CROSS JOIN account ON uuid = account_id AND paused_at IS NULL
-    WHERE last_success_at BETWEEN :now - :longest AND :now + :slack AND problem IS NULL
+  (SELECT last_success_at FROM collection CROSS JOIN account
+    ON uuid = account_id AND paused_at IS NULL AND removed_at IS NULL
+    WHERE last_success_at BETWEEN 0 AND :now + :slack AND problem IS NULL AND next_due_at >= :now - :round
     ORDER BY last_success_at LIMIT 1), NULL
 UNION ALL
 SELECT health, count(*), min(success), sum(late), sum(late AND coalesce(problem, '') = ''), sum(problem <> '')
@@ -98,15 +108,15 @@ class Totals:
 
 def read(key: Snapshot) -> Totals:
     """The numbers of this moment; `key` says which passwords cannot be decrypted."""
-    values = _values(key)
-    (_, accounts, served, newest, oldest, _), *states = _rows(COUNTED, values)
+    asked = values(key)
+    (_, accounts, served, newest, oldest, _), *states = _rows(COUNTED, asked)
     health, sums = Counter[Health](), [0, 0, 0]
     for name, count, least, *parts in states:
         health[Health(name)] = count
         oldest = _earlier(oldest, least) if name == Health.OK else oldest
         if name != Health.PAUSED:
             sums = [one + (more or 0) for one, more in zip(sums, parts, strict=True)]
-    health[Health.OK] += served - health.total()
+    health[UNLISTED[key.state.no_key]] += served - health.total()
     late, unexplained, problems = sums
     return Totals(
         health=+health,
@@ -116,24 +126,25 @@ def read(key: Snapshot) -> Totals:
         problems=problems,
         late=late,
         late_unexplained=unexplained,
-        late_named=_named(LATE, values) if unexplained else (),
+        late_named=_named(LATE, asked) if unexplained else (),
     )
 
 
 def not_ok(key: Snapshot) -> tuple[str, ...]:
     """The first NAMED addresses of mailboxes that are neither OK nor paused."""
-    return _named(NOT_OK, _values(key))
+    return _named(NOT_OK, values(key))
 
 
-def _named(which: str, values: dict[str, Any]) -> tuple[str, ...]:
+def _named(which: str, asked: dict[str, Any]) -> tuple[str, ...]:
     text = f"{ASSESSED} SELECT CAST(address AS TEXT) FROM judged WHERE {which} ORDER BY 1 LIMIT {NAMED}"  # noqa: S608
-    return tuple(address for (address,) in _rows(text, values))
+    return tuple(address for (address,) in _rows(text, asked))
 
 
-def _values(key: Snapshot) -> dict[str, Any]:
+def values(key: Snapshot) -> dict[str, Any]:
+    """What JUDGED is asked with."""
     return {
         "now": db.now(), "slack": SLACK, "lease": LEASE_SECONDS, "late": LATE_SECONDS,
-        "overdue": OVERDUE, "round": ROUND_SECONDS, "longest": OVERDUE * SHORTEST + ROUND_SECONDS,
+        "overdue": OVERDUE, "round": ROUND_SECONDS,
         "no_key": key.state.no_key,
         "unreadable": json.dumps([each.account for each in key.failures if each.direction == "in"]),
     }  # fmt: skip
@@ -143,5 +154,5 @@ def _earlier(one: int | None, other: int | None) -> int | None:
     return min((each for each in (one, other) if each is not None), default=None)
 
 
-def _rows(statement: str, values: dict[str, Any]) -> list[Any]:
-    return list(db.database.execute_sql(statement, values).fetchall())
+def _rows(statement: str, asked: dict[str, Any]) -> list[Any]:
+    return list(db.database.execute_sql(statement, asked).fetchall())

@@ -1,12 +1,13 @@
 """The tables. They know no feature: the vault's sealer is connected to the database."""
 
-from panel.models.account import Account
+from panel.models.account import IS_KEPT, Account
 from panel.models.base import BaseModel
 from panel.models.collection import Collection, Message, Skipped, SpoolCount, Uidl
 from panel.models.encryption import Encryption
 from panel.models.endpoint import Endpoint
 from panel.models.events import Activity, Alert, AlertChannels
 from panel.models.install import Heartbeat, InstallCopy, SetupState
+from panel.models.job import Job
 from panel.models.messages import LoggedMessage, MailCount, MailTotal, RoundLog
 from panel.models.sign_in import PendingForm, Person, Session, SignInTry
 from panel.models.sweeps import ForgottenSecret, SweepReport
@@ -32,6 +33,7 @@ TABLES: tuple[type[BaseModel], ...] = (
     Alert,
     AlertChannels,
     InstallCopy,
+    Job,
     LoggedMessage,
     MailCount,
     MailTotal,
@@ -39,6 +41,7 @@ TABLES: tuple[type[BaseModel], ...] = (
 )
 
 __all__ = [
+    "IS_KEPT",
     "TABLES",
     "Account",
     "Activity",
@@ -51,6 +54,7 @@ __all__ = [
     "ForgottenSecret",
     "Heartbeat",
     "InstallCopy",
+    "Job",
     "LoggedMessage",
     "MailCount",
     "MailTotal",

@@ -22,14 +22,24 @@ class Account(BaseModel):
     """One mailbox that mail is collected from; its servers are its Endpoints."""
 
     uuid = CharField(max_length=36, primary_key=True, default=new_uuid)
-    address = CharField(max_length=254, unique=True)
+    address = CharField(max_length=254)  # unique among those that were not removed
     folder = CharField(max_length=255, default="INBOX")
     begin = CharField(max_length=8, default="now")
     interval = IntegerField(default=60)  # seconds between two rounds
     paused_at = UtcTime(null=True)
+    removed_at = UtcTime(
+        null=True
+    )  # kept for `removal.KEPT_SECONDS` then, its records included; no list shows it
     on_server = CharField(max_length=8, default="keep")
     move_to = CharField(max_length=255, default="")  # the folder, where on_server is 'move'
     created_at = UtcTime(index=True)  # small numbers: by this index all mailboxes are counted
 
 
-Account.add_index(SQL("CREATE INDEX account_paused ON account (uuid) WHERE paused_at IS NOT NULL"))
+IS_KEPT = Account.removed_at.is_null()
+
+for _index in (
+    "UNIQUE INDEX account_address ON account (address) WHERE removed_at IS NULL",
+    "INDEX account_paused ON account (address) WHERE paused_at IS NOT NULL AND removed_at IS NULL",
+    "INDEX account_removed ON account (removed_at) WHERE removed_at IS NOT NULL",
+):
+    Account.add_index(SQL(f"CREATE {_index}"))

@@ -157,5 +157,6 @@ for _index in (  # by which pages count
     "endpoint_clear ON endpoint (account_id) WHERE clear IS NOT NULL",
     "endpoint_empty ON endpoint (account_id) WHERE sealed IS NULL AND clear IS NULL",
     "endpoint_sending ON endpoint (direction) WHERE direction <> 'in'",
+    "endpoint_server ON endpoint (host, address) WHERE direction = 'in'",
 ):
     Endpoint.add_index(SQL(f"CREATE INDEX {_index}"))

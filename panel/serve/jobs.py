@@ -23,6 +23,7 @@ from huey.api import Huey, TaskWrapper
 from huey.serializer import SignedSerializer
 
 from panel import db, install
+from panel.accounts import removal
 from panel.collect import due
 from panel.collect.control import RoundControl
 from panel.collect.round import Collector
@@ -118,6 +119,7 @@ class Jobs:
             "sweep": _one_at_a_time(self._sweep),
             "scan": _one_at_a_time(self._scan),
             "maintain": self._maintain,
+            "purge": _one_at_a_time(self._purge),
             "tick": self._tick,
         }
         return {name: huey.task(name=name)(_logged(task, name)) for name, task in tasks.items()}
@@ -137,11 +139,16 @@ class Jobs:
     def _maintain(self) -> None:
         maintenance.run(self._services.settings)
 
+    def _purge(self) -> None:
+        removal.purge()
+
     def _tick(self) -> None:
         """Enqueue whatever the tables say is due."""
         self.sweep()
         if maintenance.is_due():
             self._enqueue("maintain")
+        if removal.is_due():
+            self._enqueue("purge")
         accounts: list[due.DueAccount] = []
         # The sweep reports a missing key in Activity, once; the server's start logs a restored copy.
         with suppress(KeyAbsent, RestoredCopy):

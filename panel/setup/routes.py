@@ -11,8 +11,9 @@ from typing import Any
 from flask import Blueprint, flash, request, session, url_for
 from flask_login import current_user
 
-from panel.accounts import overview
+from panel.accounts import listing
 from panel.errors import AlreadySetUp, BadInput, NotFound, PanelError
+from panel.listing import ListQuery
 from panel.models import SetupState
 from panel.people.password_rules import LONGEST, SHORTEST
 from panel.secret import Secret
@@ -148,7 +149,7 @@ def summary() -> Any:
     if step is not Step.SUMMARY:
         return go(url_for(PAGES[step]))
     now = current().vault.latest()
-    return page("setup/summary.html", now=now, lines=overview.page(current().vault, 1).lines)
+    return page("setup/summary.html", now=now, lines=listing.page(current().vault, ListQuery()).rows)
 
 
 @steps_blueprint.post("/finish")

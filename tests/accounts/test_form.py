@@ -9,7 +9,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from panel import db
-from panel.accounts import service
+from panel.accounts import removal, service
 from panel.audit import Actor
 from panel.models import Account, Activity, Session
 from panel.vault import verification
@@ -265,7 +265,7 @@ def test_an_account_that_goes_while_its_form_is_sent_is_404(
     real = service.edit
 
     def late(*arguments: Any) -> None:
-        service.remove(arguments[1], Actor())
+        removal.remove(arguments[1], Actor())
         real(*arguments)
 
     monkeypatch.setattr(service, "edit", late)

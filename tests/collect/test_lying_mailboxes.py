@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from panel import db
-from panel.accounts import service
+from panel.accounts import removal, service
 from panel.accounts.rules import Mailbox
 from panel.audit import Actor
 from panel.errors import MailError, PanelError
@@ -163,7 +163,7 @@ def test_an_account_removed_while_its_server_is_slow_is_no_error(at: At) -> None
     thread = threading.Thread(target=collect)
     thread.start()
     time.sleep(1)
-    service.remove(account.uuid, Actor())
+    removal.remove(account.uuid, Actor())
     removed.set()
     thread.join()
     assert all(isinstance(error, PanelError) for error in errors), errors

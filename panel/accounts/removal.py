@@ -1,0 +1,89 @@
+"""Removing mailboxes, restoring them for some minutes, and deleting them for good after that.
+
+A removed mailbox is in no list, and is neither collected nor sent through. Until it is deleted its records
+are encrypted, verified and rotated like all others, since they can be restored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from panel import audit, db
+from panel.accounts import service
+from panel.audit import Actor
+from panel.errors import NotFound, Refused
+from panel.models import Account, Collection, SpoolCount
+from panel.models.moment import SLACK
+
+KEPT_SECONDS = 600
+BATCH = 20  # mailboxes deleted in one transaction: each takes what it remembers of its mail along
+
+
+def remove(uuid: str, actor: Actor) -> None:
+    """Remove a mailbox; it can be restored for KEPT_SECONDS. Mail on its server and delivered mail stay."""
+    with db.transaction():
+        account = service.find_account(uuid)
+        mark([account.uuid], db.now())
+        actor.record("mailbox removed", account.address)
+
+
+def mark(uuids: list[str], at: int) -> int:
+    """Mark them as removed, and end rounds that are under way. How many were not yet. In a transaction."""
+    chosen = Account.uuid.in_(uuids) & Account.removed_at.is_null()
+    changed = int(Account.update(removed_at=at).where(chosen).execute())
+    Collection.update(leased_by=None, leased_until=0).where(Collection.account.in_(uuids)).execute()
+    SpoolCount.delete().where(SpoolCount.account.in_(uuids)).execute()
+    return changed
+
+
+def restore(name: str, actor: Actor) -> str:
+    """Undo `remove`, by uuid or address, with cursor, password and whether it was paused; its address.
+
+    Raises NotFound where it is gone for good, and Refused where its address was added again.
+    """
+    with db.transaction():
+        same = Account.address == name if "@" in name else Account.uuid == name
+        found: Account | None = (
+            Account.select().where(same & _restorable()).order_by(Account.removed_at.desc()).first()
+        )
+        if found is None:
+            raise NotFound(
+                f"There is no removed mailbox “{name[:80]}” to restore.",
+                f"A removed mailbox is kept for {KEPT_SECONDS // 60} minutes. Add it again.",
+            )
+        if found.address.lower() in service.addresses():
+            raise Refused(
+                f"{found.address} was added again meanwhile, so the removed one was not restored.",
+                "Remove the new one first to get the old one back.",
+            )
+        Account.update(removed_at=None).where(Account.uuid == found.uuid).execute()
+        actor.record("mailbox restored", found.address)
+        return str(found.address)
+
+
+def purge(*, uuid: str | None = None) -> int:
+    """Delete for good what was removed more than KEPT_SECONDS ago, or at once the removed mailbox `uuid`.
+
+    A time ahead of now counts as long ago: a wrong clock must not keep passwords. How many there were.
+    """
+    expired = Account.uuid == uuid if uuid else ~_restorable()
+    which = Account.select(Account.uuid).where(Account.removed_at.is_null(False) & expired).limit(BATCH)
+    total = 0
+    while deleted := int(Account.delete().where(Account.uuid.in_(which)).execute()):
+        total += deleted
+    if total:
+        count = "1 mailbox" if total == 1 else f"{total} mailboxes"
+        audit.record(
+            "removed mailboxes deleted", detail=f"{count}, with passwords.", who=None if uuid else "worker"
+        )
+    return total
+
+
+def is_due() -> bool:
+    """Whether there is something to purge."""
+    return bool(Account.select().where(Account.removed_at.is_null(False) & ~_restorable()).exists())
+
+
+def _restorable() -> Any:
+    now = db.now()
+    return (Account.removed_at > now - KEPT_SECONDS) & (Account.removed_at <= now + SLACK)
