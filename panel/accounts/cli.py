@@ -300,7 +300,7 @@ def remove(account: str, now: bool, yes: bool) -> None:
         say(f"{found.address} was removed for good. Delivered mail stays in {spool}.")
     else:
         say(f"{found.address} was removed. Delivered mail stays in {spool}.")
-        say(f"To undo that within {removal.KEPT_SECONDS // 60} minutes: flask accounts restore {found.uuid}")
+        say(f"To undo that within {removal.UNDO_SECONDS // 60} minutes: flask accounts restore {found.uuid}")
 
 
 @accounts.command()

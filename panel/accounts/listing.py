@@ -30,10 +30,10 @@ STATES = {
 }
 STATE_OF = {health: state for state, healths in STATES.items() for health in healths}
 RANK = {state: rank for rank, state in enumerate(STATES)}
-FEW = 500  # found mailboxes of which each one is judged
+FEW = 500  # found mailboxes of which each one is assessed
 
 
-class Judged(NamedTuple):
+class Assessed(NamedTuple):
     """A mailbox that is not like most. `place` and `number` are its rows of endpoint and account."""
 
     place: int
@@ -43,7 +43,7 @@ class Judged(NamedTuple):
     host: str
 
 
-JUDGED = "SELECT place, number, health, CAST(address AS TEXT), CAST(host AS TEXT) FROM judged"
+ASSESSED = "SELECT place, number, health, CAST(address AS TEXT), CAST(host AS TEXT) FROM judged"
 # The others: by an index, which holds nothing but what it is sorted by. `:skip` is counted among all rows of
 # the index; then as many are passed over as were counted there in vain, for not being among the others.
 BY = {
@@ -107,8 +107,8 @@ class _All:
 
     def __post_init__(self) -> None:
         self.rest = STATE_OF[totals.UNLISTED[self.key.state.no_key]]
-        self._accounts, total, judged = _judged(self.key)
-        self._apart = [each for each in judged if each.state != self.rest]
+        self._accounts, total, assessed = _assessed(self.key)
+        self._apart = [each for each in assessed if each.state != self.rest]
         self.counts = _counted((each.state for each in self._apart), total, self.rest)
         self._served = total
 
@@ -125,7 +125,7 @@ class _All:
             found += self._others(max(0, skip - len(first)), most - len(found), self._apart, sort)
         return found
 
-    def _others(self, skip: int, most: int, apart: Sequence[Judged], sort: str) -> list[int]:
+    def _others(self, skip: int, most: int, apart: Sequence[Assessed], sort: str) -> list[int]:
         by_server = sort == "server"
         if by_server:
             rows = [(each.place, each.host, each.address) for each in apart] + _removed()
@@ -155,8 +155,8 @@ class _Searched:
         lines, places = self._names.find(self.query.q), self._names.places
         rest = STATE_OF[totals.UNLISTED[self.key.state.no_key]]
         few = [places[line] for line in lines] if len(lines) <= FEW else None
-        _, _, judged = _judged(self.key, few)
-        known = {each.place: each.state for each in judged}
+        _, _, assessed = _assessed(self.key, few)
+        known = {each.place: each.state for each in assessed}
         self._lines = [(line, known.get(places[line], rest)) for line in lines]
         self.counts = _counted((state for _, state in self._lines), len(lines), rest)
 
@@ -171,7 +171,7 @@ class _Searched:
         return [self._names.places[line] for line, _ in chosen[skip : skip + most]]
 
 
-def _judged(key: Snapshot, places: list[int] | None = None) -> tuple[int, int, list[Judged]]:
+def _assessed(key: Snapshot, places: list[int] | None = None) -> tuple[int, int, list[Assessed]]:
     """How many accounts there are, how many of them have a server, and those that may be anything but OK.
 
     With `places`, only of these, each of them.
@@ -183,10 +183,12 @@ def _judged(key: Snapshot, places: list[int] | None = None) -> tuple[int, int, l
             "0, 0",
             "SELECT account_id FROM endpoint WHERE id IN (SELECT value FROM json_each(:places))",
         )
-    text = f"{totals.JUDGED.format(scope)} SELECT {head}, '', '', '' UNION ALL {JUDGED}"
+    text = f"{totals.ASSESS.format(scope)} SELECT {head}, '', '', '' UNION ALL {ASSESSED}"
     (accounts, served, *_), *rows = db.database.execute_sql(text, values).fetchall()
-    judged = [Judged(place, number, STATE_OF[Health(health)], *rest) for place, number, health, *rest in rows]
-    return accounts, served, judged
+    assessed = [
+        Assessed(place, number, STATE_OF[Health(health)], *rest) for place, number, health, *rest in rows
+    ]
+    return accounts, served, assessed
 
 
 def _order(sort: str) -> Any:

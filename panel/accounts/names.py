@@ -77,8 +77,8 @@ def latest() -> Names:
 
 def _is_current(known: Names, changed: tuple[object, ...]) -> bool:
     """Whether nothing has changed since; what was changed in the second of reading may be missing."""
-    settled = not isinstance(changed[-1], int) or changed[-1] < known.at
-    return known.changed == changed and settled and time.monotonic() < known.until
+    stable = not isinstance(changed[-1], int) or changed[-1] < known.at
+    return known.changed == changed and stable and time.monotonic() < known.until
 
 
 def _read(changed: tuple[object, ...], now: int) -> Names:

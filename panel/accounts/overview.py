@@ -13,7 +13,7 @@ from peewee import JOIN, SQL, NodeList, fn
 
 from panel import db
 from panel.collect import due
-from panel.models import IS_KEPT, Account, Collection, Endpoint, Skipped
+from panel.models import LISTED, Account, Collection, Endpoint, Skipped
 from panel.models.prepared import Prepared, given
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
@@ -139,7 +139,7 @@ def _select() -> Any:
         .join(Endpoint, JOIN.LEFT_OUTER, on=(Endpoint.account == Account.uuid) & (Endpoint.direction == "in"))
         .switch(Account)
         .join(Collection, JOIN.LEFT_OUTER, on=(Collection.account == Account.uuid))
-        .where(IS_KEPT)
+        .where(LISTED)
         .order_by(Account.address)
     )  # fmt: skip
 

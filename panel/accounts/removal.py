@@ -15,12 +15,12 @@ from panel.errors import NotFound, Refused
 from panel.models import Account, Collection, SpoolCount
 from panel.models.moment import SLACK
 
-KEPT_SECONDS = 600
+UNDO_SECONDS = 600
 BATCH = 20  # mailboxes deleted in one transaction: each takes what it remembers of its mail along
 
 
 def remove(uuid: str, actor: Actor) -> None:
-    """Remove a mailbox; it can be restored for KEPT_SECONDS. Mail on its server and delivered mail stay."""
+    """Remove a mailbox; it can be restored for UNDO_SECONDS. Mail on its server and delivered mail stay."""
     with db.transaction():
         account = service.find_account(uuid)
         mark([account.uuid], db.now())
@@ -49,7 +49,7 @@ def restore(name: str, actor: Actor) -> str:
         if found is None:
             raise NotFound(
                 f"There is no removed mailbox “{name[:80]}” to restore.",
-                f"A removed mailbox is kept for {KEPT_SECONDS // 60} minutes. Add it again.",
+                f"A removed mailbox is kept for {UNDO_SECONDS // 60} minutes. Add it again.",
             )
         if found.address.lower() in service.addresses():
             raise Refused(
@@ -62,7 +62,7 @@ def restore(name: str, actor: Actor) -> str:
 
 
 def purge(*, uuid: str | None = None) -> int:
-    """Delete for good what was removed more than KEPT_SECONDS ago, or at once the removed mailbox `uuid`.
+    """Delete for good what was removed more than UNDO_SECONDS ago, or at once the removed mailbox `uuid`.
 
     A time ahead of now counts as long ago: a wrong clock must not keep passwords. How many there were.
     """
@@ -86,4 +86,4 @@ def is_due() -> bool:
 
 def _restorable() -> Any:
     now = db.now()
-    return (Account.removed_at > now - KEPT_SECONDS) & (Account.removed_at <= now + SLACK)
+    return (Account.removed_at > now - UNDO_SECONDS) & (Account.removed_at <= now + SLACK)

@@ -16,7 +16,7 @@ from panel.audit import Actor
 from panel.collect import due
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PasswordNeeded
 from panel.mail.server import MailServer
-from panel.models import IS_KEPT, Account, Endpoint
+from panel.models import LISTED, Account, Endpoint
 from panel.models.endpoint import Place
 from panel.secret import Secret
 from panel.vault import credential
@@ -288,7 +288,7 @@ def find_account(name: str) -> Account:
 
 def _is_named(name: str) -> Any:
     """By address only if it can be one: SQL may have set a mailbox's id to another one's address."""
-    return IS_KEPT & (Account.address == name if "@" in name else Account.uuid == name)
+    return LISTED & (Account.address == name if "@" in name else Account.uuid == name)
 
 
 def _not_found(name: str) -> NotFound:
@@ -298,7 +298,7 @@ def _not_found(name: str) -> NotFound:
 def without_server() -> list[Account]:
     """Mailboxes whose incoming server was deleted by SQL: no list shows them, nothing is collected."""
     served = Endpoint.select(Endpoint.account).where(Endpoint.direction == "in")
-    return list(Account.select().where(IS_KEPT, Account.uuid.not_in(served)).order_by(Account.address))
+    return list(Account.select().where(LISTED, Account.uuid.not_in(served)).order_by(Account.address))
 
 
 def sending_of(uuid: str) -> Endpoint | None:

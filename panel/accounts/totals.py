@@ -33,7 +33,7 @@ NOTABLE = """
     FROM (SELECT 1 WHERE (SELECT count(*) FROM collection) < (SELECT count(*) FROM account))
     CROSS JOIN account WHERE uuid NOT IN (SELECT account_id FROM collection)"""
 # What each of them is. `number` and `place` are the rows of account and endpoint.
-JUDGED = """
+ASSESS = """
 WITH notable (uuid) AS ({}), known AS (
   SELECT a.uuid, a.rowid AS number, e.id AS place, a.address, e.host, a.interval, a.paused_at, c.problem,
     e.sealed IS NULL AND e.clear IS NULL AS empty, c.next_due_at < :now - :round AS due,
@@ -57,7 +57,7 @@ WITH notable (uuid) AS ({}), known AS (
   FROM known
 )
 """
-ASSESSED = JUDGED.format(NOTABLE)
+ASSESSED = ASSESS.format(NOTABLE)
 GONE = "removed_at IS NOT NULL"
 # How many accounts there are, and how many servers to collect from.
 SIZES = f"""(SELECT count(*) FROM account) - (SELECT count(*) FROM account WHERE {GONE}),
@@ -141,7 +141,7 @@ def _named(which: str, asked: dict[str, Any]) -> tuple[str, ...]:
 
 
 def values(key: Snapshot) -> dict[str, Any]:
-    """What JUDGED is asked with."""
+    """What ASSESS is asked with."""
     return {
         "now": db.now(), "slack": SLACK, "lease": LEASE_SECONDS, "late": LATE_SECONDS,
         "overdue": OVERDUE, "round": ROUND_SECONDS,

@@ -14,7 +14,7 @@ from peewee import SQL, fn
 from panel import db
 from panel.health import heartbeat, mail
 from panel.health.check import few, without_paths
-from panel.models import IS_KEPT, Account, Collection, Heartbeat
+from panel.models import LISTED, Account, Collection, Heartbeat
 from panel.models.moment import SLACK, is_ahead
 from panel.models.prepared import Prepared, given
 from panel.vault.snapshot import Snapshot
@@ -117,7 +117,7 @@ def _select_failing() -> Any:
             Collection.last_success_at, Collection.failing_since, fn.COUNT(SQL("*")).over().alias("total"),
         )
         .join(Account)
-        .where(Collection.problem.is_null(False) & Account.paused_at.is_null() & IS_KEPT)
+        .where(Collection.problem.is_null(False) & Account.paused_at.is_null() & LISTED)
         .where(*(_long_ago(at) for at in (Collection.last_success_at, Collection.failing_since)))
         .where((since <= given("before")) | (since > given("ahead")))
         .order_by(Account.address)

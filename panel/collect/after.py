@@ -14,7 +14,7 @@ from peewee import Expression
 from panel.collect.control import RoundControl
 from panel.collect.lease import Lease
 from panel.collect.mailbox import MailboxSession
-from panel.models import IS_KEPT, Account, Message
+from panel.models import LISTED, Account, Message
 
 BATCH = 500  # messages
 
@@ -29,7 +29,7 @@ def apply_pending(
     """
     pending = (Message.account == account) & (Message.uidvalidity == uidvalidity) & Message.pending
     while not mailbox.ended and not control.should_yield and (uids := _uids(pending)):
-        current = Account.get_or_none(Account.uuid == account.uuid, IS_KEPT)  # a person may have edited it
+        current = Account.get_or_none(Account.uuid == account.uuid, LISTED)  # a person may have edited it
         if current is None or current.paused_at is not None:
             return
         _apply(mailbox, current, uids)

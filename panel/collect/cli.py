@@ -19,7 +19,7 @@ from panel.collect.due import DueAccount
 from panel.collect.round import Collector, Outcome
 from panel.collect.scheduler import Limits, Scheduler, look_up
 from panel.errors import KeyAbsent, NotFound, PanelError, Refused, RestoredCopy
-from panel.models import IS_KEPT, Account
+from panel.models import LISTED, Account
 from panel.services import current
 from panel.shell import PanelCommand, reader_is_gone, say
 
@@ -52,7 +52,7 @@ def collect(once: bool, address: str | None) -> None:
 
 
 def _find(address: str) -> str:
-    account = Account.get_or_none(Account.address == address, IS_KEPT)
+    account = Account.get_or_none(Account.address == address, LISTED)
     if account is None:
         raise NotFound(f"There is no mailbox {address}.", "To list them, run: flask accounts list")
     if account.paused_at is not None:

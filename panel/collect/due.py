@@ -12,7 +12,7 @@ from panel import db
 from panel.collect import lease
 from panel.errors import CannotOpen, MailError, PanelError, PasswordNeeded
 from panel.messages import record
-from panel.models import IS_KEPT, Account, Collection, Endpoint
+from panel.models import LISTED, Account, Collection, Endpoint
 from panel.models.collection import LONGEST_WAIT
 from panel.models.moment import ahead, is_ahead
 
@@ -86,7 +86,7 @@ def _known(is_due: Any) -> Any:
         Collection.select(Account.uuid, Endpoint.host, Endpoint.port, Collection.next_due_at, worked)
         .join(Account)
         .join(Endpoint, on=_incoming())
-        .where(Account.paused_at.is_null(), IS_KEPT, is_due, lease.is_free())
+        .where(Account.paused_at.is_null(), LISTED, is_due, lease.is_free())
     )
 
 
@@ -96,7 +96,7 @@ def _new() -> Any:
     return (
         Account.select(Account.uuid, Endpoint.host, Endpoint.port, 0, 0)
         .join(Endpoint, JOIN.LEFT_OUTER, on=_incoming())  # after the search, not before it
-        .where(Account.paused_at.is_null(), IS_KEPT, ~fn.EXISTS(collected))
+        .where(Account.paused_at.is_null(), LISTED, ~fn.EXISTS(collected))
     )
 
 

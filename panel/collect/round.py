@@ -22,7 +22,7 @@ from panel.errors import KeyAbsent, MailError, MessageTooLarge, PanelError, Pass
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
 from panel.messages import record
-from panel.models import IS_KEPT, Account, Collection, Endpoint
+from panel.models import LISTED, Account, Collection, Endpoint
 from panel.vault import credential
 from panel.vault.credential import Credential
 from panel.vault.vault import Vault
@@ -69,7 +69,7 @@ class Collector:
         and any other PanelError after storing it as the account's problem.
         """
         identity.require_ours(self.settings.data_dir)
-        account = Account.get_or_none(Account.uuid == uuid, IS_KEPT)
+        account = Account.get_or_none(Account.uuid == uuid, LISTED)
         if account is None or account.paused_at is not None:
             return None
         if not (force or due.find(uuid)):

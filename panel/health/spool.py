@@ -13,7 +13,7 @@ from typing import Any
 
 from panel import db
 from panel.errors import SpoolError
-from panel.models import IS_KEPT, Account, SpoolCount
+from panel.models import LISTED, Account, SpoolCount
 from panel.models.prepared import Prepared, given
 
 MOST_LEFT = 20
@@ -34,14 +34,14 @@ def count(spool: Path) -> list[Count]:
     """Count the messages of every mailbox now. Raises SpoolError where a folder cannot be read."""
     return [
         _count(account.uuid, spool / account.uuid / "new")
-        for account in Account.select(Account.uuid).where(IS_KEPT)
+        for account in Account.select(Account.uuid).where(LISTED)
     ]
 
 
 def store(counts: Iterable[Count]) -> None:
     """Record `counts` for the pages."""
     with db.transaction():
-        existing = {account.uuid for account in Account.select(Account.uuid).where(IS_KEPT)}
+        existing = {account.uuid for account in Account.select(Account.uuid).where(LISTED)}
         SpoolCount.delete().execute()
         for each in counts:
             if each.account in existing:
@@ -68,7 +68,7 @@ def waiting(spool: Path | None, many: int, long: int) -> WaitingMail:
         left = [(row.address, Count(row.account, row.unread, row.oldest_at, row.counted_at)) for row in rows]
         return WaitingMail(unread or 0, counted_at, left)
     counts = count(spool)
-    address = {row.uuid: row.address for row in Account.select(Account.uuid, Account.address).where(IS_KEPT)}
+    address = {row.uuid: row.address for row in Account.select(Account.uuid, Account.address).where(LISTED)}
     left = [(address[each.account], each) for each in counts if _is_left(each, many, long)]
     at = min((each.counted_at for each in counts), default=None)
     return WaitingMail(sum(each.unread for each in counts), at, left)
@@ -91,7 +91,7 @@ def _select_left() -> Any:
     return (
         SpoolCount.select(*columns)
         .join(Account)
-        .where(IS_KEPT & (SpoolCount.unread > 0) & ((SpoolCount.unread > given("many")) | old))
+        .where(LISTED & (SpoolCount.unread > 0) & ((SpoolCount.unread > given("many")) | old))
         .order_by(Account.address)
         .limit(MOST_LEFT)
     )

@@ -1,6 +1,6 @@
 """The tables. They know no feature: the vault's sealer is connected to the database."""
 
-from panel.models.account import IS_KEPT, Account
+from panel.models.account import LISTED, Account
 from panel.models.base import BaseModel
 from panel.models.collection import Collection, Message, Skipped, SpoolCount, Uidl
 from panel.models.encryption import Encryption
@@ -41,7 +41,7 @@ TABLES: tuple[type[BaseModel], ...] = (
 )
 
 __all__ = [
-    "IS_KEPT",
+    "LISTED",
     "TABLES",
     "Account",
     "Activity",

@@ -29,13 +29,13 @@ class Account(BaseModel):
     paused_at = UtcTime(null=True)
     removed_at = UtcTime(
         null=True
-    )  # kept for `removal.KEPT_SECONDS` then, its records included; no list shows it
+    )  # kept for `removal.UNDO_SECONDS` then, its records included; no list shows it
     on_server = CharField(max_length=8, default="keep")
     move_to = CharField(max_length=255, default="")  # the folder, where on_server is 'move'
     created_at = UtcTime(index=True)  # small numbers: by this index all mailboxes are counted
 
 
-IS_KEPT = Account.removed_at.is_null()
+LISTED = Account.removed_at.is_null()
 
 for _index in (
     "UNIQUE INDEX account_address ON account (address) WHERE removed_at IS NULL",

@@ -11,7 +11,7 @@ from panel.errors import KeyAbsent, MailError, PanelError
 from panel.mail import smtp
 from panel.mail.policy import Policy
 from panel.mail.session import ProbeStep
-from panel.models import IS_KEPT, Account, Endpoint
+from panel.models import LISTED, Account, Endpoint
 from panel.vault import credential
 from panel.vault.credential import Credential
 from panel.vault.vault import Vault
@@ -34,7 +34,7 @@ Compose = Callable[[str], EmailMessage]  # the message, for this sender address
 
 def senders() -> list[Account]:
     """The mailboxes that send mail, by address."""
-    outgoing = Endpoint.select(Endpoint, Account).join(Account).where(Endpoint.direction == "out", IS_KEPT)
+    outgoing = Endpoint.select(Endpoint, Account).join(Account).where(Endpoint.direction == "out", LISTED)
     return [endpoint.account for endpoint in outgoing.order_by(Account.address)]
 
 

@@ -110,7 +110,7 @@ def test_after_ten_minutes_nothing_of_it_is_left(house: House, monkeypatch: pyte
     with db.database.connection_context():
         uuid = collected(house)
         removal.remove(uuid, Actor())
-        later(monkeypatch, removal.KEPT_SECONDS - 1)
+        later(monkeypatch, removal.UNDO_SECONDS - 1)
         assert not removal.is_due() and removal.purge() == 0
         later(monkeypatch, 1)
         assert removal.is_due()
