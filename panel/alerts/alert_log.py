@@ -7,13 +7,17 @@ If that process dies, another one sends it later: a message may come twice, but 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from peewee import ModelSelect
+from peewee import SQL, ModelSelect, fn
 
 from panel import db
-from panel.alerts.conditions import Condition
+from panel.alerts.conditions import MAILBOX_TOPIC, OTHERS, Condition
+from panel.audit import Actor
+from panel.errors import Refused
+from panel.listing import ROWS, Listing, ListQuery
 from panel.models import Alert
 from panel.models.moment import ahead, is_ahead
 
@@ -24,7 +28,10 @@ REMINDERS = (HOUR, 4 * HOUR, DAY)  # after the first, second, … message; then 
 RETRIES = (60, 300, 900, HOUR)  # after the first, second, … attempt in a row that no channel accepted
 LEASE = 300  # seconds in which the process that claimed a message must send it
 HISTORY_SECONDS = 90 * DAY
+LAST = 2**62  # beyond the numbers of a database
 STALE_SECONDS = DAY  # a resolution that no channel accepted for so long is not sent any more
+MORE_MAILBOXES = 10  # that fail by the same cause, and twice as many as before: sent at once
+SEVERITIES = ("bad", "warn")  # the gravest first
 
 log = logging.getLogger("mailkeep.alerts")
 
@@ -35,15 +42,20 @@ class Entry:
 
     id: int
     condition: str
+    severity: str
     message: str
     remedy: str
     path: str
+    mailboxes: int
     since: int
     resolved_at: int | None
     notified_at: int | None
     notified_times: int
+    notified_to: str
     failures: int
     next_at: int
+    muted_until: int | None
+    muted_by: str
 
 
 @dataclass(frozen=True)
@@ -63,13 +75,15 @@ class Due:
 def update(found: Collection[Condition]) -> None:
     """Open, refresh and resolve alerts, so that the log agrees with what was `found` now."""
     now = db.now()
+    every_cause = all(condition.subject != OTHERS for condition in found)
     with db.transaction():
         known = {(row.topic, row.subject): row for row in _open()}
         for condition in found:
             row = known.pop((condition.topic, condition.subject), None)
-            _refresh(row or _reopen(condition, now) or _create(condition, now), condition)
+            _refresh(row or _reopen(condition, now) or _create(condition, now), condition, now)
         for row in known.values():
-            _not_seen(row, now)
+            # A cause that is not named among too many others is not over.
+            _not_seen(row, now, over=every_cause or row.topic != MAILBOX_TOPIC)
         Alert.delete().where(Alert.resolved_at < now - HISTORY_SECONDS).execute()
 
 
@@ -77,7 +91,7 @@ def claim_due() -> Due:
     """Claim all messages that are due."""
     now = db.now()
     with db.transaction():
-        active = [row for row in _open() if row.quiet_since is None]
+        active = [row for row in _open() if row.quiet_since is None and not _is_muted(row, now)]
         opened = [row for row in active if _is_due(row, now)]
         resolved = [row for row in _resolution_pending(now) if _is_due(row, now)]
         for row in (*opened, *resolved):
@@ -85,8 +99,8 @@ def claim_due() -> Due:
     return Due(_entries(opened), _entries(resolved), _entries(row for row in active if row not in opened))
 
 
-def record_sent(due: Due, sent: set[int]) -> None:
-    """Record which of `due` a channel accepted, and when the next message of each is due."""
+def record_sent(due: Due, sent: Mapping[int, str]) -> None:
+    """Record which of `due` a channel accepted and who received it, and when the next message is due."""
     resolved = {entry.id for entry in due.resolved}
     with db.transaction():
         for row in Alert.select().where(Alert.id.in_([entry.id for entry in due.all])):
@@ -96,7 +110,22 @@ def record_sent(due: Due, sent: set[int]) -> None:
             elif row.id in resolved:
                 _set(row, resolution_sent_at=db.now(), failures=0)
             else:
-                _record_notified(row)
+                _record_notified(row, sent[row.id])
+
+
+def mute(alert_id: int, actor: Actor, *, muted: bool = True) -> None:
+    """Send no reminder of an open alert for a day; with `muted` false send them again from now on.
+
+    It ends before where the problem gets worse. Raises Refused where the alert is not open any more.
+    """
+    now = db.now()
+    with db.transaction():
+        row = _open().where(Alert.id == min(alert_id, LAST)).first()
+        if row is None:
+            raise Refused("This alert was resolved meanwhile.", "There is nothing to mute.")
+        muted_until = now + DAY if muted else None
+        _set(row, muted_until=muted_until, muted_by=actor.name[:254], muted_mailboxes=row.mailboxes)
+        actor.record("alert muted" if muted_until else "alert unmuted", detail=row.message)
 
 
 def retry_now() -> None:
@@ -105,14 +134,24 @@ def retry_now() -> None:
 
 
 def open_alerts() -> list[Entry]:
-    """The open alerts, newest first."""
-    return list(_entries(_open().order_by(Alert.since.desc(), Alert.id)))
+    """The open alerts: the gravest first, of these those of the most mailboxes, then the newest."""
+    grave = (Alert.severity != SEVERITIES[0], Alert.mailboxes.desc(), Alert.since.desc(), Alert.id)
+    return list(_entries(Alert.select().where(Alert.resolved_at.is_null()).order_by(*grave)))
 
 
-def history(count: int) -> list[Entry]:
-    """The last `count` alerts that were resolved, newest first."""
-    query = Alert.select().where(Alert.resolved_at.is_null(False))
-    return list(_entries(query.order_by(Alert.resolved_at.desc(), Alert.id.desc()).limit(count)))
+def history(query: ListQuery = ListQuery()) -> Listing[Entry]:  # noqa: B008 - frozen
+    """Resolved alerts of the last 90 days, the last resolved first. A state is a severity."""
+    resolved = Alert.select().where(Alert.resolved_at.is_null(False))
+    if query.q:
+        resolved = resolved.where(Alert.message.contains(query.q))
+    by_severity: Any = resolved.select(Alert.severity, fn.COUNT(SQL("*"))).group_by(Alert.severity).tuples()
+    counts: dict[str, int] = dict(by_severity)
+    counts[""] = sum(counts.values())
+    if query.state:
+        resolved = resolved.where(Alert.severity == query.state)
+    newest = resolved.order_by(Alert.resolved_at.desc(), Alert.id.desc())
+    page = _entries(newest.offset(query.skipped).limit(ROWS))
+    return Listing(page, counts.get(query.state, 0), query, {"": 0, "bad": 0, "warn": 0} | counts)
 
 
 def is_due(next_at: int, now: int, *, times: int, failures: int) -> bool:
@@ -147,11 +186,17 @@ def _is_due(row: Alert, now: int) -> bool:
     return is_due(row.next_at, now, times=row.notified_times, failures=row.failures)
 
 
+def _is_muted(row: Alert, now: int) -> bool:
+    """Whether it is muted now. A time further ahead than a day can only come from a wrong clock."""
+    return row.muted_until is not None and now < row.muted_until and not is_ahead(row.muted_until, DAY)
+
+
 def _create(condition: Condition, now: int) -> Alert:
     log.warning("%s %s", condition.message, condition.remedy)
     return Alert.create(
         topic=condition.topic, subject=condition.subject, condition=condition.name, message=condition.message,
         remedy=condition.remedy, path=condition.path, since=min(condition.since, now), next_at=now,
+        severity=condition.severity, mailboxes=condition.mailboxes,
     )  # fmt: skip
 
 
@@ -170,26 +215,46 @@ def _reopen(condition: Condition, now: int) -> Alert | None:
     return row
 
 
-def _refresh(row: Alert, condition: Condition) -> None:
-    _set(
-        row, condition=condition.name, message=condition.message, remedy=condition.remedy,
-        path=condition.path, since=min(row.since, condition.since), quiet_since=None,
-    )  # fmt: skip
+def _refresh(row: Alert, condition: Condition, now: int) -> None:
+    values: dict[str, object] = {
+        "condition": condition.name, "message": condition.message, "remedy": condition.remedy,
+        "path": condition.path, "severity": condition.severity, "mailboxes": condition.mailboxes,
+        "since": min(row.since, condition.since), "quiet_since": None,
+    }  # fmt: skip
+    another = (row.condition, row.severity) != (condition.name, condition.severity)
+    if _is_muted(row, now) and (another or _doubled(condition.mailboxes, row.muted_mailboxes)):
+        log.warning("No longer muted, because it got worse: %s", condition.message)
+        values |= {"muted_until": None, "next_at": now}
+    elif _doubled(condition.mailboxes, row.notified_mailboxes, MORE_MAILBOXES) and _waits(row, now):
+        values["next_at"] = now
+    _set(row, **values)
 
 
-def _not_seen(row: Alert, now: int) -> None:
-    """Resolved once that has lasted for the quiet period."""
+def _doubled(count: int, before: int, more: int = 1) -> bool:
+    return before > 0 and count >= max(2 * before, before + more)
+
+
+def _waits(row: Alert, now: int) -> bool:
+    """Whether its next message is a reminder that is not claimed yet."""
+    return not row.failures and row.next_at > now + LEASE
+
+
+def _not_seen(row: Alert, now: int, *, over: bool) -> None:
+    """Resolved once that has lasted for the quiet period; without a message where it may not be `over`."""
     if row.quiet_since is None or row.quiet_since > now:
         _set(row, quiet_since=now)
     elif now - row.quiet_since >= QUIET_PERIOD:
         log.info("Resolved: %s", row.message)
-        _set(row, resolved_at=now, failures=0, next_at=now)
+        _set(row, resolved_at=now, failures=0, next_at=now, **({} if over else {"resolution_sent_at": now}))
 
 
-def _record_notified(row: Alert) -> None:
+def _record_notified(row: Alert, to: str) -> None:
     now, times = db.now(), row.notified_times + 1
     next_at = now if row.resolved_at is not None else now + _reminder(times)
-    _set(row, notified_at=now, notified_times=times, failures=0, next_at=next_at)
+    _set(
+        row, notified_at=now, notified_times=times, notified_to=to, notified_mailboxes=row.mailboxes,
+        failures=0, next_at=next_at,
+    )  # fmt: skip
 
 
 def _set(row: Alert, **values: object) -> None:
@@ -197,10 +262,12 @@ def _set(row: Alert, **values: object) -> None:
 
 
 def _entries(rows: Iterable[Alert]) -> tuple[Entry, ...]:
+    now = db.now()
     return tuple(
         Entry(
-            row.id, row.condition, row.message, row.remedy, row.path, row.since, row.resolved_at,
-            row.notified_at, row.notified_times, row.failures, row.next_at,
+            row.id, row.condition, row.severity, row.message, row.remedy, row.path, row.mailboxes, row.since,
+            row.resolved_at, row.notified_at, row.notified_times, row.notified_to, row.failures, row.next_at,
+            row.muted_until if _is_muted(row, now) else None, row.muted_by,
         )
         for row in rows
     )  # fmt: skip

@@ -58,7 +58,11 @@ class Channels:
 
 def read() -> Channels:
     """The channels as stored."""
-    row = AlertChannels.get_or_none(AlertChannels.id == 1)
+    return of(AlertChannels.get_or_none(AlertChannels.id == 1))
+
+
+def of(row: AlertChannels | None) -> Channels:
+    """The channels that the row holds."""
     if row is None:
         return Channels()
     return Channels(
@@ -70,15 +74,16 @@ def read() -> Channels:
     )
 
 
-def send(due: Due, channels: Channels, settings: Settings, vault: Vault) -> set[int]:
-    """Send what is due through every channel; the ids of what at least one accepted."""
-    sent: set[int] = set()
+def send(due: Due, channels: Channels, settings: Settings, vault: Vault) -> dict[int, str]:
+    """Send what is due through every channel; the ids of what at least one accepted, and who received it."""
+    sent: dict[int, str] = {}
     if channels.recipients:
         steps = list(send_mail(due, channels, settings, vault))
         if steps[-1].ok:
-            sent |= {entry.id for entry in due.all}
+            sent = dict.fromkeys((entry.id for entry in due.all), ", ".join(channels.recipients))
     if channels.webhook:
-        sent |= _call_for_each(due, channels, settings)
+        for called in _call_for_each(due, channels, settings):
+            sent[called] = f"{sent[called]} and the webhook" if called in sent else "the webhook"
     for entry in due.all:
         state = "resolved" if entry.resolved_at else "open"
         log.info("Alert %s (%s): %s", "sent" if entry.id in sent else "not sent", state, entry.message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -36,14 +36,23 @@ def list_(json_: bool) -> None:
 @click.option("--to", "to", default=None, help="Mail addresses, separated by commas; empty for none.")
 @click.option("--through", default=None, help="Mailbox to send through first; empty for any that works.")
 @click.option("--webhook", "url", default=None, help="https:// address to call; empty for none.")
-def set_(to: str | None, through: str | None, url: str | None) -> None:
-    """Set the recipients. What is not given stays as it is."""
-    if to is None and through is None and url is None:
-        raise click.UsageError("Give --to, --through or --webhook.")
-    before = channels.read()
-    recipients = before.recipients if to is None else service.recipients_of(to)
-    first = before.through if through is None else (accounts.find(through)[0].uuid if through else "")
-    service.store(recipients, first, before.webhook if url is None else url.strip(), Actor())
+@click.option("--failing-minutes", type=int, help="How long a mailbox fails before it is an alert.")
+@click.option("--unverified-days", type=int, help="How long the key may have no verified backup.")
+@click.option("--disk-percent", type=int, help="Free disk space below which it is an alert.")
+def set_(to: str | None, through: str | None, url: str | None, **numbers: int | None) -> None:
+    """Set recipients, and from when on a problem is an alert. What is not given stays as it is."""
+    limits = {name: value for name, value in numbers.items() if value is not None}
+    channels_given = not (to is None and through is None and url is None)
+    if not channels_given and not limits:
+        raise click.UsageError("Give --to, --through, --webhook or a threshold.")
+    before = service.read(current().vault)
+    if limits:
+        service.set_thresholds(replace(before.limits, **limits), Actor())
+    if channels_given:
+        stored = before.channels
+        recipients = stored.recipients if to is None else service.recipients_of(to)
+        first = stored.through if through is None else (accounts.find(through)[0].uuid if through else "")
+        service.store(recipients, first, stored.webhook if url is None else url.strip(), Actor())
     print_lines(_recipients(service.read(current().vault)))
 
 
@@ -73,11 +82,13 @@ def signing_key() -> None:
 
 
 def _recipients(overview: Overview) -> list[str]:
-    to = overview.channels
+    to, limits = overview.channels, overview.limits
     through = next((each.address for each in outbox.senders() if each.uuid == to.through), "")
     lines = [
         f"mail to: {', '.join(to.recipients) or 'none'}{f', first through {through}' if through else ''}",
         f"webhook: {to.webhook_origin or 'none'}",
+        f"alert after: mailbox failing {limits.failing_minutes} min, backup not verified"
+        f" {limits.unverified_days} days, disk under {limits.disk_percent}% free",
     ]
     return lines + [f"Failing  {use.problem}" for use in (to.mail_use, to.webhook_use) if use.problem]
 
@@ -88,15 +99,18 @@ def _alerts(overview: Overview) -> list[str]:
         f"Open      {each.message} Since {exact(each.since, zone)}. {_sent(each, overview)} {each.remedy}"
         for each in overview.open
     ]
+    lines += [f"Not sent  {each.message} {each.remedy}" for each in overview.standing]
     if not lines:
         lines = [f"{'OK' if overview.is_ok else 'Needs attention'}  No alerts. {overview.summary}"]
     return lines + [
         f"Resolved  {each.message} From {exact(each.since, zone)}, resolved {ago(each.resolved_at)}."
-        for each in overview.history
+        for each in overview.history.rows
     ]
 
 
 def _sent(entry: Entry, overview: Overview) -> str:
+    if entry.muted_until is not None:
+        return f"Muted by {entry.muted_by} until {exact(entry.muted_until, current().settings.timezone)}."
     if entry.failures:
         return f"Not sent yet; next attempt {until(entry.next_at)}."
     if entry.notified_at is None:
@@ -104,7 +118,8 @@ def _sent(entry: Entry, overview: Overview) -> str:
             "Will be sent within a minute." if overview.channels.any else "Not sent: no recipients are set."
         )
     times = "once" if entry.notified_times == 1 else f"{entry.notified_times} times, last"
-    return f"Sent {times} {ago(entry.notified_at)}; next reminder {until(entry.next_at)}."
+    to = f" to {entry.notified_to}" if entry.notified_to else ""
+    return f"Sent {times} {ago(entry.notified_at)}{to}; next reminder {until(entry.next_at)}."
 
 
 def _as_json(overview: Overview) -> dict[str, Any]:
@@ -115,9 +130,11 @@ def _as_json(overview: Overview) -> dict[str, Any]:
         "webhook": to.webhook_origin or None,
         "mail_use": asdict(to.mail_use),
         "webhook_use": asdict(to.webhook_use),
+        "thresholds": asdict(overview.limits),
         "open": [_entry(entry) for entry in overview.open],
-        "history": [_entry(entry) for entry in overview.history],
-        "summary": None if overview.open else overview.summary,
+        "history": [_entry(entry) for entry in overview.history.rows],
+        "not_sent": [{"condition": each.name, "message": each.message} for each in overview.standing],
+        "summary": overview.summary or None,
     }
 
 

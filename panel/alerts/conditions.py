@@ -1,42 +1,68 @@
-"""The problems that administrators are alerted to, derived from the facts each time.
+"""The problems that administrators are alerted to, derived from the facts each time: one cause, one problem.
 
 Nothing here contains a path of the server or a secret: it is sent by mail and to other programs.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-from peewee import SQL, fn
+from urllib.parse import quote
 
 from panel import db
+from panel.alerts.thresholds import USUAL, Thresholds
 from panel.health import heartbeat, mail
-from panel.health.check import few, without_paths
-from panel.models import LISTED, Account, Collection, Heartbeat
+from panel.health.check import counted, few, without_paths
+from panel.models import Heartbeat
 from panel.models.moment import SLACK, is_ahead
-from panel.models.prepared import Prepared, given
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.vault import Vault
 
-FAILING_SECONDS = 3600
-UNVERIFIED_SECONDS = 7 * 24 * 3600
-BANNER_ROWS = 3
-ENCRYPTION = "/server/encryption"
+MOST_CAUSES = 50  # of failing mailboxes; those of all others are one problem
+EXAMPLES = 5  # mailboxes that one cause names
+ENCRYPTION, OVERVIEW, MAILBOXES = "/server/encryption", "/", "/accounts?state=failing"
+GRAVE_PERCENT = 1  # free space
+MAILBOX_TOPIC, OTHERS = "mailboxes", "others"
 KEY = {
     State.KEY_MISSING: "The encryption key file is missing.",
     State.KEY_UNREADABLE: "The encryption key file cannot be used.",
     State.KEY_WRONG: "The encryption key file holds another key than this install expects.",
 }
+# Why mailboxes fail: what their server is, and what happened there without the server's own words, which
+# differ from one login to the next. Errors that name a path of this server are one cause.
+CAUSES = f"""
+WITH failing AS (
+  SELECT a.uuid, CAST(a.address AS TEXT) AS address, CAST(e.host AS TEXT) AS host,
+    CAST(c.problem AS TEXT) AS problem, CAST(c.remedy AS TEXT) AS remedy, c.last_success_at AS success,
+    CASE WHEN instr(c.problem, ' /') THEN ''
+      ELSE substr(c.problem, 1, coalesce(nullif(instr(c.problem, ' It says: '), 0) - 1, 1000)) END AS cause,
+    coalesce(c.failing_since, c.last_success_at, a.created_at) AS since
+  FROM collection c JOIN account a ON a.uuid = c.account_id
+  LEFT JOIN endpoint e ON e.account_id = a.uuid AND e.direction = 'in'
+  WHERE c.problem IS NOT NULL AND a.paused_at IS NULL AND a.removed_at IS NULL
+    AND (c.last_success_at IS NULL OR c.last_success_at <= :before OR c.last_success_at > :ahead)
+    AND (c.failing_since IS NULL OR c.failing_since <= :before OR c.failing_since > :ahead)
+), numbered AS (
+  SELECT *, row_number() OVER (PARTITION BY host, cause ORDER BY address) AS place
+  FROM failing WHERE since <= :before OR since > :ahead
+)
+SELECT host, cause, count(*) AS mailboxes, min(since) AS begun, problem, remedy, success, uuid,
+  group_concat(address, char(10)) FILTER (WHERE place <= {EXAMPLES}),
+  count(*) OVER (), sum(count(*)) OVER ()
+FROM numbered GROUP BY host, cause ORDER BY mailboxes DESC, begun, host, cause LIMIT :most
+"""  # noqa: S608 - text and numbers of ours
 
 
 @dataclass(frozen=True)
 class Condition:
     """One problem. `topic` and `subject` identify it, however its message changes.
 
-    `path`: the page that solves it. `agent_message`: for support staff; empty where it does not concern them.
+    `path`: the page that solves it. `mailboxes`: how many it is about, where it is about mailboxes.
     """
 
     topic: str
@@ -46,43 +72,53 @@ class Condition:
     remedy: str
     path: str
     since: int
-    agent_message: str = ""
+    severity: str = "bad"  # or warn
+    mailboxes: int = 0
 
 
-@dataclass(frozen=True)
-class Banner:
-    """What appears on top of every page: the gravest problems, and how many there are in all."""
-
-    conditions: list[Condition]
-    total: int
-
-
-def found(vault: Vault) -> list[Condition]:
-    """All problems of this moment, the gravest first."""
+def found(vault: Vault, limits: Thresholds = USUAL, disks: Iterable[Path] = ()) -> list[Condition]:
+    """All problems of this moment, the gravest first. As many as there are causes, and not many more."""
     key, beat = vault.latest(), heartbeat.read()
-    return [*_worker(beat), *_key(key), *_records(key), *_accounts(_failing(10**9)), *_backup(key)]
+    return [
+        *_worker(beat),
+        *_key(key),
+        *_records(key),
+        *_mailboxes(limits),
+        *_disk(disks, limits),
+        *_backup(key, limits),
+    ]
 
 
-def banner(key: Snapshot, beat: Heartbeat | None) -> Banner:
-    """The problems of this moment without a banner of their own. Costs no more for more mailboxes."""
-    failing = _failing(BANNER_ROWS)
-    conditions = [*_worker(beat or Heartbeat()), *_accounts(failing), *_backup(key)]
-    return Banner(conditions, len(conditions) - len(failing) + (failing[0].total if failing else 0))
+def standing(key: Snapshot, limits: Thresholds) -> list[Condition]:
+    """What needs an administrator already, and is not sent: it is no alert yet, or has been chosen."""
+    if key.state is State.OFF and key.clear:
+        count = counted(key.clear, "mailbox password")
+        message = f"{count} {'is' if key.clear == 1 else 'are'} stored in clear text."
+        remedy = "Turn on encryption, so that a stolen database or backup reveals no password."
+        return [Condition("encryption", "", "encryption-off", message, remedy, ENCRYPTION, 0, "warn")]
+    if key.backup_due and not any(_backup(key, limits)):
+        message = "The encryption key has no verified backup."
+        remedy = "Without one, a broken disk loses all passwords."
+        since = key.times.key_changed_at or 0
+        return [Condition("backup", "", "backup-due", message, remedy, f"{ENCRYPTION}#backup", since, "warn")]
+    return []
+
+
+def worker_is_silent(row: Heartbeat | None) -> bool:
+    """Whether the worker responded once, but not lately. One that never did fails to start."""
+    return row is not None and row.beat_at is not None and not heartbeat.is_recent(row.beat_at)
 
 
 def _worker(row: Heartbeat) -> Iterator[Condition]:
-    """A worker that responded once, but not lately. One that never did is a server that does not start."""
-    beat = row.beat_at
-    if beat is not None and not heartbeat.is_recent(beat):
+    if worker_is_silent(row):
         yield Condition(
             "worker",
             "",
             "worker-silent",
             "The worker is not responding, so no mail is collected.",
             "Read the server's log. If it does not name a cause, restart script/server.",
-            "/",
-            min(beat, db.now()),
-            "The program that collects mail is not running.",
+            OVERVIEW,
+            min(row.beat_at or 0, db.now()),
         )
 
 
@@ -100,54 +136,80 @@ def _records(key: Snapshot) -> Iterator[Condition]:
         named = f" ({few(addresses)})" if addresses else ""
         message = f"Some passwords cannot be decrypted{named}. These mailboxes are paused."
         remedy = "Enter the password of each of these mailboxes again."
-        yield Condition("records", "", str(key.state), message, remedy, ENCRYPTION, db.now())
+        count = len(addresses)
+        yield Condition("records", "", str(key.state), message, remedy, ENCRYPTION, db.now(), mailboxes=count)
 
 
-def _failing(most: int) -> list[Any]:
-    """Mailboxes that are not paused and have been failing for an hour; `total`: how many there are."""
+def _mailboxes(limits: Thresholds) -> Iterator[Condition]:
+    """Mailboxes that are not paused and have been failing for so long: a problem for each cause."""
     now = db.now()
-    return _FAILING.all(before=now - FAILING_SECONDS, ahead=now + SLACK, most=most)
+    values = {"before": now - limits.failing_seconds, "ahead": now + SLACK, "most": MOST_CAUSES}
+    rows = db.database.execute_sql(CAUSES, values).fetchall()
+    yield from map(_cause, rows)
+    causes, total = rows[0][-2:] if rows else (0, 0)
+    if causes > len(rows):
+        others = total - sum(row[2] for row in rows)
+        message = f"{others:,} more mailboxes fail, for {causes - len(rows):,} other reasons."
+        since = min((row[3] for row in rows if isinstance(row[3], int)), default=now)
+        yield Condition(
+            MAILBOX_TOPIC, OTHERS, "mailbox-failing", message, "See the list.", MAILBOXES, since,
+            mailboxes=others,
+        )  # fmt: skip
 
 
-def _select_failing() -> Any:
-    since = fn.COALESCE(Collection.failing_since, Collection.last_success_at, Account.created_at)
-    return (
-        Collection.select(
-            Account.uuid, Account.address, Account.created_at, Collection.problem, Collection.remedy,
-            Collection.last_success_at, Collection.failing_since, fn.COUNT(SQL("*")).over().alias("total"),
-        )
-        .join(Account)
-        .where(Collection.problem.is_null(False) & Account.paused_at.is_null() & LISTED)
-        .where(*(_long_ago(at) for at in (Collection.last_success_at, Collection.failing_since)))
-        .where((since <= given("before")) | (since > given("ahead")))
-        .order_by(Account.address)
-        .limit(given("most"))
-    )  # fmt: skip
+def _cause(row: Any) -> Condition:
+    host, cause, count, since, problem, remedy, success, uuid, named, *_ = row
+    addresses = (named or "").split("\n")
+    if count == 1:
+        message = mail.mailbox_problem(addresses[0], problem, success if isinstance(success, int) else None)
+        remedy = without_paths(remedy) or "See the page of the mailbox."
+        path = f"/accounts/{uuid}"
+    else:
+        unnamed = "They cannot be collected." if cause else "A file of this server cannot be used."
+        stated = without_paths(cause) or unnamed
+        message = f"{count:,} mailboxes: {stated}"
+        remedy = f"{without_paths(remedy)} Mailboxes: {few(addresses, count)}.".strip()
+        path = f"{MAILBOXES}&q={quote(host or '', '')}"
+    return Condition(
+        MAILBOX_TOPIC,
+        hashlib.sha256(f"{host}\n{cause}".encode("utf-8", "replace")).hexdigest()[:32],
+        "mailbox-failing",
+        message,
+        remedy,
+        path[:200],
+        since if isinstance(since, int) else 0,
+        mailboxes=count,
+    )
 
 
-_FAILING = Prepared(_select_failing)
+def _disk(disks: Iterable[Path], limits: Thresholds) -> Iterator[Condition]:
+    """The fullest of these disks, where it has less free than it should."""
+    free = min((_free(path) for path in disks if path.exists()), default=(100.0, 0))
+    percent, size = free
+    if percent < limits.disk_percent:
+        message = f"The server's disk is almost full: {percent:.0f}% ({size / 2**30:.1f} GiB) free."
+        remedy = "Free up space before collecting stops: flask doctor names the directory."
+        severity = "bad" if percent < GRAVE_PERCENT else "warn"
+        yield Condition("disk", "", "disk-almost-full", message, remedy, OVERVIEW, db.now(), severity)
 
 
-def _long_ago(column: Any) -> Any:
-    """Whether it was long ago, or at an unknown time."""
-    return column.is_null() | (column <= given("before")) | (column > given("ahead"))
+def _free(path: Path) -> tuple[float, int]:
+    """Free space in percent and in bytes."""
+    disk = os.statvfs(path)
+    return 100 * disk.f_bavail / max(disk.f_blocks, 1), disk.f_bavail * disk.f_frsize
 
 
-def _accounts(rows: Iterable[Any]) -> Iterator[Condition]:
-    for row in rows:
-        since = row.failing_since or row.last_success_at or row.created_at
-        message = mail.mailbox_problem(row.address, row.problem, row.last_success_at)
-        remedy = without_paths(row.remedy) or "See the page of the mailbox."
-        path = f"/accounts/{row.uuid}"
-        yield Condition("account", row.uuid, "mailbox-failing", message, remedy, path, since, message)
-
-
-def _backup(key: Snapshot) -> Iterator[Condition]:
-    """A key file without a verified backup for a week after it was made or changed."""
+def _backup(key: Snapshot, limits: Thresholds) -> Iterator[Condition]:
+    """A key file without a verified backup for so long after it was made or changed."""
     since = key.times.key_changed_at  # not the row's time, which SQL could set far ahead
     if not key.backup_due or since is None:
         return
-    if db.now() - since >= UNVERIFIED_SECONDS or is_ahead(since):
-        message = "The encryption key has had no verified backup for a week or longer."
+    if db.now() - since >= limits.unverified_seconds or is_ahead(since):
+        message = f"The encryption key has had no verified backup for {_days(limits.unverified_days)}."
         remedy = "Verify a backup on the Encryption page, with the command shown there."
-        yield Condition("backup", "", "backup-unverified", message, remedy, ENCRYPTION, since)
+        page = f"{ENCRYPTION}#backup"
+        yield Condition("backup", "", "backup-unverified", message, remedy, page, since, "warn")
+
+
+def _days(count: int) -> str:
+    return "a day or longer" if count == 1 else f"{count} days or longer"

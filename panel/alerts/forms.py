@@ -1,14 +1,16 @@
-"""The form of the recipients."""
+"""The forms of recipients and thresholds."""
 
 from __future__ import annotations
 
 from flask_wtf import FlaskForm
-from wtforms import SelectField, StringField, TextAreaField
+from wtforms import IntegerField, SelectField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
+from wtforms.validators import InputRequired
 
 from panel.web.fields import stripped
 
 ANY = SelectChoice("", "Any that works")
+NUMBER = "Enter a whole number."
 
 
 class ChannelsForm(FlaskForm):
@@ -17,3 +19,11 @@ class ChannelsForm(FlaskForm):
     recipients = TextAreaField("Email to")
     through = SelectField("Send through", choices=[ANY], default="", validate_choice=False)
     webhook = StringField("Webhook", filters=[stripped])
+
+
+class ThresholdsForm(FlaskForm):
+    """From when on a problem is an alert. The rule itself is `thresholds.Thresholds.check`."""
+
+    failing_minutes = IntegerField("A mailbox fails for (minutes)", [InputRequired(NUMBER)])
+    unverified_days = IntegerField("The key backup is not verified for (days)", [InputRequired(NUMBER)])
+    disk_percent = IntegerField("Free disk space falls below (percent)", [InputRequired(NUMBER)])

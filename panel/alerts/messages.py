@@ -108,6 +108,7 @@ def event(entry: Entry, settings: Settings) -> Json:
     name = "resolved" if entry.resolved_at is not None else "reminder" if entry.notified_times else "opened"
     url, message = url_of(settings, entry.path), _one_line(entry.message)
     values = _json(settings, name, entry.condition, message, entry.since, url)
+    values |= {"severity": entry.severity, "mailboxes": entry.mailboxes}
     return values if name == "resolved" else values | {"remedy": _one_line(entry.remedy)}
 
 

@@ -1,34 +1,37 @@
-"""What page and shell show of alerts, setting the recipients, and testing the channels."""
+"""What page and shell show of alerts, setting recipients and thresholds, and testing the channels."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from email.errors import MessageError
 from email.headerregistry import Address
 
 from panel import audit, db
 from panel.accounts import rules, totals
 from panel.accounts.overview import Health
-from panel.alerts import alert_log, channels, messages, webhook
+from panel.alerts import alert_log, channels, conditions, messages, thresholds, webhook
 from panel.alerts.alert_log import Entry
 from panel.alerts.channels import Channels
+from panel.alerts.conditions import Condition
+from panel.alerts.thresholds import Thresholds
 from panel.audit import Actor
 from panel.config import Settings
 from panel.errors import BadInput, Refused, Throttled
 from panel.health import heartbeat, mail
 from panel.health.check import counted, few
+from panel.listing import Listing, ListQuery
 from panel.mail.session import ProbeStep
-from panel.models import AlertChannels
+from panel.models import AlertChannels, Heartbeat
+from panel.models.one_row import OneRows
 from panel.sending import outbox
 from panel.times import ago
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
 
 MOST_RECIPIENTS = 10
-SHOWN = 20  # resolved alerts
 TESTED = "alerts tested"
 TESTS_PER_HOUR = 60
 SEPARATOR = re.compile(r"[\s,;]+")
@@ -38,25 +41,48 @@ SEPARATOR = re.compile(r"[\s,;]+")
 class Overview:
     """What page and shell show.
 
-    `summary` stands where no alert is open; `is_ok` only if that was checked just now and found so.
+    `standing`: what needs attention, but is not sent. `summary` stands where no alert is open; `is_ok` only
+    if that was checked just now and found so.
     """
 
     channels: Channels
+    limits: Thresholds
     open: list[Entry]
-    history: list[Entry]
-    summary: str
-    is_ok: bool
+    standing: list[Condition]
+    history: Listing[Entry]
+    summary: str = ""
+    is_ok: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many need attention and are not muted."""
+        return len(self.standing) + sum(entry.muted_until is None for entry in self.open)
+
+    @property
+    def is_grave(self) -> bool:
+        """Whether one of these is more than a warning."""
+        return any(entry.severity == "bad" and entry.muted_until is None for entry in self.open)
 
 
-def read(vault: Vault) -> Overview:
-    """Channels, open alerts and history."""
-    summary, is_ok = _summary(vault.latest())
-    return Overview(channels.read(), alert_log.open_alerts(), alert_log.history(SHOWN), summary, is_ok)
+def read(vault: Vault, query: ListQuery = ListQuery(), rows: OneRows | None = None) -> Overview:  # noqa: B008
+    """Channels, thresholds, open alerts, and of the history what `query` asks for."""
+    key, rows = vault.latest(), rows or OneRows()
+    row = rows.of(AlertChannels)
+    limits, found = thresholds.of(row), alert_log.open_alerts()
+    standing = conditions.standing(key, limits)
+    summary, is_ok = ("", False) if found else _summary(key, rows.of(Heartbeat) or Heartbeat())
+    return Overview(channels.of(row), limits, found, standing, alert_log.history(query), summary, is_ok)
 
 
-def _summary(key: Snapshot) -> tuple[str, bool]:
+def attention(key: Snapshot, rows: OneRows) -> tuple[int, str]:
+    """How many alerts are open and not muted, with what is not sent, and the gravest severity of them."""
+    standing = len(conditions.standing(key, thresholds.of(rows.of(AlertChannels))))
+    return rows.open_alerts + standing, "bad" if rows.grave_alerts else "warn"
+
+
+def _summary(key: Snapshot, beat: Heartbeat) -> tuple[str, bool]:
     """What is known where no alert is open, and whether it is OK."""
-    checked_at = heartbeat.read().noticed_at
+    checked_at = beat.noticed_at
     if not heartbeat.is_recent(checked_at):
         last = "have not been checked yet" if checked_at is None else f"were last checked {ago(checked_at)}"
         return f"Alerts {last}. Check that script/server is running.", False
@@ -66,7 +92,7 @@ def _summary(key: Snapshot) -> tuple[str, bool]:
     if bad:
         states = ", ".join(mail.not_collected(bad))
         named = few(totals.not_ok(key), bad.total())
-        return f"Of {mailboxes}, {states}: {named}. An alert is sent after an hour of failures.", False
+        return f"Of {mailboxes}, {states}: {named}. An alert is sent once that has lasted.", False
     return f"Checked {ago(checked_at)}: worker, encryption key, passwords, key backup; {mailboxes}.", True
 
 
@@ -103,6 +129,16 @@ def store(recipients: tuple[str, ...], through: str, webhook_url: str, actor: Ac
             who=actor.who,
             address=actor.address,
         )
+
+
+def set_thresholds(limits: Thresholds, actor: Actor) -> None:
+    """Store from when on a problem is an alert. Raises BadInput with the field, and stores nothing then."""
+    limits.check()
+    with db.transaction():
+        AlertChannels.insert(id=1).on_conflict_ignore().execute()
+        AlertChannels.update(**asdict(limits)).where(AlertChannels.id == 1).execute()
+        text = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in asdict(limits).items())
+        actor.record("alert thresholds changed", detail=f"{text.capitalize()}.")
 
 
 def test_mail(settings: Settings, vault: Vault, actor: Actor) -> Iterator[ProbeStep]:

@@ -10,10 +10,11 @@ import threading
 import time
 
 from panel import db
-from panel.alerts import alert_log, channels, conditions
+from panel.alerts import alert_log, channels, conditions, thresholds
 from panel.config import Settings
 from panel.errors import PanelError
 from panel.health import heartbeat
+from panel.models import AlertChannels
 from panel.vault.vault import Vault
 
 CHECK_SECONDS = 10  # between two checks of all web processes together
@@ -51,9 +52,11 @@ class Watch:
         silent = self._worker_is_silent()
         if not heartbeat.claim("noticed_at", CHECK_SECONDS - 1):
             return
-        found = conditions.found(self._vault)
+        row = AlertChannels.get_or_none(AlertChannels.id == 1)
+        disks = (self._settings.data_dir, self._settings.mail_spool)
+        found = conditions.found(self._vault, thresholds.of(row), disks)
         alert_log.update([each for each in found if silent or each.topic != "worker"])
-        to = channels.read()
+        to = channels.of(row)
         due = alert_log.claim_due() if to.any else alert_log.Due()
         if due.all:
             alert_log.record_sent(due, channels.send(due, to, self._settings, self._vault))

@@ -13,11 +13,14 @@ class Activity(BaseModel):
 
     id = AutoField()
     at = UtcTime(index=True)
-    who = CharField(max_length=254)  # e-mail address, or 'worker', or 'shell (unix user)'
+    who = CharField(max_length=254, index=True)  # e-mail address, or 'worker', or 'shell (unix user)'
     what = CharField(max_length=64, index=True)
-    subject = CharField(max_length=320)
-    address = CharField(max_length=64)
+    subject = CharField(max_length=320, index=True)
+    address = CharField(max_length=64, index=True)
     detail = TextField()
+
+
+DAY = 24 * 3600
 
 
 class Alert(BaseModel):
@@ -27,9 +30,11 @@ class Alert(BaseModel):
     """
 
     id = AutoField()
-    topic = CharField(max_length=16)  # key, records, account, backup, worker
-    subject = CharField(max_length=36)  # the account's uuid, else empty
+    topic = CharField(max_length=16)  # key, records, mailboxes, backup, worker, disk
+    subject = CharField(max_length=36)  # of mailboxes: a digest of why they fail; else empty
     condition = CharField(max_length=32)  # such as key-missing; sent to the webhook
+    severity = CharField(max_length=4, default="bad")  # or warn
+    mailboxes = IntegerField(default=0)  # how many it is about
     message = TextField()
     remedy = TextField()
     path = CharField(max_length=200)  # of the page to resolve it on, below the panel's root
@@ -39,16 +44,21 @@ class Alert(BaseModel):
     # Delivery. `next_at`: when the next message is due; its sender moves it first, and so is alone.
     notified_at = UtcTime(null=True)
     notified_times = IntegerField(default=0)
+    notified_to = TextField(default="")  # who received the last message
+    notified_mailboxes = IntegerField(default=0)  # how many it was about then
     resolution_sent_at = UtcTime(null=True)
     failures = IntegerField(default=0)  # attempts in a row that every channel refused
-    next_at = FutureTime(24 * 3600)
+    next_at = FutureTime(DAY)
+    muted_until = FutureTime(DAY, null=True)
+    muted_by = CharField(max_length=254, default="")
+    muted_mailboxes = IntegerField(default=0)  # how many it was about then
 
     class Meta:
         indexes = ((("topic", "subject"), False),)
 
 
 class AlertChannels(BaseModel):
-    """One row: the recipients, and how each channel did the last time."""
+    """One row: the recipients, how each channel did the last time, and from when on a problem is an alert."""
 
     id = IntegerField(primary_key=True)
     recipients = TextField(default="")  # addresses, one per line
@@ -60,3 +70,6 @@ class AlertChannels(BaseModel):
     webhook_worked_at = UtcTime(null=True)
     webhook_failed_at = UtcTime(null=True)
     webhook_problem = TextField(null=True)
+    failing_minutes = IntegerField(default=60)  # a mailbox
+    unverified_days = IntegerField(default=7)  # the backup of the key
+    disk_percent = IntegerField(default=5)  # free space

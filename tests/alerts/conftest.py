@@ -90,7 +90,7 @@ class World:
 
 
 def header(data: bytes, name: str) -> str:
-    return str(email.message_from_bytes(data, policy=email.policy.default)[name])
+    return str(email.message_from_bytes(data, policy=email.policy.default)[name]).strip()
 
 
 def text_of(data: bytes) -> str:

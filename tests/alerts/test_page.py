@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import subprocess
 from collections.abc import Callable
 
 import pytest
 from flask import Flask
 
-from panel.alerts import channels, service
+from panel.alerts import alert_log, channels, service, thresholds
+from panel.alerts.thresholds import Thresholds
 from panel.audit import Actor
-from panel.health import checks, heartbeat
+from panel.health import checks
 from panel.health.check import Check
-from panel.models import Activity, Collection, Session
-from tests.alerts.conftest import HOUR, TO, World, fail, prove, recover
+from panel.models import Activity, Alert, AlertChannels, Collection, Session
+from tests.alerts.conftest import HOUR, QUIET_PERIOD, TO, World, fail, prove, recover
 from tests.sign_in.browser import Browser, add_person, asked, confirm
 
 PAGE = "/server/alerts"
@@ -89,7 +91,7 @@ def test_each_channel_can_be_tested(world: World, admin: Browser) -> None:
     ]
     called = admin.post(f"{PAGE}/test-webhook", on=PAGE)
     assert "Check that it arrived." in called.text and world.receiver.events == [("test", "test")]
-    assert "Last used" in admin.get(PAGE).text
+    assert "last used" in admin.get(PAGE).text
     world.smtp.users.clear()
     world.receiver.status = 404
     refused = admin.post(f"{PAGE}/test-mail", on=PAGE)
@@ -128,21 +130,64 @@ def test_the_page_shows_open_alerts_their_next_reminder_and_history(world: World
     assert "Not sent yet; next attempt" in admin.get(PAGE).text
 
 
-def test_every_page_has_a_banner_for_administrators_and_a_fitting_one_for_agents(
+BELL = re.compile(r'<span class="count (\w+)">(\d+)<span class="hidden"> open')
+
+
+def bell(browser: Browser) -> tuple[str, str] | None:
+    found = BELL.search(browser.get("/people").text)
+    return (found[1], found[2]) if found else None
+
+
+def banners(text: str) -> str:
+    return " ".join(re.findall(r'<div class="banner.*?</div>', text, re.DOTALL))
+
+
+def test_the_bell_of_every_page_counts_what_is_open_and_not_muted(world: World, admin: Browser) -> None:
+    assert bell(admin) is None
+    world.fail("The server says no.")
+    world.fail("The server says no.")
+    world.next_check()
+    assert bell(admin) == ("bad", "2"), "one cause, and passwords that are not encrypted"
+    assert banners(admin.get("/people").text) == ""
+    [alert] = alert_log.open_alerts()
+    assert admin.post(f"{PAGE}/{alert.id}/mute", on=PAGE).status_code == 303
+    assert bell(admin) == ("warn", "1")
+    world.house.enable()
+    prove(world.house)
+    assert bell(admin) is None
+    shown = admin.get(PAGE).text
+    assert "Muted by ada@example.org; reminders resume" in shown and "Send reminders again" in shown
+    assert admin.post(f"{PAGE}/{alert.id}/unmute", on=PAGE).status_code == 303
+    assert bell(admin) == ("bad", "1")
+    events = [event.what for event in Activity.select().where(Activity.what.contains("muted"))]
+    assert events == ["alert muted", "alert unmuted"]
+
+
+def test_a_silent_worker_is_the_banner_of_everybody_but_of_no_page_that_says_it(
     world: World, app: Flask, admin: Browser
 ) -> None:
     add_person("agent@example.org", "agent")
     agent = Browser(app)
     agent.sign_in("agent@example.org")
-    assert "Needs attention" not in admin.get("/people").text
-    account = world.fail("The server says no.")
+    world.fail("The server says no.")
+    assert banners(admin.get("/people").text) == banners(agent.get("/server/encryption").text) == ""
     world.clock.at += 100  # no beat
-    shown = admin.get("/people").text
-    assert "Needs attention (2):" in shown and "The worker is not responding" in shown
-    assert f"{account.address}: The server says no." in shown
-    shown = agent.get("/server/encryption").text
-    assert "Needs attention (2):" in shown and "The program that collects mail is not running." in shown
-    assert PAGE not in shown
+    assert "The worker is not responding" in banners(admin.get("/people").text)
+    assert "The program that collects mail is not running." in banners(agent.get("/server/encryption").text)
+    assert banners(admin.get("/").text) == banners(agent.get("/status").text) == ""
+    assert (
+        PAGE not in agent.get("/server/encryption").text and "says no" not in agent.get("/status").text[:5000]
+    )
+
+
+def test_only_one_banner_is_shown_the_lost_key_first(world: World, admin: Browser) -> None:
+    world.house.add()
+    world.house.enable()
+    world.house.key_file.unlink()
+    world.clock.at += 100
+    shown = banners(admin.get("/people").text)
+    assert "Collecting mail is paused." in shown and shown.count('class="banner') == 1
+    assert "The worker is not responding" in banners(admin.get("/server/encryption").text)
 
 
 def test_the_backup_is_no_matter_of_agents(world: World, app: Flask, admin: Browser) -> None:
@@ -150,14 +195,83 @@ def test_the_backup_is_no_matter_of_agents(world: World, app: Flask, admin: Brow
     world.house.add()
     world.house.enable()
     world.clock.at = int(world.house.keystore.key_file_modified()) + 8 * 24 * HOUR
-    heartbeat.beat()
+    world.next_check()
     agent, again = Browser(app), Browser(app)
     agent.sign_in("agent@example.org")
     again.sign_in()
-    assert "no verified backup" in again.get("/people").text
+    assert bell(again) == ("warn", "1")
+    assert "has had no verified backup for 7 days or longer." in again.get(PAGE).text
     assert "eeds attention" not in agent.get("/status").text.partition("<main")[0]
     prove(world.house)
-    assert "no verified backup" not in again.get("/people").text
+    world.pass_(2 * QUIET_PERIOD)
+    assert bell(again) is None
+
+
+def test_muting_is_for_administrators_and_says_when_the_alert_is_gone(
+    world: World, app: Flask, admin: Browser
+) -> None:
+    account = world.fail()
+    world.next_check()
+    [alert] = alert_log.open_alerts()
+    add_person("agent@example.org", "agent")
+    agent = Browser(app)
+    agent.sign_in("agent@example.org")
+    assert agent.post(f"{PAGE}/{alert.id}/mute", on="/server/encryption").status_code == 403
+    recover(account)
+    world.pass_(HOUR, 600)
+    stale = admin.post(f"{PAGE}/{alert.id}/mute", on=PAGE)
+    assert stale.status_code == 409 and "resolved meanwhile" in stale.text
+    assert admin.post(f"{PAGE}/999999999/mute", on=PAGE).status_code == 409
+    assert admin.post(f"{PAGE}/{'9' * 30}/mute", on=PAGE).status_code in (404, 409)
+
+
+def test_each_alert_has_one_action_that_leads_to_its_remedy(world: World, admin: Browser) -> None:
+    one = world.fail("One reason.")
+    world.fail("Another <b>reason<b>.")
+    world.fail("Another <b>reason<b>.")
+    world.next_check()
+    shown = html.unescape(admin.get(PAGE).text.replace("&lt;", "(").replace("&gt;", ")"))
+    assert f'href="/mailkeep/accounts/{one.uuid}">Open mailbox' in shown
+    assert 'href="/mailkeep/accounts?state=failing&q=imap.example.org">Show mailboxes' in shown
+    assert 'href="/mailkeep/server/encryption">Turn on encryption' in shown
+    assert "2 mailboxes: Another (b)reason(b)." in shown and "<b>" not in shown
+
+
+def test_thresholds_are_shown_set_and_kept_within_reason(world: World, admin: Browser) -> None:
+    shown = admin.get(PAGE).text
+    for value in ("60", "7", "5"):
+        assert f'value="{value}"' in shown
+    url, set_ = f"{PAGE}/thresholds", {"failing_minutes": "10", "unverified_days": "1", "disk_percent": "20"}
+    assert admin.post(url, on=PAGE, **set_).status_code == 303
+    assert thresholds.of(AlertChannels.get()) == Thresholds(10, 1, 20)
+    for name, bad in (
+        ("failing_minutes", "4"), ("failing_minutes", "1441"), ("unverified_days", ""), ("disk_percent", "x"),
+        ("disk_percent", "0"), ("failing_minutes", "9" * 1024), ("disk_percent", "-1"), ("unverified_days", "1e3"),
+    ):  # fmt: skip
+        refused = admin.post(url, on=PAGE, **set_ | {name: bad})
+        assert refused.status_code == 422 and 'aria-invalid="true"' in refused.text
+    assert thresholds.of(AlertChannels.get()) == Thresholds(10, 1, 20)
+    AlertChannels.update(failing_minutes=2**40, disk_percent=-1).execute()
+    assert thresholds.of(AlertChannels.get()) == Thresholds(60, 1, 5), "what SQL wrote silences nothing"
+    [event] = Activity.select().where(Activity.what == "alert thresholds changed")
+    assert "10" in event.detail
+    Session.update(confirmed_at=1).execute()
+    assert "/confirm" in admin.post(url, on=PAGE, **set_).headers["Location"]
+
+
+def test_the_history_is_paged_searched_and_filtered(world: World, admin: Browser) -> None:
+    for number in range(55):
+        Alert.create(
+            topic="mailboxes", subject=str(number), condition="mailbox-failing", message=f"Alert {number}.",
+            remedy="", path="/", since=1, resolved_at=world.clock.at - number, next_at=0,
+            severity="warn" if number % 5 else "bad",
+        )  # fmt: skip
+    assert admin.get(PAGE).text.count('<td class="main">') == 50
+    assert "1–50 of 55" in admin.get(PAGE).text
+    assert admin.get(f"{PAGE}?page=2").text.count('<td class="main">') == 5
+    assert admin.get(f"{PAGE}?state=bad").text.count('<td class="main">') == 11
+    assert admin.get(f"{PAGE}?q=alert+54").text.count('<td class="main">') == 1
+    assert "No matching alerts." in admin.get(f"{PAGE}?q=%25").text
 
 
 def test_the_check_reports_channels_that_fail(world: World) -> None:
@@ -202,6 +316,10 @@ def test_the_shell_does_the_same(world: World, cli: Callable[..., subprocess.Com
     assert cli("alerts", "test").returncode == 1
     assert cli("alerts", "set", "--webhook", "http://hooks.example.org").returncode == 3
     assert cli("alerts", "set").returncode == 2
+    done = cli("alerts", "set", "--failing-minutes", "30", "--disk-percent", "10")
+    assert "mailbox failing 30 min, backup not verified 7 days, disk under 10% free" in done.stdout
+    assert stored()[0] == (TO, "b@example.net"), "the recipients stay"
+    assert cli("alerts", "set", "--unverified-days", "0").returncode == 3
 
 
 def test_an_old_choice_of_an_account_that_is_gone_does_no_harm(world: World) -> None:
@@ -269,4 +387,4 @@ def test_a_mail_that_one_address_refused_is_no_ok(world: World, admin: Browser) 
     world.smtp.refused.add("gone@example.net")
     assert list(service.test_mail(world.house.settings, world.house.vault, Actor()))[-1].ok
     assert "gone@example.net" in (channels.read().mail_use.problem or "")
-    assert not check(world).ok and "Last used" not in admin.get(PAGE).text
+    assert not check(world).ok and "last used" not in admin.get(PAGE).text

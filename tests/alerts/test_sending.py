@@ -8,9 +8,11 @@ import sys
 import pytest
 
 from panel import db
-from panel.alerts import alert_log, channels, service, watch
+from panel.alerts import alert_log, channels, conditions, service, watch
 from panel.audit import Actor
 from panel.config import ROOT
+from panel.crypto.keyfile import KeyFile
+from panel.errors import Refused
 from panel.models import Account, Activity, Alert, Endpoint
 from tests.alerts.conftest import (
     DAY,
@@ -62,7 +64,7 @@ def test_reminders_come_after_an_hour_four_hours_a_day_and_then_daily(world: Wor
 def test_several_at_one_moment_are_one_mail(world: World) -> None:
     world.sender()
     world.send_to(mail=True)
-    accounts = [world.fail() for _ in range(MANY)]
+    accounts = [world.fail(f"Reason {number}.") for number in range(MANY)]
     world.next_check()
     [taken] = world.smtp.taken
     assert world.subjects == ["Mailkeep on panel.example.org: 3 problems need attention"]
@@ -96,7 +98,7 @@ def test_the_resolution_of_what_was_never_sent_is_not_sent(world: World) -> None
 def test_what_is_still_open_is_named_when_a_part_is_resolved(world: World) -> None:
     world.sender()
     world.send_to(mail=True)
-    one, other = world.fail(), world.fail()
+    one, other = world.fail(), world.fail("Another reason.")
     world.next_check()
     recover(one)
     world.pass_(QUIET_PERIOD + 2 * MINUTE)
@@ -125,9 +127,133 @@ def test_a_new_alert_while_another_is_open_is_sent_at_once(world: World) -> None
     world.send_to(webhook=True)
     world.fail()
     world.next_check()
-    world.fail()
+    world.fail("Another reason.")
     world.next_check()
     assert [event for event, _ in world.receiver.events] == ["opened", "opened"]
+
+
+# -- one cause, one message ---------------------------------------------------------------------
+
+
+def test_many_mailboxes_that_fail_alike_are_one_line_of_one_mail_and_one_call(world: World) -> None:
+    world.sender()
+    world.send_to(mail=True, webhook=True)
+    for number in range(12):
+        world.fail(f"imap.example.org refused the login. It says: [session {number}] no")
+    world.next_check()
+    [taken] = world.smtp.taken
+    said = "12 mailboxes: imap.example.org refused the login."
+    assert world.subjects == [f"Mailkeep on panel.example.org: {said}"]
+    text = text_of(taken.data)
+    assert text.count("- ") == 1 and "and 7 more" in text and "[session" not in text
+    assert "/accounts?state=failing&q=imap.example.org" in text
+    [event] = world.receiver.taken
+    assert (event["message"], event["mailboxes"], event["severity"]) == (said, 12, "bad")
+
+
+def test_mailboxes_that_follow_one_by_one_are_a_few_messages_not_one_each(world: World) -> None:
+    world.send_to(webhook=True)
+    for _ in range(40):
+        world.fail()
+        world.next_check()
+    assert [(each["event"], each["mailboxes"]) for each in world.receiver.taken] == [
+        ("opened", 1), ("reminder", 11), ("reminder", 22),
+    ]  # fmt: skip
+
+
+def test_a_cause_that_is_left_by_some_mailboxes_is_not_resolved(world: World) -> None:
+    world.send_to(webhook=True)
+    accounts = [world.fail() for _ in range(3)]
+    world.next_check()
+    recover(accounts[0])
+    world.pass_(QUIET_PERIOD * 2)
+    assert [event for event, _ in world.receiver.events] == ["opened"]
+    assert alert_log.open_alerts()[0].mailboxes == 2
+
+
+def test_a_flood_of_causes_is_bounded_and_none_of_them_is_called_resolved(world: World) -> None:
+    world.sender()
+    world.send_to(mail=True, webhook=True)
+    world.fail("Reason 0.")
+    world.next_check()
+    for number in range(1, conditions.MOST_CAUSES + 20):
+        for _ in range(2):
+            world.fail(f"Reason {number}.")
+    world.next_check()
+    world.pass_(QUIET_PERIOD * 2)
+    assert len(world.open) == conditions.MOST_CAUSES + 1
+    assert alert_log.open_alerts()[0].message == "39 more mailboxes fail, for 20 other reasons."
+    assert len(world.smtp.taken) == 2 and len(text_of(world.smtp.taken[1].data)) < 20_000
+    assert not [event for event, _ in world.receiver.events if event == "resolved"]
+
+
+# -- muting -----------------------------------------------------------------------------------
+
+
+def muted(world: World) -> None:
+    world.send_to(webhook=True)
+    world.fail()
+    world.next_check()
+    alert_log.mute(rows()[0].id, Actor("ada"))
+    world.receiver.taken.clear()
+
+
+def test_a_muted_alert_sends_no_reminder_for_a_day_and_then_again(world: World) -> None:
+    muted(world)
+    world.pass_(DAY - MINUTE, HOUR)
+    assert world.receiver.taken == [] and alert_log.open_alerts()[0].muted_by == "ada"
+    world.pass_(HOUR)
+    assert [event for event, _ in world.receiver.events] == ["reminder"]
+    assert alert_log.open_alerts()[0].muted_until is None
+
+
+def test_a_muted_alert_that_gets_worse_is_sent_at_once(world: World) -> None:
+    muted(world)
+    world.fail()
+    world.next_check()
+    [event] = world.receiver.taken
+    assert (event["event"], event["mailboxes"]) == ("reminder", 2)
+    alert_log.mute(rows()[0].id, Actor("ada"))
+    world.fail()
+    world.next_check()
+    assert len(world.receiver.taken) == 1, "three are not twice as many as two"
+
+
+def test_a_muted_key_that_turns_out_another_one_is_sent_at_once(world: World) -> None:
+    world.house.add()
+    world.house.enable()
+    world.send_to(webhook=True)
+    world.house.key_file.unlink()
+    world.next_check()
+    alert_log.mute(rows()[0].id, Actor("ada"))
+    world.house.key_file.write_bytes(KeyFile.generate(b"x" * 16).to_bytes())
+    world.house.key_file.chmod(0o600)
+    world.next_check()
+    assert world.receiver.events == [("opened", "key-missing"), ("reminder", "key-wrong")]
+
+
+def test_a_muting_that_only_sql_can_have_written_counts_for_nothing(world: World) -> None:
+    muted(world)
+    Alert.update(muted_until=2**40).execute()
+    world.pass_(2 * HOUR, HOUR)
+    assert [event for event, _ in world.receiver.events] == ["reminder"]
+
+
+def test_what_is_resolved_cannot_be_muted(world: World) -> None:
+    account = world.fail()
+    world.next_check()
+    recover(account)
+    world.pass_(HOUR, 10 * MINUTE)
+    with pytest.raises(Refused, match="resolved meanwhile"):
+        alert_log.mute(rows()[0].id, Actor("ada"))
+
+
+def test_who_received_it_is_recorded(world: World) -> None:
+    world.sender()
+    world.send_to(mail=True, webhook=True)
+    world.fail()
+    world.next_check()
+    assert rows()[0].notified_to == f"{TO} and the webhook"
 
 
 def test_a_wrong_clock_does_not_silence_for_ever(world: World) -> None:
@@ -301,9 +427,9 @@ def test_the_last_ones_are_kept_for_ninety_days(world: World) -> None:
     world.next_check()
     recover(account)
     world.pass_(HOUR, 10 * MINUTE)
-    assert len(alert_log.history(9)) == 1
+    assert alert_log.history().total == 1
     world.pass_(91 * DAY, DAY)
-    assert alert_log.history(9) == []
+    assert alert_log.history().rows == ()
 
 
 def test_the_alert_of_a_removed_account_is_resolved(world: World) -> None:
@@ -311,7 +437,7 @@ def test_the_alert_of_a_removed_account_is_resolved(world: World) -> None:
     world.next_check()
     Account.delete().where(Account.uuid == account.uuid).execute()
     world.pass_(HOUR, 10 * MINUTE)
-    assert world.open == [] and account.address in alert_log.history(1)[0].message
+    assert world.open == [] and account.address in alert_log.history().rows[0].message
 
 
 def test_no_password_is_in_any_table_of_alerts(world: World) -> None:

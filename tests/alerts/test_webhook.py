@@ -23,7 +23,9 @@ def test_it_gets_small_json_of_the_documented_shape(world: World) -> None:
     account = world.fail("The server says no.")
     world.next_check()
     [event] = world.receiver.taken
-    assert list(event) == ["install", "event", "condition", "message", "since", "url", "at", "remedy"]
+    assert list(event) == [
+        "install", "event", "condition", "message", "since", "url", "at", "severity", "mailboxes", "remedy",
+    ]  # fmt: skip
     assert (event["install"], event["event"], event["condition"]) == (
         "panel.example.org",
         "opened",
