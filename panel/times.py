@@ -55,6 +55,20 @@ def short(at: int, zone: ZoneInfo, today: int | None = None) -> str:
     return f"{day} {moment:%H:%M}" if moment.year == this.year else f"{day} {moment.year}"
 
 
+def day(at: int, zone: ZoneInfo, today: int | None = None) -> str:
+    """The day of a past time, as a heading: 'Today, Thu 26 Nov', 'Wed 25 Nov'; in other years with it."""
+    moment, this = (_moment(each).astimezone(zone) for each in (at, now() if today is None else today))
+    name = f"{moment:%a} {moment.day} {moment:%b}"
+    if moment.date() == this.date():
+        return f"Today, {name}"
+    return name if moment.year == this.year else f"{name} {moment.year}"
+
+
+def clock(at: int, zone: ZoneInfo) -> str:
+    """The time of day, below its day: 14:31."""
+    return _moment(at).astimezone(zone).strftime("%H:%M")
+
+
 def zone_of(name: object, default: ZoneInfo) -> ZoneInfo:
     """The time zone called `name`, or `default` where there is none of that name."""
     if not isinstance(name, str) or not name:

@@ -17,19 +17,22 @@ activity = PanelGroup("activity", help="Events: who did what, when and from wher
 
 @activity.command("list")
 @click.option("--what", default="", help="Only events of this kind.")
+@click.option("--who", default="", help="Only events by this person or program.")
 @click.option("--text", default="", help="Only events with this text in who, subject or address.")
+@click.option("--days", type=click.IntRange(0), default=0, help="Only events of so many days.")
 @click.option(
     "--count", type=click.IntRange(1), default=50, show_default=True, help="How many of the newest."
 )
 @json_option
-def list_(what: str, text: str, count: int, json_: bool) -> None:
+def list_(what: str, who: str, text: str, days: int, count: int, json_: bool) -> None:
     """List events, newest first."""
-    events = log.newest(Filter(what, text), count)
+    chosen = Filter(what, text, who, days)
+    events = log.newest(chosen, count)
     if json_:
         print_json([asdict(event) for event in events])
         return
     if not events:
-        say("No matching events." if what or text else "No events yet.")
+        say("No matching events." if chosen.any else "No events yet.")
     zone = current().settings.timezone
     for event in events:
         what = f"{event.what}: {event.subject}" if event.subject else event.what

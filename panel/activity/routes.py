@@ -13,18 +13,33 @@ from panel.web.htmx import page
 
 blueprint = Blueprint("activity", __name__, url_prefix="/activity")
 allow(blueprint, read={"admin"}, write=set())
+PERIODS = {1: "Last 24 hours", 7: "Last 7 days", 30: "Last 30 days", 90: "Last 90 days"}
 
 
 def _chosen() -> Filter:
-    return Filter(request.args.get("what", "")[:64], request.args.get("text", "").strip()[:200])
+    days = request.args.get("days", 0, type=int)
+    what, text, who = (
+        request.args.get(name, "").replace("\0", "").strip()[:most]
+        for name, most in (("what", 64), ("text", 200), ("who", 254))
+    )
+    return Filter(what, text, who, days if days in PERIODS else 0)
 
 
 @blueprint.get("")
 def show() -> Any:
     """One page of events, newest first."""
-    number = request.args.get("page", 1, type=int)
     chosen = _chosen()
-    return page("activity/list.html", found=log.page(chosen, number), chosen=chosen, kinds=log.kinds())
+    before, after = (request.args.get(name, type=int) for name in ("before", "after"))
+    kinds, people = log.choices()
+    return page(
+        "activity/list.html",
+        found=log.page(chosen, before, after),
+        chosen=chosen,
+        kinds=kinds,
+        people=people,
+        periods=PERIODS,
+        query={name: value for name, value in vars(chosen).items() if value},
+    )
 
 
 @blueprint.get("/activity.csv")

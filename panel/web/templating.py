@@ -13,7 +13,7 @@ from flask_login import current_user
 from panel import db
 from panel.config import VERSION, Settings
 from panel.program import command_line
-from panel.times import ago, exact, machine, short, until, zone_of
+from panel.times import ago, clock, day, exact, machine, short, until, zone_of
 from panel.web.headers import plain_http_exposed
 
 ROLES = {"admin": "Administrator", "agent": "Agent", "user": "User"}
@@ -54,6 +54,8 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.filters["until"] = until
     app.jinja_env.filters["exact_time"] = lambda at: exact(at, zone())
     app.jinja_env.filters["short_time"] = lambda at: short(at, zone())
+    app.jinja_env.filters["day"] = lambda at: day(at, zone())
+    app.jinja_env.filters["clock"] = lambda at: clock(at, zone())
     app.jinja_env.filters["machine_time"] = machine
     app.jinja_env.filters["number"] = number
     app.jinja_env.filters["size"] = size
