@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from panel.errors import DamagedKeyFile
+from panel.program import as_typed
 from panel.vault.files import typed
 from panel.vault.snapshot import PUT_BACK, Snapshot
 from panel.vault.state import State
@@ -35,7 +36,7 @@ def advise(now: Snapshot, vault: Vault) -> Advice:
         or isinstance(now.disk.error, DamagedKeyFile)
         or (another and not flagged)
     )
-    return Advice(now.reason, _remedy(now, vault), vault.keystore.put_back() if put_back else None)
+    return Advice(now.reason, as_typed(_remedy(now, vault)), vault.keystore.put_back() if put_back else None)
 
 
 def _remedy(now: Snapshot, vault: Vault) -> str:

@@ -8,77 +8,148 @@ from typing import Any
 from flask import Blueprint, current_app, flash, request, session, url_for
 from flask_login import current_user
 
+from panel.config import ROOT
+from panel.encryption import history
 from panel.encryption.advice import advise
 from panel.encryption.forms import BackupForm, EnableForm
 from panel.encryption.leftovers import changed, scan
-from panel.errors import PanelError, Refused
+from panel.errors import NotAllowed, PanelError, Refused
 from panel.services import current
-from panel.vault import backup_proof, reports, rotation, turn_off, turn_on, verification
+from panel.vault import backup_proof, reports, retired_keys, rotation, turn_off, turn_on, verification
 from panel.vault.files import typed
+from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.turn_on import Confirmations
 from panel.web.access import actor, allow, reauth_required, require_reauth
 from panel.web.form_tokens import preserve_form_input
-from panel.web.htmx import go, page
+from panel.web.htmx import go, is_htmx, page
+from panel.web.listing import read_query
 
 blueprint = Blueprint("encryption", __name__, url_prefix="/server/encryption")
 allow(blueprint, read={"admin", "agent"}, write={"admin"})
 NONCE = "key-backup-nonce"
-SHOWN = 50  # mailboxes of a list
+USUAL_KEY_FILE = "data/encryption-key.bin"  # in the words of the warning
+BACKED_UP = (State.ENABLING, State.ON, State.ROTATING, State.INCONSISTENT)  # where the key can be backed up
+CAN_TURN_OFF = (State.ON, State.INCONSISTENT)
 
 
 @blueprint.app_context_processor
 def key_banners() -> dict[str, Any]:
-    """For the banners of every page: the key cannot be used, passwords cannot be decrypted, encryption is
-    off, or the key has no verified backup.
-    """
+    """For the frame of every page: the key or some passwords cannot be used, or encryption is off."""
     role = getattr(current_user, "role", "")
     if role not in ("admin", "agent"):
-        return {"key_trouble": None, "encryption_off": False, "backup_due": False}
+        return {"key_trouble": None, "encryption_off": False}
     now = current().vault.latest()
     trouble = now.state.no_key or now.state is State.INCONSISTENT
-    admin = role == "admin"
     return {
         "key_trouble": now if trouble else None,
-        "encryption_off": admin and now.state is State.OFF,
-        "backup_due": admin and now.backup_due,
+        "encryption_off": role == "admin" and now.state is State.OFF,
     }
 
 
-def _render(status: int = 200, **context: Any) -> Any:
-    """The page in the state of this moment; one fragment replaces itself while work is going on."""
+def _render(status: int = 200, *, off_open: bool = False, **context: Any) -> Any:
+    """The page in the state of this moment; one fragment replaces itself while work is going on.
+
+    The code for turning off is on it only where that was asked for (`off_open`).
+    """
     vault, settings = current().vault, current().settings
     admin = current_user.role == "admin"
     now = vault.latest()
+    found, looking = reports.newest()
+    progress = f"{now.state} {_done(now)} {now.total} {now.row.scrub_pending is not None} {looking}"
+    if is_htmx() and request.args.get("seen") == progress:
+        return "", 204
     context.setdefault("enable_form", EnableForm(formdata=None))
     context.setdefault("backup_form", BackupForm(formdata=None))
-    if admin and now.state in (State.ON, State.ROTATING, State.INCONSISTENT):
-        context.setdefault("challenge", turn_off.challenge_from(now))
+    if admin and now.state in BACKED_UP:
         session.setdefault(NONCE, backup_proof.nonce())
     return page(
         "encryption/page.html",
         fragment="encryption/_state.html",
         status=status,
         now=now,
+        done=_done(now),
+        progress=progress,
         advice=advise(now, vault),
         admin=admin,
         nonce=session.get(NONCE),
         preview=rotation.preview(now),
-        found=reports.last(),
-        looking=reports.pending() is not None,
-        boxes=changed.since(now.times.enabled_at, SHOWN) if admin else changed.Checklist(),
+        found=found,
+        looking=looking,
+        changed=changed.counts(now.times.enabled_at) if admin else (0, 0),
+        history=history.read(now) if admin and now.state in BACKED_UP else history.KeyHistory(),
         keys=vault.keystore if admin else None,
         typed=typed,
         contact=settings.contact,
         backup_missing=admin and now.backup_due,
+        key_elsewhere=vault.keystore.path != ROOT / USUAL_KEY_FILE,
+        off_open=off_open,
+        challenge=turn_off.challenge_from(now) if off_open and now.state in CAN_TURN_OFF else None,
         **context,
     )
+
+
+def _done(now: Snapshot) -> int:
+    """How many passwords are where the work that is under way puts them."""
+    return now.clear if now.state is State.DISABLING else now.moved
+
+
+def _administrators_only() -> None:
+    """Agents read the page of the state, and no other. Raises NotAllowed."""
+    if current_user.role != "admin":
+        raise NotAllowed("This page is for administrators.", "Ask one of them to do it for you.")
 
 
 @blueprint.get("")
 def show() -> Any:
     """What state the key is in and what can be done."""
     return _render()
+
+
+@blueprint.get("/off")
+def ask_off() -> Any:
+    """How to turn encryption off, with the one-time code for it."""
+    _administrators_only()
+    if not is_htmx():
+        return _render(off_open=True)
+    vault = current().vault
+    now = vault.latest()
+    challenge = turn_off.challenge_from(now)
+    return page("encryption/_turn_off.html", now=now, keys=vault.keystore, typed=typed, challenge=challenge)
+
+
+@blueprint.get("/rotate")
+def ask_rotate() -> Any:
+    """What changing the key would do, before it is done."""
+    _administrators_only()
+    now = current().vault.latest()
+    try:
+        rotation.require_ready(now)
+    except PanelError as error:
+        return _render(error.status, refused=error)
+    return page("encryption/rotate.html", now=now, preview=rotation.preview(now))
+
+
+@blueprint.get("/prune")
+def ask_prune() -> Any:
+    """Which retired keys would be removed, and which backups need them."""
+    _administrators_only()
+    return _ask_prune()
+
+
+def _ask_prune(refused: PanelError | None = None) -> Any:
+    retired = retired_keys.retired(current().vault)
+    status = refused.status if refused else 200
+    return page("encryption/prune.html", status=status, retired=retired, refused=refused)
+
+
+@blueprint.get("/passwords")
+def passwords() -> Any:
+    """Which passwords were not changed since encryption was turned on."""
+    _administrators_only()
+    at = current().vault.latest().times.enabled_at
+    query = read_query(states=("unchanged", "changed"))
+    return page("encryption/passwords.html", listing=changed.listed(at, query) if at else None, at=at)
 
 
 @blueprint.post("/enable")
@@ -111,11 +182,28 @@ def rotate() -> Any:
     return _act(step)
 
 
+@blueprint.post("/prune")
+@reauth_required
+def prune() -> Any:
+    """Remove the retired keys that were shown, for good."""
+    try:
+        gone = retired_keys.prune(current().vault, actor(), request.form.getlist("key"))
+    except PanelError as error:
+        return _ask_prune(error)
+    keys = "1 retired key was" if len(gone) == 1 else f"{len(gone)} retired keys were"
+    flash(f"{keys} removed. Copy the key file again: earlier copies still hold them.", "good")
+    return go(url_for("encryption.show"))
+
+
 @blueprint.post("/disable")
 @reauth_required
 def disable() -> Any:
     """Begin to write the passwords back in clear text; it takes the authorization file."""
-    return _act(lambda: turn_off.turn_off(current().vault, actor()))
+    try:
+        turn_off.turn_off(current().vault, actor())
+    except PanelError as error:
+        return _render(error.status, off_open=True, off_refused=error)
+    return _woken()
 
 
 @blueprint.post("/cancel")
@@ -186,5 +274,10 @@ def _act(step: Callable[[], object]) -> Any:
         step()
     except PanelError as error:
         return _render(error.status, refused=error)
+    return _woken()
+
+
+def _woken() -> Any:
+    """Wake the worker, and show the page that results."""
     current_app.extensions["mailkeep.jobs"].sweep()
     return go(url_for("encryption.show"))

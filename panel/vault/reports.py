@@ -11,8 +11,11 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from peewee import fn
+
 from panel import db
 from panel.models import SweepReport
+from panel.program import as_typed
 from panel.vault.state import Failure
 
 Kind = Literal["enable", "rotate", "disable", "cancel", "found", "check"]
@@ -55,7 +58,7 @@ class Found:
     @property
     def remedy(self) -> str:
         """What to do about it."""
-        return REMEDIES[self.kind]
+        return as_typed(REMEDIES[self.kind])
 
 
 @dataclass(frozen=True)
@@ -196,13 +199,22 @@ def keep_check(opened: int, failures: tuple[Failure, ...], scan: Scan) -> None:
 
 def last() -> Findings | None:
     """The newest report that is finished; None where there is none that can be read."""
-    newest = _finished().order_by(SweepReport.id.desc())  # no clock decides which is the newest
+    return newest()[0]
+
+
+def newest() -> tuple[Findings | None, bool]:
+    """The same, and whether a report waits for its search: read in one statement."""
+    waiting = SweepReport.finished_at.is_null()
+    last_id = SweepReport.select(fn.MAX(SweepReport.id)).where(
+        ~waiting
+    )  # no clock decides which is the newest
+    found = list(SweepReport.select().where(waiting | (SweepReport.id == last_id)).order_by(SweepReport.id))
+    finished = [row for row in found if row.finished_at is not None]
     try:
-        row = newest.first()
-        return _report(row) if row else None
+        return (_report(finished[-1]) if finished else None), len(finished) < len(found)
     except (ValueError, TypeError, KeyError):  # UnicodeDecodeError too: it was edited
         logger.warning("the newest report of a sweep is damaged and is not shown")
-        return None
+        return None, len(finished) < len(found)
 
 
 def _forget_old() -> None:

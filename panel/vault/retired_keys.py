@@ -17,6 +17,8 @@ from panel.vault.vault import Vault
 
 RETIRED = "encryption key retired"  # as Activity names it, with the key's fingerprint
 ADDED = "older encryption key added"
+ROTATED, PRUNED = "encryption key rotated", "retired encryption keys deleted"
+CREATED = "key file created"
 
 
 # -- an older key ------------------------------------------------------------------
@@ -96,11 +98,14 @@ def _changeable(vault: Vault) -> KeyFile:
 
 @dataclass(frozen=True)
 class Retired:
-    """A key that only opens: its fingerprint, the records still under it, since when (UTC seconds)."""
+    """A key that only opens: its fingerprint, the records still under it, and when it was in use (UTC
+    seconds): backups of that time need it.
+    """
 
     fingerprint: str
     records: int
-    since: int | None  # None: Activity does not know any more
+    since: int | None  # when it retired; None: Activity does not know any more
+    used_from: int | None = None
 
 
 def retired(vault: Vault) -> list[Retired]:
@@ -108,15 +113,31 @@ def retired(vault: Vault) -> list[Retired]:
     now = vault.read(counts=True)
     stored = now.records.sealed_by_key
     keys = [key for key in now.file.keys if key.state == "retired"] if now.file else []
-    return [Retired(fingerprint(key.id), stored.get(key.id, 0), _retired_at(key)) for key in keys]
+    began, ended = _times_of_use() if keys else ({}, {})
+    return [
+        Retired(name, stored.get(key.id, 0), ended.get(name), began.get(name))
+        for key, name in ((key, fingerprint(key.id)) for key in keys)
+    ]
 
 
-def _retired_at(key: Key) -> int | None:
-    retirements = Activity.select(Activity.at).where(
-        (Activity.what == RETIRED) & (Activity.subject == fingerprint(key.id))
-    )
-    last = retirements.order_by(Activity.at.desc()).first()
-    return int(last.at) if last else None
+def _times_of_use() -> tuple[dict[str, int], dict[str, int]]:
+    """When each key was first and last in use, by its fingerprint, as Activity has it."""
+    began: dict[str, int] = {}
+    ended: dict[str, int] = {}
+    first = None  # no event names the key that a new file begins with
+    kinds = Activity.what.in_([CREATED, ROTATED, RETIRED])
+    for event in (
+        Activity.select(Activity.what, Activity.subject, Activity.at).where(kinds).order_by(Activity.id)
+    ):
+        if event.what == CREATED:
+            first = event.at
+        elif event.what == ROTATED:
+            began[event.subject.removeprefix("to ")] = event.at
+        else:
+            ended[event.subject] = event.at
+            if event.subject not in began and first is not None:
+                began[event.subject], first = first, None
+    return began, ended
 
 
 def prune(vault: Vault, actor: Actor, shown: Collection[str] | None = None) -> list[str]:
@@ -134,7 +155,7 @@ def prune(vault: Vault, actor: Actor, shown: Collection[str] | None = None) -> l
             file, going = _going(vault, shown)
             vault.keystore.replace(file, file.without(going))
             dropped = [fingerprint(key.id) for key in going]
-            audit.record("retired encryption keys deleted", ", ".join(dropped), **vars(actor))
+            audit.record(PRUNED, ", ".join(dropped), **vars(actor))
     return dropped
 
 

@@ -19,6 +19,7 @@ from panel.vault.vault import Vault
 
 ROWS_A_SECOND = 10_000  # what a small machine moves at least (script/bench sweep)
 READY = (State.ON, State.INCONSISTENT)
+STARTED = "encryption key rotation started"  # as Activity names it, with the old key's fingerprint
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,7 @@ def rotate(vault: Vault, actor: Actor, replaces: str | None = None) -> bool:
         with db.transaction():
             vault.keystore.replace(file, file.with_primary(Key.generate()))
             # Even if this commit fails: whoever comes next finds the key in the file and activates it.
-            audit.record(
-                "encryption key rotation started", f"from {fingerprint(file.primary.id)}", **vars(actor)
-            )
+            audit.record(STARTED, f"from {fingerprint(file.primary.id)}", **vars(actor))
         with db.transaction():
             activate.activate_locked(vault)
     return True
@@ -104,4 +103,4 @@ def finish(vault: Vault) -> None:
         vault.keystore.replace(file, file.retire_others())
         for key_id in sorted(others):
             audit.record(retired_keys.RETIRED, fingerprint(key_id), who="worker")
-    audit.record("encryption key rotated", f"to {fingerprint(file.primary.id)}", who="worker")
+    audit.record(retired_keys.ROTATED, f"to {fingerprint(file.primary.id)}", who="worker")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import os
 import re
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
 from panel.models import Account, Encryption, Session
 from panel.people import service as people
+from panel.program import command_line
 from panel.secret import Secret
 from panel.vault import backup_proof, rotation, turn_off, turn_on, unfinished, verification
 from panel.vault.state import State
@@ -30,6 +32,8 @@ from tests.sign_in.browser import asked
 ENABLE = "/server/encryption/enable"
 BOTH = {"understand_key_loss": "y", "backup_prepared": "y"}
 PASSWORD = "correct horse battery staple"
+HTMX = {"HX-Request": "true"}
+NONCE = re.compile(r"printf ([0-9a-f]{32});")
 
 
 @pytest.fixture
@@ -169,12 +173,12 @@ def rotating(house: House) -> None:
 
 
 FACES: dict[str, tuple[Callable[[House], object], State, list[str], list[str]]] = {
-    "off": (lambda h: h.add(), State.OFF, ["1 mailbox password is not encrypted", "Before you start"], ["Turn off encryption"]),
+    "off": (lambda h: h.add(), State.OFF, ["1 mailbox password is stored in clear text", "Before you start"], ["Turn off encryption"]),
     "enabling": (
         lambda h: (h.add(), turn_on.turn_on(h.vault, installs.BOTH, Actor())),
         State.ENABLING, ["Turning on", "0 of 1 password", "Resume"], ["Generate Key File"],
     ),
-    "on": (on, State.ON, ["1 of 1", "sha256sum", "can-disable-encryption.txt"], ["Generate Key File"]),
+    "on": (on, State.ON, ["1 of 1", "sha256sum", "Show the code"], ["Generate Key File", "can-disable-encryption.txt"]),
     "rotating": (rotating, State.ROTATING, ["Changing the key", "Encrypting with the new key", "0 of 1 password"], ["Generate Key File", "Change the key</"]),
     "disabling": (disabling, State.DISABLING, ["Writing passwords back in clear text", "Cancel and encrypt again"], ["Generate Key File"]),
     "missing": (missing, State.KEY_MISSING, ["The key file is missing", "Expected", "install -m 600"], ["Generate Key File", "can-disable-encryption"]),
@@ -226,10 +230,10 @@ def test_an_agent_sees_the_state_but_no_button_path_code_or_full_fingerprint(
     words = " ".join(re.sub(r"<[^>]+>", " ", main).split())
     if make is wrong_row:
         words = words.replace("Wrong database", AGENTS_WORDS[state])
-    assert (
-        re.search(rf"Status {AGENTS_WORDS[state]} ", words) and f"Reference: {AGENTS_WORDS[state]}" in words
-    )
+    assert f"and quote: {AGENTS_WORDS[state]}" in words
     assert "Contact the help desk, extension 7" in words
+    shown_as = re.search(r'role="status">([^<]+)<', main)
+    assert shown_as and shown_as[1].replace("Wrong database", AGENTS_WORDS[state]) == AGENTS_WORDS[state]
 
 
 AGENTS_WORDS = {
@@ -281,12 +285,13 @@ def test_the_buttons_ask_for_the_password_first_and_then_act(
 
 def test_turning_off_on_the_page_takes_the_marker_file(admin: FlaskClient, house: House) -> None:
     in_database(lambda: on(house))
-    page = admin.get("/server/encryption").text
-    found = re.search(r"echo ([0-9a-f]+ [0-9a-f]+) &gt;", page)
+    assert CODE.search(admin.get("/server/encryption").text) is None
+    found = CODE.search(admin.get("/server/encryption/off").text)
     assert found is not None
     refused = admin.post("/server/encryption/disable")
     assert refused.status_code == 409
-    assert "is not there yet" in refused.text
+    zone = refused.text[refused.text.index('<details class="panel danger" id="off" open>') :]
+    assert "is not there yet" in zone and "is not there yet" not in refused.text.replace(zone, "")
     house.keystore.authorization_path.write_text(found[1] + "\n")
     house.keystore.authorization_path.chmod(0o600)
     assert admin.post("/server/encryption/disable").status_code == 303
@@ -336,30 +341,30 @@ def test_the_backup_is_proved_by_its_hash_and_the_key_never_travels(admin: Flask
         assert key_form not in page
 
 
-BANNER = '#backup">Verify it</a>'
+CODE = re.compile(r"echo ([0-9a-f]+ [0-9a-f]+) &gt;")
+BELL = '<span class="count warn">1<span class="hidden"> open</span></span>'
 
 
-def test_every_other_page_asks_for_the_proof_until_it_is_given_and_again_after_a_rotation(
+def test_the_bell_of_every_page_counts_the_proof_until_it_is_given_and_again_after_a_rotation(
     admin: FlaskClient, house: House
 ) -> None:
-    assert BANNER not in admin.get("/accounts").text
+    assert BELL not in admin.get("/accounts").text
     for change in (on, House.rotate):
         in_database(lambda change=change: change(house))  # type: ignore[misc]
-        assert BANNER in admin.get("/accounts").text
+        assert BELL in admin.get("/accounts").text
+        assert "The encryption key has no verified backup." in admin.get("/server/alerts").text
         page = admin.get("/server/encryption").text
-        assert BANNER not in page, "the page has it in its own words"
+        assert 'class="banner' not in page, "the page has it in its own words"
         assert "The encryption key has no verified backup." in page
         in_database(lambda: backup_proof.check(house.vault, house.key_file.read_bytes(), Actor()))
-        assert BANNER not in admin.get("/accounts").text
+        assert BELL not in admin.get("/accounts").text
         assert "The encryption key has no verified backup." not in admin.get("/server/encryption").text
 
 
-def test_a_time_written_into_the_database_does_not_silence_the_banner(
-    admin: FlaskClient, house: House
-) -> None:
+def test_a_time_written_into_the_database_does_not_silence_the_bell(admin: FlaskClient, house: House) -> None:
     in_database(lambda: on(house))
     in_database(lambda: house.sql("UPDATE encryption SET backup_proved_at = 1700000000"))
-    assert BANNER in admin.get("/accounts").text
+    assert BELL in admin.get("/accounts").text
     page = admin.get("/server/encryption").text
     assert "The encryption key has no verified backup." in page
     assert "2023" not in page
@@ -369,7 +374,7 @@ def test_a_record_of_no_account_is_named_without_a_link_to_nowhere(admin: FlaskC
     in_database(lambda: on(house))
     house.orphan(99, "in", b"\x01\x01" + bytes(80))
     page = admin.get("/server/encryption").text
-    assert "1 of 2 passwords cannot be decrypted" in page
+    assert "1 of 2 passwords cannot be decrypted" in page and "hero bad" in page
     assert "<li>(no account nobody): " in page
 
 
@@ -381,12 +386,13 @@ def test_while_old_copies_cannot_be_removed_for_an_hour_the_page_asks_for_the_pr
     at = house.key_file.stat().st_mtime - 3600
     os.utime(house.key_file, (at, at))
     assert "The encryption key has no verified backup." in admin.get("/server/encryption").text
-    assert BANNER in admin.get("/accounts").text
+    assert BELL in admin.get("/accounts").text
 
 
 def test_an_agent_is_not_asked_for_the_proof(sign_in_as: Callable[[str], FlaskClient], house: House) -> None:
     in_database(lambda: on(house))
-    assert BANNER not in sign_in_as("agent").get("/accounts").text
+    page = sign_in_as("agent").get("/server/encryption").text
+    assert "no verified backup" not in page and 'class="count' not in page and "hero good" in page
 
 
 def test_the_backup_can_be_proved_while_single_passwords_do_not_open(
@@ -436,8 +442,10 @@ def test_the_key_is_changed_from_the_page_which_first_says_what_it_means(
     admin: FlaskClient, house: House
 ) -> None:
     in_database(lambda: on(house))
-    page = admin.get("/server/encryption").text
-    assert "the key file must be backed up again" in page
+    assert 'href="/server/encryption/rotate"' in admin.get("/server/encryption").text
+    page = admin.get("/server/encryption/rotate").text
+    assert "the key file must be backed up again" in page and "The stored password is encrypted again" in page
+    assert "Database backups from before today need the old key" in page
     shown = re.search(r'name="replaces" value="([0-9a-f-]{19})"', page)
     assert shown is not None
     for _ in range(2):  # pressed twice, or by two people
@@ -449,6 +457,8 @@ def test_the_key_is_changed_from_the_page_which_first_says_what_it_means(
     assert f'value="{shown[1]}"' not in page
     assert "Kept from earlier changes" in page
     assert "The encryption key has no verified backup." in page
+    words = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert re.search(r"The key changed\. just now \([^)]+\) , by admin@example\.org\. Copies", words)
 
 
 def test_changing_the_key_asks_for_the_own_password_again(admin: FlaskClient, house: House) -> None:
@@ -458,3 +468,155 @@ def test_changing_the_key_asks_for_the_own_password_again(admin: FlaskClient, ho
     response = admin.post("/server/encryption/rotate", data={})
     assert (response.status_code, "next=" in response.location) == (303, True)
     assert house.key_file.read_bytes() == before
+
+
+# -- what is shown when, and to whom ---------------------------------------------------------
+
+
+def test_the_hero_of_on_is_a_warning_until_the_backup_is_verified(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: on(house))
+    page = admin.get("/server/encryption").text
+    assert 'class="hero warn"' in page and page.index('id="backup"') < page.index('id="maintenance"')
+    assert page.count('<ol class="checklist">') == 1 and '<details class="panel" id="backup"' not in page
+    in_database(house.prove)
+    page = admin.get("/server/encryption").text
+    assert 'class="hero good"' in page
+    assert '<details class="panel" id="backup">' in page
+    words = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "Key backup verified just now By admin@example.org, " in words
+
+
+def test_paths_and_commands_are_those_of_this_install(admin: FlaskClient, house: House) -> None:
+    assert str(house.key_file) in admin.get("/server/encryption").text, "it is not data/encryption-key.bin"
+    in_database(lambda: on(house))
+    page = admin.get("/server/encryption").text
+    assert f"install -m 600 {house.key_file} /safe/encryption-key.bin" in page
+    assert f"{command_line('encryption key export')}</code>" in page
+    assert str(house.keystore.authorization_path) in admin.get("/server/encryption/off").text
+
+
+def test_the_code_is_made_only_when_it_is_asked_for(admin: FlaskClient, house: House) -> None:
+    assert "Encryption is not on" in admin.get("/server/encryption/off", headers=HTMX).text
+    in_database(lambda: on(house))
+    page = admin.get("/server/encryption").text
+    assert CODE.search(page) is None and '<details class="panel danger" id="off">' in page
+    assert 'hx-get="/server/encryption/off"' in page, "opening it asks"
+    assert 'href="/server/encryption/off#off"' in page, "and so does a link, without JavaScript"
+    fragment = admin.get("/server/encryption/off", headers=HTMX)
+    assert "<html" not in fragment.text and CODE.search(fragment.text)
+    opened = admin.get("/server/encryption/off").text
+    assert CODE.search(opened) and '<details class="panel danger" id="off" open>' in opened
+
+
+@pytest.mark.parametrize("page", ["off", "rotate", "prune", "passwords"])
+def test_agents_and_users_get_no_page_but_the_state(
+    sign_in_as: Callable[[str], FlaskClient], house: House, page: str
+) -> None:
+    in_database(lambda: on(house))
+    for role in ("agent", "user"):
+        client = sign_in_as(role)
+        for headers in ({}, HTMX):
+            refused = client.get(f"/server/encryption/{page}", headers=headers)
+            assert refused.status_code == 403
+            assert CODE.search(refused.text) is None and str(house.data) not in refused.text
+        client.post("/logout")
+
+
+def test_a_page_that_has_seen_this_state_is_answered_with_nothing(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: (house.add(), turn_on.turn_on(house.vault, installs.BOTH, Actor())))
+    seen = re.search(r'hx-get="(/server/encryption\?seen=[^"]+)"', admin.get("/server/encryption").text)
+    assert seen is not None
+    url = html.unescape(seen[1])
+    assert admin.get(url, headers=HTMX).status_code == 204
+    assert admin.get(url).status_code == 200, "only the poll is spared"
+    in_database(lambda: unfinished.resume(house.vault))
+    assert admin.get(url, headers=HTMX).status_code == 200
+
+
+def test_the_backup_is_offered_while_passwords_are_being_encrypted(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: (house.add(), turn_on.turn_on(house.vault, installs.BOTH, Actor())))
+    page = admin.get("/server/encryption").text
+    assert "No need to wait: the key file is final." in page and '<progress value="0" max="1"' in page
+    answer = backup_proof.answer_for(NONCE.search(page)[1], house.key_file.read_bytes())  # type: ignore[index]
+    assert admin.post("/server/encryption/backup", data={"answer": answer}).status_code == 303
+    in_database(lambda: unfinished.resume(house.vault))
+    assert 'class="hero good"' in admin.get("/server/encryption").text, (
+        "turning on changed nothing in the file"
+    )
+
+
+def test_retired_keys_are_removed_after_the_page_said_which_backups_need_them(
+    admin: FlaskClient, house: House
+) -> None:
+    assert "There are no retired keys." in admin.get("/server/encryption/prune").text
+    in_database(lambda: (on(house), house.rotate(), house.rotate()))
+    old = in_database(lambda: house.vault.latest().retired)
+    assert 'href="/server/encryption/prune"' in admin.get("/server/encryption").text
+    page = admin.get("/server/encryption/prune").text
+    for key in old:
+        assert f'value="{key}"' in page
+    assert "an unknown time" not in page and "Remove 2 keys" in page
+    stale = admin.post("/server/encryption/prune", data={"key": [old[0]]})
+    assert stale.status_code == 409 and "Nothing was removed" in stale.text
+    assert admin.post("/server/encryption/prune", data={"key": ["x" * 1024, "<b>"]}).status_code == 409
+    assert in_database(lambda: house.vault.latest().retired) == old
+    assert admin.post("/server/encryption/prune", data={"key": list(old)}).status_code == 303
+    assert in_database(lambda: house.vault.latest().retired) == ()
+    page = admin.get("/server/encryption").text
+    assert "2 retired keys were removed." in page and "Retired keys were removed from the key file." in page
+    again = admin.post("/server/encryption/prune", data={"key": list(old)})
+    assert again.status_code == 409 and "There is no retired key to drop." in again.text
+
+
+def test_nothing_a_stranger_wrote_becomes_html(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: tampered(house))
+    house.orphan(99, "in", b"\x01\x01" + bytes(80))
+    in_database(lambda: house.sql("UPDATE endpoint SET failure = '<script>x</script>'"))
+    in_database(lambda: house.sql("UPDATE activity SET who = '<script>x</script>'"))
+    assert "<script>x" not in admin.get("/server/encryption").text
+
+
+def test_ten_thousand_failures_are_named_in_part(admin: FlaskClient, house: House) -> None:
+    in_database(lambda: [house.add() for _ in range(60)])
+    in_database(lambda: tampered(house))
+    page = admin.get("/server/encryption").text
+    assert page.count("changed outside Mailkeep") == 50 and "And 11 more" in page
+
+
+@pytest.mark.parametrize("typed", ["x" * 1024, "<b>" * 300, "é" * 64, "0" * 63, "\x00", "--help"])
+def test_a_wrong_answer_is_said_beside_its_field(admin: FlaskClient, house: House, typed: str) -> None:
+    in_database(lambda: on(house))
+    refused = admin.post("/server/encryption/backup", data={"answer": typed})
+    assert refused.status_code == 422 and 'aria-invalid="true"' in refused.text
+    assert "<b><b>" not in refused.text
+
+
+def test_two_administrators_verify_and_change_at_once(admin: FlaskClient, app: Flask, house: House) -> None:
+    in_database(lambda: on(house))
+    stale = admin.get("/server/encryption/rotate").text
+    shown = re.search(r'name="replaces" value="([0-9a-f-]{19})"', stale)
+    page = admin.get("/server/encryption").text
+    assert shown is not None
+    in_database(house.rotate)  # the other one
+    assert admin.post("/server/encryption/rotate", data={"replaces": shown[1]}).status_code == 303
+    assert len(KeyFile.from_bytes(house.key_file.read_bytes()).keys) == 2
+    copied_before = backup_proof.answer_for(NONCE.search(page)[1], b"the copy of before")  # type: ignore[index]
+    refused = admin.post("/server/encryption/backup", data={"answer": copied_before})
+    assert refused.status_code == 422 and "The copy differs from the current key file." in refused.text
+
+
+def test_passwords_from_before_encryption_are_a_list_of_their_own(admin: FlaskClient, house: House) -> None:
+    assert "No passwords" in admin.get("/server/encryption/passwords").text
+    in_database(lambda: [house.add() for _ in range(55)])
+    in_database(lambda: on(house))
+    in_database(lambda: Encryption.update(enabled_at=db.now() - 100).execute())
+    in_database(lambda: house.sql("UPDATE endpoint SET secret_set_at = ? WHERE id = 1", db.now()))
+    url = "/server/encryption/passwords"
+    page = admin.get(url).text
+    assert page.count('<td class="main">') == 50 and "1–50 of 56" in page
+    assert admin.get(f"{url}?page=2").text.count('<td class="main">') == 6
+    assert admin.get(f"{url}?state=changed").text.count('<td class="main">') == 1
+    found = admin.get(f"{url}?q=55@EXAMPLE").text
+    assert found.count('<td class="main">') == 1
+    for odd in ("q=%25", "q=" + "x" * 1024, "state=nonsense", "page=99999999999999", "q=%3Cb%3E"):
+        assert admin.get(f"{url}?{odd}").status_code == 200

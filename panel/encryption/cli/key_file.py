@@ -155,8 +155,9 @@ def prune(confirm: str | None) -> None:
     shown = [each.fingerprint for each in retired]
     if retired:
         for each in retired:
-            since = f"from before {times.exact(each.since, zone)}" if each.since else "of its time"
-            say(f"{each.fingerprint}: database backups {since} cannot be read without it.")
+            until = f"before {times.exact(each.since, zone)}" if each.since else "its time"
+            begun = f" (in use since {times.exact(each.used_from, zone)})" if each.used_from else ""
+            say(f"{each.fingerprint}: database backups from {until}{begun} cannot be read without it.")
         ask_typed(
             ["Your copies of the key file hold these keys too: replace them afterwards."],
             f"drop {len(retired)} {'key' if len(retired) == 1 else 'keys'}",

@@ -6,11 +6,12 @@ It goes by when a person last entered each; for people only, nothing is decided 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from peewee import SQL
 
 from panel import db
+from panel.listing import ROWS, Listing, ListQuery
 from panel.models import Account, Endpoint
 from panel.models.prepared import Prepared, given
 
@@ -24,6 +25,16 @@ class ChecklistEntry:
     direction: str  # in, out
     changed_at: int | None
     added: bool  # the account itself came later: its password never stood in clear text
+
+
+class StoredPassword(NamedTuple):
+    """What the list reads of one password."""
+
+    uuid: str
+    address: str
+    created_at: object
+    direction: str
+    secret_set_at: object
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,28 @@ def since(at: int | None, most: int = 10**9) -> Checklist:
         return Checklist()
     total, changed = db.database.execute_sql(COUNTED, {"at": at}).fetchone()
     return Checklist(_named(UNCHANGED, at, most), _named(CHANGED, at, most), total - changed, changed)
+
+
+def counts(at: int | None) -> tuple[int, int]:
+    """How many passwords there are, and how many of them were changed since `at`; none where it is not on."""
+    if at is None:
+        return 0, 0
+    total, changed = db.database.execute_sql(COUNTED, {"at": at}).fetchone()
+    return total, changed
+
+
+def listed(at: int, query: ListQuery) -> Listing[ChecklistEntry]:
+    """One page of them: the longest ago entered first. A state is `unchanged` or `changed`."""
+    total, changed = counts(at)
+    found = {"": total, "unchanged": total - changed, "changed": changed}
+    values = {
+        "at": at, "state": query.state, "q": query.q, "most": ROWS, "skipped": query.skipped,
+    }  # fmt: skip
+    matching = found[query.state]
+    if query.q:
+        [(matching,)] = db.database.execute_sql(f"SELECT count(*) FROM ({LISTED})", values).fetchall()  # noqa: S608
+    rows = db.database.execute_sql(PAGE, values).fetchall()
+    return Listing([_mailbox(StoredPassword(*row), at) for row in rows], matching, query, found)
 
 
 def _named(which: Prepared, at: int, most: int) -> tuple[ChecklistEntry, ...]:
@@ -88,3 +121,17 @@ SELECT (SELECT count(*) FROM endpoint)
     - (SELECT count(*) FROM endpoint WHERE sealed IS NULL AND clear IS NULL AND +secret_set_at IS NULL),
   (SELECT count(*) FROM endpoint WHERE secret_set_at > :at AND secret_set_at < '')
 """
+# By the index of the time: neither sorting nor joining depends on how many there are.
+LISTED = """
+SELECT id FROM endpoint
+WHERE (secret_set_at IS NOT NULL OR sealed IS NOT NULL OR clear IS NOT NULL)
+  AND (:state = '' OR (:state = 'changed') = coalesce(secret_set_at > :at AND secret_set_at < '', 0))
+  AND (:q = '' OR instr(lower(address), lower(:q)))
+ORDER BY secret_set_at, id
+"""
+PAGE = f"""
+SELECT a.uuid, CAST(a.address AS TEXT), a.created_at, e.direction, e.secret_set_at
+FROM ({LISTED} LIMIT :most OFFSET :skipped) page
+JOIN endpoint e USING (id) JOIN account a ON a.uuid = e.account_id AND a.removed_at IS NULL
+ORDER BY e.secret_set_at, e.id
+"""  # noqa: S608 - text of ours
