@@ -221,7 +221,9 @@ def test_an_alert_does_not_wait_for_a_day_that_never_was(
         Account.update(created_at=1).execute()
         usual = {"failing_since": db.now() - DAY, "last_success_at": db.now() - DAY}
         note(problem="No.", failures=3, **(usual | dict.fromkeys(since, ahead)))
-        assert [one.topic for one in conditions.found(house.vault) if one.topic == "mailboxes"] == ["mailboxes"]
+        assert [one.topic for one in conditions.found(house.vault) if one.topic == "mailboxes"] == [
+            "mailboxes"
+        ]
 
 
 @pytest.mark.parametrize(
