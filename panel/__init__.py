@@ -22,6 +22,8 @@ from panel.encryption import routes as encryption
 from panel.health import cli as health_cli
 from panel.health import routes as health
 from panel.help import routes as help_
+from panel.messages import cli as messages_cli
+from panel.messages import routes as messages
 from panel.people import cli as people_cli
 from panel.people import routes as people
 from panel.sending import cli as sending_cli
@@ -78,11 +80,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(encryption.blueprint)
     app.register_blueprint(alerts.blueprint)
     app.register_blueprint(backup.blueprint)
+    app.register_blueprint(messages.blueprint)
     app.register_blueprint(people.blueprint)
     app.register_blueprint(activity.blueprint)
     app.register_blueprint(server_settings.blueprint)
     app.register_blueprint(help_.blueprint)
     app.cli.add_command(setup_cli.setup)
+    app.cli.add_command(messages_cli.messages)
     app.cli.add_command(people_cli.people)
     app.cli.add_command(accounts_cli.accounts)
     app.cli.add_command(sending_cli.sending)

@@ -1,0 +1,76 @@
+"""`flask messages`: what came in, from whom, and where it is now."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+import click
+
+from panel.errors import BadInput, NotFound
+from panel.listing import ListQuery
+from panel.messages import search
+from panel.messages.rows import MessageLine
+from panel.messages.search import Scope
+from panel.models import Account
+from panel.services import current
+from panel.shell import PanelGroup, json_option, print_json, say
+from panel.times import exact, machine
+
+messages = PanelGroup("messages", help="Collected mail: sender, subject, and where each message is now.")
+
+
+@messages.command("list")
+@click.option("--account", "address", metavar="ADDRESS", help="Only messages of this mailbox.")
+@click.option("--from", "sender", default="", metavar="TEXT", help="Only with this text in the sender.")
+@click.option(
+    "--since", metavar="DATE", help="Only since this day or time, such as 2026-11-25 or 2026-11-25T14:30."
+)
+@click.option(
+    "--text", default="", help="Only with these words in sender, subject or mailbox, or of this date."
+)
+@click.option(
+    "--count", type=click.IntRange(1), default=50, show_default=True, help="How many of the newest."
+)
+@json_option
+def list_(address: str | None, sender: str, since: str | None, text: str, count: int, json_: bool) -> None:
+    """List messages, newest first. Their text is not kept: it is in the Maildir alone."""
+    settings = current().settings
+    scope = Scope(account=_uuid(address) if address else "", sender=sender.strip(), since=_moment(since))
+    query = ListQuery(q=text)
+    found = search.find(query, settings.timezone, settings.mail_spool, scope, count)
+    if json_:
+        print_json([_as_json(each) for each in found.rows])
+        return
+    if not found.rows:
+        days = settings.message_log_days
+        say(f"No matching messages in the last {days} days." if days else "Messages are not logged.")
+    for each in found.rows:
+        state = f"{each.place}: {each.reason}" if each.reason else each.place
+        sender = f"{each.sender_name} <{each.sender}>" if each.sender_name else each.sender
+        head = f"{sender or '(no sender)'}: {each.subject or '(no subject)'}"
+        say(f"{exact(each.at, settings.timezone)}  {each.mailbox}  {head}  {each.size} bytes, {state}")
+
+
+def _uuid(address: str) -> str:
+    account = Account.get_or_none(Account.address == address)
+    if account is None:
+        raise NotFound(f"There is no mailbox {address}.", "To list them, run: flask accounts list")
+    return str(account.uuid)
+
+
+def _moment(text: str | None) -> int | None:
+    """Seconds of a day or time in the time zone of the install, unless it names another."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text.strip())
+        at = found if found.tzinfo else found.replace(tzinfo=current().settings.timezone)
+        return max(int(at.timestamp()), 0)
+    except (ValueError, OverflowError):
+        raise BadInput(f"--since is {text!r}.", "It takes a date such as 2026-11-25.") from None
+
+
+def _as_json(each: MessageLine) -> dict[str, object]:
+    found = asdict(each)
+    return {"at": machine(found.pop("at")), "state": found.pop("place"), **found}

@@ -1,0 +1,29 @@
+"""Messages in the browser: did the customer's mail come?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+from flask_login import current_user
+
+from panel.messages import search
+from panel.messages.search import STATES, Scope
+from panel.services import current
+from panel.times import zone_of
+from panel.web.access import allow
+from panel.web.htmx import page
+from panel.web.listing import read_query
+
+blueprint = Blueprint("messages", __name__, url_prefix="/messages")
+allow(blueprint, read={"admin", "agent"}, write=set())
+
+
+@blueprint.get("")
+def show() -> Any:
+    """One page of the message log. Agents see it without subjects."""
+    settings = current().settings
+    zone = zone_of(getattr(current_user, "timezone", None), settings.timezone)
+    scope = Scope(subjects=current_user.role == "admin")
+    found = search.find(read_query(STATES), zone, settings.mail_spool, scope)
+    return page("messages/list.html", found=found, days=settings.message_log_days)
