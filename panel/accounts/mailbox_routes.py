@@ -14,9 +14,12 @@ from panel.accounts.asked import Asked, Phase, Progress
 from panel.accounts.routes import beside, collecting, live
 from panel.collect import older
 from panel.errors import NotFound, PanelError
+from panel.messages.chart import SPANS
+from panel.messages.service import MailboxActivity, mailbox_activity
 from panel.models import Account, Collection, Skipped
 from panel.services import current
 from panel.vault import credential
+from panel.web import viewer
 from panel.web.access import actor
 from panel.web.htmx import go, is_htmx, page
 
@@ -47,7 +50,14 @@ def mailbox(uuid: str) -> Any:
         skipped=list(skipped.limit(SKIPPED_SHOWN)) if line.skipped else [],
         last_change=service.last_change(current().vault, endpoint),
         spool=current().settings.mail_spool / account.uuid, uuid=account.uuid,
+        mail=_mail(account.uuid), spans=SPANS, logged=current().settings.message_log_days > 0,
     )  # fmt: skip
+
+
+def _mail(uuid: str) -> MailboxActivity:
+    """What came in, for the time that the address names."""
+    span = viewer.choice("span", SPANS, "14d")
+    return mailbox_activity(uuid, viewer.zone(), current().settings.mail_spool, span)
 
 
 def _progress(account: Account, row: Collection | None) -> tuple[Progress | None, str]:

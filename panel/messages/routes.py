@@ -10,7 +10,7 @@ from flask_login import current_user
 from panel.messages import search
 from panel.messages.search import STATES, Scope
 from panel.services import current
-from panel.times import zone_of
+from panel.web import viewer
 from panel.web.access import allow
 from panel.web.htmx import page
 from panel.web.listing import read_query
@@ -23,7 +23,6 @@ allow(blueprint, read={"admin", "agent"}, write=set())
 def show() -> Any:
     """One page of the message log. Agents see it without subjects."""
     settings = current().settings
-    zone = zone_of(getattr(current_user, "timezone", None), settings.timezone)
     scope = Scope(subjects=current_user.role == "admin")
-    found = search.find(read_query(STATES), zone, settings.mail_spool, scope)
+    found = search.find(read_query(STATES), viewer.zone(), settings.mail_spool, scope)
     return page("messages/list.html", found=found, days=settings.message_log_days)

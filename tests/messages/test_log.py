@@ -11,6 +11,7 @@ from panel import db
 from panel.errors import MailError
 from panel.mail.maildir import Maildir
 from panel.mail.policy import Policy
+from panel.messages import record
 from panel.models import Account, Collection, LoggedMessage, MailCount, MailTotal, RoundLog, Skipped
 from tests.collect.conftest import PASSWORD, PostOffice, letter, post  # noqa: F401
 
@@ -185,7 +186,7 @@ def test_the_same_failure_again_and_again_is_one_line(post: PostOffice) -> None:
 
 
 def test_a_mailbox_keeps_its_newest_rounds_only(post: PostOffice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("panel.messages.record.ROUNDS", 2)
+    monkeypatch.setattr(record, "ROUNDS", 2)
     account, other = post.add(), post.add(letter(9))
     post.collect(other)
     for number in range(4):
