@@ -34,6 +34,7 @@ from panel.server_settings import routes as server_settings
 from panel.services import Services
 from panel.setup import cli as setup_cli
 from panel.setup import routes as setup
+from panel.sign_in import invitation_routes as invitation
 from panel.sign_in import login
 from panel.sign_in import routes as sign_in
 from panel.vault import sealer
@@ -76,6 +77,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(sign_in.blueprint)
     app.register_blueprint(sign_in.profile_blueprint)
     app.register_blueprint(accounts_mailbox.blueprint)  # with the views of its other *_routes
+    app.register_blueprint(invitation.blueprint)
     app.register_blueprint(sending.blueprint)
     app.register_blueprint(encryption.blueprint)
     app.register_blueprint(alerts.blueprint)

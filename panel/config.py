@@ -76,6 +76,12 @@ class Settings:
     sources: Mapping[str, str] = field(repr=False, compare=False)  # what is set: by name, where it is set
     environ: Mapping[str, str] = field(repr=False, compare=False)  # what `load` was given, of PANEL_ names
 
+    @property
+    def address(self) -> str:
+        """Where the panel is reached, without a final slash: PANEL_URL, or else where it listens."""
+        host = f"[{self.bind_host}]" if ":" in self.bind_host else self.bind_host
+        return self.url or f"http://{host}:{self.bind_port}"
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read and check every setting from `environ` (default: the process's), over PANEL_ENV_FILE.

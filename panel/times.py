@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
 
 from panel.db import now
 from panel.models.moment import SLACK
@@ -69,14 +70,25 @@ def clock(at: int, zone: ZoneInfo) -> str:
     return _moment(at).astimezone(zone).strftime("%H:%M")
 
 
+@cache
+def zone_names() -> tuple[str, ...]:
+    """The names of time zones to choose from: those of places, and UTC."""
+    return ("UTC", *sorted(name for name in _all_zones() if "/" in name and not name.startswith("Etc/")))
+
+
+def known_zone(name: object) -> str:
+    """`name`, if a time zone is called so; empty otherwise."""
+    return name if isinstance(name, str) and name in _all_zones() else ""
+
+
+@cache
+def _all_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
 def zone_of(name: object, default: ZoneInfo) -> ZoneInfo:
     """The time zone called `name`, or `default` where there is none of that name."""
-    if not isinstance(name, str) or not name:
-        return default
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError):  # no such zone, or no name of one
-        return default
+    return ZoneInfo(known) if (known := known_zone(name)) else default
 
 
 def machine(at: int) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from peewee import AutoField, BlobField, BooleanField, Check, ForeignKeyField
 
 from panel.models.base import BaseModel, BigIntegerField, CharField, TextField
-from panel.models.moment import UtcTime
+from panel.models.moment import FutureTime, UtcTime
 
 ROLES = ("admin", "agent", "user")  # the most powerful first
+THEMES = ("", "light", "dark")
+INVITATION_SECONDS = 24 * 3600
 
 ROLE_CHECK = "role IN ('admin', 'agent', 'user')"
 
@@ -22,6 +24,11 @@ class Person(BaseModel):
     login_hash = TextField()
     created_at = UtcTime()
     disabled_at = UtcTime(null=True)
+    last_sign_in_at = UtcTime(null=True)
+    timezone = CharField(max_length=64, default="")  # an IANA name; empty: the server's
+    theme = CharField(max_length=8, default="")  # light or dark; empty: as the system is set
+    invitation_hash = BlobField(null=True, unique=True)  # SHA-256 of the token in the link
+    invited_until = FutureTime(INVITATION_SECONDS, null=True)
 
 
 class Session(BaseModel):

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, flash, url_for
+from flask import Blueprint, Response, flash, request, url_for
+from flask_login import current_user
 
 from panel.audit import Actor
 from panel.errors import PanelError
-from panel.people import service
-from panel.people.forms import NewForm, PasswordForm, RoleForm
+from panel.people import directory, invitations, service
+from panel.people.forms import NewForm, PasswordForm, PersonForm
 from panel.people.service import PersonInfo
 from panel.secret import Secret
-from panel.web.access import actor, allow, reauth_required
+from panel.services import current
+from panel.web.access import actor, allow, reauth_required, require_reauth
+from panel.web.fields import show_on_field
 from panel.web.form_tokens import preserve_form_input
 from panel.web.htmx import go, page
+from panel.web.listing import read_query
 
 blueprint = Blueprint("people", __name__, url_prefix="/people")
 allow(blueprint, read={"admin"}, write={"admin"})
@@ -24,7 +28,7 @@ allow(blueprint, read={"admin"}, write={"admin"})
 @blueprint.get("")
 def show() -> Any:
     """The list of people."""
-    return page("people/list.html", people=service.everybody())
+    return page("people/list.html", found=directory.page(read_query(directory.STATES, directory.SORTS)))
 
 
 @blueprint.get("/new")
@@ -35,45 +39,85 @@ def new() -> Any:
 
 @blueprint.post("/new")
 @preserve_form_input
-@reauth_required
 def add() -> Any:
-    """Add a person."""
+    """Add a person: with a password, or with a link to choose one."""
     form = NewForm()
     if not form.validate_on_submit():
         return page("people/new.html", status=422, form=form)
+    require_reauth()
     try:
-        password = Secret(form.password.data)
+        password = Secret(form.password.data) if form.password.data else None
         person = service.add(form.email.data, form.name.data, form.role.data, password, actor())
     except PanelError as error:
-        return page("people/new.html", status=error.status, form=form, problem=error)
+        return page("people/new.html", status=error.status, form=form, problem=show_on_field(form, error))
+    if password is None:
+        return _link_page(person)
     flash(f"{person.email} was added.", "good")
     return go(url_for(".show"))
 
 
 @blueprint.get("/<int:person_id>")
 def edit(person_id: int) -> Any:
-    """One person: role, password, access."""
+    """One person: details, password, access."""
     return _edit_page(service.get(person_id))
 
 
 def _edit_page(person: PersonInfo, status: int = 200, **context: Any) -> Response:
-    context.setdefault("role_form", RoleForm(formdata=None, data={"role": person.role}))
+    context.setdefault("form", PersonForm(formdata=None, data=vars(person)))
     context.setdefault("password_form", PasswordForm(formdata=None))
-    return page("people/edit.html", status=status, person=person, **context)
-
-
-@blueprint.post("/<int:person_id>/role")
-@preserve_form_input
-@reauth_required
-def role(person_id: int) -> Any:
-    """Change the role."""
-    form = RoleForm()
-    if not form.validate_on_submit():
-        return _edit_page(service.get(person_id), 422, role_form=form)
-    role = form.role.data
-    return _change(
-        person_id, lambda email, by: service.change_role(email, role, by), f"{{}} now has the role {role}."
+    return page(
+        "people/edit.html", status=status, person=person, sessions=directory.sessions_of(person.id), **context
     )
+
+
+@blueprint.post("/<int:person_id>")
+@preserve_form_input
+def change(person_id: int) -> Any:
+    """Change name, address and role."""
+    person, form = service.get(person_id), PersonForm()
+    if not form.validate_on_submit():
+        return _edit_page(person, 422, form=form)
+    require_reauth()
+    try:
+        person = service.edit(person_id, form.email.data, form.name.data, form.role.data, actor())
+    except PanelError as error:
+        return _edit_page(person, error.status, form=form, problem=show_on_field(form, error))
+    flash(f"{person.email} was changed.", "good")
+    return go(url_for(".edit", person_id=person_id))
+
+
+@blueprint.post("/<int:person_id>/invitation")
+@reauth_required
+def invite(person_id: int) -> Any:
+    """Show a new link to choose a password with, once."""
+    person = service.get(person_id)
+    try:
+        return _link_page(person)
+    except PanelError as error:
+        return _edit_page(person, error.status, problem=error)
+
+
+def _link_page(person: PersonInfo) -> Response:
+    """A new link. It names the address in PANEL_URL, whatever host this request was sent to."""
+    path = invitations.create(person.id, actor())
+    base = current().settings.url or request.url_root.rstrip("/")
+    return page("people/link.html", person=service.get(person.id), link=base + path)
+
+
+@blueprint.post("/<int:person_id>/password")
+@preserve_form_input
+def password(person_id: int) -> Any:
+    """Set the login password."""
+    person, form = service.get(person_id), PasswordForm()
+    if not form.validate_on_submit():
+        return _edit_page(person, 422, password_form=form)
+    require_reauth()
+    try:
+        service.set_password(person.email, Secret(form.password.data), actor())
+    except PanelError as error:
+        return _edit_page(person, error.status, password_form=form, problem=show_on_field(form, error))
+    flash(f"The password of {person.email} was changed.", "good")
+    return go(url_for(".show"))
 
 
 @blueprint.post("/<int:person_id>/disable")
@@ -90,18 +134,11 @@ def enable(person_id: int) -> Any:
     return _change(person_id, service.enable, "Access for {} is enabled.")
 
 
-@blueprint.post("/<int:person_id>/password")
-@preserve_form_input
+@blueprint.post("/<int:person_id>/delete")
 @reauth_required
-def password(person_id: int) -> Any:
-    """Set the login password."""
-    form = PasswordForm()
-    if not form.validate_on_submit():
-        return _edit_page(service.get(person_id), 422, password_form=form)
-    new = Secret(form.password.data)
-    return _change(
-        person_id, lambda email, by: service.set_password(email, new, by), "The password of {} was changed."
-    )
+def delete(person_id: int) -> Any:
+    """Delete the person."""
+    return _change(person_id, service.delete, "{} was deleted.")
 
 
 def _change(person_id: int, change: Callable[[str, Actor], None], message: str) -> Any:
@@ -111,5 +148,7 @@ def _change(person_id: int, change: Callable[[str, Actor], None], message: str) 
         change(person.email, actor())
     except PanelError as error:
         return _edit_page(person, error.status, problem=error)
+    if person.id == current_user.id and change != service.enable:
+        return go(url_for("sign_in.login"))
     flash(message.format(person.email), "good")
     return go(url_for(".show"))

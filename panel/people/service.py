@@ -1,4 +1,4 @@
-"""The people who may sign in: adding, changing and disabling them. Page and shell call the same functions."""
+"""The people who may sign in: adding, changing and removing them. Page and shell call the same functions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from panel import db
 from panel.audit import Actor
 from panel.crypto import login_hash
 from panel.errors import BadInput, NotFound, Refused
+from panel.models.install import SetupState
 from panel.models.sign_in import ROLES, Person, Session
 from panel.people import password_rules
 from panel.secret import Secret
@@ -19,6 +20,7 @@ from panel.secret import Secret
 LONGEST_EMAIL, LONGEST_NAME = 254, 200  # RFC 5321, 4.5.3.1.3; the column
 LONGEST_TYPED = 4 * LONGEST_EMAIL  # characters, before Unicode normalisation
 SHELL = Actor()
+NO_INVITATION = {"invitation_hash": None, "invited_until": None}
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,17 @@ class PersonInfo:
     role: str
     created_at: int
     disabled_at: int | None
+    last_sign_in_at: int | None
+    has_password: bool
+    invited_until: int | None  # when the invitation link expires; None: there is none
 
     @classmethod
     def of(cls, row: Person) -> PersonInfo:
         """The public columns of `row`."""
-        return cls(row.id, row.email, row.name, row.role, row.created_at, row.disabled_at)
+        return cls(
+            row.id, row.email, row.name, row.role, row.created_at, row.disabled_at, row.last_sign_in_at,
+            row.login_hash != login_hash.NONE, row.invited_until if row.invitation_hash else None,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,8 @@ class NewPerson:
     login_hash: str
 
 
-def add(email: str, name: str, role: str, password: Secret, actor: Actor = SHELL) -> PersonInfo:
-    """Add a person, who may sign in from now on.
+def add(email: str, name: str, role: str, password: Secret | None, actor: Actor = SHELL) -> PersonInfo:
+    """Add a person, who may sign in from now on; without `password` once they have chosen one.
 
     Raises BadInput, naming the field, for an invalid or taken address, an empty name,
     an unknown role or a password that the rules refuse.
@@ -61,10 +69,12 @@ def add(email: str, name: str, role: str, password: Secret, actor: Actor = SHELL
     return person
 
 
-def prepare(email: str, name: str, role: str, password: Secret) -> NewPerson:
+def prepare(email: str, name: str, role: str, password: Secret | None) -> NewPerson:
     """Check and hash, which is slow on purpose: call it before the transaction. Raises BadInput as `add`."""
     email, name = normalise_email(email), normalise_name(name)
     _require_role(role)
+    if password is None:
+        return NewPerson(email, name, role, login_hash.NONE)
     password_rules.check(password, email, name)
     return NewPerson(email, name, role, login_hash.hash_password(password))
 
@@ -75,7 +85,35 @@ def insert(new: NewPerson) -> PersonInfo:
         with db.transaction():
             return PersonInfo.of(Person.create(**asdict(new), created_at=db.now()))
     except IntegrityError:
-        raise BadInput(f"{new.email} has been added already.", "Use another address.", "email") from None
+        raise _taken(new.email) from None
+
+
+def edit(person_id: int, email: str, name: str, role: str, actor: Actor = SHELL) -> PersonInfo:
+    """Change address, name and role of a person, and record what is different.
+
+    A new address is the one to sign in with; sessions stay. For the role see `change_role`.
+    Raises NotFound, BadInput as `add`, Refused for the role of the last active administrator.
+    """
+    email, name = normalise_email(email), normalise_name(name)
+    _require_role(role)
+    with db.transaction():
+        person = row(person_id)
+        if name != person.name:
+            update(person, name=name)
+            actor.record("name changed", person.email)
+        _change_role(person, role, actor)
+        if email != person.email:
+            _change_email(person, email, actor)
+    return get(person_id)
+
+
+def _change_email(person: Person, email: str, actor: Actor) -> None:
+    try:
+        with db.transaction():
+            update(person, email=email)
+    except IntegrityError:
+        raise _taken(email) from None
+    actor.record("address changed", email, f"was {person.email}")
 
 
 def change_role(email: str, role: str, actor: Actor = SHELL) -> None:
@@ -87,57 +125,86 @@ def change_role(email: str, role: str, actor: Actor = SHELL) -> None:
     """
     _require_role(role)
     with db.transaction():
-        person = _row(email)
-        if person.role == role:
-            return
-        if role != "admin":
-            _require_another_admin(person)
-        _update(person, role=role)
-        _lower_sessions(person, role)
-        actor.record("role changed", person.email, f"role {role}")
+        _change_role(_row_of(email), role, actor)
+
+
+def _change_role(person: Person, role: str, actor: Actor) -> None:
+    if person.role == role:
+        return
+    if role != "admin":
+        _require_another_admin(person)
+    update(person, role=role)
+    _lower_sessions(person, role)
+    actor.record("role changed", person.email, f"role {role}")
 
 
 def disable(email: str, actor: Actor = SHELL) -> None:
-    """Disable a person's access and end their sessions. Nothing happens if it is disabled already.
+    """Disable a person's access, end their sessions and revoke their invitation.
 
-    Raises NotFound, Refused for the last active administrator.
+    Nothing happens if it is disabled already. Raises NotFound, Refused for the last active administrator.
     """
     with db.transaction():
-        person = _row(email)
+        person = _row_of(email)
         if person.disabled_at is not None:
             return
         _require_another_admin(person)
-        _update(person, disabled_at=db.now())
-        _end_sessions(person)
+        update(person, disabled_at=db.now(), **NO_INVITATION)
+        end_sessions(person)
         actor.record("person disabled", person.email)
 
 
 def enable(email: str, actor: Actor = SHELL) -> None:
     """Enable a person's access again, with the same password. Raises NotFound."""
     with db.transaction():
-        person = _row(email)
+        person = _row_of(email)
         if person.disabled_at is None:
             return
-        _update(person, disabled_at=None)
+        update(person, disabled_at=None)
         actor.record("person enabled", person.email)
 
 
+def delete(email: str, actor: Actor = SHELL) -> None:
+    """Delete a person, with their sessions. What they did stays in Activity.
+
+    Raises NotFound, Refused for the last active administrator.
+    """
+    with db.transaction():
+        person = _row_of(email)
+        _require_another_admin(person)
+        # Ids may be given out again: the next person is not in the middle of a set-up.
+        unfinished = (SetupState.admin_id == person.id) & SetupState.closed_at.is_null()
+        SetupState.update(closed_at=db.now()).where(unfinished).execute()
+        Person.delete().where(Person.id == person.id).execute()
+        actor.record("person deleted", person.email)
+
+
 def set_password(email: str, password: Secret, actor: Actor = SHELL) -> None:
-    """Set a person's login password and end their sessions. Raises NotFound, BadInput."""
-    person = _row(email)
+    """Set a person's login password, end their sessions and revoke their invitation.
+
+    Raises NotFound, BadInput.
+    """
+    person = _row_of(email)
     password_rules.check(password, person.email, person.name)
     hashed = login_hash.hash_password(password)
     with db.transaction():
-        _update(person, login_hash=hashed)
-        _end_sessions(person)
+        update(person, login_hash=hashed, **NO_INVITATION)
+        end_sessions(person)
         actor.record("login password changed", person.email)
 
 
-def _row(email: str) -> Person:
-    row: Person | None = Person.get_or_none(Person.email == fold_email(email))
-    if row is None:
+def _row_of(email: str) -> Person:
+    found: Person | None = Person.get_or_none(Person.email == fold_email(email))
+    if found is None:
         raise NotFound(f"No person has the address {email[:80]}.", "See the list of people.")
-    return row
+    return found
+
+
+def row(person_id: int) -> Person:
+    """The row of the person with this id. Raises NotFound."""
+    found: Person | None = Person.get_or_none(Person.id == person_id)
+    if found is None:
+        raise NotFound("This person does not exist.", "See the list of people.")
+    return found
 
 
 def _require_role(role: str) -> None:
@@ -146,15 +213,17 @@ def _require_role(role: str) -> None:
 
 
 def _require_another_admin(person: Person) -> None:
-    """One administrator must remain who can enable the others again."""
-    others = (Person.role == "admin") & Person.disabled_at.is_null() & (Person.id != person.id)
+    """One administrator must remain who can sign in and enable the others again."""
+    able = Person.disabled_at.is_null() & (Person.login_hash != login_hash.NONE)
+    others = (Person.role == "admin") & able & (Person.id != person.id)
     if person.role == "admin" and not Person.select().where(others).exists():
         raise Refused(
             f"{person.email} is the last active administrator.", "Make another person an administrator first."
         )
 
 
-def _update(person: Person, **columns: object) -> None:
+def update(person: Person, **columns: object) -> None:
+    """Write some `columns` of `person`."""
     Person.update(**columns).where(Person.id == person.id).execute()
 
 
@@ -165,27 +234,34 @@ def _lower_sessions(person: Person, role: str) -> None:
     Session.update(role=role).where(theirs & (Session.role << ROLES[: ROLES.index(role)])).execute()
 
 
-def _end_sessions(person: Person) -> None:
+def end_sessions(person: Person) -> None:
+    """End all sessions of `person`."""
     Session.delete().where(Session.person == person.id).execute()
 
 
 def everybody() -> list[PersonInfo]:
     """All people, by address."""
-    return [PersonInfo.of(row) for row in Person.select().order_by(Person.email)]
+    return [PersonInfo.of(person) for person in Person.select().order_by(Person.email)]
 
 
 def get(person_id: int) -> PersonInfo:
     """The person with this id. Raises NotFound."""
-    row = Person.get_or_none(Person.id == person_id)
-    if row is None:
-        raise NotFound("This person does not exist.", "See the list of people.")
-    return PersonInfo.of(row)
+    return PersonInfo.of(row(person_id))
+
+
+def get_by_email(email: str) -> PersonInfo:
+    """The person with this address. Raises NotFound."""
+    return PersonInfo.of(_row_of(email))
 
 
 def an_admin_exists() -> bool:
     """Whether this install has an administrator, disabled ones included: set-up is then over."""
     found: bool = Person.select().where(Person.role == "admin").exists()
     return found
+
+
+def _taken(email: str) -> BadInput:
+    return BadInput(f"{email} has been added already.", "Use another address.", "email")
 
 
 def fold_email(text: str) -> str:

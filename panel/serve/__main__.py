@@ -174,8 +174,7 @@ def _only_one(settings: Settings) -> Iterator[None]:
 
 
 def _log_address(settings: Settings, invitation: str | None) -> None:
-    host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
-    base = settings.url or f"http://{host}:{settings.bind_port}"
+    base = settings.address
     log.info("Mailkeep answers on %s/ (Ctrl-C stops it).", base)
     if invitation:
         log.info("Set up Mailkeep at %s%s (the address works once).", base, invitation)

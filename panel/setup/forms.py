@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask_wtf import FlaskForm
 from wtforms import PasswordField, StringField
-from wtforms.validators import EqualTo, InputRequired
+from wtforms.validators import InputRequired
 
 
 class AdminForm(FlaskForm):
@@ -13,10 +13,3 @@ class AdminForm(FlaskForm):
     name = StringField("Your name", validators=[InputRequired("Enter your name.")])
     email = StringField("E-mail address", validators=[InputRequired("Enter your e-mail address.")])
     password = PasswordField("Password", validators=[InputRequired("Choose a password.")])
-    again = PasswordField(
-        "Repeat password",
-        validators=[
-            InputRequired("Enter the password again."),
-            EqualTo("password", "The two passwords are not the same."),
-        ],
-    )

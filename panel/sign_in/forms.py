@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from flask_wtf import FlaskForm
-from wtforms import PasswordField, StringField
-from wtforms.validators import EqualTo, InputRequired
+from wtforms import PasswordField, SelectField, StringField
+from wtforms.fields.choices import SelectChoice
+from wtforms.validators import InputRequired
+
+from panel.web.fields import stripped
+
+APPEARANCES = [
+    SelectChoice("", "Automatic: as this device is set"),
+    SelectChoice("light", "Light"),
+    SelectChoice("dark", "Dark"),
+]
 
 
 class LoginForm(FlaskForm):
@@ -20,10 +29,18 @@ class ConfirmForm(FlaskForm):
     password = PasswordField("Your password", validators=[InputRequired("Enter your password.")])
 
 
-class NameForm(FlaskForm):
-    """The person's own name."""
+class ChosenPasswordForm(FlaskForm):
+    """The password that an invited person chooses."""
+
+    password = PasswordField("Password", validators=[InputRequired("Choose a password.")])
+
+
+class ProfileForm(FlaskForm):
+    """The person's own name, time zone and appearance."""
 
     name = StringField("Your name", validators=[InputRequired("Enter your name.")])
+    timezone = StringField("Time zone", filters=[stripped])
+    theme = SelectField("Appearance", choices=APPEARANCES, default="")
 
 
 class OwnPasswordForm(FlaskForm):
@@ -31,6 +48,3 @@ class OwnPasswordForm(FlaskForm):
 
     old = PasswordField("Current password", validators=[InputRequired("Enter your current password.")])
     password = PasswordField("New password", validators=[InputRequired("Enter a new password.")])
-    again = PasswordField(
-        "Repeat new password", validators=[EqualTo("password", "The two passwords are not the same.")]
-    )

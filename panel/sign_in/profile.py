@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from panel import db
+from panel import db, times
 from panel.audit import record
 from panel.crypto import login_hash
 from panel.errors import BadInput
-from panel.models.sign_in import Person, Session
+from panel.models.sign_in import THEMES, Person, Session
 from panel.people import password_rules
 from panel.people.service import normalise_name
 from panel.secret import Secret
@@ -44,10 +44,21 @@ class OwnSession:
         return f"{named} on {system}" if system else named
 
 
-def change_name(visitor: Visitor, name: str, address: str) -> None:
-    """Change the name. Raises BadInput if it is empty, too long or unprintable."""
-    Person.update(name=normalise_name(name)).where(Person.id == visitor.id).execute()
-    record("name changed", visitor.email, who=visitor.email, address=address)
+def change(visitor: Visitor, name: str, timezone: str, theme: str, address: str) -> None:
+    """Change name, time zone (an IANA name; empty: the server's) and appearance (light, dark or empty).
+
+    Raises BadInput, naming the field.
+    """
+    name = normalise_name(name)
+    if timezone and not times.known_zone(timezone):
+        remedy = "Choose one of the list, such as Europe/Berlin, or leave it empty."
+        raise BadInput("This time zone is unknown.", remedy, "timezone")
+    if theme not in THEMES:
+        raise BadInput("This appearance is unknown.", "Choose one of the list.", "theme")
+    with db.transaction():
+        Person.update(name=name, timezone=timezone, theme=theme).where(Person.id == visitor.id).execute()
+        if name != visitor.name:
+            record("name changed", visitor.email, who=visitor.email, address=address)
 
 
 def change_password(visitor: Visitor, old: Secret, new: Secret, address: str) -> str | None:

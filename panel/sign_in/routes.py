@@ -11,11 +11,14 @@ from flask_wtf.csrf import CSRFError
 from panel.errors import NotAllowed, PanelError
 from panel.people.service import an_admin_exists
 from panel.secret import Secret
+from panel.services import current
 from panel.sign_in import login as current_login
 from panel.sign_in import profile, service
-from panel.sign_in.forms import ConfirmForm, LoginForm, NameForm, OwnPasswordForm
+from panel.sign_in.forms import ConfirmForm, LoginForm, OwnPasswordForm, ProfileForm
+from panel.times import zone_names
 from panel.web import preserved_form, replay
 from panel.web.access import ANYBODY, ReauthNeeded, SignInNeeded, allow, here, safe_redirect
+from panel.web.fields import show_on_field
 from panel.web.form_tokens import preserve_form_input, refused
 from panel.web.htmx import go, page
 
@@ -135,28 +138,32 @@ def _go_back() -> Any:
 
 @profile_blueprint.get("")
 def own() -> Any:
-    """The person's own name, password and sessions."""
+    """The person's own name, time zone, appearance, password and sessions."""
     return _profile()
 
 
 def _profile(status: int = 200, **context: Any) -> Any:
-    context.setdefault("name_form", NameForm(formdata=None, data={"name": current_user.name}))
+    context.setdefault("form", ProfileForm(formdata=None, data=vars(current_user._get_current_object())))
     context.setdefault("password_form", OwnPasswordForm(formdata=None))
-    return page("sign_in/profile.html", status=status, sessions=profile.sessions(current_user), **context)
+    context |= {"sessions": profile.sessions(current_user), "zones": zone_names()}
+    server_zone = current().settings.timezone.key
+    return page("sign_in/profile.html", status=status, server_zone=server_zone, **context)
 
 
-@profile_blueprint.post("/name")
+@profile_blueprint.post("")
 @preserve_form_input
-def name() -> Any:
-    """Change the name."""
-    form = NameForm()
+def change() -> Any:
+    """Change name, time zone and appearance."""
+    form = ProfileForm()
     if not form.validate_on_submit():
-        return _profile(422, name_form=form)
+        return _profile(422, form=form)
     try:
-        profile.change_name(current_user, form.name.data, current_login.address())
+        profile.change(
+            current_user, form.name.data, form.timezone.data, form.theme.data, current_login.address()
+        )
     except PanelError as error:
-        return _profile(error.status, name_form=form, problem=error)
-    flash("Your name was changed.", "good")
+        return _profile(error.status, form=form, problem=show_on_field(form, error))
+    flash("Your profile was changed.", "good")
     return go(url_for("profile.own"))
 
 
@@ -172,7 +179,7 @@ def password() -> Any:
         current_login.replace(profile.change_password(current_user, old, new, current_login.address()))
         current_login.remember_device()
     except PanelError as error:
-        return _profile(error.status, password_form=form, problem=error)
+        return _profile(error.status, password_form=form, problem=show_on_field(form, error))
     flash("Your password was changed. Your other sessions were signed out.", "good")
     return go(url_for("profile.own"))
 

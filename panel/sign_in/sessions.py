@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from flask_login import UserMixin
 from peewee import Expression
 
-from panel import db
-from panel.models.sign_in import ROLES, Person, Session
+from panel import db, times
+from panel.models.sign_in import ROLES, THEMES, Person, Session
 
 IDLE_SECONDS = 12 * 3600
 LONGEST_SECONDS = 7 * 24 * 3600
@@ -26,7 +26,8 @@ TOKEN_BYTES = 32
 FIND = (
     "SELECT s.created_at BETWEEN ? AND ? AND s.seen_at BETWEEN ? AND ?, s.id, s.seen_at,"
     " CAST(s.role AS TEXT), CAST(p.role AS TEXT), s.confirmed_at, s.renewal_due,"
-    " CAST(s.form_token AS TEXT), p.id, CAST(p.email AS TEXT), CAST(p.name AS TEXT)"
+    " CAST(s.form_token AS TEXT), CAST(p.timezone AS TEXT), CAST(p.theme AS TEXT),"
+    " p.id, CAST(p.email AS TEXT), CAST(p.name AS TEXT)"
     " FROM session s JOIN person p ON p.id = s.person_id WHERE s.token_hash = ? AND p.disabled_at IS NULL"
 )
 
@@ -43,6 +44,8 @@ class Visitor(UserMixin):
     session_id: int
     confirmed_at: int | None
     renewal_due: bool
+    timezone: str  # an IANA name; empty: the server's
+    theme: str  # light or dark; empty: as the system is set
     form_token: str = field(repr=False)
     token_hash: bytes = field(repr=False)
 
@@ -51,6 +54,7 @@ def begin(person_id: int, address: str, agent: str) -> str:
     """Start a session for a person who has just entered the password; its token."""
     token, now = secrets.token_urlsafe(TOKEN_BYTES), db.now()
     Session.delete().where(~active(now)).execute()
+    Person.update(last_sign_in_at=now).where(Person.id == person_id).execute()
     Session.create(
         token_hash=_hash(token),
         person=person_id,
@@ -84,7 +88,8 @@ def find(token: str) -> Visitor | None:
     row = db.database.execute_sql(FIND, (begun, newest, seen, newest, token_hash)).fetchone()
     if row is None:
         return None
-    is_active, session_id, seen_at, role, person_role, confirmed_at, renewal_due, form_token, *who = row
+    is_active, session_id, seen_at, role, person_role, confirmed_at, renewal_due, form_token, *person = row
+    zone, theme, *who = person
     if not is_active:
         Session.delete().where(
             Session.id == session_id
@@ -95,7 +100,7 @@ def find(token: str) -> Visitor | None:
     confirmed_at = confirmed_at if isinstance(confirmed_at, int) else None
     return Visitor(
         *who, max(role, person_role, key=_rank), person_role, session_id, confirmed_at, bool(renewal_due),
-        form_token, token_hash,
+        times.known_zone(zone), theme if theme in THEMES else "", form_token, token_hash,
     )  # fmt: skip
 
 

@@ -44,8 +44,8 @@ def events() -> list[tuple[str, str, str, str]]:
 
 
 def test_every_step_of_signing_in_and_of_the_profile(app: Flask, admin: Browser) -> None:
-    admin.post("/profile/name", on="/profile", name="Ada L.")
-    admin.post("/profile/password", on="/profile", old=PASSWORD, password=NEW, again=NEW)
+    admin.post("/profile", on="/profile", name="Ada L.")
+    admin.post("/profile/password", on="/profile", old=PASSWORD, password=NEW)
     admin.post("/profile/sessions", on="/profile")
     admin.post("/logout", on="/profile")
     stranger = Browser(app, "198.51.100.9")
@@ -63,13 +63,13 @@ def test_every_step_of_signing_in_and_of_the_profile(app: Flask, admin: Browser)
 
 
 def test_every_step_with_people(admin: Browser) -> None:
-    fields = {"email": OTHER, "name": "Bob", "role": "agent", "password": NEW, "again": NEW}
+    fields = {"email": OTHER, "name": "Bob", "role": "agent", "password": NEW}
     admin.post("/people/new", on="/people/new", **fields)
     page = "/people/2"
-    admin.post(f"{page}/role", on=page, role="user")
+    admin.post(page, **fields | {"role": "user"})
     admin.post(f"{page}/disable", on=page)
     admin.post(f"{page}/enable", on=page)
-    admin.post(f"{page}/password", on=page, password=NEW, again=NEW)
+    admin.post(f"{page}/password", on=page, password=NEW)
     made = [event for event in events() if event[1] == OTHER]
     assert made == [
         (what, OTHER, ADMIN, FROM)

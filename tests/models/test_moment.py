@@ -51,6 +51,7 @@ AS_IT_STANDS = {
     "person.created_at": "shown", "activity.at": "a record: shown, counted by activity.recent",
     "account.created_at": "listing and the check of collecting ask is_ahead",
     "set_up.closed_at": "a mark", "set_up.encryption_later_at": "a mark", "set_up.mailbox_later_at": "a mark",
+    "person.last_sign_in_at": "shown",
     "person.disabled_at": "a mark: nobody is let in by a time", "account.paused_at": "a mark",
     "endpoint.secret_set_at": "a check list, which counts it as changed: rather one too many",
     "skipped.at": "shown", "uidl.gone_at": "kept longer then, up to the cap of names", "heartbeat.beat_at": "compared in both directions", "heartbeat.jumped_at": "the same",

@@ -6,12 +6,15 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
 
 from panel.config import Settings
 from tests import installs
 from tests.running import Environ, find_marker
+from tests.sign_in.browser import Browser, add_person
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 GOOD = "a long enough phrase"
@@ -31,7 +34,10 @@ def test_a_person_is_added_and_listed(installed: Settings, cli: Cli) -> None:
     assert cli("people", "list").stdout == "agent  bob@example.org  Bob\n"
     (listed,) = json.loads(cli("people", "list", "--json").stdout)
     assert listed.pop("created_at") > 0
-    assert listed == {"email": "bob@example.org", "name": "Bob", "role": "agent", "disabled": False}
+    assert listed == {
+        "email": "bob@example.org", "name": "Bob", "role": "agent", "disabled": False, "invited": False,
+        "last_sign_in_at": None,
+    }  # fmt: skip
 
 
 def test_an_empty_list_is_a_list(installed: Settings, cli: Cli) -> None:
@@ -61,7 +67,8 @@ def test_the_same_person_twice_is_refused(installed: Settings, cli: Cli) -> None
     [
         ("people", "add"),
         ("people", "add", "bob@example.org", "--name", "Bob", "--role", "boss", "--password-file", "-"),
-        ("people", "add", "bob@example.org", "--name", "Bob", "--role", "agent"),
+        ("people", "add", "bob@example.org", "--name", "Bob"),
+        ("people", "delete"),
         ("people", "add", "bob@example.org", "--name", "B", "--role", "agent", "--password", GOOD),
         ("people", "promote"),
     ],
@@ -78,6 +85,34 @@ def test_without_an_install_it_is_refused_and_none_is_made(
     assert done.returncode == 3
     assert "not set up" in done.stderr
     assert not Path(environ["PANEL_DATA_DIR"]).exists()
+
+
+def test_without_a_password_an_invitation_link_is_printed_on_a_line_of_its_own(
+    app: Flask, cli: Cli, environ: Environ
+) -> None:
+    done = cli(*ADD[:-2])
+    assert done.returncode == 0, done.stderr
+    first = done.stdout.splitlines()[-1]
+    assert first.startswith(f"http://{environ['PANEL_BIND']}/invitation/")
+    assert cli("people", "list").stdout == "agent  bob@example.org  Bob  (invited)\n"
+    second = cli("people", "invite", "bob@example.org").stdout.splitlines()[-1]
+    browser = Browser(app)
+    assert browser.get(urlsplit(first).path).status_code == 404
+    assert browser.post(urlsplit(second).path, password=GOOD).status_code == 303
+    assert cli("people", "invite", "nobody@example.org").returncode == 3
+
+
+def test_a_person_is_deleted_after_a_question(app: Flask, cli: Cli) -> None:
+    add_person()
+    cli(*ADD, stdin=GOOD)
+    assert cli("people", "delete", "bob@example.org").returncode == 3
+    assert "bob@" in cli("people", "list").stdout
+    done = cli("people", "delete", "Bob@example.org", "--yes")
+    assert (done.returncode, done.stdout) == (0, "bob@example.org was deleted.\n")
+    assert "bob@" not in cli("people", "list").stdout
+    assert cli("people", "delete", "bob@example.org", "--yes").returncode == 3
+    last = cli("people", "delete", "ada@example.org", "--yes")
+    assert last.returncode == 3 and "last active administrator" in last.stderr
 
 
 def test_the_password_stands_nowhere_afterwards(installed: Settings, cli: Cli) -> None:

@@ -24,7 +24,7 @@ from panel.sign_in import sessions
 from tests.running import PanelServer
 from tests.sign_in.browser import PASSWORD, Browser, add_person
 
-FIELDS = {"name": "Ada Lovelace", "email": "ada@example.org", "password": PASSWORD, "again": PASSWORD}
+FIELDS = {"name": "Ada Lovelace", "email": "ada@example.org", "password": PASSWORD}
 
 
 def opened(settings: Settings) -> str:
@@ -148,7 +148,6 @@ def test_set_up_stands_in_activity(browser: Browser) -> None:
     [
         ("name", " ", "The name is empty"),
         ("email", "ada", "This is not an e-mail address."),
-        ("again", "another one", "The two passwords are not the same."),
         ("password", "", "Choose a password."),
     ],
 )
@@ -165,7 +164,7 @@ def test_what_is_wrong_stands_beside_its_field_and_changes_nothing(
 
 @pytest.mark.parametrize("password", ["too short", "password1234", "x" * 129, "Ada Lovelace"])
 def test_a_password_that_is_guessed_first_is_refused(browser: Browser, password: str) -> None:
-    answer = browser.post("/setup/admin", **FIELDS | {"password": password, "again": password})
+    answer = browser.post("/setup/admin", **FIELDS | {"password": password})
     assert answer.status_code == 422
     assert 'id="password-error"' in answer.text
 

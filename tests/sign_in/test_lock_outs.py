@@ -96,10 +96,7 @@ def test_the_own_password_on_the_profile_counts_as_confirming(app: Flask) -> Non
     ada = Browser(app)
     ada.sign_in()
     for _ in range(throttle.PER_SESSION):
-        assert (
-            ada.post("/profile/password", on="/profile", old=WRONG, password=NEW, again=NEW).status_code
-            == 422
-        )
+        assert ada.post("/profile/password", on="/profile", old=WRONG, password=NEW).status_code == 422
     assert ada.post("/confirm", password=PASSWORD).status_code == 429
 
 
@@ -108,7 +105,7 @@ def test_new_passwords_that_are_refused_are_no_wrong_passwords(app: Flask) -> No
     ada = Browser(app)
     ada.sign_in()
     for _ in range(throttle.PER_SESSION + 1):
-        short = ada.post("/profile/password", on="/profile", old=PASSWORD, password="short", again="short")
+        short = ada.post("/profile/password", on="/profile", old=PASSWORD, password="short")
         assert short.status_code == 422
 
 
@@ -168,7 +165,7 @@ def test_the_cookie_is_void_after_a_change_of_password(app: Flask, known: Browse
     thief.client.set_cookie(DEVICE, cookie.value)
     if by == "the owner":
         known.sign_in()
-        changed = known.post("/profile/password", on="/profile", old=PASSWORD, password=NEW, again=NEW)
+        changed = known.post("/profile/password", on="/profile", old=PASSWORD, password=NEW)
         assert changed.status_code == 303
         known.post("/logout", on="/profile")
     else:
@@ -260,7 +257,7 @@ def test_a_failed_confirmation_is_logged_under_the_name_of_the_session(app: Flas
     ada = Browser(app, "192.0.2.7")
     ada.sign_in()
     ada.post("/confirm", password=WRONG)
-    ada.post("/profile/password", on="/profile", old=WRONG, password=NEW, again=NEW)
+    ada.post("/profile/password", on="/profile", old=WRONG, password=NEW)
     failed = [
         (e.who, e.subject, e.address) for e in Activity.select().where(Activity.what == "sign-in failed")
     ]

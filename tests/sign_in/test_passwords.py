@@ -85,8 +85,8 @@ def test_unknown_and_known_take_the_same_time(app: Flask) -> None:
 
 
 def test_the_hash_of_nobody_matches_no_password_and_costs_what_others_cost() -> None:
-    assert not login_hash.is_stale(service.DUMMY_HASH)
-    assert not login_hash.verify(Secret(WRONG), service.DUMMY_HASH)
+    assert not login_hash.is_stale(login_hash.NONE)
+    assert not login_hash.verify(Secret(WRONG), login_hash.NONE)
 
 
 def test_what_is_typed_into_the_wrong_field_is_not_kept(app: Flask, settings: Settings) -> None:

@@ -100,7 +100,7 @@ def test_every_form_keeps_what_was_typed_and_chosen_but_passwords(admin: Browser
     path = "/server/encryption"
     came_back |= {form.action for form in forms(admin.get(path).text) if keeps(admin, form)}
     assert came_back == {
-        "/login", "/profile/name", "/people/new", "/accounts/new", f"/accounts/{uuid}/edit",
+        "/login", "/profile", "/people/new", "/people/1", "/accounts/new", f"/accounts/{uuid}/edit",
         f"/accounts/{uuid}/sending", f"{path}/enable", f"{path}/backup",
     }  # fmt: skip
 

@@ -1,8 +1,17 @@
-"""Forms that wait until the password has been entered again."""
+"""Forms that wait for the password; last sign-in, time zone, appearance and invitation of people."""
 
 from typing import Any
 
 from peewee import AutoField, BigIntegerField, BlobField, CharField, ForeignKeyField, Model
+
+ADDED = (
+    'ALTER TABLE "person" ADD COLUMN "last_sign_in_at" INTEGER',
+    'ALTER TABLE "person" ADD COLUMN "timezone" VARCHAR(64) NOT NULL DEFAULT \'\'',
+    'ALTER TABLE "person" ADD COLUMN "theme" VARCHAR(8) NOT NULL DEFAULT \'\'',
+    'ALTER TABLE "person" ADD COLUMN "invitation_hash" BLOB',
+    'ALTER TABLE "person" ADD COLUMN "invited_until" INTEGER',
+    'CREATE UNIQUE INDEX "person_invitation_hash" ON "person" ("invitation_hash")',
+)
 
 
 def up(migrator: Any, db: Any) -> None:
@@ -20,3 +29,5 @@ def up(migrator: Any, db: Any) -> None:
 
     db.bind([Session, PendingForm], bind_refs=False, bind_backrefs=False)
     db.create_tables([PendingForm], safe=False)
+    for statement in ADDED:
+        db.execute_sql(statement)
