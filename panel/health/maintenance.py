@@ -1,4 +1,4 @@
-"""What the worker does besides collecting: counting the spool, and removing old activity."""
+"""What the worker does besides collecting: counting the spool, and removing what is old."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from panel import db
 from panel.activity import log
 from panel.config import Settings
 from panel.health import heartbeat, spool
+from panel.messages import retention
 
 COUNT_SECONDS = 300
 DAY = 24 * 3600
@@ -22,6 +23,8 @@ def run(settings: Settings) -> None:
         return
     if not _clock_jumped() and heartbeat.claim("pruned_at", DAY):
         log.prune(settings.activity_days)
+        retention.prune(settings.message_log_days, settings.timezone)
+    retention.note_taken(settings.mail_spool)
     spool.store(spool.count(settings.mail_spool))
 
 

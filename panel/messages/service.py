@@ -25,7 +25,8 @@ UNION ALL SELECT 'message', * FROM (SELECT {COLUMNS} FROM message_log l {JOINS} 
 MAILBOX = f"""
 SELECT 'count', at, delivered{NOTHING}, NULL FROM mail_count
   WHERE account_id = :uuid AND at >= :begin AND at <= :now
-UNION ALL SELECT 'ever', min(at), sum(delivered){NOTHING}, NULL FROM mail_count WHERE account_id = :uuid
+UNION ALL SELECT 'ever', min(at), CAST(total(delivered) AS INTEGER){NOTHING}, NULL
+  FROM mail_count WHERE account_id = :uuid
 UNION ALL SELECT 'now', quiet_rounds, took, last_success_at{NOTHING} FROM collection WHERE account_id = :uuid
 UNION ALL SELECT 'message', * FROM (SELECT {COLUMNS} FROM message_log l {JOINS}
   WHERE l.account_id = :uuid ORDER BY l.id DESC LIMIT :latest)
@@ -39,7 +40,7 @@ SELECT uuid, -1, (SELECT l.at FROM message_log l WHERE l.account_id = uuid AND l
 """
 BY_DAY = """
 WITH day (number, start_at, end_at) AS (VALUES {days})
-SELECT c.account_id, d.number, sum(c.delivered)
+SELECT c.account_id, d.number, CAST(total(c.delivered) AS INTEGER)
 FROM mail_count c JOIN day d ON c.at >= d.start_at AND c.at < d.end_at
 WHERE c.account_id IN ({marks}) GROUP BY 1, 2
 """
