@@ -106,6 +106,7 @@ class PanelCommand(_Parsed, click.Command):
 
     def _run(self, ctx: click.Context) -> Any:
         try:
+            ask_missing(ctx)
             return super().invoke(ctx)
         except (PanelError, click.ClickException, click.exceptions.Exit):
             raise
@@ -169,15 +170,40 @@ class PasswordFile(click.ParamType[Secret]):
         raise click.BadParameter(why, ctx=ctx, param=param)
 
 
+class PasswordOption(click.Option):
+    """`--password-file F`. Without it, where the command cannot do without, a terminal is asked twice."""
+
+    def __init__(self, *args: Any, asked: bool, **kwargs: Any) -> None:
+        """`asked`: the command needs one."""
+        super().__init__(*args, **kwargs)
+        self.asked = asked
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """The Secret; nothing where a terminal is asked later, once all else was read (`ask_missing`)."""
+        found = super().process_value(ctx, value)
+        if self.asked and not isinstance(found, Secret) and not sys.stdin.isatty():
+            raise click.MissingParameter(ctx=ctx, param=self)
+        return found
+
+
 def password_option(required: bool = True, name: str = "password") -> Callable[[Any], Any]:
     """`--password-file F`, handed to the command as `password`: a Secret, or None if not required."""
+    asked = " Without it, it is asked for." if required else ""
     return click.option(
         f"--{name}-file",
         name,
+        cls=PasswordOption,
         type=PasswordFile(),
-        required=required,
-        help=f"File that holds the {name}; - for standard input.",
+        asked=required,
+        help=f"File that holds the {name}; - for standard input.{asked}",
     )
+
+
+def ask_missing(ctx: click.Context) -> None:
+    """Ask for the passwords that were not given, where the command needs them."""
+    for option in ctx.command.params:
+        if isinstance(option, PasswordOption) and option.asked and ctx.params.get(str(option.name)) is None:
+            ctx.params[str(option.name)] = ask_new(str(option.name).capitalize())
 
 
 def ask(question: str, yes: bool) -> None:
@@ -209,8 +235,23 @@ def ask_typed(lines: Iterable[str], text: str, given: str | None) -> None:
 
 def ask_hidden(what: str) -> Secret:
     """Ask for a secret, without echo."""
+    return _ask_secret(escaped(what))
+
+
+def ask_new(what: str) -> Secret:
+    """Ask for a secret that is going to be stored, twice, so that nobody stores what they mistyped."""
+    return _ask_secret(escaped(what), confirmation_prompt="Again")
+
+
+def _ask_secret(question: str, **more: Any) -> Secret:
     with _question_shown():
-        return Secret(click.prompt(what, hide_input=True))
+        try:
+            typed = click.prompt(_encodable(question, sys.stdout), hide_input=True, **more)
+        except UnicodeError:
+            raise BadInput("What was typed is not UTF-8.", "Set the terminal to UTF-8.") from None
+    if "\0" in typed:
+        raise BadInput("A password cannot contain a NUL character.", "Type it again.")
+    return Secret(typed)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO
 
 import click
@@ -23,7 +24,7 @@ from panel.shell import (
     REFUSED,
     PanelGroup,
     ask,
-    ask_hidden,
+    ask_new,
     json_option,
     password_option,
     print_json,
@@ -39,7 +40,6 @@ accounts = PanelGroup("accounts", help="The mailboxes that mail is collected fro
 
 OPTIONS = (
     click.option("--protocol", help="imap or pop3. New mailboxes: imap."),
-    click.option("--host", help="Host name of the mail server."),
     click.option("--port", type=int, help="New mailboxes: the usual port of protocol and security."),
     click.option("--security", help="tls, starttls, or none (on this server only). New mailboxes: tls."),
     click.option("--username", help="New mailboxes: the address."),
@@ -56,10 +56,11 @@ PASSWORDS = {
 }
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _options(command: Callable[..., Any], *, new: bool = False) -> Callable[..., Any]:
+    """Those of a mailbox; a `new` one needs a host."""
     for option in reversed(OPTIONS):
         command = option(command)
-    return command
+    return click.option("--host", required=new, help="Host name of the mail server.")(command)
 
 
 def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -68,13 +69,11 @@ def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 @accounts.command()
 @click.argument("address")
-@_options
+@partial(_options, new=True)
 @password_option()
 @click.option("--begin", default="now", show_default=True, help="Start with: now (new mail), unread or all.")
 def add(address: str, password: Secret, begin: str, **options: Any) -> None:
     """Add the mailbox ADDRESS."""
-    if options["host"] is None:
-        raise click.UsageError("Missing option '--host'.")
     box = rules.mailbox(address, **_given(options, rules.MAILBOX_FIELDS))
     server = {"protocol": "imap", "security": "tls", "port": None, "username": box.address}
     where = rules.server(current().settings, **server | _given(options, rules.SERVER_FIELDS))
@@ -148,7 +147,7 @@ def as_json(line: Line) -> dict[str, Any]:
     """What `list --json` and `show --json` print for one mailbox."""
     names = (
         "address", "uuid", "protocol", "host", "port", "security", "username", "paused", "password",
-        "last_success_at", "problem", "folder", "interval", "on_server", "move_to",
+        "last_success_at", "problem", "remedy", "next_try_at", "folder", "interval", "on_server", "move_to",
     )  # fmt: skip
     return {name: getattr(line, name) for name in names}
 
@@ -230,7 +229,7 @@ def set_password(
             say(_set_by(change))
         if not sys.stdin.isatty():
             raise click.UsageError("Missing option '--password-file'.")
-        password = ask_hidden(f"Password of {found.address}")
+        password = ask_new(f"Password of {found.address}")
     elif expect_host is None:
         _require_latest(change, "Name the server that you mean: --expect-host.")
     service.set_password(current().vault, found.uuid, password, seen, Actor())
@@ -281,6 +280,8 @@ def edit(account: str, password: Secret | None, **options: Any) -> None:
     if given:
         server = {name: getattr(endpoint, name) for name in rules.SERVER_FIELDS}
         where = rules.server(current().settings, **server | given)
+        if where != endpoint.server and password is None and sys.stdin.isatty():
+            password = ask_new(f"Password of {found.address} at {where.host}")
     service.edit(current().vault, found.uuid, box, where, password, Seen.of(endpoint), Actor())
     say(f"{box.address} was changed.")
 

@@ -14,7 +14,10 @@ from panel.shell import PanelCommand, json_option, print_json, print_lines
 @json_option
 @click.pass_context
 def doctor(context: click.Context, json_: bool) -> None:
-    """Check the whole install, the whole database and every password. Exit status 1: a problem was found."""
+    """Check install, database and every password.
+
+    Exit status 1: a problem was found.
+    """
     services = current()
     results = checks.run(checks.gather(services.settings, services.vault, deep=True))
     if json_:

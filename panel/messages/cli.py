@@ -17,7 +17,7 @@ from panel.services import current
 from panel.shell import PanelGroup, json_option, print_json, say
 from panel.times import exact, machine
 
-messages = PanelGroup("messages", help="Collected mail: sender, subject, and where each message is now.")
+messages = PanelGroup("messages", help="Collected mail: sender, subject, and where it is.")
 
 
 @messages.command("list")

@@ -13,7 +13,10 @@ from panel.shell import PanelCommand, json_option, print_json, say
 @click.command("settings", cls=PanelCommand)
 @json_option
 def settings(json_: bool) -> None:
-    """Show every setting, its value and where it comes from; secrets as 'set'."""
+    """Show every setting and where it comes from.
+
+    Secrets are shown as 'set'.
+    """
     found = service.read(current().settings, ROOT / "docs/settings.md")
     if json_:
         print_json({row.name: {"value": row.value, "source": row.source} for row in found.rows})

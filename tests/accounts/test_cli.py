@@ -44,7 +44,7 @@ def test_list_json_has_the_agreed_shape(cli: Cli, house: House) -> None:
     assert len(uuid) == 36
     assert line == {
         "address": "support@example.org", "protocol": "imap", "host": "imap.example.org", "port": 993, "security": "tls",
-        "username": "support@example.org", "paused": False, "password": "clear", "last_success_at": None, "problem": None,
+        "username": "support@example.org", "paused": False, "password": "clear", "last_success_at": None, "problem": None, "remedy": None, "next_try_at": None,
         "folder": "INBOX", "interval": 60, "on_server": "keep", "move_to": "",
     }  # fmt: skip
     assert json.loads(cli("accounts", "show", uuid, "--json").stdout)["address"] == "support@example.org"

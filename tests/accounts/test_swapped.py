@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import pty
-import subprocess
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import pytest
 
 from panel import db
 from panel.accounts import service
 from panel.audit import Actor
-from panel.config import ROOT
 from panel.errors import PasswordNeeded, Tampered
 from panel.models import Endpoint
 from panel.secret import Secret
@@ -21,6 +18,7 @@ from panel.vault import credential, verification
 from panel.vault.state import State
 from tests import running
 from tests.encryption.conftest import House, house  # noqa: F401
+from tests.terminal import Terminal
 
 SWAP = "UPDATE {} SET {} = CASE id WHEN {} THEN {} ELSE {} END"
 
@@ -128,25 +126,14 @@ def test_unattended_the_server_that_is_expected_can_be_named(
 def test_on_a_terminal_the_server_is_shown_before_the_password_is_asked_for(house: House) -> None:
     endpoint = house.add("first")
     environ = running.environ_for(house.data.parent)
-    master, slave = pty.openpty()
     command = [".venv/bin/python", "-m", "flask", "accounts", "set-password", "0@example.org"]
-    with (
-        subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | environ, stdin=slave, stdout=slave, stderr=slave
-        ) as process,
-        closing(os.fdopen(master, "rb", buffering=0)) as terminal,
-    ):
-        os.close(slave)
-        said = b""
-        while b"Password of 0@example.org:" not in said:
-            said += terminal.read(1024)
-        assert b"imap imap.example.org:993 tls as 0@example.org" in said
-        os.write(master, b"typed on a terminal\n")
-        with suppress(OSError):  # the terminal's end
-            while piece := terminal.read(1024):
-                said += piece
-    assert process.returncode == 0
-    assert b"typed on a terminal" not in said
+    with Terminal(command, os.environ | environ) as shown:
+        shown.wait_for("imap imap.example.org:993 tls as 0@example.org")
+        for question in ("Password of 0@example.org:", "Again:"):
+            shown.wait_for(question)
+            shown.enter("typed on a terminal")
+        assert shown.end() == 0
+        assert "typed on a terminal" not in shown.text
     with db.database.connection_context():
         assert house.opened(endpoint) == "typed on a terminal"
 
