@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from panel import db
+from panel.alerts.watch import Watch
 from panel.health import heartbeat, spool
 from panel.models import Account, Activity, Collection, Endpoint, Message
 from panel.models.messages import LoggedMessage, MailCount, MailTotal, RoundLog
@@ -71,6 +72,7 @@ def fill(house: House, mailboxes: int = 120, messages: int = 400) -> None:
     heartbeat.beat()
     verification.run_and_note(house.vault)
     spool.store(spool.count(house.settings.mail_spool))
+    Watch(house.settings, house.vault).check()
 
 
 def _mailbox(number: int, now: int) -> Account:
