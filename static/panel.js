@@ -149,9 +149,23 @@ const serveToasts = (root) => {
   }
 };
 
-offerCopy(document);
-serveToasts(document);
-document.addEventListener("htmx:after:swap", () => { offerCopy(document); serveToasts(document); });
+// A new password is typed once, so it can be shown.
+const offerShow = (root) => {
+  for (const field of root.querySelectorAll(".field:not(:has(> .show)) > input[type=password][autocomplete=new-password]")) {
+    const button = document.createElement("button");
+    const show = (shown) => { field.type = shown ? "text" : "password"; button.textContent = shown ? "Hide" : "Show"; };
+    button.type = "button";
+    button.className = "link show";
+    button.addEventListener("click", () => show(field.type === "password"));
+    field.form.addEventListener("submit", () => show(false)); // browsers remember what is typed as text
+    show(false);
+    field.after(button);
+  }
+};
+
+const serve = () => { offerCopy(document); offerShow(document); serveToasts(document); };
+serve();
+document.addEventListener("htmx:after:swap", serve);
 
 document.addEventListener("keydown", (event) => {
   const menu = event.key === "Escape" && document.querySelector("details.menu[open]");

@@ -1,7 +1,7 @@
 """/setup: the first administrator is created with the one-time token, then guided through the other steps.
 
-Encryption and the first mailbox are set up on their own pages; until set-up is finished, a frame at the top
-of every page shows the current step and the next.
+Encryption and the first mailbox are set up on their own pages, without the navigation: a frame around them
+shows the steps, and where one is done, its page leads on to the next. The last one is the overview.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from typing import Any
 from flask import Blueprint, flash, request, session, url_for
 from flask_login import current_user
 
-from panel.accounts import listing
 from panel.errors import AlreadySetUp, BadInput, NotFound, PanelError
-from panel.listing import ListQuery
-from panel.models import SetupState
+from panel.models import Account, SetupState
 from panel.people.password_rules import LONGEST, SHORTEST
 from panel.secret import Secret
 from panel.services import current, one_rows
@@ -26,7 +24,7 @@ from panel.web.access import ANYBODY, allow
 from panel.web.fields import show_on_field
 from panel.web.form_tokens import preserve_form_input
 from panel.web.headers import plain_http_exposed
-from panel.web.htmx import go, page
+from panel.web.htmx import go, is_htmx, page
 
 blueprint = Blueprint("setup", __name__, url_prefix="/setup")
 steps_blueprint = Blueprint("setup_steps", __name__, url_prefix="/setup")
@@ -34,28 +32,47 @@ allow(blueprint, read={ANYBODY}, write={ANYBODY})
 allow(steps_blueprint, read={"admin"}, write={"admin"})
 
 TOKEN = "setup"  # noqa: S105 - the name of the cookie's entry
-PAGES = {
-    Step.ENCRYPTION: "encryption.show",
-    Step.MAILBOX: "accounts.new",
-    Step.SUMMARY: "setup_steps.summary",
-}
+PAGES = {Step.ENCRYPTION: "encryption.show", Step.MAILBOX: "accounts.new", Step.FINISH: "home.show"}
+# Where the pages of the steps lead once they are done.
+ENDS = ("encryption.show", "accounts.show", "accounts.mailbox", "home.show")
 
 
 def _step() -> Step | None:
     """The current step of the visitor's own set-up."""
-    if not current_user.is_authenticated:
-        return None
-    return service.step_of(current_user.id, current().vault)
+    row = one_rows().of(SetupState) if current_user.is_authenticated else None
+    return service.step_of(current_user.id, current().vault, row) if row else None
 
 
 @blueprint.app_context_processor
 def set_up_frame() -> dict[str, Any]:
     """For the frame on every page of the administrator who is setting up."""
-    row = one_rows().of(SetupState) if current_user.is_authenticated else None
-    step = service.step_of(current_user.id, current().vault, row) if row else None
+    step = _step()
     if step is None:
-        return {"set_up": None}
-    return {"set_up": {"step": step, "here": request.endpoint == PAGES[step], "page": url_for(PAGES[step])}}
+        return {"set_up": None, "set_up_steps": Step}
+    here = request.endpoint is not None and request.blueprint == PAGES[step].split(".")[0]
+    return {"set_up": {"step": step, "here": here, "page": url_for(PAGES[step])}, "set_up_steps": Step}
+
+
+@blueprint.before_app_request
+def lead_on() -> Any:
+    """From the page of a step that is done to the next step; after the last one set-up is closed."""
+    if request.method != "GET" or is_htmx() or request.endpoint not in ENDS:
+        return None
+    step = _step()
+    if step is Step.FINISH:
+        service.finish(current_user.email, login.address())
+        flash(_finished(), "good")
+        return go(url_for("home.show"))
+    if step is Step.MAILBOX and request.endpoint == PAGES[Step.ENCRYPTION]:
+        return go(url_for(PAGES[step]))
+    return None
+
+
+def _finished() -> str:
+    first = Account.select().order_by(Account.created_at).first()
+    if first is None:
+        return "Mailkeep is set up. No mailboxes yet: add the first one to collect mail."
+    return f"Mailkeep is set up. Mail of {first.address} is collected now and shown here."
 
 
 @blueprint.get("")
@@ -85,13 +102,14 @@ def enter(token: str) -> Any:
 
 @blueprint.get("/checks")
 def check() -> Any:
-    """Check whether this server is ready."""
+    """Check whether this server is ready, and go on if it is."""
     service.require_open()
     if not service.check(session.get(TOKEN, "")):
         return go(url_for("setup.where"))
-    settings = current().settings
-    found = checks.run(settings, current().vault, exposed=plain_http_exposed())
-    return page("setup/checks.html", checks=found, ready=all(each.ok for each in found))
+    found = checks.run(current().settings, current().vault, exposed=plain_http_exposed())
+    if all(each.ok for each in found):
+        return go(url_for("setup.admin"))
+    return page("setup/checks.html", checks=found)
 
 
 @blueprint.route("/admin", methods=["GET", "POST"])
@@ -112,7 +130,6 @@ def admin() -> Any:
     except BadInput as error:
         return _admin_page(form, error.status, show_on_field(form, error))
     login.start(sessions.begin(person.id, address, login.agent()))
-    flash(f"You are signed in as {person.email}.", "good")
     return go(url_for("encryption.show"))
 
 
@@ -122,40 +139,13 @@ def _admin_page(form: AdminForm, status: int = 200, problem: PanelError | None =
     )
 
 
-# -- the later steps ---------------------------------------------------------------------
-
-
-def _own_step() -> Step:
-    """The current step of the visitor's own set-up. Raises AlreadySetUp for other administrators."""
-    step = _step()
-    if step is None:
-        raise AlreadySetUp("Set-up is finished, or another administrator is doing it.")
-    return step
-
-
 @steps_blueprint.post("/later")
 def later() -> Any:
     """Leave the current step, encryption or the first mailbox, for later."""
-    step = _own_step()
-    if step in (Step.ENCRYPTION, Step.MAILBOX):
+    step = _step()
+    if step is None:
+        raise AlreadySetUp("Set-up is finished, or another administrator is doing it.")
+    if step is not Step.FINISH:
         service.skip(step)
-    return go(url_for(PAGES[_own_step()]))
-
-
-@steps_blueprint.get("/summary")
-def summary() -> Any:
-    """What is set up, and what to do next."""
-    step = _own_step()
-    if step is not Step.SUMMARY:
-        return go(url_for(PAGES[step]))
-    now = current().vault.latest()
-    return page("setup/summary.html", now=now, lines=listing.page(current().vault, ListQuery()).rows)
-
-
-@steps_blueprint.post("/finish")
-def finish() -> Any:
-    """Close set-up for good."""
-    _own_step()
-    service.finish(current_user.email, login.address())
-    flash("Mailkeep is set up.", "good")
-    return go(url_for("home.show"))
+    next_step = service.step_of(current_user.id, current().vault) or Step.FINISH
+    return go(url_for(PAGES[next_step]))

@@ -86,13 +86,21 @@ def create_admin(
 
 
 class Step(IntEnum):
-    """The steps of set-up, in order."""
+    """The steps of set-up, in order. `FINISH`: nothing is left to do."""
 
     CHECKS = 1
     ADMIN = 2
     ENCRYPTION = 3
     MAILBOX = 4
-    SUMMARY = 5
+    FINISH = 5
+
+    @property
+    def title(self) -> str:
+        """As pages name it."""
+        return TITLES[self - 1]
+
+
+TITLES = ("Checks", "First administrator", "Encryption", "First mailbox", "Finish")
 
 
 def step_of(person_id: int, vault: Vault, row: SetupState | None = None) -> Step | None:
@@ -104,7 +112,7 @@ def step_of(person_id: int, vault: Vault, row: SetupState | None = None) -> Step
         return Step.ENCRYPTION
     if row.mailbox_later_at is None and not Account.select().exists():
         return Step.MAILBOX
-    return Step.SUMMARY
+    return Step.FINISH
 
 
 def skip(step: Step) -> None:
@@ -114,10 +122,11 @@ def skip(step: Step) -> None:
 
 
 def finish(email: str, address: str) -> None:
-    """Close set-up for good."""
+    """Close set-up for good. Of simultaneous calls one is recorded."""
+    still_open = (SetupState.id == 1) & SetupState.closed_at.is_null()
     with db.transaction():
-        _update(closed_at=db.now())
-        record("setup finished", email, who=email, address=address)
+        if SetupState.update(closed_at=db.now()).where(still_open).execute():
+            record("setup finished", email, who=email, address=address)
 
 
 def _update(**columns: object) -> None:

@@ -126,7 +126,7 @@ def test_the_login_page_points_to_set_up_until_there_is_an_administrator(app: Fl
 def test_the_first_administrator_is_signed_in_and_told_what_comes_next(browser: Browser) -> None:
     answer = browser.post("/setup/admin", **FIELDS)
     assert (answer.status_code, answer.location) == (303, "/server/encryption")
-    assert "You are signed in as ada@example.org." in browser.get(answer.location).text
+    assert "Step 3 of 5" in browser.get(answer.location).text
     assert [(p.email, p.name, p.role) for p in Person.select()] == [
         ("ada@example.org", "Ada Lovelace", "admin")
     ]

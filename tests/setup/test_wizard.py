@@ -50,22 +50,28 @@ def step(browser: Browser) -> str:
     return browser.get("/setup").location or ""
 
 
-def test_one_goes_from_step_to_step_and_is_finished(app: Flask, admin: Browser, house: House) -> None:
+def add_mailbox(browser: Browser) -> str:
+    """Add it without a test of the server; where that leads."""
+    return browser.post("/accounts/new", **form()).location or ""
+
+
+def test_one_goes_from_step_to_step_and_ends_on_the_overview(
+    app: Flask, admin: Browser, house: House
+) -> None:
     assert step(admin) == "/server/encryption"
+    page = admin.get("/server/encryption").text
+    assert "<title>Step 3 of 5: Encryption ·" in page and 'aria-label="Main"' not in page
     assert admin.post("/server/encryption/enable", on="/server/encryption", **BOXES).status_code == 303
+    assert admin.get("/server/encryption").location == "/accounts/new"  # where that leads
     with db.database.connection_context():
         unfinished.resume(house.vault)
         assert house.state is State.ON
-    assert step(admin) == "/accounts/new"
-    assert admin.post("/accounts/new", **form()).status_code == 303
-    assert step(admin) == "/setup/summary"
-    summary = admin.get("/setup/summary").text
-    assert "support@example.org has not been collected yet." in summary
-    with db.database.connection_context():
-        assert (house.vault.latest().found or "?") in summary
-    assert admin.post("/setup/finish", on="/setup/summary").location == "/"
-    assert "Set-up" not in admin.get("/").text.replace("Set-up address", "")
-    for path in ("/setup", "/setup/summary", "/setup/checks", "/setup/admin"):
+    assert "<title>Step 4 of 5: First mailbox ·" in admin.get(step(admin)).text
+    assert admin.get(add_mailbox(admin)).location == "/"
+    overview = admin.get("/").text
+    assert "Mailkeep is set up. Mail of support@example.org is collected now" in overview
+    assert 'aria-label="Main"' in overview and "Set-up" not in overview
+    for path in ("/setup", "/setup/checks", "/setup/admin"):
         assert admin.get(path).status_code == 403
     assert SetupState.get().closed_at
     assert [event.what for event in Activity.select().where(Activity.what.startswith("set"))] == [
@@ -73,21 +79,39 @@ def test_one_goes_from_step_to_step_and_is_finished(app: Flask, admin: Browser, 
     ]  # fmt: skip
 
 
-def test_both_may_be_put_off_and_the_navigation_says_off(admin: Browser) -> None:
+def test_both_may_be_put_off_and_the_navigation_says_so(admin: Browser) -> None:
     assert admin.post("/setup/later", on="/server/encryption").location == "/accounts/new"
-    assert admin.post("/setup/later", on="/accounts/new").location == "/setup/summary"
-    assert "Encryption is off" in admin.get("/setup/summary").text
-    admin.post("/setup/finish", on="/setup/summary")
+    assert admin.post("/setup/later", on="/accounts/new").location == "/"
+    assert admin.get("/").location == "/"
+    assert "Mailkeep is set up. No mailboxes yet: add the first one to collect mail." in admin.get("/").text
     for path in ("/", "/accounts", "/people"):
         assert '<span class="count warn">Off</span>' in admin.get(path).text
+    assert admin.post("/setup/later", on="/people").status_code == 403
 
 
 def test_every_page_leads_on_and_none_traps(admin: Browser) -> None:
     for path in ("/", "/accounts", "/people", "/activity", "/profile"):
         page = admin.get(path)
         assert page.status_code == 200
-        assert 'href="/server/encryption">Turn on encryption</a>' in page.text
+        assert 'href="/server/encryption">Encryption</a>' in page.text
         assert 'aria-current="step">Encryption' in page.text
+
+
+def test_a_form_with_a_mistake_stays_in_its_step(admin: Browser) -> None:
+    refused = admin.post("/server/encryption/enable", on="/server/encryption")
+    assert refused.status_code == 422 and "<title>Step 3 of 5" in refused.text
+    admin.post("/setup/later", on="/server/encryption")
+    refused = admin.post("/accounts/new", **form(host=""))
+    assert refused.status_code == 422 and "<title>Step 4 of 5" in refused.text
+
+
+def test_polls_and_posts_are_never_led_on(admin: Browser) -> None:
+    admin.post("/setup/later", on="/server/encryption")
+    admin.post("/setup/later", on="/accounts/new")
+    assert admin.client.get("/", headers={"HX-Request": "true"}).status_code in (200, 204)
+    assert SetupState.get().closed_at is None
+    admin.get("/")
+    assert SetupState.get().closed_at
 
 
 def test_it_goes_on_after_signing_out_and_in_again(app: Flask, admin: Browser) -> None:
@@ -105,17 +129,16 @@ def test_nobody_else_sees_or_takes_the_steps(app: Flask, admin: Browser, role: s
     other = Browser(app)
     other.sign_in("other@example.org")
     assert 'aria-current="step"' not in other.get("/profile").text
-    assert other.get("/setup/summary").status_code == 403
-    for path in ("/setup/later", "/setup/finish"):
-        assert other.post(path, on="/profile").status_code == 403
+    assert other.post("/setup/later", on="/profile").status_code == 403
+    for path in ("/", "/accounts"):
+        other.get(path)
     assert SetupState.get().closed_at is None
 
 
 def test_nobody_takes_the_steps_before_there_is_an_administrator(app: Flask, settings: Settings) -> None:
     browser = Browser(app)
     browser.get(opened(settings))
-    assert browser.get("/setup/summary").location == "/login?next=/setup/summary"
-    assert (browser.post("/setup/finish", on="/setup/admin").location or "").startswith("/login")
+    assert (browser.post("/setup/later", on="/setup/admin").location or "").startswith("/login")
     assert SetupState.get().closed_at is None
 
 
@@ -150,12 +173,18 @@ def test_an_install_from_before_the_steps_is_finished(app: Flask) -> None:
 # -- the checks ------------------------------------------------------------------------
 
 
-def test_a_good_machine_is_told_ready(app: Flask, settings: Settings) -> None:
+def test_a_good_machine_goes_on_by_itself_and_a_bad_one_says_what_to_do(
+    app: Flask, settings: Settings
+) -> None:
     browser = Browser(app)
     browser.get(opened(settings))
-    page = browser.get("/setup/checks")
-    assert "This server is ready" in page.text
-    assert "The key file will be" in page.text
+    assert browser.get("/setup/checks").location == "/setup/admin"
+    assert "<title>Step 2 of 5: First administrator ·" in browser.get("/setup/admin").text
+    settings.data_dir.chmod(0o755)
+    page = browser.get("/setup/checks").text
+    assert "<title>Step 1 of 5: Checks ·" in page and "chmod -R go=" in page and "Continue anyway" in page
+    settings.data_dir.chmod(0o700)
+    assert browser.get("/setup/checks").location == "/setup/admin"
 
 
 def test_a_failing_check_is_shown_with_its_remedy(
@@ -181,7 +210,7 @@ def test_an_account_made_elsewhere_counts_as_the_first_mailbox(admin: Browser, h
     with db.database.connection_context():
         house.add()
     admin.post("/setup/later", on="/server/encryption")
-    assert step(admin) == "/setup/summary"
+    assert step(admin) == "/"
     with db.database.connection_context():
         Account.delete().execute()
         assert service.step_of(1, house.vault) is service.Step.MAILBOX

@@ -196,7 +196,7 @@ def test_text_areas_and_selections_come_back_too(admin: Browser) -> None:
 
 def test_every_view_that_reads_a_form_preserves_its_input(app: Flask) -> None:
     buttons = {
-        "sign_in.logout", "profile.end_others", "setup_steps.later", "setup_steps.finish", "accounts.pause", "accounts.resume",
+        "sign_in.logout", "profile.end_others", "setup_steps.later", "accounts.pause", "accounts.resume",
         "accounts.remove", "accounts.restore", "accounts.collect", "accounts.collect_older", "accounts.retry_skipped", "accounts.test_stored",
         "sending.remove", "sending.test", "alerts.test_mail", "alerts.test_webhook", "backup.confirm",
         "people.disable", "people.enable", "people.invite", "people.delete", *(f"encryption.{step}" for step in ("rotate", "disable", "cancel", "resume", "verify", "scan_again")),
