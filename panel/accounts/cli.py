@@ -78,7 +78,10 @@ def add(address: str, password: Secret, begin: str, **options: Any) -> None:
     server = {"protocol": "imap", "security": "tls", "port": None, "username": box.address}
     where = rules.server(current().settings, **server | _given(options, rules.SERVER_FIELDS))
     uuid = service.add(current().vault, service.New(box, where, password, begin), Actor())
-    say(f"{box.address} was added ({uuid}), not tested. To test it: flask accounts test {box.address}")
+    say(
+        f"{box.address} was added ({uuid}), not tested. "
+        f"To test it: {command_line('accounts test')} {box.address}"
+    )
 
 
 @accounts.command("import")
@@ -301,7 +304,10 @@ def remove(account: str, now: bool, yes: bool) -> None:
         say(f"{found.address} was removed for good. Delivered mail stays in {spool}.")
     else:
         say(f"{found.address} was removed. Delivered mail stays in {spool}.")
-        say(f"To undo that within {removal.UNDO_SECONDS // 60} minutes: flask accounts restore {found.uuid}")
+        say(
+            f"To undo that within {removal.UNDO_SECONDS // 60} minutes: "
+            f"{command_line('accounts restore')} {found.uuid}"
+        )
 
 
 @accounts.command()

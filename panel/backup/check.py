@@ -19,6 +19,7 @@ from panel.backup.database import FoundDatabase
 from panel.config import ROOT, Settings
 from panel.crypto.keyfile import fingerprint
 from panel.errors import BadInput, PanelError
+from panel.program import command_line
 from panel.vault.state import State
 from panel.vault.vault import Vault
 
@@ -102,12 +103,12 @@ def _together(report: CheckReport) -> str:
     if any(each.live for each in report.databases):
         return (
             f"Key and database lie together ({both}): this is the running install, not a backup. "
-            "Do not back it up as a whole: use flask backup create, and keep the key apart."
+            f"Do not back it up as a whole: use {command_line('backup create')}, and keep the key apart."
         )
     return (
         f"Key and database lie together ({both}): anyone who gets this can read every mailbox password. "
-        "Remove the key from it. If it has left your hands, run flask encryption rotate, then change the "
-        "mailbox passwords at their providers."
+        f"Remove the key from it. If it has left your hands, run {command_line('encryption rotate')}, then "
+        "change the mailbox passwords at their providers."
     )
 
 
@@ -128,7 +129,7 @@ def _of_database(each: FoundDatabase, here: _Here) -> Iterator[str]:
     if each.left_over:
         yield (
             f"{each.name} holds {passwords(each.left_over)} in clear text in pages that are no longer used. "
-            "Make a new backup with flask backup create, and delete this one."
+            f"Make a new backup with {command_line('backup create')}, and delete this one."
         )
     if each.instance == here.instance:
         yield from _of_keys(each, here)
@@ -145,7 +146,8 @@ def _of_keys(each: FoundDatabase, here: _Here) -> Iterator[str]:
     if lacking:
         yield (
             f"{each.name} needs key {few(lacking)}, which the key file of this server does not hold. Keep "
-            "the key file of its time, and add it when you restore: flask encryption key add FILE"
+            "the key file of its time, and add it when you restore: "
+            f"{command_line('encryption key add FILE')}"
         )
 
 

@@ -24,6 +24,7 @@ from panel import create_app, db, identity, install, logs, process
 from panel.alerts.watch import Watch
 from panel.config import Settings
 from panel.errors import ServeError, SettingsError
+from panel.program import command_line
 from panel.serve.children import SIGNALS, Child, run
 from panel.serve.http_server import Server
 from panel.serve.jobs import Jobs
@@ -76,7 +77,9 @@ def serve(settings: Settings) -> bool:
             unfinished.start(app.extensions["mailkeep"].vault)
             invitation = setup.open_url(settings)
         if copy is not None:
-            log.warning("%s Collecting is paused until you confirm: flask backup confirm", copy.message)
+            log.warning(
+                "%s Collecting is paused until you confirm: %s", copy.message, command_line("backup confirm")
+            )
         webs = [Child("web", HEALTH_CHECK, (listening.fileno(),)) for _ in range(WEB_PROCESSES)]
         return run([*webs, Child("worker")], partial(_log_address, settings, invitation))
 

@@ -67,7 +67,7 @@ def test_enable_prints_three_lines_where_all_is_as_it_should_be(cli: Cli, house:
     encryption, key, leftovers = done.stdout.splitlines()
     assert encryption == "Encryption: on. 2 passwords encrypted."
     assert re.match(
-        r"Key: [0-9a-f-]{19}\. It has no verified backup\. .*: flask encryption key check COPY$", key
+        r"Key: [0-9a-f-]{19}\. It has no verified backup\. .*: .venv/bin/flask encryption key check COPY$", key
     )
     assert re.match(r"No leftovers in clear text found in \d+ files\.$", leftovers)
 
@@ -222,7 +222,7 @@ def test_rotate_is_refused_while_encryption_is_off(cli: Cli, house: House) -> No
 
 
 def test_the_backup_of_the_key_is_asked_for_until_a_copy_is_proved(cli: Cli, house: House) -> None:
-    wanted = "verify the copy: flask encryption key check COPY"
+    wanted = "verify the copy: .venv/bin/flask encryption key check COPY"
     assert wanted not in cli("encryption", "status").stdout
     for words in (("enable", *BOTH), ("status",), ("resume",)):
         assert wanted in cli("encryption", *words).stdout, words

@@ -257,7 +257,7 @@ def test_every_page_of_the_navigation_leads_to_its_paragraph(admin: Browser) -> 
 
 
 def test_every_blueprint_with_pages_has_its_topic(app: Flask) -> None:
-    without = {"help", "health", "setup", "static", "sign_in"}
+    without = {"help", "health", "setup", "static", "sign_in", "invitation"}
     named = {topic.partition(".")[0] for topic in TOPICS}
     assert set(app.blueprints) - without - named == set()
 

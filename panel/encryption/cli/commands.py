@@ -10,6 +10,7 @@ from panel.audit import Actor
 from panel.encryption.cli import text
 from panel.encryption.cli.finish import ENCRYPTED, finish
 from panel.encryption.leftovers import changed, scan
+from panel.program import command_line
 from panel.services import current
 from panel.shell import (
     PanelGroup,
@@ -120,7 +121,8 @@ def forget_lost_key(confirm: str | None) -> None:
         [
             f"{text.passwords(len(addresses))} cannot be read without the key: {names}.",
             "Each must be entered again; until then its mail waits on its server. The records are set aside",
-            "(those of no account are removed). If the key is found: flask encryption key add --restore",
+            "(those of no account are removed). If the key is found: "
+            f"{command_line('encryption key add --restore')}",
         ],
         f"forget {text.passwords(len(addresses))}",
         confirm,
@@ -131,9 +133,9 @@ def forget_lost_key(confirm: str | None) -> None:
     if done.removed:
         say(f"Removed, because they belong to no account: {', '.join(done.removed)}.")
     say("Encryption is off. Turn it on again first, so that no password is stored in clear text:")
-    say("  flask encryption enable --understand-key-loss --backup-prepared")
+    say(f"  {command_line('encryption enable --understand-key-loss --backup-prepared')}")
     for address in done.addresses:
-        say(f"  then: flask accounts edit {address}  (server and password)")
+        say(f"  then: {command_line('accounts edit')} {address}  (server and password)")
 
 
 @encryption.command()

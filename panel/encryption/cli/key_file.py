@@ -15,6 +15,7 @@ from panel.encryption.cli.finish import finish
 from panel.encryption.exports import age, copies, export
 from panel.encryption.exports.sheet_page import About
 from panel.errors import BadInput, Refused
+from panel.program import command_line
 from panel.secret import Secret
 from panel.services import current
 from panel.shell import (
@@ -127,7 +128,8 @@ def _export_sheet(path: Path | None, passphrase: Secret | None, settings: Settin
     about = About(settings.url, times.exact(db.now(), settings.timezone))
     export.hand_out(export.as_sheet(current().vault, about), path, Actor())
     say(f"Written: {path}. It shows the key in clear text: print it with a browser, then delete the file.")
-    say("To verify the backup, type the printed lines into a file, then run: flask encryption key check FILE")
+    check = command_line("encryption key check FILE")
+    say(f"To verify the backup, type the printed lines into a file, then run: {check}")
 
 
 def _export_age(path: Path | None, passphrase: Secret | None) -> None:
@@ -143,7 +145,7 @@ def _export_age(path: Path | None, passphrase: Secret | None) -> None:
     say(f"Written: {path}. Keep the passphrase apart from the file.")
     if made_up is not None:
         say(f"Passphrase (shown only this once): {made_up.reveal()}")
-    say(f"Verify the backup where it is stored: flask encryption key check {typed(path)}")
+    say(f"Verify the backup where it is stored: {command_line('encryption key check')} {typed(path)}")
 
 
 @key.command()

@@ -7,6 +7,7 @@ from typing import Any
 
 from panel.encryption.advice import advise
 from panel.encryption.leftovers.changed import Checklist
+from panel.program import as_typed
 from panel.vault import rotation
 from panel.vault.reports import Findings, Scan
 from panel.vault.snapshot import Snapshot
@@ -14,15 +15,15 @@ from panel.vault.state import State
 from panel.vault.vault import Vault
 from panel.vault.verification import Verdict
 
-BACKUP_OUT_OF_DATE = (
+BACKUP_OUT_OF_DATE = as_typed(
     "The backup of the key file is out of date. Copy the key file again, then verify the copy: "
     "flask encryption key check COPY"
 )
-BACKUP_DUE = (
+BACKUP_DUE = as_typed(
     "It has no verified backup. Copy the key file to a place without database backups, then verify the copy: "
     "flask encryption key check COPY"
 )
-OPEN_READER = (
+OPEN_READER = as_typed(
     "Leftovers in clear text are still in the database files: another program is reading the database. "
     "End it, then run: flask encryption resume"
 )
@@ -127,7 +128,7 @@ def report(last: Findings) -> Iterator[str]:
 
 def _scan(scan: Scan) -> Iterator[str]:
     for each in scan.found:
-        yield f"Leftover in clear text: {each.name} ({', '.join(each.accounts)}). {each.remedy}"
+        yield f"Leftover in clear text: {each.name} ({', '.join(each.accounts)}). {as_typed(each.remedy)}"
     if not scan.found:
         yield scan.verdict
     elif scan.left_out:
