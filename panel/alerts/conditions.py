@@ -10,21 +10,19 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 from panel import db
 from panel.alerts.thresholds import USUAL, Thresholds
-from panel.health import heartbeat, mail
+from panel.health import causes, heartbeat, mail
+from panel.health.causes import FailingCause
 from panel.health.check import counted, few, without_paths
 from panel.models import Heartbeat
-from panel.models.moment import SLACK, is_ahead
+from panel.models.moment import is_ahead
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.vault import Vault
 
 MOST_CAUSES = 50  # of failing mailboxes; those of all others are one problem
-EXAMPLES = 5  # mailboxes that one cause names
 ENCRYPTION, OVERVIEW, MAILBOXES = "/server/encryption", "/", "/accounts?state=failing"
 GRAVE_PERCENT = 1  # free space
 MAILBOX_TOPIC, OTHERS = "mailboxes", "others"
@@ -33,29 +31,6 @@ KEY = {
     State.KEY_UNREADABLE: "The encryption key file cannot be used.",
     State.KEY_WRONG: "The encryption key file holds another key than this install expects.",
 }
-# Why mailboxes fail: what their server is, and what happened there without the server's own words, which
-# differ from one login to the next. Errors that name a path of this server are one cause.
-CAUSES = f"""
-WITH failing AS (
-  SELECT a.uuid, CAST(a.address AS TEXT) AS address, CAST(e.host AS TEXT) AS host,
-    CAST(c.problem AS TEXT) AS problem, CAST(c.remedy AS TEXT) AS remedy, c.last_success_at AS success,
-    CASE WHEN instr(c.problem, ' /') THEN ''
-      ELSE substr(c.problem, 1, coalesce(nullif(instr(c.problem, ' It says: '), 0) - 1, 1000)) END AS cause,
-    coalesce(c.failing_since, c.last_success_at, a.created_at) AS since
-  FROM collection c JOIN account a ON a.uuid = c.account_id
-  LEFT JOIN endpoint e ON e.account_id = a.uuid AND e.direction = 'in'
-  WHERE c.problem IS NOT NULL AND a.paused_at IS NULL AND a.removed_at IS NULL
-    AND (c.last_success_at IS NULL OR c.last_success_at <= :before OR c.last_success_at > :ahead)
-    AND (c.failing_since IS NULL OR c.failing_since <= :before OR c.failing_since > :ahead)
-), numbered AS (
-  SELECT *, row_number() OVER (PARTITION BY host, cause ORDER BY address) AS place
-  FROM failing WHERE since <= :before OR since > :ahead
-)
-SELECT host, cause, count(*) AS mailboxes, min(since) AS begun, problem, remedy, success, uuid,
-  group_concat(address, char(10)) FILTER (WHERE place <= {EXAMPLES}),
-  count(*) OVER (), sum(count(*)) OVER ()
-FROM numbered GROUP BY host, cause ORDER BY mailboxes DESC, begun, host, cause LIMIT :most
-"""  # noqa: S608 - text and numbers of ours
 
 
 @dataclass(frozen=True)
@@ -142,43 +117,33 @@ def _records(key: Snapshot) -> Iterator[Condition]:
 
 def _mailboxes(limits: Thresholds) -> Iterator[Condition]:
     """Mailboxes that are not paused and have been failing for so long: a problem for each cause."""
-    now = db.now()
-    values = {"before": now - limits.failing_seconds, "ahead": now + SLACK, "most": MOST_CAUSES}
-    rows = db.database.execute_sql(CAUSES, values).fetchall()
-    yield from map(_cause, rows)
-    causes, total = rows[0][-2:] if rows else (0, 0)
-    if causes > len(rows):
-        others = total - sum(row[2] for row in rows)
-        message = f"{others:,} more mailboxes fail, for {causes - len(rows):,} other reasons."
-        since = min((row[3] for row in rows if isinstance(row[3], int)), default=now)
+    found = causes.read(MOST_CAUSES, limits.failing_seconds)
+    yield from map(_cause, found.named)
+    if found.more:
+        message = f"{found.more_mailboxes:,} more mailboxes fail, for {found.more:,} other reasons."
+        since = min((each.since for each in found.named if each.since is not None), default=db.now())
         yield Condition(
             MAILBOX_TOPIC, OTHERS, "mailbox-failing", message, "See the list.", MAILBOXES, since,
-            mailboxes=others,
+            mailboxes=found.more_mailboxes,
         )  # fmt: skip
 
 
-def _cause(row: Any) -> Condition:
-    host, cause, count, since, problem, remedy, success, uuid, named, *_ = row
-    addresses = (named or "").split("\n")
-    if count == 1:
-        message = mail.mailbox_problem(addresses[0], problem, success if isinstance(success, int) else None)
-        remedy = without_paths(remedy) or "See the page of the mailbox."
-        path = f"/accounts/{uuid}"
+def _cause(found: FailingCause) -> Condition:
+    if found.count == 1:
+        message = mail.mailbox_problem(found.addresses[0], found.problem, found.last_success_at)
+        remedy = without_paths(found.remedy) or "See the page of the mailbox."
     else:
-        unnamed = "They cannot be collected." if cause else "A file of this server cannot be used."
-        stated = without_paths(cause) or unnamed
-        message = f"{count:,} mailboxes: {stated}"
-        remedy = f"{without_paths(remedy)} Mailboxes: {few(addresses, count)}.".strip()
-        path = f"{MAILBOXES}&q={quote(host or '', '')}"
+        message = f"{found.count:,} mailboxes: {mail.cause_text(found)}"
+        remedy = f"{without_paths(found.remedy)} Mailboxes: {few(found.addresses, found.count)}.".strip()
     return Condition(
         MAILBOX_TOPIC,
-        hashlib.sha256(f"{host}\n{cause}".encode("utf-8", "replace")).hexdigest()[:32],
+        hashlib.sha256(f"{found.host}\n{found.cause}".encode("utf-8", "replace")).hexdigest()[:32],
         "mailbox-failing",
         message,
         remedy,
-        path[:200],
-        since if isinstance(since, int) else 0,
-        mailboxes=count,
+        found.path[:200],
+        found.since or 0,
+        mailboxes=found.count,
     )
 
 

@@ -6,13 +6,15 @@ import grp
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from panel.accounts import overview
 from panel.accounts.overview import Health
 from panel.accounts.service import without_server
 from panel.accounts.totals import Totals
-from panel.health import heartbeat
+from panel.health import causes, heartbeat
 from panel.health import spool as counting
+from panel.health.causes import FailingCause
 from panel.health.check import Check, Install, Label, Link, counted, few, without_paths
 from panel.health.spool import Count
 from panel.times import ago
@@ -20,8 +22,9 @@ from panel.vault.files import typed
 
 MANY_UNREAD = 10_000  # messages of one mailbox
 LONG_UNREAD = 24 * 3600  # that one message waits in new/
-FAILING_NAMED = 20  # failing mailboxes that a page names
+CAUSES_NAMED = 20  # of failing mailboxes
 MAILBOXES = Link("/accounts", "Open Mailboxes")
+FAILING = Link("/accounts?state=failing", "Show all that fail")
 RESTORED = Link("/server/restored", "Confirm this server")
 READ_THE_LOG = "Check that script/server is running, and read its log."
 NOT_COLLECTED = {  # one, several
@@ -117,19 +120,50 @@ def mailboxes(install: Install) -> Iterator[Check]:
         message = f"{account.address} has no mail server in the database, so it is not collected."
         link = Link(f"/accounts/{account.uuid}/remove", f"Remove {account.address}")
         yield Check("mailboxes", False, message, "Remove the mailbox, then add it again.", link)
-    failing = overview.failing(install.key, install.mailboxes.total if install.deep else FAILING_NAMED)
-    for line in failing.lines:
-        yield Check(
-            f"mailbox {line.address}",
-            False,
-            line.problem or "",
-            line.remedy or "See the page of the mailbox.",
-            Link(f"/accounts/{line.uuid}", f"Open {line.address}"),
-            mailbox_problem(line.address, line.problem, line.last_success_at),
+    yield from _each_failing(install) if install.deep else _by_cause()
+
+
+def _each_failing(install: Install) -> Iterator[Check]:
+    for line in overview.failing(install.key, install.mailboxes.total).lines:
+        yield _failing(line.uuid, line.address, line.problem, line.remedy, line.last_success_at)
+
+
+def _failing(uuid: str, address: str, problem: str | None, remedy: str | None, success: int | None) -> Check:
+    return Check(
+        f"mailbox {address}",
+        False,
+        problem or "",
+        remedy or "See the page of the mailbox.",
+        Link(f"/accounts/{quote(uuid, '')}", f"Open {address}"),
+        mailbox_problem(address, problem, success),
+    )
+
+
+def _by_cause() -> Iterator[Check]:
+    """One result for those that fail alike."""
+    found = causes.read(CAUSES_NAMED)
+    for each in found.named:
+        if each.count == 1:
+            yield _failing(each.uuid, each.addresses[0], each.problem, each.remedy, each.last_success_at)
+            continue
+        message = f"{counted(each.count, 'mailbox')}: {each.cause or each.problem}"
+        remedy = f"{each.remedy or 'See the page of each.'} Mailboxes: {few(each.addresses, each.count)}."
+        link = Link(each.path, f"Show the {each.count:,} mailboxes")
+        agent_message = (
+            f"{counted(each.count, 'mailbox')} ({few(each.addresses, each.count)}): {cause_text(each)}"
         )
-    if failing.others:
-        message = f"{failing.others} more {'mailbox is' if failing.others == 1 else 'mailboxes are'} failing."
-        yield Check("mailboxes", False, message, "See the list.", MAILBOXES, message, count=failing.others)
+        yield Check("mailboxes", False, message, remedy, link, agent_message, count=each.count)
+    if found.more:
+        message = f"{found.more_mailboxes:,} more mailboxes fail, for {found.more:,} other reasons."
+        yield Check(
+            "mailboxes", False, message, "See the list.", FAILING, message, count=found.more_mailboxes
+        )
+
+
+def cause_text(found: FailingCause) -> str:
+    """Why these mailboxes fail, without a path of this server."""
+    unnamed = "They cannot be collected." if found.cause else "A file of this server cannot be used."
+    return without_paths(found.cause) or unnamed
 
 
 def spool(install: Install) -> Iterator[Check]:

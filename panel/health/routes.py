@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, render_template, request, url_for
 from flask_login import current_user
+from markupsafe import Markup
 
 from panel import db
 from panel.errors import NotFound, PanelError
 from panel.health import status
 from panel.health.heartbeat import ProxyWatch
+from panel.messages.chart import SPANS
+from panel.messages.service import summary as mail_summary
 from panel.models import schema
 from panel.services import current, one_rows
+from panel.web import viewer
 from panel.web.access import ANYBODY, allow
-from panel.web.htmx import go, page
+from panel.web.htmx import go, is_htmx, page
 
 blueprint = Blueprint("health", __name__)
 home_blueprint = Blueprint("home", __name__)
@@ -46,19 +51,32 @@ def overview() -> Any:
     """The state of everything, for administrators; others are sent to their own start page."""
     if current_user.role in START_PAGES:
         return go(request.script_root + START_PAGES[current_user.role])
-    return _summary("health/overview.html", "health/_overview.html")
+    return _summary("overview")
 
 
 @status_blueprint.get("")
 def show() -> Any:
     """Whether mail is collected and passwords are encrypted, and who to contact."""
-    return _summary("health/status.html", "health/_status.html")
+    return _summary("status")
 
 
-def _summary(template: str, fragment: str) -> Any:
-    services = current()
-    found = status.summary(services.settings, services.vault, one_rows())
-    return page(template, fragment=fragment, found=found, contact=services.settings.contact)
+def _summary(name: str) -> Any:
+    """The page `name`; to htmx its part that changes, or 204 where the page has that already."""
+    services, span = current(), viewer.choice("span", SPANS, "14d")
+    settings = services.settings
+    context = {
+        "found": status.summary(settings, services.vault, one_rows()),
+        "came": mail_summary(viewer.zone(), settings.mail_spool, span),
+        "spans": SPANS,
+        "contact": settings.contact,
+        "logged": settings.message_log_days > 0,
+    }
+    live = Markup(render_template(f"health/_{name}.html", **context))  # noqa: S704 - a template of ours
+    have = hashlib.sha256(live.encode()).hexdigest()[:16]
+    if is_htmx() and request.args.get("have") == have:
+        return Response(status=204)
+    address = url_for(request.endpoint or "", span=span if "span" in request.args else None, have=have)
+    return page(f"health/{name}.html", fragment="health/_live.html", name=name, live=live, address=address)
 
 
 @blueprint.get("/healthz")

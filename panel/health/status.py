@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from panel.accounts.overview import Health
+from panel.accounts.totals import Totals
 from panel.config import Settings
 from panel.health import checks
 from panel.health.check import Check, Install, Label
@@ -14,6 +15,17 @@ from panel.vault.state import State
 from panel.vault.vault import Vault
 
 NOT_RUNNING = (Label.OFF, Label.PAUSED)
+BAD = {Health.FAILING, Health.NO_PASSWORD, Health.WAITS_FOR_KEY, Health.OVERDUE}
+# Of checks, the gravest first; several have an address after their name.
+GRAVE = ("database", "encryption", "passwords", "restored copy", "worker", "collecting", "mailbox")
+ICONS = {
+    "encryption": "shield", "passwords": "key", "key backup": "key", "mailbox": "inbox", "clock": "clock",
+    "alerts": "bell", "disk": "file", "mail spool": "file", "proxy": "link",
+}  # fmt: skip
+SENTENCES = {
+    "OK": "Collecting mail", "Needs attention": "Collecting mail, but not of every mailbox",
+    "Failing": "Not collecting mail", "Paused": "Collecting is paused",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,20 @@ class Badge:
     kind: str
     text: str
 
+    @property
+    def sentence(self) -> str:
+        """The state of the mail in some more words."""
+        return SENTENCES.get(self.text, self.text)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One thing that needs attention. `kind`: bad or warn."""
+
+    kind: str
+    icon: str
+    check: Check
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -31,10 +57,38 @@ class Summary:
     mail: Badge
     passwords: Badge
     key: Snapshot
-    accounts: int
-    paused: int
-    last_success_at: int | None
+    mailboxes: Totals
     checks: list[Check]
+
+    @property
+    def accounts(self) -> int:
+        """How many mailboxes there are."""
+        return self.mailboxes.total
+
+    @property
+    def paused(self) -> int:
+        """How many of them are paused."""
+        return self.mailboxes.health[Health.PAUSED]
+
+    @property
+    def good(self) -> int:
+        """How many of them are collected."""
+        return self.mailboxes.health[Health.OK]
+
+    @property
+    def bad(self) -> int:
+        """How many of them are not, and should be."""
+        return sum(count for health, count in self.mailboxes.health.items() if health in BAD)
+
+    @property
+    def new(self) -> int:
+        """How many of them wait for their first round."""
+        return self.mailboxes.health[Health.NEW]
+
+    @property
+    def last_success_at(self) -> int | None:
+        """When a round last succeeded."""
+        return self.mailboxes.newest
 
     @property
     def problems(self) -> list[Check]:
@@ -42,9 +96,9 @@ class Summary:
         return [check for check in self.checks if not check.ok]
 
     @property
-    def problem_count(self) -> int:
-        """How many problems these are."""
-        return sum(check.count for check in self.problems)
+    def causes(self) -> list[Cause]:
+        """The same, the gravest first, and of mailboxes what most of them fail by."""
+        return [_cause(check) for check in sorted(self.problems, key=_weight)]
 
     @property
     def pending(self) -> list[Check]:
@@ -61,6 +115,22 @@ class Summary:
         """The problems that concern support staff."""
         return [check.agent_message for check in self.problems if check.agent_message]
 
+    @property
+    def why_none(self) -> str:
+        """Why no first message came yet, and what to do, where there are mailboxes."""
+        if self.key.state.no_key:
+            return "Collecting is paused until the encryption key is back."
+        if self.paused == self.accounts:
+            return "All mailboxes are paused. Resume one to collect its mail."
+        if self.new == self.accounts - self.paused:
+            return "The first run has not ended yet. It begins within a minute after a mailbox was added."
+        if not self.good:
+            return "No mailbox could be collected. “Needs attention” says why."
+        return (
+            "Collecting works and has found no new mail so far. Send a message to one of the mailboxes: it"
+            " appears here within a minute. Older mail stays on its server; to collect it, open its mailbox."
+        )
+
 
 def summary(settings: Settings, vault: Vault, rows: OneRows) -> Summary:
     """The state now. The state of a mailbox is what its last real run found, never a flag."""
@@ -70,11 +140,25 @@ def summary(settings: Settings, vault: Vault, rows: OneRows) -> Summary:
         mail=_mail(install, {check.check for check in results if not check.ok}),
         passwords=_passwords(install.key),
         key=install.key,
-        accounts=install.mailboxes.total,
-        paused=install.mailboxes.health[Health.PAUSED],
-        last_success_at=install.mailboxes.newest,
+        mailboxes=install.mailboxes,
         checks=results,
     )
+
+
+def _weight(check: Check) -> tuple[int, int]:
+    kind = _kind(check)
+    return GRAVE.index(kind) if kind in GRAVE else len(GRAVE), -check.count
+
+
+def _kind(check: Check) -> str:
+    """The check's name without the address in it."""
+    return next((name for name in ("mailbox", "mail spool") if check.check.startswith(name)), check.check)
+
+
+def _cause(check: Check) -> Cause:
+    kind = _kind(check)
+    grave = kind in GRAVE and not check.message.startswith("Encryption is off")
+    return Cause("bad" if grave else "warn", ICONS.get(kind, "server"), check)
 
 
 def _mail(install: Install, failed: set[str]) -> Badge:

@@ -15,11 +15,14 @@ from panel.messages.rows import COLUMNS, JOINS, MessageLine, line, rows, text, w
 
 LATEST = 7  # messages beside a chart
 ROUNDS_SHOWN = 5
+SKIPPED_SECONDS = 7 * 24 * 3600
 NOTHING = ", NULL" * 9  # in the place of columns that only messages have
 
 SUMMARY = f"""
 SELECT 'count', at, delivered{NOTHING}, NULL FROM mail_total WHERE at >= ? AND at <= ?
 UNION ALL SELECT 'ever', EXISTS (SELECT 1 FROM mail_total), NULL{NOTHING}, NULL
+UNION ALL SELECT 'skipped', count(*), count(DISTINCT account_id){NOTHING}, NULL FROM message_log
+  WHERE reason IS NOT NULL AND at >= ?
 UNION ALL SELECT 'message', * FROM (SELECT {COLUMNS} FROM message_log l {JOINS} ORDER BY l.id DESC LIMIT ?)
 """  # noqa: S608 - text of ours
 MAILBOX = f"""
@@ -57,6 +60,7 @@ class MailSummary:
     weekday: str
     latest: list[MessageLine]
     ever: bool  # whether any message was ever delivered
+    skipped: tuple[int, int]  # messages of the last seven days, and of how many mailboxes
 
     @property
     def comparison(self) -> str:
@@ -118,7 +122,7 @@ def summary(zone: ZoneInfo, spool: Path, span: str) -> MailSummary:
     """The mail of all mailboxes; `span` is one of `chart.SPANS`."""
     now = db.now()
     begin = min(chart.since(span, now, zone), chart.day_starts(8, now, zone)[0])
-    found = rows(SUMMARY, (begin, now, LATEST))
+    found = rows(SUMMARY, (begin, now, now - SKIPPED_SECONDS, LATEST))
     counts = _counts(found)
     today, before, weekday = chart.compared(counts, now, zone)
     return MailSummary(
@@ -129,6 +133,7 @@ def summary(zone: ZoneInfo, spool: Path, span: str) -> MailSummary:
         weekday=weekday,
         latest=[line(row[1:], spool, True) for row in found if row[0] == "message"],
         ever=any(row[0] == "ever" and row[1] for row in found),
+        skipped=next((row[1], row[2]) for row in found if row[0] == "skipped"),
     )
 
 

@@ -253,9 +253,9 @@ def restored(house: House) -> None:
 OVERVIEWS: dict[str, tuple[Callable[[House], None], str, str]] = {
     "no mailbox": (no_mailbox, "Add the first one", "No mailboxes yet"),
     "good": (good, "checks passed", "Mailboxes"),
-    "trouble": (trouble, "Needs attention (4)", "Needs attention"),
+    "trouble": (trouble, "4 causes", "Needs attention"),
     "key-missing": (missing, "The encryption key file is missing.", "No mail is collected"),
-    "restored": (restored, "The database was restored from a backup.", "Paused"),
+    "restored": (restored, "The database was restored from a backup.", "Collecting is paused"),
 }
 
 

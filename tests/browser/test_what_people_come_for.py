@@ -105,7 +105,7 @@ def test_an_administrator_comes_to_see_what_is_wrong_and_is_led_to_its_mend(
         Collection.update(next_due_at=0).execute()
     page = sign_in("admin")
     main = page.locator("main")
-    expect(main).to_contain_text("Needs attention (", timeout=20_000)
+    expect(main).to_contain_text("Needs attention", timeout=20_000)
     page.goto(page.url.rstrip("/") + "/server/encryption")
     page.get_by_role("button", name="Check again").or_(
         page.get_by_role("button", name="Check all passwords")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from html import unescape
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
 
 from panel import create_app, db
 from panel.config import Settings
-from panel.models import Collection, Heartbeat
+from panel.models import Collection, Heartbeat, LoggedMessage, MailTotal
 from tests.encryption.conftest import House
 from tests.running import Environ
 from tests.sign_in.browser import Browser, add_person
 
 
-def badge_of_mail(page: str) -> str:
-    """What stands at Mail in the summary."""
-    found = re.search(r"<dt>Mail</dt>.*?</svg> (.*?)</span>", page, re.DOTALL)
+def state_of_mail(page: str) -> str:
+    """What the page says first of the mail."""
+    found = re.search(r'<p class="state-line".*?</span>(.*?)</span>', page, re.DOTALL)
     assert found
     return found[1]
 
@@ -26,15 +28,15 @@ def test_an_admin_sees_that_all_checks_passed(admin: Browser, healthy: House) ->
     page = admin.get("/").text
     for words in ("<h1>Overview</h1>", "OK</span>", "Encrypted", "checks passed"):
         assert words in page
-    assert "Needs attention" not in page
-    assert 'aria-current="page">Overview' in page
+    assert "Needs attention" not in page and '<details class="panel checks">' in page
+    assert re.search(r'<a href="/" aria-current="page">.*Overview', page)
 
 
 def test_with_no_mailbox_it_leads_to_the_first_one(admin: Browser) -> None:
     page = admin.get("/").text
     assert "No mailboxes yet" in page
     assert 'href="/accounts/new"' in page
-    assert badge_of_mail(page) == "No mailboxes yet"
+    assert state_of_mail(page) == "No mailboxes yet"
 
 
 def test_each_problem_is_shown_with_its_remedy_and_a_link_to_the_page_that_solves_it(
@@ -44,9 +46,16 @@ def test_each_problem_is_shown_with_its_remedy_and_a_link_to_the_page_that_solve
         Collection.update(problem="The server says no.", remedy="Ask it nicely.").execute()
         [(uuid,)] = healthy.sql("SELECT uuid FROM account")
     page = admin.get("/").text
-    for words in ("Failing", "Needs attention (1)", "The server says no.", "Ask it nicely."):
+    for words in (
+        "Not collecting mail",
+        "Needs attention",
+        "1 cause",
+        '<details class="panel checks" open>',
+        "The server says no.",
+        "Ask it nicely.",
+    ):
         assert words in page
-    assert f'<a href="/accounts/{uuid}">Open 0@example.org</a>' in page
+    assert f'<a class="button small" href="/accounts/{uuid}">Open 0@example.org</a>' in page
 
 
 def test_one_of_two_mailboxes_that_fails_does_not_mean_that_no_mail_comes(
@@ -54,13 +63,18 @@ def test_one_of_two_mailboxes_that_fails_does_not_mean_that_no_mail_comes(
 ) -> None:
     with db.database.connection_context():
         Collection.insert(account=healthy.add().account, problem="No.", last_success_at=db.now()).execute()
-    assert badge_of_mail(admin.get("/").text) == "Needs attention"
+    assert state_of_mail(admin.get("/").text) == "Collecting mail, but not of every mailbox"
 
 
 def test_a_key_that_is_away_is_said_with_what_to_type(admin: Browser, healthy: House) -> None:
     healthy.key_file.unlink()
     page = admin.get("/").text
-    for words in ("Paused", "The encryption key file is missing.", str(healthy.key_file), "Open Encryption"):
+    for words in (
+        "Collecting is paused",
+        "The encryption key file is missing.",
+        str(healthy.key_file),
+        "Open Encryption",
+    ):
         assert words in page
 
 
@@ -68,17 +82,89 @@ def test_a_silent_worker_is_never_shown_as_mail_coming_in(admin: Browser, health
     with db.database.connection_context():
         Heartbeat.update(beat_at=db.now() - 600).execute()
     page = admin.get("/").text
-    assert badge_of_mail(page) == "Failing"
+    assert state_of_mail(page) == "Not collecting mail"
     assert "The worker last responded 10 minutes ago." in page
 
 
-def test_a_thousand_troubles_do_not_fill_the_page(admin: Browser, healthy: House) -> None:
+def test_mailboxes_that_fail_alike_are_one_cause_and_three_are_shown(admin: Browser, healthy: House) -> None:
     with db.database.connection_context():
         for _ in range(30):
-            Collection.insert(account=healthy.add().account, problem="No.").execute()
+            Collection.insert(account=healthy.add().account, problem="No. It says: 1").execute()
     page = admin.get("/").text
-    assert page.count("<strong>Mailbox ") == 20
-    assert "10 more:" in page
+    assert "30 mailboxes: No." in page and "Show the 30 mailboxes" in page and "1 cause<" in page
+    with db.database.connection_context():
+        for number in range(40):
+            Collection.insert(account=healthy.add().account, problem=f"No {number}.").execute()
+    page = admin.get("/").text
+    assert page.count('<span class="sign bad">') <= 20 and "All 21 causes" in page
+    before, after = page.split("All 21 causes")
+    assert before.count('<span class="sign bad">') == 3 and "30 mailboxes: No." in before
+    assert "21 more mailboxes fail, for 21 other reasons." in after
+
+
+def test_the_worst_comes_first(admin: Browser, healthy: House) -> None:
+    with db.database.connection_context():
+        Collection.update(problem="No.").execute()
+        Heartbeat.update(beat_at=db.now() - 600).execute()
+        healthy.sql("UPDATE encryption SET backup_proved_at = NULL, backup_tag = NULL")
+    titles = re.findall(r'<span class="sign (\w+)">.*?<strong>(.*?)</strong>', admin.get("/").text, re.DOTALL)
+    assert titles[:3] == [("bad", "Worker"), ("bad", "Mailbox 0@example.org"), ("warn", "Key backup")]
+
+
+# -- the mail ------------------------------------------------------------------------------
+
+
+def came(house: House, number: int = 3) -> None:
+    """So many messages, just now, and one that was skipped."""
+    now = db.now()
+    [(uuid,)] = house.sql("SELECT uuid FROM account LIMIT 1")
+    MailTotal.create(at=now - now % 3600, delivered=number)
+    for subject in range(number):
+        LoggedMessage.create(
+            account=uuid, at=now, size=38_000, subject=f"Subject {subject}", sender_name="Petra H"
+        )
+    LoggedMessage.create(account=uuid, at=now, size=1, waiting=False, reason="Larger than 50 MiB.")
+
+
+def test_mail_of_today_its_chart_and_the_latest_messages_are_shown(admin: Browser, healthy: House) -> None:
+    with db.database.connection_context():
+        came(healthy)
+    page = admin.get("/").text
+    for words in (
+        'Mail today</p><p class="stat">3</p>', "Petra H", "Subject 2", "38 kB", ": 3 messages</title>",
+        "Show as table", "All messages", "Messages skipped", "1 message of 1 mailbox in seven days",
+    ):  # fmt: skip
+        assert words in page, words
+    for span, bars in (("24h", 24), ("90d", 90), ("<script>", 14)):
+        page = admin.get("/?" + urlencode({"span": span})).text
+        assert page.count("</title></rect>") == bars and "<script>alert" not in page
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("UPDATE account SET paused_at = 1", "All mailboxes are paused."),
+        ("UPDATE collection SET last_success_at = NULL", "The first run has not ended yet."),
+        ("UPDATE collection SET problem = 'No.'", "No mailbox could be collected."),
+        ("SELECT 1", "Send a message to one of the mailboxes"),
+    ],
+)
+def test_without_a_first_message_it_says_why(admin: Browser, healthy: House, state: str, words: str) -> None:
+    healthy.sql(state)
+    page = admin.get("/").text
+    assert "No messages yet" in page and words in page
+
+
+def test_what_is_left_open_changes_only_with_the_page(admin: Browser, healthy: House) -> None:
+    answer = admin.client.get("/", headers={"HX-Request": "true"})
+    address = unescape(re.search(r'hx-get="(.*?)"', answer.text)[1])  # type: ignore[index]
+    again = admin.client.get(address, headers={"HX-Request": "true"})
+    assert (again.status_code, again.data) == (204, b"")
+    with db.database.connection_context():
+        came(healthy)
+    changed = admin.client.get(address, headers={"HX-Request": "true"})
+    assert changed.status_code == 200 and "Subject 2" in changed.text
+    assert "span=24h" in admin.client.get("/?span=24h", headers={"HX-Request": "true"}).text
 
 
 def test_htmx_gets_the_fragment_alone(app: Flask, admin: Browser, healthy: House) -> None:
