@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any, ParamSpec
 
-from flask import Blueprint, Flask, request
+from flask import Blueprint, Flask, current_app, request
 from flask_login import current_user
 
 from panel import db
@@ -99,7 +99,17 @@ def here() -> str:
     """Where to come back to: this page, or for a submitted form the page that it was on."""
     if request.method != "POST":
         return request.full_path.rstrip("?") if request.query_string else request.path
-    return request.form.get("came_from") or request.path.rsplit("/", 1)[0] or "/"
+    return request.form.get("came_from") or page_above(request.path)
+
+
+def page_above(path: str) -> str:
+    """The page that a button sent to `path` stands on: the nearest address above it that can be read."""
+    routes = current_app.create_url_adapter(request)
+    while path.strip("/") and routes is not None:
+        path = path.rsplit("/", 1)[0] or "/"
+        if routes.test(path, "GET"):
+            return path
+    return "/"
 
 
 def safe_redirect(path: str | None) -> str | None:

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from panel import db
 from panel.errors import DatabaseError, PanelError
 from panel.web import form_tokens
+from panel.web.access import page_above
 from panel.web.htmx import page
 
 logger = logging.getLogger("mailkeep.web")
@@ -54,7 +55,7 @@ def _csrf_error(error: CSRFError) -> Response:
         return _render(
             400, "This form came from another site, so nothing was done.", "Use the panel's own pages."
         )
-    page_ = request.path.rsplit("/", 1)[0] or "/"  # on which the button stands
+    page_ = page_above(request.path)
     if not current_user.is_authenticated:
         return _render(
             400, "Your session has ended, so nothing was done.", "Sign in, then try again.",

@@ -61,6 +61,7 @@ def test_one_goes_from_step_to_step_and_ends_on_the_overview(
     assert step(admin) == "/server/encryption"
     page = admin.get("/server/encryption").text
     assert "<title>Step 3 of 5: Encryption ·" in page and 'aria-label="Main"' not in page
+    assert "Encrypt mailbox passwords" in page and "passwords are encrypted" not in page
     assert admin.post("/server/encryption/enable", on="/server/encryption", **BOXES).status_code == 303
     assert admin.get("/server/encryption").location == "/accounts/new"  # where that leads
     with db.database.connection_context():

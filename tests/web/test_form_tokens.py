@@ -198,8 +198,8 @@ def test_every_view_that_reads_a_form_preserves_its_input(app: Flask) -> None:
     buttons = {
         "sign_in.logout", "profile.end_others", "setup_steps.later", "accounts.pause", "accounts.resume",
         "accounts.remove", "accounts.restore", "accounts.collect", "accounts.collect_older", "accounts.retry_skipped", "accounts.test_stored",
-        "sending.remove", "sending.test", "alerts.test_mail", "alerts.test_webhook", "backup.confirm",
-        "people.disable", "people.enable", "people.invite", "people.delete", *(f"encryption.{step}" for step in ("rotate", "disable", "cancel", "resume", "verify", "scan_again")),
+        "sending.remove", "sending.test", "alerts.test_mail", "alerts.test_webhook", "alerts.mute", "alerts.unmute", "backup.confirm",
+        "people.disable", "people.enable", "people.invite", "people.delete", *(f"encryption.{step}" for step in ("rotate", "disable", "cancel", "resume", "verify", "scan_again", "prune")),
     }  # fmt: skip
     posts = {rule.endpoint for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())}
     assert {name for name in posts if not hasattr(app.view_functions[name], "preserve_form_input")} == buttons
