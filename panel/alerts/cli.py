@@ -12,7 +12,7 @@ from panel.alerts import channels, service, webhook
 from panel.alerts.alert_log import Entry
 from panel.alerts.service import Overview
 from panel.audit import Actor
-from panel.program import command_line
+from panel.errors import Refused
 from panel.sending import outbox
 from panel.services import current
 from panel.shell import PanelGroup, json_option, print_json, print_lines, say
@@ -63,8 +63,7 @@ def test(context: click.Context) -> None:
     services = current()
     to, actor, ok = channels.read(), Actor(), True
     if not to.any:
-        say(f"No mail address and no webhook is set. Set one with: {command_line('alerts set')}")
-        context.exit(1)
+        raise Refused("No mail address and no webhook is set.", "Set one with: flask alerts set")
     tests = [service.test_mail(services.settings, services.vault, actor)] if to.recipients else []
     tests += [service.test_webhook(services.settings, actor)] if to.webhook else []
     for steps in tests:

@@ -17,7 +17,7 @@ TOPICS = {
     "accounts": "accounts",
     "accounts.new": "accounts#adding-a-mailbox",
     "sending": "accounts#sending",
-    "messages": "collecting",
+    "messages": "handing-over#did-the-mail-come",
     "encryption": "encryption",
     "alerts": "alerts",
     "backup": "backup#the-question-of-a-restored-copy",

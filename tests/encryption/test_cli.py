@@ -67,7 +67,8 @@ def test_enable_prints_three_lines_where_all_is_as_it_should_be(cli: Cli, house:
     encryption, key, leftovers = done.stdout.splitlines()
     assert encryption == "Encryption: on. 2 passwords encrypted."
     assert re.match(
-        r"Key: [0-9a-f-]{19}\. It has no verified backup\. .*: .venv/bin/flask encryption key check COPY$", key
+        r"Key: [0-9a-f-]{19}\. It has no verified backup\. .*: .venv/bin/flask encryption key check COPY$",
+        key,
     )
     assert re.match(r"No leftovers in clear text found in \d+ files\.$", leftovers)
 

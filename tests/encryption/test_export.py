@@ -158,7 +158,7 @@ def test_a_sheet_is_printed_typed_proved_and_imported(cli: Cli, house: House, el
     lines[3] = lines[3][:-2] + "zz"  # 1023: a check is below 1021
     typed.write_text("\n".join(lines))
     wrong = cli(*KEY, "import", str(typed))
-    assert (wrong.returncode, "Line 4 has a wrong character" in wrong.stderr) == (1, True)
+    assert (wrong.returncode, "Line 4 has a wrong character" in wrong.stderr) == (3, True)
     assert not house.key_file.exists()
     assert "Encryption: on." in cli(*KEY, "import", str(target)).stdout
     assert house.key_file.read_bytes() == key

@@ -256,7 +256,7 @@ REFUSED = [
     "accounts test nobody@example.org", "sending test nobody@example.org", "sending remove nobody@example.org --yes",
     "people disable nobody@example.org", "people role nobody@example.org user", "collect --once --account nobody@example.org",
     "encryption rotate", "encryption disable --yes", "encryption key prune --confirm x", "backup confirm --yes",
-    "backup create /nowhere/x.db", "encryption key export --to /dev/shm/never-made",
+    "backup create /nowhere/x.db", "alerts test", "encryption key add /etc/hostname", "encryption key import /etc/hostname", "encryption key export --to /dev/shm/never-made",
 ]  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +16,7 @@ from panel.encryption.cli import text
 from panel.encryption.cli.finish import finish
 from panel.encryption.exports import age, copies, export
 from panel.encryption.exports.sheet_page import About
-from panel.errors import BadInput, Refused
+from panel.errors import BadCopy, BadInput, Refused
 from panel.program import command_line
 from panel.secret import Secret
 from panel.services import current
@@ -50,6 +52,15 @@ def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
     return copies.read(data, passphrase)
 
 
+@contextmanager
+def _nothing_changed() -> Iterator[None]:
+    """A bad copy is what `key check` looks for; the others refuse it."""
+    try:
+        yield
+    except BadCopy as error:
+        raise Refused(error.message, error.remedy) from None
+
+
 @key.command("check")
 @click.argument("file", type=click.File("rb"))
 @passphrase_option
@@ -73,7 +84,8 @@ def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, r
 
     FILE may be - for standard input.
     """
-    added = retired_keys.add(current().vault, _copy(file, passphrase), Actor())
+    with _nothing_changed():
+        added = retired_keys.add(current().vault, _copy(file, passphrase), Actor())
     say(f"Added: {', '.join(added)}." if added else "Nothing to add: every key of that file is here already.")
     waiting = [str(each.account.address) for each in forget.restorable(current().vault)]
     if waiting and restore:
@@ -93,10 +105,9 @@ def import_key(context: click.Context, file: BinaryIO, passphrase: Secret | None
     FILE is a copy, an export or the typed lines of a recovery sheet; - for standard input. An existing
     key file is never overwritten.
     """
-    if export.put_back(current().vault, _copy(file, passphrase), Actor()):
-        say("The key file is back.")
-    else:
-        say("The same key file is in place already.")
+    with _nothing_changed():
+        is_new = export.put_back(current().vault, _copy(file, passphrase), Actor())
+    say("The key file is back." if is_new else "The same key file is in place already.")
     finish(context)
 
 
