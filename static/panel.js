@@ -202,7 +202,10 @@ const forgetFound = (form) => {
   document.getElementById("found").textContent = "Those settings were for another address.";
 };
 
-document.addEventListener("input", (event) => { event.target.dataset.typed = "yes"; });
+document.addEventListener("input", ({ target }) => {
+  target.dataset.typed = "yes";
+  target.removeAttribute("aria-invalid");
+});
 
 document.addEventListener("change", ({ target }) => {
   const form = target.form;
@@ -222,7 +225,12 @@ document.addEventListener("keydown", (event) => {
   event.target.form.querySelector(".button.primary").click();
 });
 
+// What is wrong stands beside the form, which htmx leaves as it is: mark the fields, until they are changed.
 document.addEventListener("htmx:after:swap", () => {
+  for (const field of document.querySelectorAll("#mailbox [aria-invalid]")) field.removeAttribute("aria-invalid");
+  for (const link of document.querySelectorAll("#test .problem a")) {
+    document.querySelector(link.hash)?.setAttribute("aria-invalid", "true");
+  }
   const next = document.querySelector("#test [data-go]");
   if (next) location.assign(next.href);
 });

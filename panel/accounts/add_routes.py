@@ -8,7 +8,7 @@ from flask import flash, request
 
 from panel.accounts import probe, rules, service
 from panel.accounts import suggest as suggestions
-from panel.accounts.forms import NewForm, tested
+from panel.accounts.forms import NewForm, settings_digest
 from panel.accounts.list_routes import blueprint
 from panel.accounts.routes import again, collecting, live, new_page
 from panel.accounts.service import New
@@ -37,7 +37,7 @@ def add() -> Any:
     “Save anyway” counts only for the settings that were tested. The password never goes back into a page:
     with htmx the form stays as it is, without scripts it is typed again.
     """
-    form, submitted = NewForm(), tested(request.form)
+    form, submitted = NewForm(), settings_digest(request.form)
     if not form.validate_on_submit():
         return again(form)
     try:

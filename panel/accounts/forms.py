@@ -151,7 +151,7 @@ TESTED = (
 )  # fmt: skip
 
 
-def tested(submitted: Mapping[str, str]) -> str:
+def settings_digest(submitted: Mapping[str, str]) -> str:
     """Names the submitted settings, for “Save anyway”: it counts for these and no others.
 
     Nothing of a password is in it, since it stands in the page.

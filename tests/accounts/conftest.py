@@ -7,7 +7,7 @@ from flask import Flask
 
 from panel import db
 from panel.accounts import service
-from panel.accounts.forms import tested
+from panel.accounts.forms import settings_digest
 from panel.config import Settings
 from panel.models import Endpoint
 from tests.encryption.conftest import House
@@ -42,7 +42,7 @@ def form(**over: str) -> dict[str, str]:
         "security": "tls", "username": "", "password": "hunter2hunter2", "folder": "INBOX", "begin": "now",
         "interval": "60", **over,
     }  # fmt: skip
-    return values | {"force": tested(values)}
+    return values | {"force": settings_digest(values)}
 
 
 def stored(address: str = "support@example.org") -> Endpoint:
