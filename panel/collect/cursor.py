@@ -65,9 +65,10 @@ def open_cursor(lease: Lease, begin: str, mark: bytes, mailbox: MailboxSession) 
     went_back = 0 < mailbox.uidnext <= row.last_uid  # a server restored from a backup reuses UIDs
     if same and not went_back and (mailbox.uidvalidity or _uids_unchanged(mailbox, lease.account)):
         return Cursor(uidvalidity, row.last_uid, row.begin_below)
-    first = row.uidvalidity is None
-    cursor = _first(mailbox, uidvalidity, new_only=first and begin == "now")
-    older = len(mailbox.uids(0)) if first and cursor.last_uid else row.older
+    new_only = row.uidvalidity is None and begin == "now"
+    cursor = _first(mailbox, uidvalidity, new_only=new_only)
+    at_end = cursor.last_uid == cursor.begin_below - 1
+    older = len(mailbox.uids(0)) if new_only and at_end else row.older
     with lease.transaction():
         _supersede(lease.account)
         Collection.update(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import time
 import uuid
@@ -107,7 +108,7 @@ class Journey:
             self.fill_account(self.authorization_file)
             self.page.get_by_label("All mail").check()
         self.press("Add mailbox")
-        self.page.wait_for_url("**/accounts")
+        self.page.wait_for_url(re.compile("/accounts/[0-9a-f-]{36}"))
         self.until(self.user)
 
     def collect_now(self) -> None:

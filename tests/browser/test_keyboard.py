@@ -91,7 +91,7 @@ def test_boxes_links_and_buttons_answer_to_space_and_enter(open_as: Open) -> Non
 
 def test_what_is_folded_opens_by_enter(open_as: Open) -> None:
     page = open_as("admin", "/accounts/new")
-    summary = page.locator("summary", has_text="Folder, interval")
+    summary = page.locator("summary", has_text="After collecting")
     summary.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_label("Check every … seconds")).to_be_visible()

@@ -133,14 +133,14 @@ def test_the_steps_of_a_test_move_nothing_as_they_come(
     with db.database.connection_context():
         uuid = Account.get(Account.address == "0@example.org").uuid
     page = open_as("admin", f"/accounts/{uuid}", viewport=size)
-    button = page.get_by_role("button", name="Test connection")
+    button = page.get_by_role("button", name="Test", exact=True)
     button.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#test")).to_contain_text("Testing")
     for name in ("DNS", "Connect", "TLS", "Log in", "Folder"):
         expect(page.locator("#test")).to_contain_text(name)
     at_rest(page)
-    below = page.get_by_role("heading", name="Pause or remove")
+    below = page.get_by_role("heading", name="Connection", exact=True)
     was = below.bounding_box()
     page.evaluate(WATCH)
     for step in steps:

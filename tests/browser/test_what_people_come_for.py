@@ -121,7 +121,7 @@ def test_an_administrator_comes_to_see_what_is_wrong_and_is_led_to_its_mend(
     page.locator("#username").fill("support")
     page.locator("#password").fill("the real one")
     page.get_by_role("button", name="Save").click()
-    page.wait_for_url("**/accounts")
+    page.wait_for_url(re.compile("/accounts/[0-9a-f-]{36}[?]"))
     with db.database.connection_context():
         assert house.state.value == "on"
 
