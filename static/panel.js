@@ -234,3 +234,8 @@ document.addEventListener("htmx:after:swap", () => {
   const next = document.querySelector("#test [data-go]");
   if (next) location.assign(next.href);
 });
+
+// What a person has unfolded stays so when the server sends that part of the page again.
+document.addEventListener("htmx:before:morph:attr", (event) => {
+  if (event.detail.attrName === "open" && event.detail.newValue === null) event.preventDefault();
+});

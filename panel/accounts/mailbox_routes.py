@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from flask import Response, flash, render_template, request, stream_template, url_for
 from markupsafe import Markup
@@ -15,7 +16,7 @@ from panel.accounts.routes import beside, collecting, live
 from panel.collect import older
 from panel.errors import NotFound, PanelError
 from panel.messages.chart import SPANS
-from panel.messages.service import MailboxActivity, mailbox_activity
+from panel.messages.service import mailbox_activity
 from panel.models import Account, Collection, Skipped
 from panel.services import current
 from panel.vault import credential
@@ -36,50 +37,65 @@ def mailbox(uuid: str) -> Any:
     progress, watch = _progress(account, row)
     if progress and progress.phase is Phase.DONE:
         flash(progress.message, "good" if progress.ok else "bad")
-        return go(url_for("accounts.mailbox", uuid=account.uuid))
+        return go(url_for("accounts.mailbox", uuid=account.uuid, span=request.args.get("span")))
     line = overview.line(current().vault, account.uuid)
     if line is None:
         raise NotFound("This mailbox was removed meanwhile.", "Go back to the list of mailboxes.")
-    state = _state(line=line, progress=progress)
+    state = _Part.of("accounts/_state.html", line=line, progress=progress)
+    mail = _Part.of("accounts/_activity.html", uuid=account.uuid, line=line, **_mail(account.uuid))
+    span = request.args.get("span")
+    around: dict[str, Any] = {
+        "uuid": account.uuid,
+        "state": state,
+        "mail": mail,
+        "watch": watch,
+        "span": span,
+    }
     if is_htmx():
-        return _if_changed(state, uuid=account.uuid, watch=watch)
-    skipped = Skipped.select().where(Skipped.account == account.uuid).order_by(Skipped.at.desc())
+        return _what_changed(around)
     return page(
         "accounts/mailbox.html", account=account, line=line, row=row, sending=sending,
-        state=state, have=_digest(state), watch=watch,
-        skipped=list(skipped.limit(SKIPPED_SHOWN)) if line.skipped else [],
         last_change=service.last_change(current().vault, endpoint),
-        spool=current().settings.mail_spool / account.uuid, uuid=account.uuid,
-        mail=_mail(account.uuid), spans=SPANS, logged=current().settings.message_log_days > 0,
+        spool=current().settings.mail_spool / account.uuid, **around,
     )  # fmt: skip
 
 
-def _mail(uuid: str) -> MailboxActivity:
-    """What came in, for the time that the address names."""
-    span = viewer.choice("span", SPANS, "14d")
-    return mailbox_activity(uuid, viewer.zone(), current().settings.mail_spool, span)
-
-
 def _progress(account: Account, row: Collection | None) -> tuple[Progress | None, str]:
-    """How far the round is that the address of this page names, and that name."""
+    """How far the run is that the address of this page names, and that name."""
     watch = Asked.parse(request.args.get("collecting", ""))
     return (asked.progress(watch, account, row), str(watch)) if watch else (None, "")
 
 
-def _state(**context: Any) -> Markup:
-    return Markup(render_template("accounts/_state.html", **context))  # noqa: S704 - a template of ours
+def _mail(uuid: str) -> dict[str, Any]:
+    """What came in, for the time that the address names, and what was skipped."""
+    span = viewer.choice("span", SPANS, "14d")
+    skipped = Skipped.select().where(Skipped.account == uuid).order_by(Skipped.at.desc()).limit(SKIPPED_SHOWN)
+    return {
+        "mail": mailbox_activity(uuid, viewer.zone(), current().settings.mail_spool, span),
+        "spans": SPANS, "logged": current().settings.message_log_days > 0, "skipped": skipped,
+    }  # fmt: skip
 
 
-def _digest(html: str) -> str:
-    return hashlib.sha256(html.encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class _Part:
+    """A part of the page that changes by itself."""
+
+    html: Markup
+    digest: str  # by which a page says what it has
+
+    @classmethod
+    def of(cls, template: str, **context: Any) -> Self:
+        html = render_template(template, **context)
+        return cls(Markup(html), hashlib.sha256(html.encode()).hexdigest()[:12])  # noqa: S704 - a template of ours
 
 
-def _if_changed(state: Markup, **context: Any) -> Response:
-    """The part of the page that changes by itself; 204 where the page has it already."""
-    have = _digest(state)
-    if request.args.get("have") == have:
+def _what_changed(around: dict[str, Any]) -> Response:
+    """The parts that the asking page has not; 204 where it has them all."""
+    has = request.args.get("have", "").split(".")
+    parts = (around["state"], around["mail"])
+    if has == [part.digest for part in parts]:
         return Response(status=204)
-    return page("accounts/_live.html", state=state, have=have, **context)
+    return page("accounts/_live.html", changed=has[-1] != parts[-1].digest, **around)
 
 
 # -- what is done at once ------------------------------------------------------------------

@@ -60,7 +60,7 @@ def require_new(new: New) -> None:
     """Raise BadInput where `add` certainly would, before its server is asked."""
     rules.require_possible(new.box, new.where, new.begin)
     rules.require_password(new.password)
-    if Account.select().where(Account.address == new.box.address).exists():
+    if Account.select().where(_is_named(new.box.address)).exists():
         raise address_taken(new.box.address)
 
 

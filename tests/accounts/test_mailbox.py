@@ -189,7 +189,7 @@ def test_a_round_under_way_and_a_worker_that_does_not_come_are_told_apart(
         earlier = replace(begun, at=begun.at - asked.LATE_SECONDS - 1)
         assert asked.progress(earlier, account, Collection.get()).phase is Phase.LATE
     page = admin.get(f"{url()}?collecting={earlier}").text
-    assert "No worker has begun the round." in page
+    assert "No worker has begun the run." in page
 
 
 @pytest.mark.parametrize(

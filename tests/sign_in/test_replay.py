@@ -64,7 +64,7 @@ def test_after_the_password_the_very_step_is_done_without_clicking_again(ada: Br
 
 
 def test_a_form_arrives_with_all_that_was_typed_its_passwords_too(ada: Browser, app: Flask) -> None:
-    fields = MAILBOX | {"force": forms.tested(MAILBOX)}  # “Save anyway”: there is no such server
+    fields = MAILBOX | {"force": forms.settings_digest(MAILBOX)}  # “Save anyway”: there is no such server
     done = confirm(ada, asked(ada.post("/accounts/new", **fields)))
     assert done.status_code == 303 and done.location.startswith("/accounts"), done.text
     account = Account.get()
