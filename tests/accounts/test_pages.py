@@ -196,7 +196,9 @@ def test_pausing_resuming_and_removing(admin: Browser, house: House) -> None:
     assert "support@example.org" in asked
     assert str(house.settings.mail_spool / uuid) in asked
     assert admin.post(f"/accounts/{uuid}/remove").status_code == 303
-    assert admin.get(f"/accounts/{uuid}").status_code == admin.get(f"/accounts/{uuid}/edit").status_code == 404
+    assert (
+        admin.get(f"/accounts/{uuid}").status_code == admin.get(f"/accounts/{uuid}/edit").status_code == 404
+    )
     with db.database.connection_context():
         named = [a.what for a in Activity.select() if a.subject == "support@example.org"]
     assert named == ["mailbox added", "mailbox paused", "mailbox resumed", "mailbox removed"]
