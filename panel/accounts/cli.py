@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,7 @@ from panel.accounts.service import Seen
 from panel.audit import Actor
 from panel.errors import Refused
 from panel.mail.server import MailServer, normalise_host
-from panel.program import as_typed, command_line
+from panel.program import command_line
 from panel.secret import Secret
 from panel.services import current
 from panel.shell import (

@@ -41,8 +41,9 @@ def mailbox(uuid: str) -> Any:
     line = overview.line(current().vault, account.uuid)
     if line is None:
         raise NotFound("This mailbox was removed meanwhile.", "Go back to the list of mailboxes.")
-    state = _Part.of("accounts/_state.html", line=line, progress=progress)
-    mail = _Part.of("accounts/_activity.html", uuid=account.uuid, line=line, **_mail(account.uuid))
+    activity = _mail(account.uuid)
+    state = _Part.of("accounts/_state.html", line=line, progress=progress, mail=activity["mail"])
+    mail = _Part.of("accounts/_activity.html", uuid=account.uuid, line=line, **activity)
     span = request.args.get("span")
     around: dict[str, Any] = {
         "uuid": account.uuid,
