@@ -82,7 +82,7 @@ def signing_key() -> None:
 
 def _recipients(overview: Overview) -> list[str]:
     to, limits = overview.channels, overview.limits
-    through = next((each.address for each in outbox.senders() if each.uuid == to.through), "")
+    through = next((each.address for each in outbox.senders(to.through) if each.uuid == to.through), "")
     lines = [
         f"mail to: {', '.join(to.recipients) or 'none'}{f', first through {through}' if through else ''}",
         f"webhook: {to.webhook_origin or 'none'}",

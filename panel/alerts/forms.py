@@ -24,6 +24,6 @@ class ChannelsForm(FlaskForm):
 class ThresholdsForm(FlaskForm):
     """From when on a problem is an alert. The rule itself is `thresholds.Thresholds.check`."""
 
-    failing_minutes = IntegerField("A mailbox fails for (minutes)", [InputRequired(NUMBER)])
-    unverified_days = IntegerField("The key backup is not verified for (days)", [InputRequired(NUMBER)])
-    disk_percent = IntegerField("Free disk space falls below (percent)", [InputRequired(NUMBER)])
+    failing_minutes = IntegerField("Mailbox failing (minutes)", [InputRequired(NUMBER)])
+    unverified_days = IntegerField("Backup not verified (days)", [InputRequired(NUMBER)])
+    disk_percent = IntegerField("Free disk space (percent)", [InputRequired(NUMBER)])

@@ -61,7 +61,8 @@ def _page(
 ) -> Any:
     """The page with the forms as they were typed, or as they are stored."""
     query = read_query(states=alert_log.SEVERITIES)
-    overview, senders = service.read(current().vault, query, one_rows()), outbox.senders()
+    overview = service.read(current().vault, query, one_rows())
+    senders = outbox.senders(overview.channels.through)
     form = form or _stored(overview)
     form.through.choices = [ANY, *(SelectChoice(each.uuid, each.address) for each in senders)]
     return page(

@@ -115,7 +115,7 @@ def store(recipients: tuple[str, ...], through: str, webhook_url: str, actor: Ac
     """
     if webhook_url:
         webhook.target(webhook_url)
-    if through and through not in {account.uuid for account in outbox.senders()}:
+    if through and through not in {account.uuid for account in outbox.senders(through)}:
         raise BadInput("That mailbox has no server for sending.", "Choose another one.", field="through")
     values = {"recipients": "\n".join(recipients), "through": through, "webhook": webhook_url}
     with db.transaction():

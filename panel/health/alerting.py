@@ -42,7 +42,7 @@ def _problems(row: AlertChannels, install: Install) -> Iterator[str]:
 
 
 def _mail_problems(row: AlertChannels, install: Install) -> Iterator[str]:
-    senders = {account.uuid for account in outbox.senders()}
+    senders = {account.uuid for account in outbox.senders(row.through)}
     unreadable = {failure.account for failure in install.key.failures if failure.direction == "out"}
     if not senders:
         yield "Alert mail cannot be sent: no mailbox has a server for sending."

@@ -17,7 +17,7 @@ from panel.audit import Actor
 from panel.health import checks
 from panel.health.check import Check
 from panel.models import Activity, Alert, AlertChannels, Collection, Session
-from tests.alerts.conftest import HOUR, QUIET_PERIOD, TO, World, fail, prove, recover
+from tests.alerts.conftest import HOUR, QUIET_PERIOD, TO, World, add_sending, fail, prove, recover
 from tests.sign_in.browser import Browser, add_person, asked, confirm
 
 PAGE = "/server/alerts"
@@ -156,7 +156,7 @@ def test_the_bell_of_every_page_counts_what_is_open_and_not_muted(world: World, 
     prove(world.house)
     assert bell(admin) is None
     shown = admin.get(PAGE).text
-    assert "Muted by ada@example.org; reminders resume" in shown and "Send reminders again" in shown
+    assert "Muted by ada@example.org; reminders resume" in shown and "Unmute" in shown
     assert admin.post(f"{PAGE}/{alert.id}/unmute", on=PAGE).status_code == 303
     assert bell(admin) == ("bad", "1")
     events = [event.what for event in Activity.select().where(Activity.what.contains("muted"))]
@@ -388,3 +388,15 @@ def test_a_mail_that_one_address_refused_is_no_ok(world: World, admin: Browser) 
     assert list(service.test_mail(world.house.settings, world.house.vault, Actor()))[-1].ok
     assert "gone@example.net" in (channels.read().mail_use.problem or "")
     assert not check(world).ok and "last used" not in admin.get(PAGE).text
+
+
+def test_neither_page_nor_mail_grows_with_the_mailboxes_that_send(world: World, admin: Browser) -> None:
+    accounts = [world.house.add().account for _ in range(70)]
+    for account in accounts:
+        add_sending(world.smtp, account, "refused")
+    chosen = accounts[-1].uuid
+    service.store((TO,), chosen, "", Actor("ada"))
+    shown = admin.get(PAGE).text
+    assert shown.count("<option") == 1 + 50 + 1 and f'<option selected value="{chosen}"' in shown
+    tried = list(service.test_mail(world.house.settings, world.house.vault, Actor()))
+    assert len(tried) == 51 and accounts[-1].address in tried[0].message
