@@ -133,7 +133,7 @@ def found(house: House) -> None:
 STATES: dict[str, tuple[Callable[[House], None], str]] = {
     "off": (lambda house: None, "Before you start"),
     "enabling": (enabling, "Encrypting stored passwords"),
-    "on": (on, "Verify the key backup"),
+    "on": (on, "Back up the key"),
     "rotating": (rotating, "Encrypting with the new key"),
     "on, old copies found": (found, "Leftovers in clear text were found in 1 file."),
     "on, rotated": (rotated, "Kept from earlier changes"),
@@ -174,8 +174,8 @@ def test_old_copies_are_looked_for_while_the_page_stays_as_it_is(
     sign_in(page, panel_server.url)
     page.goto(f"{panel_server.url}/server/encryption")
     page.locator("#answer").fill("typed")
-    expect(page.locator("#copies")).to_contain_text("No leftovers in clear text found", timeout=30_000)
-    expect(page.locator("#copies").get_by_role("button", name="Scan again")).to_be_visible()
+    expect(page.locator("#leftovers")).to_contain_text("No leftovers in clear text found", timeout=30_000)
+    expect(page.locator("#leftovers").get_by_role("button", name="Scan again")).to_be_visible()
     expect(page.locator("#answer")).to_have_value("typed")
     page.get_by_text("Files scanned and not scanned").click()
     photograph(page, "leftovers unfolded")

@@ -143,7 +143,7 @@ class Journey:
         self.page.get_by_label("I understand that losing").check()
         self.page.get_by_label("I have prepared").check()
         self.press("Generate Key File & Enable Encryption")
-        self.until("Verify the key backup")
+        self.until("Encryption is on")
         self.axe(self.page)
 
     def files(self) -> set[str]:
@@ -151,11 +151,13 @@ class Journey:
 
     def turn_off(self) -> None:
         self.go("/server/encryption")
-        command = self.page.locator("#off pre").inner_text()
+        assert self.page.locator("#off-code").count() == 0, "only opening it makes a code"
+        self.go("/server/encryption/off")
+        command = self.page.locator("#off-code").inner_text()
         self.press("Turn off encryption")
         expect(self.page.get_by_text("is not there yet")).to_be_visible()
         subprocess.run(["sh", "-c", command], check=True)
-        self.go("/server/encryption")
+        self.go("/server/encryption/off")
         self.press("Turn off encryption")
         self.until("Before you start")
 
@@ -271,6 +273,8 @@ def test_a_keyboard_alone_can_turn_encryption_on(
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Later")).to_be_focused()
     page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Help", exact=True)).to_be_focused()
+    page.keyboard.press("Tab")
     expect(page.get_by_label("I understand that losing")).to_be_focused()
     page.keyboard.press("Space")
     page.keyboard.press("Tab")
@@ -281,7 +285,7 @@ def test_a_keyboard_alone_can_turn_encryption_on(
     page.keyboard.press("Space")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    journey.until("Verify the key backup")
+    journey.until("Encryption is on")
 
 
 def test_what_the_manual_tells_to_type_proves_the_backup(
@@ -292,7 +296,7 @@ def test_what_the_manual_tells_to_type_proves_the_backup(
     journey.turn_on()
     copy = tmp_path / "copy of the key.bin"
     copy.write_bytes((panel_server.data_dir / "encryption-key.bin").read_bytes())
-    command = page.locator("#backup pre").inner_text().replace("COPY", f"'{copy}'")
+    command = page.locator("#check-key").inner_text().replace("/safe/encryption-key.bin", f"'{copy}'")
     printed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
     page.get_by_label("Output of the command").fill(printed)
     page.get_by_role("button", name="Verify backup").click()

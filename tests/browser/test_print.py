@@ -18,7 +18,15 @@ from tests.browser.served import Site
 
 pytestmark = pytest.mark.browser
 MARGIN = 40  # of 595 × 842 points; the style sheet leaves 18 mm, 51 points
-BUTTONS = ("Generate Key File", "Check again", "Verify backup", "Scan again", "Sign out")
+BUTTONS = (
+    "Generate Key File",
+    "Check again",
+    "Check now",
+    "Verify backup",
+    "Scan again",
+    "Show list",
+    "Sign out",
+)
 
 
 @pytest.fixture
@@ -76,7 +84,10 @@ def test_the_pages_of_the_key_on_paper(
     words = printed(paper, places / "on.pdf")
     assert expected in words
     assert "| sha256sum" in words
-    assert f">{house.data}/can-disable-encryption.txt" in squeezed(words)
+    assert "can-disable-encryption.txt" not in words, "its code is made only when somebody asks"
+    paper.goto(f"{site.url}/server/encryption/off")
+    assert f">{house.data}/can-disable-encryption.txt" in squeezed(printed(paper, places / "turning-off.pdf"))
+    paper.goto(f"{site.url}/server/encryption")
 
     house.key_file.unlink()
     words = printed(paper, places / "missing.pdf")

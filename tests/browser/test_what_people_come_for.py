@@ -108,10 +108,10 @@ def test_an_administrator_comes_to_see_what_is_wrong_and_is_led_to_its_mend(
     expect(main).to_contain_text("Needs attention", timeout=20_000)
     page.goto(page.url.rstrip("/") + "/server/encryption")
     page.get_by_role("button", name="Check again").or_(
-        page.get_by_role("button", name="Check all passwords")
+        page.get_by_role("button", name="Check now")
     ).first.click()
     expect(page.get_by_role("heading", name="1 of 1 password cannot be decrypted")).to_be_visible()
-    page.locator("main .card.danger li a").first.click()
+    page.locator("main .panel li a").first.click()
     expect(page.get_by_role("heading", name="Enter the server and its password again")).to_be_visible()
     axe(page)
     page.locator("#host").fill("imap.example.org")
