@@ -100,7 +100,7 @@ def _serve(application: Wsgi, listening: int) -> None:
     from panel.web.headers import LARGEST_REQUEST
 
     accepting = socket.socket(fileno=listening)
-    Server(application, accepting, WEB_THREADS, LARGEST_REQUEST, lambda *_: True).serve(WEB_STOP_SECONDS)
+    Server(application, accepting, WEB_THREADS, lambda *_: LARGEST_REQUEST).serve(WEB_STOP_SECONDS)
 
 
 def _count(chosen: Site, paths: list[str]) -> dict[str, dict[str, int]]:

@@ -174,6 +174,19 @@ document.addEventListener("keydown", (event) => {
   menu.querySelector("summary").focus();
 });
 
+// A list: one box for all rows of the page; a row whose menu is open is not replaced meanwhile.
+for (const head of document.querySelectorAll("form .rows th.pick")) {
+  const box = document.createElement("input");
+  box.type = "checkbox";
+  box.setAttribute("aria-label", "Select all on this page");
+  box.addEventListener("change", () => { for (const each of head.closest("table").querySelectorAll("td.pick input")) each.checked = box.checked; });
+  head.replaceChildren(box);
+}
+
+document.addEventListener("htmx:before:request", (event) => {
+  if (event.detail.ctx.sourceElement.id === "poll" && document.querySelector(".rows .menu[open]")) event.preventDefault();
+});
+
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });

@@ -9,7 +9,7 @@ from flask import flash, request
 from panel.accounts import probe, rules, service
 from panel.accounts import suggest as suggestions
 from panel.accounts.forms import NewForm, settings_digest
-from panel.accounts.list_routes import blueprint
+from panel.accounts.import_routes import blueprint
 from panel.accounts.routes import again, collecting, live, new_page
 from panel.accounts.service import New
 from panel.errors import PanelError, Throttled

@@ -9,13 +9,14 @@ from typing import Any, BinaryIO
 
 import click
 
-from panel import identity
-from panel.accounts import importing, overview, probe, removal, rules, service
+from panel import db, identity
+from panel.accounts import bulk, importing, listing, overview, probe, removal, rules, service
 from panel.accounts.overview import Health, Line
 from panel.accounts.server_log import Change
 from panel.accounts.service import Seen
 from panel.audit import Actor
-from panel.errors import Refused
+from panel.errors import NotFound, Refused
+from panel.listing import ListQuery
 from panel.mail.server import MailServer, normalise_host
 from panel.program import command_line
 from panel.secret import Secret
@@ -35,6 +36,7 @@ from panel.shell import (
 from panel.times import ago
 
 NAMED = 20  # invalid lines listed one by one
+REMOVED_NAMED = 5  # mailboxes in the question
 
 accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
 
@@ -88,7 +90,7 @@ def add(address: str, password: Secret, begin: str, **options: Any) -> None:
 @click.argument("source", type=click.File("rb"))
 @click.pass_context
 def import_(context: click.Context, source: BinaryIO) -> None:
-    """Add mailboxes from SOURCE (- for standard input), one JSON object per line.
+    """Add mailboxes from SOURCE (- for standard input): CSV that names its columns, or JSON lines.
 
     Invalid lines are listed, all others are added. Exit status 1 if a line is invalid.
     """
@@ -192,23 +194,57 @@ def test(context: click.Context, account: str) -> None:
             context.exit(1)
 
 
-@accounts.command()
-@click.argument("account")
-def pause(account: str) -> None:
-    """Stop collecting from this mailbox."""
-    found, _ = service.find(account)
-    service.pause(found.uuid, Actor())
-    say(f"{found.address} is paused.")
+def _several(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Any number of mailboxes, or all that a search finds."""
+    command = click.option("--search", metavar="TEXT", help="All whose address or server contains TEXT.")(
+        command
+    )
+    return click.argument("account", nargs=-1)(command)
+
+
+def _chosen(names: tuple[str, ...], search: str | None) -> list[str]:
+    """The uuids of those that were named or are found. Raises NotFound where one is missing."""
+    if bool(names) == bool(search):
+        raise click.UsageError("Name mailboxes, or find them with --search.")
+    if not search:
+        return list(dict.fromkeys(str(service.find_account(name).uuid) for name in names))
+    found = listing.uuids(current().vault, ListQuery(search, sort="address"))
+    if not found:
+        raise NotFound(f"No mailbox matches “{search[:80]}”.", "See: flask accounts list")
+    return found
+
+
+def _run(uuids: list[str], action: str, what: str) -> None:
+    done = bulk.Done()
+    with progress("Mailboxes", quiet=len(uuids) <= bulk.BATCH) as show:
+        for done in bulk.run(uuids, bulk.Action(action), db.now(), Actor()):
+            show(done.done, len(uuids))
+    if len(uuids) > 1:
+        say(f"{done.changed} of {len(uuids)} mailboxes were {what}.")
 
 
 @accounts.command()
-@click.argument("account")
-def resume(account: str) -> None:
-    """Collect from this mailbox again."""
-    found, _ = service.find(account)
-    service.resume(found.uuid, Actor())
-    status = _status(_line(found.uuid))
-    say(f"{found.address} was resumed." + (f" Its status: {status}." if status.startswith("Paused") else ""))
+@_several
+def pause(account: tuple[str, ...], search: str | None) -> None:
+    """Stop collecting from these mailboxes."""
+    uuids = _chosen(account, search)
+    _run(uuids, "pause", "paused")
+    if len(uuids) == 1:
+        say(f"{bulk.addresses(uuids)[0]} is paused.")
+
+
+@accounts.command()
+@_several
+def resume(account: tuple[str, ...], search: str | None) -> None:
+    """Collect from these mailboxes again."""
+    uuids = _chosen(account, search)
+    if len(uuids) > 1:
+        _run(uuids, "resume", "resumed")
+        return
+    service.resume(uuids[0], Actor())
+    status = _status(_line(uuids[0]))
+    address = bulk.addresses(uuids)[0]
+    say(f"{address} was resumed." + (f" Its status: {status}." if status.startswith("Paused") else ""))
 
 
 @accounts.command("set-password")
@@ -290,24 +326,28 @@ def edit(account: str, password: Secret | None, **options: Any) -> None:
 
 
 @accounts.command()
-@click.argument("account")
-@click.option("--now", is_flag=True, help="Delete it for good at once.")
+@_several
+@click.option("--now", is_flag=True, help="Delete for good at once.")
 @yes_option
-def remove(account: str, now: bool, yes: bool) -> None:
-    """Remove a mailbox; after ten minutes it is deleted with its passwords. Delivered mail stays."""
-    found = service.find_account(account)
-    ask(f"Remove {found.address} and its passwords?", yes)
-    removal.remove(found.uuid, Actor())
-    spool = current().settings.mail_spool / found.uuid
+def remove(account: tuple[str, ...], search: str | None, now: bool, yes: bool) -> None:
+    """Remove mailboxes; after ten minutes they are deleted with their passwords. Delivered mail stays."""
+    uuids = _chosen(account, search)
+    addresses = bulk.addresses(uuids[:REMOVED_NAMED])
+    named = ", ".join(addresses) + (
+        f" and {len(uuids) - len(addresses)} more" if len(uuids) > len(addresses) else ""
+    )
+    ask(f"Remove {named} and {'its' if len(uuids) == 1 else 'their'} passwords?", yes)
+    _run(uuids, "remove", "removed")
     if now:
-        removal.purge(uuid=found.uuid)
-        say(f"{found.address} was removed for good. Delivered mail stays in {spool}.")
-    else:
-        say(f"{found.address} was removed. Delivered mail stays in {spool}.")
-        say(
-            f"To undo that within {removal.UNDO_SECONDS // 60} minutes: "
-            f"{command_line('accounts restore')} {found.uuid}"
-        )
+        for uuid in uuids:
+            removal.purge(uuid=uuid)
+    if len(uuids) == 1:
+        spool = current().settings.mail_spool / uuids[0]
+        say(f"{named} was removed{' for good' if now else ''}. Delivered mail stays in {spool}.")
+    if not now:
+        which = uuids[0] if len(uuids) == 1 else "ACCOUNT"
+        undo = command_line(f"accounts restore {which}")
+        say(f"To undo that within {removal.UNDO_SECONDS // 60} minutes: {undo}")
 
 
 @accounts.command()

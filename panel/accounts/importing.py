@@ -1,11 +1,13 @@
-"""Many mailboxes at once, from JSON lines: all are checked, then the valid ones are stored in batches."""
+"""Many mailboxes at once, from CSV or JSON lines: all are checked, the valid ones are stored in batches."""
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any, BinaryIO
 
 from panel import text_file
@@ -25,6 +27,8 @@ ACCOUNT: dict[str, type] = {
     "address": str, "protocol": str, **SERVER, "folder": str, "begin": str, "interval": int,
     "on_server": str, "move_to": str, "sending": dict,
 }  # fmt: skip
+JSON_STARTS = "{[-0123456789"  # no name of a column begins like this
+COLUMNS = tuple(name for name, kind in ACCOUNT.items() if kind is not dict)
 BATCH = 500  # mailboxes in one transaction
 LONGEST_LINE = 256 * 2**10  # bytes: room for two passwords of the longest kind, each character escaped
 
@@ -66,21 +70,40 @@ class BatchResult:
 
 
 def read(source: BinaryIO, settings: Settings) -> Lines:
-    """The mailboxes in `source`, one JSON object per line; ignores empty lines, BOM and CR.
+    """The mailboxes in `source`: one JSON object per line, or CSV with the same names in its first line.
 
-    `address`, `host` and `password` are required; the rest is as in `flask accounts add`. `sending` is an
-    object with `host` and, if they differ, `port`, `security`, `username`, `password`.
-    Raises BadInput, naming the line, if `source` is not such a list.
+    Ignores empty lines, BOM and CR. `address`, `host` and `password` are required; the rest is as in
+    `flask accounts add`. `sending`, in JSON only, is an object with `host` and, if they differ, `port`,
+    `security`, `username`, `password`. Raises BadInput, naming the line, if `source` is not such a list.
     """
-    wanted, bad = [], []
-    for number, line in enumerate(_lines(source), 1):
-        text = _text(number, line)
+    wanted: list[Wanted] = []
+    bad: list[BadLine] = []
+    lines = ((number, _text(number, line)) for number, line in enumerate(_lines(source), 1))
+    first = next(((number, line) for number, line in lines if line.strip()), None)
+    if first is None:
+        return Lines(wanted, bad)
+    parse = _json_values if first[1].lstrip()[0] in JSON_STARTS else _csv_values
+    for number, value in parse(chain([first], lines)):
         try:
-            if text:
-                wanted.append(_account(number, _parsed(text), settings))
+            if isinstance(value, BadInput):
+                raise value
+            wanted.append(_account(number, value, settings))
         except BadInput as error:
             bad.append(BadLine(number, error))
     return Lines(wanted, bad)
+
+
+def sorted_out(lines: Lines) -> Lines:
+    """Those whose address is not in use, nor on an earlier line; the others become bad lines."""
+    taken, wanted, bad = service.addresses(), [], list(lines.bad)
+    for one in lines.wanted:
+        address = one.box.address.lower()
+        if address in taken:
+            bad.append(BadLine(one.line, service.address_taken(one.box.address)))
+        else:
+            wanted.append(one)
+        taken.add(address)
+    return Lines(wanted, sorted(bad, key=lambda each: each.line))
 
 
 def store(vault: Vault, wanted: Sequence[Wanted], actor: Actor) -> Iterator[BatchResult]:
@@ -115,11 +138,72 @@ def _text(number: int, line: bytes) -> str:
     """The line as text. Raises BadInput, which ends reading, if it is too long or not UTF-8."""
     try:
         if len(line) > LONGEST_LINE:
-            raise BadInput(f"It is longer than {LONGEST_LINE} bytes.", "Write one JSON object per line.")
-        return text_file.decoded(line).strip()
+            raise BadInput(f"It is longer than {LONGEST_LINE} bytes.", "Write one mailbox per line.")
+        return text_file.decoded(line)
     except BadInput as error:
         remedy = f"{error.remedy} No mailbox was added.".strip()
         raise BadInput(f"Line {number}: {error.message}", remedy) from None
+
+
+Parsed = Iterator[tuple[int, dict[str, Any] | BadInput]]
+
+
+def _json_values(lines: Iterable[tuple[int, str]]) -> Parsed:
+    for number, line in lines:
+        if not line.strip():
+            continue
+        try:
+            yield number, _parsed(line)
+        except BadInput as error:
+            yield number, error
+
+
+def _csv_values(lines: Iterator[tuple[int, str]]) -> Parsed:
+    """Each row as JSON would have it: named by the first one, without what is empty, with numbers."""
+    at, text = next(lines)
+    delimiter = max(";,\t", key=text.count)
+    rows = csv.reader(chain([text], (line for _, line in lines)), delimiter=delimiter, strict=True)
+    head = [name.strip().lower() for name in next(rows)]
+    if "address" not in head:
+        raise BadInput(
+            "The first line does not name the columns.",
+            "Name them as in: address,host,username,password. No mailbox was added.",
+        )
+    if unknown := [name for name in head if name not in COLUMNS]:
+        raise BadInput(
+            f"“{unknown[0][:40]}” is an unknown column.",
+            f"Known columns: {', '.join(COLUMNS)}. No mailbox was added.",
+        )
+    while True:
+        number = at + rows.line_num
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield (
+                number,
+                BadInput("It is not valid CSV.", 'Put values with quotes inside into quotes: "a""b".'),
+            )
+            continue
+        if any(cell.strip() for cell in row):
+            yield number, _named(head, row)
+
+
+def _named(head: list[str], row: list[str]) -> dict[str, Any] | BadInput:
+    if len(row) > len(head):
+        return BadInput(
+            f"It has {len(row)} values, but there are {len(head)} columns.",
+            "Put a value that contains the delimiter into quotes.",
+        )
+    value: dict[str, Any] = {}
+    for name, cell in zip(head, row, strict=False):
+        if name == "password":
+            value |= {name: cell} if cell else {}
+        elif text := cell.strip():
+            is_number = ACCOUNT[name] is int and text.isascii() and text.isdigit() and len(text) < 10
+            value[name] = int(text) if is_number else text
+    return value
 
 
 def _parsed(line: str) -> dict[str, Any]:

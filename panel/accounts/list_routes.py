@@ -6,12 +6,13 @@ from typing import Any
 
 from flask import Response, current_app, flash, request, url_for
 
-from panel.accounts import listing, removal, service
+from panel.accounts import listing, live, overview, removal, service
 from panel.accounts.routes import blueprint
 from panel.errors import PanelError
+from panel.listing import Listing, ListQuery
 from panel.services import current
 from panel.web.access import actor, reauth_required, safe_redirect
-from panel.web.htmx import go, page
+from panel.web.htmx import go, is_htmx, page
 from panel.web.listing import read_query
 
 __all__ = ["blueprint"]
@@ -19,9 +20,26 @@ __all__ = ["blueprint"]
 
 @blueprint.get("")
 def show() -> Any:
-    """The list: is mail being collected, and if not, why."""
-    found = listing.page(current().vault, read_query(listing.STATES, listing.SORTS))
-    return page("accounts/list.html", fragment="accounts/_list.html", listing=found)
+    """The list: is mail being collected, and if not, why. With `rows`, what changed in them since."""
+    query = read_query(listing.STATES, listing.SORTS)
+    if is_htmx() and (seen := live.Seen.parse(request.args.get("rows", ""))):
+        return _changes(query, seen)
+    found = listing.page(current().vault, query)
+    return page("accounts/list.html", listing=found, seen=live.Seen.of(found.rows, found.counts))
+
+
+def _changes(query: ListQuery, seen: live.Seen) -> Any:
+    """The rows that the page shows and that changed, in their places; 204 where nothing did."""
+    vault = current().vault
+    counts = listing.counts(vault, query)
+    lines = overview.lines_of(vault.latest(), list(seen.rows))
+    now = live.Seen.of(lines, counts)
+    if now == seen:
+        return Response(status=204)
+    changed = [line for line in lines if now.rows[line.place] != seen.rows[line.place]]
+    gone = [place for place in seen.rows if place not in now.rows]
+    found = Listing(lines, counts[query.state], query, counts)
+    return page("accounts/_changes.html", listing=found, seen=now, changed=changed, gone=gone)
 
 
 @blueprint.post("/<uuid>/pause")

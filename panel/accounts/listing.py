@@ -74,15 +74,20 @@ def page(vault: Vault, query: ListQuery) -> Listing[Line]:
     found = _Searched(key, query) if query.q else _All(key, query)
     total = found.counts[query.state]
     query = replace(query, page=min(query.page, max(1, -(-total // ROWS))))
-    places = found.places(query.skipped, min(ROWS, total - query.skipped))
-    return Listing(overview.lines_of(key, places), total, query, found.counts)
+    here = found.places(query.skipped, min(ROWS, total - query.skipped))
+    return Listing(overview.lines_of(key, here), total, query, found.counts)
+
+
+def places(vault: Vault, query: ListQuery) -> list[int]:
+    """All that match, whatever their page, as rows of endpoint."""
+    key = vault.latest()
+    found = _Searched(key, query) if query.q else _All(key, query)
+    return found.places(0, found.counts[query.state])
 
 
 def uuids(vault: Vault, query: ListQuery) -> list[str]:
-    """All that match, whatever their page, as uuids."""
-    key = vault.latest()
-    found = _Searched(key, query) if query.q else _All(key, query)
-    return overview.uuids_of(found.places(0, found.counts[query.state]))
+    """The same as uuids."""
+    return overview.uuids_of(places(vault, query))
 
 
 def counts(vault: Vault, query: ListQuery) -> dict[str, int]:

@@ -43,9 +43,8 @@ def restore(name: str, actor: Actor) -> str:
     """
     with db.transaction():
         same = Account.address == name if "@" in name else Account.uuid == name
-        found: Account | None = (
-            Account.select().where(same & _restorable()).order_by(Account.removed_at.desc()).first()
-        )
+        latest = Account.removed_at.desc()
+        found: Account | None = Account.select().where(same & _restorable()).order_by(latest).first()
         if found is None:
             raise NotFound(
                 f"There is no removed mailbox “{name[:80]}” to restore.",
@@ -59,6 +58,21 @@ def restore(name: str, actor: Actor) -> str:
         Account.update(removed_at=None).where(Account.uuid == found.uuid).execute()
         actor.record("mailbox restored", found.address)
         return str(found.address)
+
+
+def restore_many(uuids: list[str], actor: Actor) -> tuple[int, tuple[str, ...]]:
+    """The same for many, in one transaction: how many were restored, and why others were not."""
+    with db.transaction():
+        taken, restored, problems = service.addresses(), [], []
+        for account in Account.select().where(Account.uuid.in_(uuids) & _restorable()):
+            if account.address.lower() in taken:
+                problems.append(f"{account.address}: it was added again meanwhile.")
+                continue
+            taken.add(account.address.lower())
+            restored.append(account)
+        Account.update(removed_at=None).where(Account.uuid.in_([each.uuid for each in restored])).execute()
+        actor.record_each("mailbox restored", [each.address for each in restored])
+    return len(restored), tuple(problems)
 
 
 def purge(*, uuid: str | None = None) -> int:

@@ -15,10 +15,11 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from flask import Flask
+from werkzeug.exceptions import HTTPException
 
 from panel import create_app, db, identity, install, logs, process
 from panel.alerts.watch import Watch
@@ -31,7 +32,8 @@ from panel.serve.jobs import Jobs
 from panel.setup import service as setup
 from panel.shell import exit_on_error
 from panel.vault import unfinished
-from panel.web.headers import LARGEST_REQUEST
+from panel.web.headers import LARGEST_FILE, LARGEST_REQUEST
+from panel.web.text import takes_file
 
 WEB_PROCESSES = 2
 WEB_THREADS = 8  # a live test occupies one while a mail server is slow
@@ -93,21 +95,25 @@ def web(settings: Settings, control: int, listening: int) -> None:
     db.database.obj.pool_connections()
     Watch(settings, app.extensions["mailkeep"].vault).start()
     accepting = socket.socket(fileno=listening)
-    server = Server(app, accepting, WEB_THREADS, LARGEST_REQUEST, partial(takes_body, app))
+    server = Server(app, accepting, WEB_THREADS, partial(body_limit, app))
     server.adopt(socket.socket(fileno=control))
     server.serve(WEB_STOP_SECONDS)
     db.database.obj.close_idle()
     _end()
 
 
-def takes_body(app: Flask, method: str, path: str) -> bool:
-    """Whether a view of `app` reads a request body at `path` (as in WSGI, with or without the prefix)."""
+def body_limit(app: Flask, method: str, path: str) -> int:
+    """How many bytes a view of `app` reads at `path` (as in WSGI, with or without the prefix); 0: none."""
     if method in ("GET", "HEAD", "OPTIONS"):
-        return False
+        return 0
     path = path.encode("latin-1").decode("utf-8", "replace")
     root = app.config["APPLICATION_ROOT"].rstrip("/")
     adapter = app.url_map.bind("localhost")
-    return any(adapter.test(each, method) for each in {path, path.removeprefix(root)})
+    for each in {path, path.removeprefix(root)}:
+        with suppress(HTTPException):
+            endpoint, _ = adapter.match(each, method)
+            return LARGEST_FILE if takes_file(app.view_functions[endpoint]) else LARGEST_REQUEST
+    return 0
 
 
 def worker(settings: Settings, ready_fd: int) -> None:

@@ -7,6 +7,7 @@ neither occupies a thread. The time limits it lacks are here, on the monotonic c
 
 from __future__ import annotations
 
+import copy
 import logging
 import resource
 import signal
@@ -24,6 +25,9 @@ from waitress.server import TcpWSGIServer
 
 LARGEST_HEAD = 32 * 2**10  # bytes of the request line and all headers
 BUFFERED_IN_MEMORY = 64 * 2**10  # bytes of a response; the rest goes to an unlinked file
+LARGEST_IN_MEMORY = 2**20  # bytes of a request: all of it, since passwords must not go to a file
+LARGE_BODY = 64 * 2**10  # bytes; of larger ones
+MOST_LARGE_BODIES = 20  # are read at once, so that they do not fill the memory
 REQUEST_SECONDS = 10.0  # from the first byte of a request to the last
 READ_SECONDS = 30.0  # in which a client reads nothing of its response
 # Between two requests of a connection: longer than proxies keep one open, so that the proxy closes it.
@@ -33,7 +37,7 @@ CHECK_SECONDS = 0.5  # between two checks for overdue clients
 CONNECTIONS = 1000  # per process
 PIPELINED = 20  # requests of a connection without a response yet; browsers send one
 
-TakesBody = Callable[[str, str], bool]
+BodyLimit = Callable[[str, str], int]
 
 
 def _most_connections() -> int:
@@ -44,11 +48,11 @@ def _most_connections() -> int:
 class Request(HTTPRequestParser):
     """One incoming request. Refuses what two parsers could read differently (RFC 9112, 6 and 11)."""
 
-    def __init__(self, takes_body: TakesBody, adj: Adjustments) -> None:
-        """`takes_body`: whether a view reads a body, by method and path."""
+    def __init__(self, body_limit: BodyLimit, adj: Adjustments) -> None:
+        """`body_limit`: how many bytes of a body a view reads, by method and path; 0: none."""
         super().__init__(adj)
         self.began = time.monotonic()
-        self._takes_body = takes_body
+        self._body_limit = body_limit
 
     def parse_header(self, header_plus: bytes) -> None:
         """Parse request line and headers. Raises ParsingError, which becomes a 400."""
@@ -60,8 +64,18 @@ class Request(HTTPRequestParser):
             raise ParsingError("This server speaks HTTP/1.1")
         if "TRANSFER_ENCODING" in self.headers or (self.chunked and "CONTENT_LENGTH" in self.headers):
             raise ParsingError("The length of the request is not clear")
-        if self.body_rcv is not None and not self._takes_body(self.command, self.path):
+        if self.body_rcv is None:
+            return
+        limit = self._body_limit(self.command, self.path)
+        if not limit:
             raise ParsingError("Nothing takes a body there")
+        self.adj: Adjustments = copy.copy(self.adj)
+        self.adj.max_request_body_size = limit + 1
+
+    @property
+    def may_be_large(self) -> bool:
+        """Whether a large body is being read."""
+        return bool(self.adj.max_request_body_size > LARGE_BODY + 1)
 
 
 class Channel(HTTPChannel):
@@ -74,7 +88,7 @@ class Channel(HTTPChannel):
     def __init__(self, server: Server, sock: socket.socket, addr: Any, adj: Adjustments, map: Any) -> None:
         """Called by waitress for each accepted connection."""
         super().__init__(server, sock, addr, adj, map)
-        self.parser_class = partial(Request, server.takes_body)
+        self.parser_class = partial(Request, server.limit_of)
 
     @property
     def last_activity(self) -> float:
@@ -144,28 +158,38 @@ class Server(TcpWSGIServer):
         application: Any,
         listening: socket.socket,
         threads: int,
-        largest_body: int,
-        takes_body: TakesBody,
+        body_limit: BodyLimit,
     ) -> None:
-        """Serve the WSGI `application` on the bound socket `listening`. `largest_body`: bytes."""
+        """Serve the WSGI `application` on the bound socket `listening`. `body_limit`: see Request."""
         adj = Adjustments(
             threads=threads,
             ident=None,
             clear_untrusted_proxy_headers=False,  # `panel.web.headers` does it
             connection_limit=_most_connections(),
             max_request_header_size=LARGEST_HEAD,
-            max_request_body_size=largest_body + 1,
-            inbuf_overflow=largest_body + 1,
+            max_request_body_size=LARGE_BODY + 1,
+            inbuf_overflow=LARGEST_IN_MEMORY + 1,
             outbuf_overflow=BUFFERED_IN_MEMORY,
             log_socket_errors=False,
         )
         info = (listening.family, listening.type, listening.proto, listening.getsockname())
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it logs each request that waits
-        self.takes_body = takes_body
+        self._body_limit = body_limit
         self._stops_at: float | None = None
         self._checked_at = 0.0
         listening.setblocking(False)
         super().__init__(application, {}, True, listening, adj=adj, sockinfo=info, bind_socket=False)
+
+    def limit_of(self, method: str, path: str) -> int:
+        """How many bytes of a body are read now."""
+        limit = self._body_limit(method, path)
+        reading = (channel.request for channel in self.active_channels.values())
+        if (
+            limit > LARGE_BODY
+            and sum(bool(each and each.may_be_large) for each in reading) > MOST_LARGE_BODIES
+        ):
+            return LARGE_BODY
+        return limit
 
     def maintenance(self, now: float) -> None:
         """Nothing: waitress would close by the wall clock here; see `_close_overdue`."""

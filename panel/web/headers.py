@@ -25,6 +25,9 @@ HEADERS = {
 }
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LARGEST_REQUEST = 64 * 2**10  # bytes of a body; the largest form has a few kilobytes
+LARGEST_FILE = (
+    480 * 2**10
+)  # where a file is uploaded: Werkzeug writes one of 500 kB to the disk, passwords and all
 MOST_PARTS = 100  # of a form
 
 

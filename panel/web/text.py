@@ -9,22 +9,51 @@ change a password.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from flask import Flask, abort, request
+from flask import Flask, abort, current_app, request
 
 from panel.errors import BadInput
+from panel.web.headers import LARGEST_FILE
 
 LONGEST_FIELD = 4096  # characters, of a form's field or of one in the query
 LONGEST_URL = 8192  # bytes, of path and query each
 MOST_FIELDS = 100
 
 
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def file_upload(view: View) -> View:
+    """Declare that `view` reads a file, or its text in a field, and checks both itself."""
+    view.takes_file = True  # type: ignore[attr-defined]
+    return view
+
+
+def takes_file(view: Callable[..., Any]) -> bool:
+    """Whether `file_upload` declared that."""
+    return hasattr(view, "takes_file")
+
+
 def init_app(app: Flask) -> None:
     """Check every request before its form is read. Call it before CSRFProtect."""
+    app.before_request(_allow_file)
     app.before_request(_require_short_url)
     app.before_request(_require_utf8)
     app.before_request(_require_short_fields)
+
+
+def _allow_file() -> None:
+    if _is_upload():
+        request.max_content_length = request.max_form_memory_size = LARGEST_FILE
+
+
+def _is_upload() -> bool:
+    return request.method == "POST" and takes_file(
+        current_app.view_functions.get(request.endpoint or "", len)
+    )
 
 
 def _require_short_url() -> None:
@@ -33,12 +62,16 @@ def _require_short_url() -> None:
 
 
 def _require_short_fields() -> None:
+    if _is_upload():
+        return
     fields = [*request.args.items(multi=True), *request.form.items(multi=True)]
     if len(fields) > MOST_FIELDS or any(len(text) > LONGEST_FIELD for field in fields for text in field):
         abort(413)
 
 
 def _require_utf8() -> None:
+    if _is_upload() and request.mimetype == "multipart/form-data":
+        return
     body = request.get_data()
     if request.mimetype == "application/x-www-form-urlencoded":
         body = unquote_to_bytes(body)

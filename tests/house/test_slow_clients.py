@@ -183,7 +183,7 @@ class Small:
         monkeypatch.setattr(http_server, "time", SimpleNamespace(monotonic=lambda: now() + self.ahead))
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.size, self.stuck = size, stuck
-        self.server = http_server.Server(self.answer, self.listening, 1, 100, lambda _method, _path: True)
+        self.server = http_server.Server(self.answer, self.listening, 1, lambda _method, _path: 100)
 
     def answer(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         self.environ = environ
