@@ -16,7 +16,6 @@ from panel.listing import LONGEST_SEARCH, ListQuery
 from panel.models import Job
 from panel.services import current
 from panel.web.access import actor, require_reauth, safe_redirect
-from panel.web.form_tokens import out_of_date, preserve_form_input, refused
 from panel.web.htmx import go, is_htmx, page
 
 __all__ = ["blueprint"]
@@ -31,7 +30,7 @@ DID = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class Order:
     """The form, or the address of the page that asks."""
 
     action: Action
@@ -47,7 +46,7 @@ class Asked:
         return [("uuid", uuid) for uuid in self.selection.uuids]
 
 
-def _asked() -> Asked:
+def _order() -> Order:
     given = request.values
     state = given.get("state", "")
     q = given.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH]
@@ -57,7 +56,7 @@ def _asked() -> Asked:
         given.get("action", ""), given.get("interval", 0, type=int),
         given.get("on_server", "keep"), given.get("move_to", "").strip(),
     )  # fmt: skip
-    return Asked(action, selection, query, given.get("expected", type=int))
+    return Order(action, selection, query, given.get("expected", type=int))
 
 
 def _back() -> str:
@@ -67,50 +66,47 @@ def _back() -> str:
 @blueprint.get("/bulk")
 def ask() -> Any:
     """Name what is affected before it is done."""
-    return _ask(_asked())
+    return _ask(_order())
 
 
-def _ask(asked: Asked, error: PanelError | None = None) -> Response:
-    if asked.action.name not in bulk.ACTIONS:
+def _ask(order: Order, error: PanelError | None = None) -> Response:
+    if order.action.name not in bulk.ACTIONS:
         raise BadInput("This action is not known.", "Go back to the list of mailboxes.")
-    uuids = asked.selection.resolve(current().vault)
+    uuids = order.selection.resolve(current().vault)
     if not uuids:
         raise BadInput("No mailbox is selected.", "Go back to the list and select some.")
     return page(
-        "accounts/bulk.html", status=error.status if error else 200, asked=asked, count=len(uuids),
+        "accounts/bulk.html", status=error.status if error else 200, order=order, count=len(uuids),
         names=bulk.addresses(uuids[:NAMED]), problem=error, back=_back(), spool=current().settings.mail_spool,
     )  # fmt: skip
 
 
 @blueprint.post("/bulk")
-@preserve_form_input
 def act() -> Any:
     """Do it; what is careful, or reaches beyond the selection, asks first."""
-    asked = _asked()
-    confirmed = asked.expected is not None
-    if refused():
-        return _ask(asked, out_of_date())
-    if not (asked.selection.uuids or asked.selection.query):
+    order = _order()
+    confirmed = order.expected is not None
+    if not (order.selection.uuids or order.selection.query):
         flash("No mailbox is selected.", "bad")
         return go(_back())
-    if not confirmed and (asked.action.name in CAREFUL or asked.selection.query is not None):
+    if not confirmed and (order.action.name in CAREFUL or order.selection.query is not None):
         values = (
-            {"uuid": list(asked.selection.uuids)} if asked.selection.query is None else dict(asked.fields)
+            {"uuid": list(order.selection.uuids)} if order.selection.query is None else dict(order.fields)
         )
-        return go(url_for("accounts.ask", action=asked.action.name, next=_back(), **values))
+        return go(url_for("accounts.ask", action=order.action.name, next=_back(), **values))
     try:
-        asked.action.require_valid()
-        if asked.action.name in CAREFUL:
+        order.action.require_valid()
+        if order.action.name in CAREFUL:
             require_reauth()
-        uuids = asked.selection.resolve(current().vault)
-        if confirmed and len(uuids) != asked.expected:
+        uuids = order.selection.resolve(current().vault)
+        if confirmed and len(uuids) != order.expected:
             raise EditedMeanwhile(
-                f"Meanwhile {len(uuids):,} mailboxes are affected, not {asked.expected:,}.",
+                f"Meanwhile {len(uuids):,} mailboxes are affected, not {order.expected:,}.",
                 "Nothing was changed. Check the list again.",
             )
     except PanelError as error:
-        return _ask(asked, error)
-    return _do(uuids, asked.action)
+        return _ask(order, error)
+    return _do(uuids, order.action)
 
 
 def _do(uuids: list[str], action: Action) -> Any:
@@ -142,7 +138,7 @@ def _toast(name: str, done: Done, at: int) -> str | dict[str, str]:
     return text
 
 
-@blueprint.post("/bulk/undo/<action>/<int:at>")
+@blueprint.post("/undo-<action>-<int:at>")
 def undo(action: str, at: int) -> Any:
     """Resume what was paused together, or restore what was removed together."""
     try:

@@ -22,18 +22,18 @@ __all__ = ["blueprint"]
 def show() -> Any:
     """The list: is mail being collected, and if not, why. With `rows`, what changed in them since."""
     query = read_query(listing.STATES, listing.SORTS)
-    if is_htmx() and (seen := live.Seen.parse(request.args.get("rows", ""))):
+    if is_htmx() and (seen := live.Shown.parse(request.args.get("rows", ""))):
         return _changes(query, seen)
     found = listing.page(current().vault, query)
-    return page("accounts/list.html", listing=found, seen=live.Seen.of(found.rows, found.counts))
+    return page("accounts/list.html", listing=found, seen=live.Shown.of(found.rows, found.counts))
 
 
-def _changes(query: ListQuery, seen: live.Seen) -> Any:
+def _changes(query: ListQuery, seen: live.Shown) -> Any:
     """The rows that the page shows and that changed, in their places; 204 where nothing did."""
     vault = current().vault
     counts = listing.counts(vault, query)
     lines = overview.lines_of(vault.latest(), list(seen.rows))
-    now = live.Seen.of(lines, counts)
+    now = live.Shown.of(lines, counts)
     if now == seen:
         return Response(status=204)
     changed = [line for line in lines if now.rows[line.place] != seen.rows[line.place]]

@@ -17,20 +17,20 @@ HEAD = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
-class Seen:
+class Shown:
     """The rows by number with a digest of each, and one of the numbers above them."""
 
     rows: Mapping[int, int]
     counts: int
 
     @classmethod
-    def of(cls, lines: Iterable[Line], counts: Mapping[str, int]) -> Seen:
+    def of(cls, lines: Iterable[Line], counts: Mapping[str, int]) -> Shown:
         """What a page shows that is made now."""
         shown = {line.place: zlib.crc32(repr((line, line.overdue)).encode()) for line in lines}
         return cls(shown, zlib.crc32(repr(sorted(counts.items())).encode()))
 
     @classmethod
-    def parse(cls, text: str) -> Seen | None:
+    def parse(cls, text: str) -> Shown | None:
         """`str` of one; None for anything else."""
         try:
             data = base64.urlsafe_b64decode(text)

@@ -82,7 +82,7 @@ def test_a_selection_is_paused_at_once_and_undone(house: House, admin: Browser) 
     assert states() == [True, False, True]
     page = admin.get("/accounts").text
     assert "2 mailboxes paused." in page
-    undo = re.search(r'action="(/accounts/bulk/undo/pause/\d+)"', page)
+    undo = re.search(r'action="(/accounts/undo-pause-\d+)"', page)
     assert undo
     assert admin.post(undo[1], on="/profile").status_code == 303
     assert states() == [False, False, False]
@@ -152,7 +152,7 @@ def test_removed_ones_come_back_but_for_those_that_were_added_again(house: House
         again = house.add().account_id
         Account.update(address="1@example.org").where(Account.uuid == again).execute()
         removed_at = Account.select(Account.removed_at).where(Account.uuid == uuids[0]).scalar()
-    admin.post(f"/accounts/bulk/undo/remove/{removed_at}", on="/profile")
+    admin.post(f"/accounts/undo-remove-{removed_at}", on="/profile")
     assert (
         "2 mailboxes restored. Not possible: 1@example.org: it was added again" in admin.get("/accounts").text
     )
@@ -249,7 +249,7 @@ def test_many_are_a_job_that_shows_how_far_it_is(
     assert (row.total, row.done, row.changed) == (7, 7, 7)
     page = admin.get("/accounts/jobs/1").text
     assert "7 of 7" in page and "7 mailboxes" in page
-    undo = re.search(r'action="(/accounts/bulk/undo/pause/\d+)"', page)
+    undo = re.search(r'action="(/accounts/undo-pause-\d+)"', page)
     assert undo and admin.post(undo[1], on="/accounts/jobs/1").status_code == 303
     assert sum(states()) == 0
 
