@@ -134,7 +134,9 @@ def test_a_guess_is_answered_like_a_link_that_was_used(app: Flask, admin: Browse
     answers = [Browser(app).get(url) for url in (path, f"/invitation/{token}")]
     assert [answer.status_code for answer in answers] == [404, 404]
     if token != "..":  # which is no path of ours
-        used, guessed = (re.sub(r'"X-CSRFToken": "[^"]+"|"on-paper">[^<]+', "", answer.text) for answer in answers)
+        used, guessed = (
+            re.sub(r'"X-CSRFToken": "[^"]+"|"on-paper">[^<]+', "", answer.text) for answer in answers
+        )
         assert used == guessed
 
 

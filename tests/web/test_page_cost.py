@@ -17,7 +17,13 @@ from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser, add_person
 
 MOST = 8
-WITHOUT = {"/static/<path:filename>", "/activity/activity.csv", "/metrics", "/readyz"}  # no pages
+WITHOUT = {
+    "/static/<path:filename>",
+    "/activity/activity.csv",
+    "/accounts/export.csv",
+    "/metrics",
+    "/readyz",
+}  # no pages
 
 
 @pytest.fixture
@@ -39,7 +45,14 @@ def admin(app: Flask) -> Iterator[Browser]:
 def paths(app: Flask, uuid: str) -> list[str]:
     """The address of every page that there is to read."""
     rules: list[Rule] = [rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())]
-    known = {"uuid": uuid, "person_id": "1", "token": "some-token", "name": "accounts", "filename": "no.png"}
+    known = {
+        "uuid": uuid,
+        "number": "1",
+        "person_id": "1",
+        "token": "some-token",
+        "name": "accounts",
+        "filename": "no.png",
+    }
     return sorted(
         re.sub(r"<(?:\w+:)?(\w+)>", lambda found: known[found[1]], rule.rule)
         for rule in rules
