@@ -64,7 +64,7 @@ def _summary(name: str) -> Any:
     """The page `name`; to htmx its part that changes, or 204 where the page has that already."""
     services, span = current(), viewer.choice("span", SPANS, "14d")
     settings = services.settings
-    context = {
+    context: dict[str, Any] = {
         "found": status.summary(settings, services.vault, one_rows()),
         "came": mail_summary(viewer.zone(), settings.mail_spool, span),
         "spans": SPANS,
@@ -76,7 +76,11 @@ def _summary(name: str) -> Any:
     if is_htmx() and request.args.get("have") == have:
         return Response(status=204)
     address = url_for(request.endpoint or "", span=span if "span" in request.args else None, have=have)
-    return page(f"health/{name}.html", fragment="health/_live.html", name=name, live=live, address=address)
+    seconds = 30 if context["came"].ever else 5  # the first message is waited for
+    return page(
+        f"health/{name}.html", fragment="health/_live.html", name=name, live=live, address=address,
+        seconds=seconds,
+    )  # fmt: skip
 
 
 @blueprint.get("/healthz")
