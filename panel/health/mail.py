@@ -147,7 +147,7 @@ def _by_cause() -> Iterator[Check]:
             yield _failing(each.uuid, each.addresses[0], each.problem, each.remedy, each.last_success_at)
             continue
         message = f"{counted(each.count, 'mailbox')}: {each.cause or each.problem}"
-        remedy = f"{each.remedy or 'See the page of each.'} Mailboxes: {few(each.addresses, each.count)}."
+        remedy = each.remedy or "See the page of each."
         link = Link(each.path, f"Show the {each.count:,} mailboxes")
         agent_message = (
             f"{counted(each.count, 'mailbox')} ({few(each.addresses, each.count)}): {cause_text(each)}"

@@ -8,7 +8,7 @@ from panel.accounts.overview import Health
 from panel.accounts.totals import Totals
 from panel.config import Settings
 from panel.health import checks
-from panel.health.check import Check, Install, Label
+from panel.health.check import Check, Install, Label, Link
 from panel.models.one_row import OneRows
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
@@ -47,7 +47,9 @@ class Cause:
 
     kind: str
     icon: str
-    check: Check
+    title: str
+    text: str
+    link: Link | None
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,11 @@ def _kind(check: Check) -> str:
 def _cause(check: Check) -> Cause:
     kind = _kind(check)
     grave = kind in GRAVE and not check.message.startswith("Encryption is off")
-    return Cause("bad" if grave else "warn", ICONS.get(kind, "server"), check)
+    title, text = check.title, check.message
+    if check.count > 1:
+        title, _, text = text.partition(": ")  # "12 mailboxes: the server refused …"
+    look = "bad" if grave else "warn"
+    return Cause(look, ICONS.get(kind, "server"), title, f"{text} {check.remedy}".strip(), check.link)
 
 
 def _mail(install: Install, failed: set[str]) -> Badge:

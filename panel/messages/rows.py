@@ -16,7 +16,7 @@ SKIPPED = "skipped"
 
 COLUMNS = (
     "l.id, l.at, l.size, l.sender, l.sender_name, l.subject, l.message_id, l.reason, l.account_id,"
-    " CAST(a.address AS TEXT), m.name, m.ready"
+    " CAST(a.address AS TEXT), m.name, m.ready, l.waiting"
 )
 JOINS = "JOIN account a ON a.uuid = l.account_id LEFT JOIN message m ON m.id = l.fetched_id"
 
@@ -45,11 +45,12 @@ class MessageLine:
 
 def line(row: Sequence[Any], spool: Path, subjects: bool) -> MessageLine:
     """The line of a row of COLUMNS. Looks for its file."""
-    _, at, size, sender, name, subject, message_id, reason, account, mailbox, file, ready = row
-    if reason is not None:
-        place = SKIPPED
+    _, at, size, sender, name, subject, message_id, reason, account, mailbox, file, ready, waiting = row
+    if reason is None:
+        seen = is_waiting(spool, account, file, ready)
+        place = WAITING if (waiting if seen is None else seen) else TAKEN
     else:
-        place = TAKEN if is_waiting(spool, account, file, ready) is False else WAITING
+        place = SKIPPED
     return MessageLine(
         at=whole(at),
         mailbox=text(mailbox),

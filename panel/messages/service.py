@@ -16,7 +16,7 @@ from panel.messages.rows import COLUMNS, JOINS, MessageLine, line, rows, text, w
 LATEST = 7  # messages beside a chart
 ROUNDS_SHOWN = 5
 SKIPPED_SECONDS = 7 * 24 * 3600
-NOTHING = ", NULL" * 9  # in the place of columns that only messages have
+NOTHING = ", NULL" * 10  # in the place of columns that only messages have
 
 SUMMARY = f"""
 SELECT 'count', at, delivered{NOTHING}, NULL FROM mail_total WHERE at >= ? AND at <= ?
@@ -33,7 +33,7 @@ UNION ALL SELECT 'ever', min(at), CAST(total(delivered) AS INTEGER){NOTHING}, NU
 UNION ALL SELECT 'now', quiet_rounds, took, last_success_at{NOTHING} FROM collection WHERE account_id = :uuid
 UNION ALL SELECT 'message', * FROM (SELECT {COLUMNS} FROM message_log l {JOINS}
   WHERE l.account_id = :uuid ORDER BY l.id DESC LIMIT :latest)
-UNION ALL SELECT 'round', *, NULL, NULL, NULL FROM (
+UNION ALL SELECT 'round', *, NULL, NULL, NULL, NULL FROM (
   SELECT started_at, took, found, delivered, skipped, error, times, first_at, quiet FROM round_log
   WHERE account_id = :uuid ORDER BY id DESC LIMIT :rounds)
 """  # noqa: S608
