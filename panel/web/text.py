@@ -48,6 +48,7 @@ def init_app(app: Flask) -> None:
 def _allow_file() -> None:
     if _is_upload():
         request.max_content_length = request.max_form_memory_size = LARGEST_FILE
+        request.get_data()  # kept as it came, for panel.web.replay
 
 
 def _is_upload() -> bool:

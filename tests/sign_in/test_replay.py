@@ -19,6 +19,8 @@ from panel.secret import Secret
 from panel.sign_in import pending_form
 from panel.web import replay
 from panel.web.access import REAUTH_SECONDS
+from tests.accounts.test_bulk import finished
+from tests.running import find_marker
 from tests.sign_in.browser import COOKIE, PASSWORD, WRONG, Browser, add_person, asked, confirm, later
 
 SECRET = "mailbox SECRET grün 🐑 of the form"
@@ -392,6 +394,23 @@ def test_what_is_too_large_is_said_and_not_kept(ada: Browser, monkeypatch: pytes
 def test_a_form_of_a_megabyte_is_refused_before_it_is_kept(ada: Browser) -> None:
     assert ada.post("/accounts/new", **MAILBOX | {"username": "x" * 2**20}).status_code == 413
     assert PendingForm.select().count() == 0
+
+
+def test_a_file_that_is_imported_arrives_too_as_large_as_one_may_be(ada: Browser, settings: Settings) -> None:
+    from io import BytesIO
+
+    lines = "address,protocol,host,port,security,username,password\n" + "".join(
+        f"box{n}@example.org,imap,imap.example.org,993,tls,box{n}@example.org,{SECRET} {n}{'x' * 800}\n"
+        for n in range(480)
+    )
+    token = re.search(r'name="csrf_token" value="([^"]+)"', ada.get("/accounts/import").text)
+    assert token
+    data = {"csrf_token": token[1], "import": "yes", "file": (BytesIO(lines.encode()), "ü list.csv")}
+    form = asked(ada.client.post("/accounts/import", data=data, content_type="multipart/form-data"))
+    assert find_marker(settings.data_dir, SECRET) == [] and Account.select().count() == 0
+    done = confirm(ada, form)
+    assert done.status_code == 303 and "/accounts/" in done.location, done.status
+    assert finished(1).changed == 480
 
 
 def test_a_file_that_is_sent_arrives_too(ada: Browser, app: Flask) -> None:
