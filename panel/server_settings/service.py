@@ -27,7 +27,7 @@ EXAMPLES = {
     "PANEL_SECRET_KEY": "/etc/mailkeep.secret-key",  # of its _FILE form
 }
 ROW = re.compile(r"^\| `(PANEL_\w+)` \| ([^|]+) \| (.+) \|$", re.MULTILINE)
-LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+MARKUP = re.compile(r"\[([^\]]*)\]\([^)]*\)|`([^`]*)`|(?<!\w)\*{1,2}([^*]+)\*{1,2}(?!\w)")
 UNIT = re.compile(r"/system\.slice/(?:[^/]+/)*([\w.@\\-]+)\.service\b")
 
 
@@ -101,7 +101,7 @@ def _row(name: str, settings: Settings, new: Settings, meaning: str) -> Setting:
 def shown(name: str, settings: Settings) -> str:
     """The value of `name` as it would be written, without passwords; "none" where it has none."""
     if name in SECRET:
-        return "set" if settings.secret_key else "in <data>/secret-key"
+        return "set" if settings.secret_key else f"in {settings.data_dir / 'secret-key'}"
     if name == "PANEL_BIND":
         host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
         return f"{host}:{settings.bind_port}"
@@ -140,10 +140,12 @@ def _meanings(manual: Path) -> dict[str, str]:
         text = manual.read_text("utf-8")
     except OSError:
         return {}
-    return {
-        name: LINK.sub(r"\1", meaning).replace("`", "").replace("**", "")
-        for name, _, meaning in ROW.findall(text)
-    }
+    plain = {name: MARKUP.sub(_text_of, meaning) for name, _, meaning in ROW.findall(text)}
+    return {name: meaning[0].upper() + meaning[1:] for name, meaning in plain.items()}
+
+
+def _text_of(found: re.Match[str]) -> str:
+    return next(MARKUP.sub(_text_of, part) for part in found.groups() if part is not None)
 
 
 def _restart_command() -> str:

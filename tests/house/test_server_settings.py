@@ -33,7 +33,8 @@ def test_every_setting_is_there_with_what_it_means() -> None:
     rows = read({}).rows
     assert {row.name for row in rows} == NAMES - {"PANEL_ENV_FILE"}
     for each in rows:
-        assert each.meaning and "](" not in each.meaning and "`" not in each.meaning, each
+        assert each.meaning and not re.search(r"\]\(|`|\*\w|\*\*", each.meaning), each
+        assert not each.meaning[0].islower(), each
         assert each.value and each.source == "default" and not each.is_set
         assert re.fullmatch(rf"{each.name}(_FILE)?=.+", each.line), each
 
