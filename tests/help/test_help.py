@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from panel import db
 from panel.config import ROOT, VERSION
 from panel.errors import KeyAbsent, PanelError
 from panel.help import about
 from panel.help.manual import MOST_RESULTS, Manual
 from panel.help.markdown import Links, render
+from panel.models import Collection
 from panel.web.help_topics import TOPICS
 from tests.docs.pages import Page, page
+from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser, add_person
 
 MANUAL = Manual(ROOT, "/help")
@@ -306,3 +309,11 @@ def test_every_package_that_a_server_needs_has_its_terms() -> None:
 def test_there_is_one_version() -> None:
     assert f'\nversion = "{VERSION}"\n' in (ROOT / "pyproject.toml").read_text()
     assert f"\n## {VERSION}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_a_mailbox_that_fails_leads_to_the_paragraph_on_failing(app: Flask, admin: Browser) -> None:
+    house = House(app.extensions["mailkeep"].settings, app.extensions["mailkeep"].vault)
+    with db.database.connection_context():
+        row = house.add().account
+        Collection.insert(account=row, problem="Refused.", remedy="Enter it.").on_conflict_replace().execute()
+    assert 'href="/help/accounts#when-the-test-fails"' in admin.get(f"/accounts/{row.uuid}").text
