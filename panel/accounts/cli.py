@@ -325,6 +325,15 @@ def edit(account: str, password: Secret | None, **options: Any) -> None:
     say(f"{box.address} was changed.")
 
 
+@accounts.command("collect-older")
+@click.argument("account")
+def collect_older(account: str) -> None:
+    """Have the next run also collect the mail that --begin left on the server."""
+    found, _ = service.find(account)
+    service.collect_older(found.uuid, Actor())
+    say(f"All mail of {found.address} is collected from now on.")
+
+
 @accounts.command()
 @_several
 @click.option("--now", is_flag=True, help="Delete for good at once.")

@@ -115,8 +115,7 @@ def collect_older(uuid: str) -> Any:
     """Collect what 'Start with' left on the server, too."""
     account, _ = service.find(uuid)
     asked.require_collectable(account.uuid, current().settings, current().vault)
-    older.collect_older(account.uuid)
-    actor().record("mailbox changed", account.address, "New: begin.")
+    service.collect_older(account.uuid, actor())
     return go(collecting(account.uuid))
 
 

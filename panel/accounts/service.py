@@ -13,7 +13,7 @@ from panel import db
 from panel.accounts import rules, server_log
 from panel.accounts.rules import Mailbox
 from panel.audit import Actor
-from panel.collect import due
+from panel.collect import due, older
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PasswordNeeded
 from panel.mail.server import MailServer
 from panel.models import LISTED, Account, Endpoint
@@ -239,6 +239,14 @@ def set_password(vault: Vault, uuid: str, password: Secret, seen: Seen, actor: A
     """Store another password for the same server. Raises as `edit`."""
     account, _ = find(uuid)
     edit(vault, uuid, mailbox_of(account), None, password, seen, actor)
+
+
+def collect_older(uuid: str, actor: Actor) -> None:
+    """Collect what 'Start with' left on the server, too. Raises as `older.collect_older`."""
+    account, _ = find(uuid)
+    older.collect_older(account.uuid)
+    actor.record("mailbox changed", account.address, "New: begin.")
+    due.make_due(account.uuid)
 
 
 def pause(uuid: str, actor: Actor) -> None:

@@ -19,12 +19,11 @@ def collect_older(uuid: str) -> None:
     Raises Refused where the mailbox was never opened, or while a round is under way: that would
     store its own cursor over this one.
     """
-    if (
-        not Collection.select()
-        .where(Collection.account == uuid, Collection.uidvalidity.is_null(False))
-        .exists()
-    ):
-        raise Refused("This mailbox was not collected yet.", "Try again after its first round.")
+    account, was_opened = Account.get_by_id(uuid), Collection.uidvalidity.is_null(False)
+    if account.begin == "all":
+        raise Refused("All mail of this mailbox is collected already.")
+    if not Collection.select().where(Collection.account == uuid, was_opened).exists():
+        raise Refused("This mailbox was not collected yet.", "Try again after its first run.")
     lease = Lease(uuid)
     if not lease.take():
         raise Refused(*BUSY)

@@ -16,6 +16,7 @@ from panel.program import command_line
 from panel.times import ago, clock, day, exact, machine, short, until, zone_of
 from panel.web.headers import plain_http_exposed
 
+PARTS = {"sending": "accounts"}  # blueprints whose pages belong to the entry of another
 ROLES = {"admin": "Administrator", "agent": "Agent", "user": "User"}
 # endpoint, label, icon, roles that see it
 MAIL = (
@@ -84,7 +85,7 @@ def _entries(of: tuple[tuple[str, str, str, set[str]], ...], role: str) -> list[
             "endpoint": endpoint,
             "label": label,
             "icon": icon,
-            "here": request.blueprint == endpoint.split(".")[0],
+            "here": PARTS.get(request.blueprint or "", request.blueprint) == endpoint.split(".")[0],
         }
         for endpoint, label, icon, roles in of
         if role in roles and endpoint in current_app.view_functions

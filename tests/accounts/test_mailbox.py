@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -22,6 +24,7 @@ from tests.servers.dovecot import DovecotServer
 from tests.servers.hostile import ScriptedServer
 from tests.sign_in.browser import Browser, add_person
 
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 NEW = "/accounts/new"
 ADDRESS = "support@example.org"
 BUTTONS = ("collect", "older", "retry", "test")
@@ -257,6 +260,20 @@ def test_older_mail_is_counted_offered_and_collected(
         assert Account.get().begin == "all"
         last = Activity.select().order_by(Activity.id.desc()).get()
     assert (last.what, last.subject, last.detail) == ("mailbox changed", ADDRESS, "New: begin.")
+
+
+def test_the_shell_asks_for_older_mail_too(
+    admin: Browser, app: Flask, settings: Settings, dovecot: DovecotServer, cli: Cli
+) -> None:
+    at_dovecot(admin, dovecot, b"Subject: one\r\n\r\n")
+    early = cli("accounts", "collect-older", ADDRESS)
+    assert (early.returncode, "not collected yet" in early.stderr) == (3, True)
+    collect(app, settings)
+    assert cli("accounts", "collect-older", ADDRESS).returncode == 0
+    again = cli("accounts", "collect-older", ADDRESS)
+    assert (again.returncode, "already" in again.stderr) == (3, True)
+    assert cli("collect", "--once", "--account", ADDRESS).returncode == 0
+    assert len(list((settings.mail_spool / stored().account.uuid / "new").iterdir())) == 1
 
 
 def test_an_empty_mailbox_offers_no_older_mail(

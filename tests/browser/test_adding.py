@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from panel import db
 from panel.accounts import suggest
 from panel.accounts.suggest import Suggestion
 from panel.mail.server import MailServer
+from panel.models import Account, Collection, Skipped
 from tests.browser.fixtures import NARROW, CheckAxe
 from tests.browser.served import Site, served
 from tests.browser.test_wizard import Hands
@@ -205,9 +207,7 @@ def test_the_test_stays_in_sight_and_lies_below_the_buttons_where_it_is_narrow(f
 def test_a_mailbox_collects_at_a_click_and_says_what_came(
     site: Site, form: Page, dovecot: DovecotServer, user: str
 ) -> None:
-    from panel import db
     from panel.collect.round import Collector
-    from panel.models import Account
 
     fill(form, dovecot, user, "right")
     form.get_by_label("All mail").check()
@@ -224,3 +224,24 @@ def test_a_mailbox_collects_at_a_click_and_says_what_came(
     form.get_by_role("button", name="Pause").click()
     expect(form.get_by_role("button", name="Resume")).to_be_visible()
     expect(form.locator("#state")).to_contain_text("Paused")
+
+
+def test_axe_finds_nothing_on_the_pages_of_a_mailbox(site: Site, page: Page, axe: CheckAxe) -> None:
+    with db.database.connection_context():
+        account = Account.select().order_by(Account.created_at).first()
+        now = db.now()
+        Collection.insert(
+            account=account,
+            uidvalidity=1,
+            older=1234,
+            last_success_at=now - 90,
+            next_due_at=now + 40,
+            waits=60,
+        ).on_conflict_replace().execute()
+        Skipped.insert(
+            account=account, uidvalidity=1, uid=7, size=99_000_000, reason="Larger than 50 MiB.", at=now
+        ).on_conflict_replace().execute()
+    site.sign_in(page)
+    for end in ("", f"?collecting={now}-0", "/edit", "/sending"):
+        page.goto(f"{site.url}/accounts/{account.uuid}{end}")
+        axe(page)
