@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,20 @@ def test_a_style_sheet_names_its_fonts_as_pages_do(small: FlaskClient) -> None:
     css = small.get(url("a.css")).text
     version = url("sub/f.woff2").partition("?v=")[2]
     assert f'url("sub/f.woff2?v={version}")' in css
+
+
+def test_all_static_files_together_weigh_little(record_property: Callable[[str, object], None]) -> None:
+    files = StaticFiles(ROOT / "static")
+    names = sorted(path.relative_to(ROOT / "static").as_posix() for path in (ROOT / "static").rglob("*.*"))
+    found = {name: file for name in names if (file := files.get(name))}
+    sizes = {name: (len(file.content), len(file.compressed or file.content)) for name, file in found.items()}
+    lines = [f"{plain:>9,} {packed:>9,}  {name}" for name, (plain, packed) in sizes.items()]
+    total = sum(packed for _, packed in sizes.values())
+    record_property(
+        "shown", "\n".join(["static files, plain and as sent:", *lines, f"{'':>9} {total:>9,}  together"])
+    )
+    latin_ext = sizes["vendor/inter-latin-ext-wght-normal.woff2"][1]  # only where a text needs it
+    assert total - latin_ext < 100_000
 
 
 # -- what a browser or a proxy has already ------------------------------------------------------
