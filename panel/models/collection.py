@@ -52,7 +52,7 @@ class Message(BaseModel):
     """
 
     id = AutoField()
-    account = ForeignKeyField(Account, backref="messages", on_delete="CASCADE")
+    account = ForeignKeyField(Account, backref="messages", on_delete="CASCADE", index=False)
     uidvalidity = BigIntegerField()
     uid = BigIntegerField()
     name = CharField(max_length=120)  # the file's name in the Maildir
@@ -64,9 +64,13 @@ class Message(BaseModel):
         indexes = (
             (("account", "uidvalidity", "uid"), True),
             (("account", "digest"), False),
-            (("account", "ready"), False),
-            (("account", "pending"), False),
         )
+
+
+Message.add_index(SQL("CREATE INDEX message_ready ON message (account_id) WHERE ready"))
+Message.add_index(
+    SQL("CREATE INDEX message_pending ON message (account_id, uidvalidity, uid) WHERE pending")
+)
 
 
 class Skipped(BaseModel):

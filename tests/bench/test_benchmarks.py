@@ -56,3 +56,11 @@ def test_the_pages_are_measured(tmp_path: Path) -> None:
     assert set(pages) == {"list of mailboxes", "Encryption", "Overview"}
     assert all(runs[0]["per_second"] > 0 and runs[0]["statements"] > 0 for runs in pages.values())
     assert "3 mailboxes" in told
+
+
+def test_the_log_of_messages_is_measured(tmp_path: Path) -> None:
+    numbers = ("--mailboxes", "4", "--messages", "20", "--days", "70")
+    told, found = run(tmp_path / "messages.json", "messages", *numbers)
+    assert set(found["bytes"]) == {"what was fetched", "log", "counts", "totals"}
+    assert {"search: first page", "overview, 90 days", "fold and prune one day"} <= set(found["seconds"])
+    assert "search: a sender" in told
