@@ -27,7 +27,7 @@ PRAGMAS = {
     # Every commit is durable: the steps of keys and mail depend on it.
     "synchronous": "full",
     "foreign_keys": 1,
-    # Overwritten passwords are zeroed, also by DROP TABLE (docs/encryption.md, 'old plaintext').
+    # Overwritten passwords are zeroed, also by DROP TABLE (docs/encryption.md, 'Leftovers in clear text').
     "secure_delete": "on",
     # Pages. The commit that exceeds them copies them into the file; the default, 1,000, makes it slow.
     "wal_autocheckpoint": 250,

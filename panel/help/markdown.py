@@ -6,7 +6,6 @@ Raw HTML stays text. A link leads to another page, a paragraph, or a web site; a
 from __future__ import annotations
 
 import posixpath
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-NOT_IN_ANCHORS = re.compile(r"[^\w\- ]")
+from panel.anchors import anchor
+
 WEB = ("http", "https")
 
 
@@ -74,11 +74,6 @@ class Links:
 
     def _path(self, path: str) -> str:
         return posixpath.normpath(posixpath.join(posixpath.dirname(self.source), unquote(path)))
-
-
-def anchor(text: str) -> str:
-    """The anchor of a heading, as GitHub makes it."""
-    return NOT_IN_ANCHORS.sub("", text.lower()).replace(" ", "-")
 
 
 def render(text: str, links: Links) -> Rendered:

@@ -5,11 +5,17 @@ A topic is written as in the manual: page, `#` and anchor. tests/help holds that
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from flask import Flask, request, url_for
 from flask_login import current_user
+from markupsafe import Markup, escape
 
+from panel.anchors import anchor
+
+# As sentences name it: docs/encryption.md, 'A changed schema'
+NAMED = re.compile(r"docs/([\w/-]+)\.md(?:, [“']([^”']+)[”'])?")
 # by endpoint, else by blueprint
 TOPICS = {
     "home": "collecting#when-something-is-wrong",
@@ -31,9 +37,10 @@ TOPICS = {
 
 
 def init_app(app: Flask) -> None:
-    """Give templates and macros `help_topic()` and `help_url(topic)`."""
+    """Give templates and macros `help_topic()`, `help_url(topic)` and the filter `help_links`."""
     app.jinja_env.globals["help_topic"] = help_topic
     app.jinja_env.globals["help_url"] = help_url
+    app.jinja_env.filters["help_links"] = help_links
 
 
 def help_topic() -> str:
@@ -48,3 +55,16 @@ def help_url(topic: str) -> str:
     page, _, anchor = topic.partition("#")
     values: dict[str, Any] = {"_anchor": anchor} if anchor else {}
     return url_for("help.read", name=page, **values)
+
+
+def help_links(text: str) -> Markup:
+    """`text` with each page of the manual that it names as a link, for who may read it."""
+    if not current_user.is_authenticated:
+        return escape(text)
+    shown, at = Markup(""), 0
+    for found in NAMED.finditer(text):
+        page, heading = found.groups()
+        url = help_url(f"{page}#{anchor(heading)}" if heading else page)
+        link = Markup('<a href="{}">{}</a>').format(url, f"Help, “{heading}”" if heading else "Help")
+        shown, at = shown + escape(text[at : found.start()]) + link, found.end()
+    return shown + escape(text[at:])

@@ -153,7 +153,7 @@ def test_every_paragraph_that_the_panel_names_is_there() -> None:
     """Pages name it as: docs/encryption.md, “Key missing”."""
     for path in [*(ROOT / "templates").rglob("*.html"), *(ROOT / "panel").rglob("*.py")]:
         text = re.sub(r"</?(?:code|em)>", "", path.read_text("utf-8"))
-        for name, heading in re.findall(r"(docs/[\w/-]+\.md)(?:,\s+“([^”]+)”)?", text):
+        for name, heading in re.findall(r"(docs/[\w/-]+\.md)(?:,\s+[“']([^”']+)[”'])?", text):
             assert (ROOT / name).is_file(), f"{path}: {name}"
             if heading:
                 assert re.search(rf"^#+ {re.escape(heading)}$", Page(ROOT / name).prose, re.MULTILINE), (

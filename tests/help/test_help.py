@@ -317,3 +317,17 @@ def test_a_mailbox_that_fails_leads_to_the_paragraph_on_failing(app: Flask, admi
         row = house.add().account
         Collection.insert(account=row, problem="Refused.", remedy="Enter it.").on_conflict_replace().execute()
     assert 'href="/help/accounts#when-the-test-fails"' in admin.get(f"/accounts/{row.uuid}").text
+
+
+def test_a_page_of_the_manual_that_a_sentence_names_is_a_link(app: Flask, admin: Browser) -> None:
+    def refuse() -> str:
+        raise KeyAbsent(
+            "<b>Lost.</b>", "<i>See</i> docs/encryption.md, 'A changed schema', or docs/proxy.md."
+        )
+
+    app.view_functions["home.show"] = refuse
+    text = admin.get("/").text
+    assert (
+        '&lt;i&gt;See&lt;/i&gt; <a href="/help/encryption#a-changed-schema">Help, “A changed schema”</a>,'
+        ' or <a href="/help/proxy">Help</a>.'
+    ) in text
