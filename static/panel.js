@@ -85,12 +85,50 @@ const isTyped = (field) => field.type === "checkbox" || field.type === "radio" ?
   : field.tagName === "SELECT" ? [...field.options].some((option) => option.selected !== option.defaultSelected)
   : field.type !== "hidden" && field.value !== field.defaultValue;
 
+// A step of htmx that needs the own password asks for it in place: what is typed stays, and is sent once more.
+const confirmFirst = async (page, source) => {
+  const box = document.createElement("dialog");
+  const ask = (address, more) => fetch(address, { ...more, headers: { "HX-Request": "true" } });
+  const show = async (answer) => {
+    box.innerHTML = await answer.text();
+    box.querySelector("input[type=password]")?.focus();
+  };
+  const asked = await ask(page);
+  if (asked.headers.has("HX-Redirect")) return location.assign(asked.headers.get("HX-Redirect"));
+  await show(asked);
+  box.setAttribute("aria-label", "Confirm it is you");
+  document.body.append(box);
+  box.showModal();
+  box.addEventListener("close", () => box.remove());
+  box.addEventListener("click", (event) => {
+    if (!event.target.matches("a.button")) return;
+    event.preventDefault();
+    box.close();
+  });
+  box.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const fields = new FormData(event.target);
+    fields.delete("form"); // it is sent once more from here
+    const answer = await ask(event.target.action, { method: "POST", body: new URLSearchParams(fields) });
+    end(sender(event.target, event.submitter));
+    const next = answer.headers.get("HX-Redirect");
+    if (!next) return show(answer);
+    if (new URL(next, location).pathname.endsWith("/login")) return location.assign(next);
+    box.close();
+    if (source.matches("form")) source.requestSubmit(); else source.click();
+  });
+};
+
 document.addEventListener("htmx:after:request", (event) => {
   // A form that was out of date gets the current token.
   const token = event.detail.ctx.response?.headers.get("X-CSRFToken");
   if (token) for (const field of document.querySelectorAll("input[name=csrf_token]")) field.value = token;
   // An ended session redirects to the sign-in page, unless something typed here would be lost.
   const target = event.detail.ctx.hx?.redirect;
+  if (target && new URL(target, location).pathname.endsWith("/confirm")) {
+    event.preventDefault();
+    confirmFirst(target, event.detail.ctx.sourceElement);
+  }
   if (!target || !new URL(target, location).pathname.endsWith("/login")) return;
   if (![...document.querySelectorAll("main input, main select, main textarea")].some(isTyped)) return;
   event.preventDefault();

@@ -24,9 +24,11 @@ class LoginForm(FlaskForm):
 
 
 class ConfirmForm(FlaskForm):
-    """The person's own password again."""
+    """The person's own password again. The id is none of the page that shows it in a dialog."""
 
-    password = PasswordField("Your password", validators=[InputRequired("Enter your password.")])
+    password = PasswordField(
+        "Your password", id="own-password", validators=[InputRequired("Enter your password.")]
+    )
 
 
 class ChosenPasswordForm(FlaskForm):

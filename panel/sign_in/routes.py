@@ -117,7 +117,7 @@ def _login_page(form: LoginForm, status: int = 200, **context: Any) -> Any:
 def _confirm_page(form: ConfirmForm, status: int = 200, **context: Any) -> Any:
     form_id = request.values.get("form", "")
     context |= {"next": _next(), "form_id": form_id, "waits": current_login.is_pending(form_id)}
-    return page("sign_in/confirm.html", status=status, form=form, **context)
+    return page("sign_in/confirm.html", fragment="sign_in/_confirm.html", status=status, form=form, **context)
 
 
 def _next() -> str | None:

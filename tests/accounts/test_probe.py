@@ -320,7 +320,7 @@ def test_axe_finds_nothing_in_an_account_with_every_trouble(
     new_page.goto(f"{panel_server.url}/accounts")
     expect(new_page.locator("main")).to_contain_text("The server says no.")
     axe(new_page)
-    new_page.get_by_role("link", name="other@example.org").click()
+    new_page.get_by_role("link", name="other@example.org", exact=True).click()
     expect(new_page.locator("main")).to_contain_text("Too large.")
     axe(new_page)
     new_page.get_by_role("link", name="Edit").first.click()

@@ -100,15 +100,39 @@ def test_without_scripts_a_step_is_done_after_the_password_without_clicking_agai
     expect(page.get_by_text("Access for user@example.org is disabled.")).to_be_visible()
 
 
-def test_a_mailbox_that_is_tested_by_htmx_is_tested_after_the_password(site: Site, page: Page) -> None:
+def test_with_htmx_the_password_is_asked_for_in_place_and_what_is_typed_stays(
+    site: Site, page: Page, axe: CheckAxe
+) -> None:
     site.sign_in(page)
     page.goto(f"{site.url}/accounts/new")
     page.get_by_label("E-mail address").fill("new@example.org")
     page.get_by_label("Mail server", exact=True).fill("localhost")
-    page.locator("#password").fill("hunter2hunter2")
+    page.locator("#password").first.fill("hunter2hunter2")
     grow_old()
     page.get_by_role("button", name="Test connection").click()
-    page.get_by_label("Your password").fill(PASSWORD)
-    page.get_by_role("button", name="Continue").click()
-    expect(page.locator("main li strong").first).to_have_text("DNS")
+    dialog = page.get_by_role("dialog")
+    axe(page)
+    dialog.get_by_role("link", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    page.get_by_role("button", name="Test connection").click()
+    dialog.get_by_label("Your password").fill("not the right one")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("The password is wrong.")
+    dialog.get_by_label("Your password").fill(PASSWORD)
+    dialog.get_by_role("button", name="Continue").click()
+    expect(page.locator("#test li strong").first).to_have_text("DNS")
+    expect(page.locator("#mailbox #password")).to_have_value("hunter2hunter2")
+    expect(dialog).to_have_count(0)
     assert "hunter2" not in page.content()
+
+
+def test_a_form_of_htmx_is_sent_once_more_too(site: Site, page: Page) -> None:
+    site.sign_in(page)
+    page.goto(f"{site.url}/server/encryption")
+    page.get_by_label("I understand that losing").check()
+    page.get_by_label("I have prepared").check()
+    grow_old()
+    page.get_by_role("button", name="Generate Key File & Enable Encryption").click()
+    page.get_by_role("dialog").get_by_label("Your password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Encrypting stored passwords")).to_be_visible()
