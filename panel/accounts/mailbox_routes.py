@@ -27,6 +27,7 @@ from panel.web.htmx import go, is_htmx, page
 __all__ = ["blueprint"]
 
 SKIPPED_SHOWN = 100
+LONGEST_TOAST = 300  # characters; the page itself shows a problem in full
 
 
 @blueprint.get("/<uuid>")
@@ -36,7 +37,9 @@ def mailbox(uuid: str) -> Any:
     row = Collection.get_or_none(Collection.account == account.uuid)
     progress, watch = _progress(account, row)
     if progress and progress.phase is Phase.DONE:
-        flash(progress.message, "good" if progress.ok else "bad")
+        more = "…" if len(progress.message) > LONGEST_TOAST else ""  # it lies in a cookie
+        message = progress.message[:LONGEST_TOAST] + more
+        flash(message, "good" if progress.ok else "bad")
         return go(url_for("accounts.mailbox", uuid=account.uuid, span=request.args.get("span")))
     line = overview.line(current().vault, account.uuid)
     if line is None:
@@ -44,14 +47,10 @@ def mailbox(uuid: str) -> Any:
     activity = _mail(account.uuid)
     state = _Part.of("accounts/_state.html", line=line, progress=progress, mail=activity["mail"])
     mail = _Part.of("accounts/_activity.html", uuid=account.uuid, line=line, **activity)
-    span = request.args.get("span")
     around: dict[str, Any] = {
-        "uuid": account.uuid,
-        "state": state,
-        "mail": mail,
-        "watch": watch,
-        "span": span,
-    }
+        "uuid": account.uuid, "state": state, "mail": mail, "watch": watch, "span": request.args.get("span"),
+        "hurry": progress is not None and progress.phase is not Phase.LATE,
+    }  # fmt: skip
     if is_htmx():
         return _what_changed(around)
     return page(
@@ -63,7 +62,7 @@ def mailbox(uuid: str) -> Any:
 
 def _progress(account: Account, row: Collection | None) -> tuple[Progress | None, str]:
     """How far the run is that the address of this page names, and that name."""
-    watch = Asked.parse(request.args.get("collecting", ""))
+    watch = Asked.parse(request.args.get("collecting", "")) if account.paused_at is None else None
     return (asked.progress(watch, account, row), str(watch)) if watch else (None, "")
 
 

@@ -176,6 +176,28 @@ def test_collect_now_says_why_nothing_came(
     assert 'class="toast bad"' in shown and "no folder “Missing”" in shown
 
 
+def test_the_longest_problem_fits_into_what_a_browser_keeps(admin: Browser) -> None:
+    admin.post(NEW, **form())
+    page = press(admin, "collect")
+    with db.database.connection_context():
+        account = stored().account
+        Collection.create(
+            account=account, problem="x" * 9000, remedy="ü 🐑 " * 3000, next_due_at=db.now() + 900
+        )
+    answer = admin.get(page)
+    assert len(answer.headers.get("Set-Cookie", "")) < 4000
+    assert 'class="toast bad"' in admin.get(url()).text
+
+
+def test_what_is_paused_meanwhile_is_no_longer_waited_for(admin: Browser) -> None:
+    admin.post(NEW, **form())
+    page = press(admin, "collect")
+    with db.database.connection_context():
+        service.pause(stored().account.uuid, _actor())
+    text = admin.get(page).text
+    assert "Starting" not in text and 'hx-trigger="every 10s"' in text
+
+
 def test_a_round_under_way_and_a_worker_that_does_not_come_are_told_apart(
     admin: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,12 +10,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from panel import db
-from panel.accounts import suggest
+from panel.accounts import probe, suggest
 from panel.accounts.suggest import Suggestion
 from panel.mail.server import MailServer
+from panel.mail.session import ProbeStep
 from panel.models import Account, Collection, Skipped
 from tests.browser.fixtures import NARROW, CheckAxe
 from tests.browser.served import Site, served
+from tests.browser.test_no_jumps import GOOD, Slow
 from tests.browser.test_wizard import Hands
 from tests.servers.dovecot import DovecotServer
 
@@ -245,3 +247,33 @@ def test_axe_finds_nothing_on_the_pages_of_a_mailbox(site: Site, page: Page, axe
     for end in ("", f"?collecting={now}-0", "/edit", "/sending"):
         page.goto(f"{site.url}/accounts/{account.uuid}{end}")
         axe(page)
+
+
+def test_adding_ends_a_test_under_way_and_is_done_once(
+    form: Page, dovecot: DovecotServer, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = [Slow(*GOOD), Slow(*GOOD)]
+    begun: list[Slow] = []
+
+    def run(*_arguments: object) -> Iterator[ProbeStep]:
+        begun.append(slow[len(begun)])
+        return begun[-1].run()
+
+    monkeypatch.setattr(probe, "run", run)
+    fill(form, dovecot, user, "right")
+    form.get_by_role("button", name="Test connection").click()
+    slow[0].step()
+    expect(form.locator("#test .good")).to_have_count(1)
+    add = form.get_by_role("button", name="Add mailbox")
+    add.click()
+    expect(form.locator("#test .good")).to_have_count(0)
+    add.click(force=True)
+    form.get_by_role("button", name="Test connection").click()
+    for _ in GOOD:
+        slow[1].step()
+    form.wait_for_url(MAILBOX)
+    assert len(begun) == 2
+    for _ in GOOD:
+        slow[0].step()
+    with db.database.connection_context():
+        assert Account.select().where(Account.address == user).count() == 1
