@@ -76,6 +76,12 @@ class DatabaseError(PanelError):
     exit_code = 3
 
 
+class OtherVersion(DatabaseError):
+    """An older or newer version wrote the database."""
+
+    help = "upgrade"
+
+
 class RestoredCopy(PanelError):
     """This is a restored copy, and nobody has said yet that the other install is switched off.
 

@@ -12,7 +12,7 @@ from peewee import SqliteDatabase
 from playhouse.migrations import Runner
 
 from panel.db import explained
-from panel.errors import DatabaseError, NoInstall
+from panel.errors import DatabaseError, NoInstall, OtherVersion
 from panel.models.encryption import Encryption
 from panel.models.install import SetupState
 
@@ -51,7 +51,7 @@ def check(database: Any) -> None:
             "Mailkeep is not set up here yet.", "Start it once with script/server, or run: flask setup"
         )
     if pending:
-        raise DatabaseError(
+        raise OtherVersion(
             "An older Mailkeep wrote the database.", "Start script/server once: it upgrades the database."
         )
 
@@ -133,7 +133,7 @@ def refuse_newer(database: Any) -> None:
     """Raise DatabaseError where the database has migrations that this code does not know."""
     unknown = [m.name for m in _runner(database).status() if m.path is None]
     if unknown:
-        raise DatabaseError(
+        raise OtherVersion(
             f"A newer Mailkeep wrote the database ({unknown[-1]} is not known here).",
             "Run that version or a newer one, or restore a database backup from before the upgrade.",
         )
