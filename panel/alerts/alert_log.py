@@ -32,6 +32,9 @@ LAST = 2**62  # beyond the numbers of a database
 STALE_SECONDS = DAY  # a resolution that no channel accepted for so long is not sent any more
 MORE_MAILBOXES = 10  # that fail by the same cause, and twice as many as before: sent at once
 SEVERITIES = ("bad", "warn")  # the gravest first
+SORTS = {  # of the history
+    "": (Alert.resolved_at.desc(),), "started": (Alert.since.desc(),), "sent": (Alert.notified_times.desc(),),
+}  # fmt: skip
 
 log = logging.getLogger("mailkeep.alerts")
 
@@ -140,7 +143,7 @@ def open_alerts() -> list[Entry]:
 
 
 def history(query: ListQuery = ListQuery()) -> Listing[Entry]:  # noqa: B008 - frozen
-    """Resolved alerts of the last 90 days, the last resolved first. A state is a severity."""
+    """Resolved alerts of the last 90 days, by one of SORTS. A state is a severity."""
     resolved = Alert.select().where(Alert.resolved_at.is_null(False))
     if query.q:
         resolved = resolved.where(Alert.message.contains(query.q))
@@ -149,7 +152,7 @@ def history(query: ListQuery = ListQuery()) -> Listing[Entry]:  # noqa: B008 - f
     counts[""] = sum(counts.values())
     if query.state:
         resolved = resolved.where(Alert.severity == query.state)
-    newest = resolved.order_by(Alert.resolved_at.desc(), Alert.id.desc())
+    newest = resolved.order_by(*SORTS[query.sort], Alert.id.desc())
     page = _entries(newest.offset(query.skipped).limit(ROWS))
     return Listing(page, counts.get(query.state, 0), query, {"": 0, "bad": 0, "warn": 0} | counts)
 

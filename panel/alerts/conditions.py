@@ -18,6 +18,7 @@ from panel.health.causes import FailingCause
 from panel.health.check import counted, few, without_paths
 from panel.models import Heartbeat
 from panel.models.moment import is_ahead
+from panel.program import as_typed
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.vault import Vault
@@ -49,6 +50,10 @@ class Condition:
     since: int
     severity: str = "bad"  # or warn
     mailboxes: int = 0
+
+    def __post_init__(self) -> None:
+        """Name commands as they can be typed here."""
+        object.__setattr__(self, "remedy", as_typed(self.remedy))
 
 
 def found(vault: Vault, limits: Thresholds = USUAL, disks: Iterable[Path] = ()) -> list[Condition]:

@@ -60,7 +60,7 @@ def _page(
     limits: ThresholdsForm | None = None,
 ) -> Any:
     """The page with the forms as they were typed, or as they are stored."""
-    query = read_query(states=alert_log.SEVERITIES)
+    query = read_query(alert_log.SEVERITIES, alert_log.SORTS)
     overview = service.read(current().vault, query, one_rows())
     senders = outbox.senders(overview.channels.through)
     form = form or _stored(overview)

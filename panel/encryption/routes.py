@@ -202,6 +202,8 @@ def disable() -> Any:
     try:
         turn_off.turn_off(current().vault, actor())
     except PanelError as error:
+        if current().vault.latest().state not in CAN_TURN_OFF:  # the page has no place for it any more
+            return _render(error.status, refused=error)
         return _render(error.status, off_open=True, off_refused=error)
     return _woken()
 

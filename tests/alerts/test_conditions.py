@@ -15,6 +15,7 @@ from panel.health import heartbeat
 from panel.models import Account, Encryption
 from panel.vault import verification
 from tests.alerts.conftest import DAY, HOUR, World, fail, prove
+from tests.sign_in.browser import Browser
 
 
 def found(world: World) -> dict[str, Condition]:
@@ -148,7 +149,9 @@ def test_causes_are_grouped_and_cost_no_more_rows_for_more_mailboxes(world: Worl
     assert "/var" not in str(conditions_)
 
 
-def test_a_hundred_thousand_failing_mailboxes_are_few_conditions_in_bounded_time(world: World) -> None:
+def test_a_hundred_thousand_failing_mailboxes_are_few_conditions_one_mail_and_a_bounded_page(
+    world: World, admin: Browser
+) -> None:
     first = world.fail("Reason 0.")
     count = 100_000
     world.house.sql(
@@ -169,3 +172,11 @@ def test_a_hundred_thousand_failing_mailboxes_are_few_conditions_in_bounded_time
     assert time.process_time() - begun < 5
     assert len(found) == conditions.MOST_CAUSES + 1
     assert found[-1].message.endswith("other reasons.") and len(str(found)) < 40_000
+    world.sender()
+    world.send_to(mail=True, webhook=True)
+    world.next_check()
+    [mail] = world.smtp.taken
+    assert len(mail.data) < 40_000 and b"51 problems need attention" in mail.data.replace(b"\r\n ", b" ")
+    assert len(world.receiver.taken) == conditions.MOST_CAUSES + 1
+    page = admin.get("/server/alerts")
+    assert len(page.data) < 100_000 and page.text.count(">Mute for a day") == conditions.MOST_CAUSES + 1

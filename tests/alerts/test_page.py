@@ -272,6 +272,10 @@ def test_the_history_is_paged_searched_and_filtered(world: World, admin: Browser
     assert admin.get(f"{PAGE}?state=bad").text.count('<td class="main">') == 11
     assert admin.get(f"{PAGE}?q=alert+54").text.count('<td class="main">') == 1
     assert "No matching alerts." in admin.get(f"{PAGE}?q=%25").text
+    Alert.update(since=9, notified_times=3).where(Alert.subject == "54").execute()
+    for sort in ("started", "sent"):
+        assert admin.get(f"{PAGE}?sort={sort}").text.partition('<td class="main">')[2].startswith("Alert 54.")
+    assert admin.get(f"{PAGE}?sort=id&state=x&page=0&q={'x' * 1024}").status_code == 200
 
 
 def test_the_check_reports_channels_that_fail(world: World) -> None:

@@ -620,3 +620,24 @@ def test_passwords_from_before_encryption_are_a_list_of_their_own(admin: FlaskCl
     assert found.count('<td class="main">') == 1
     for odd in ("q=%25", "q=" + "x" * 1024, "state=nonsense", "page=99999999999999", "q=%3Cb%3E"):
         assert admin.get(f"{url}?{odd}").status_code == 200
+
+
+def test_turning_off_what_was_turned_off_meanwhile_says_so_on_the_page_of_today(
+    admin: FlaskClient, house: House
+) -> None:
+    in_database(lambda: on(house))
+    assert CODE.search(admin.get("/server/encryption/off").text)
+    in_database(house.disable)  # the other administrator
+    late = admin.post("/server/encryption/disable")
+    assert late.status_code == 409 and "is not there yet" in late.text
+    assert CODE.search(late.text) is None and "Turn on encryption" in late.text
+    gone = admin.get("/server/encryption/off")
+    assert gone.status_code == 200 and CODE.search(gone.text) is None
+
+
+def test_passwords_that_cannot_be_decrypted_are_no_banner_but_a_mark_in_the_navigation(
+    admin: FlaskClient, house: House
+) -> None:
+    in_database(lambda: tampered(house))
+    page = admin.get("/people").text
+    assert 'class="banner' not in page and '<span class="count bad">!' in page
