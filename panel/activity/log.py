@@ -201,7 +201,9 @@ def _bounds(chosen: Filter) -> _Bounds:
 def _scans(chosen: Filter, bounds: _Bounds) -> bool:
     """Whether no single index finds these events."""
     parts = bool(chosen.text) and not bounds.exact
-    return parts or sum(map(bool, (chosen.text, chosen.what, chosen.who))) > 1
+    conditions = sum(map(bool, (chosen.text, chosen.what, chosen.who)))
+    # Times alone ascend with the numbers, unless a clock was set back.
+    return parts or conditions > 1 or bool(chosen.days and not conditions)
 
 
 def _rows(chosen: Filter, bounds: _Bounds, count: int, *, newest_first: bool = True) -> list[Activity]:
