@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, current_app, flash, request, session, url_for
+from flask import Blueprint, current_app, flash, request, url_for
 from flask_login import current_user
 
 from panel.config import ROOT
@@ -13,7 +14,7 @@ from panel.encryption import history
 from panel.encryption.advice import advise
 from panel.encryption.forms import BackupForm, EnableForm
 from panel.encryption.leftovers import changed, scan
-from panel.errors import NotAllowed, PanelError, Refused
+from panel.errors import NotAllowed, PanelError
 from panel.services import current
 from panel.vault import backup_proof, reports, retired_keys, rotation, turn_off, turn_on, verification
 from panel.vault.files import typed
@@ -27,7 +28,6 @@ from panel.web.listing import read_query
 
 blueprint = Blueprint("encryption", __name__, url_prefix="/server/encryption")
 allow(blueprint, read={"admin", "agent"}, write={"admin"})
-NONCE = "key-backup-nonce"
 USUAL_KEY_FILE = "data/encryption-key.bin"  # in the words of the warning
 BACKED_UP = (State.ENABLING, State.ON, State.ROTATING, State.INCONSISTENT)  # where the key can be backed up
 CAN_TURN_OFF = (State.ON, State.INCONSISTENT)
@@ -59,10 +59,10 @@ def _render(status: int = 200, *, off_open: bool = False, **context: Any) -> Any
     progress = f"{now.state} {_done(now)} {now.total} {now.row.scrub_pending is not None} {looking}"
     if is_htmx() and request.args.get("seen") == progress:
         return "", 204
-    context.setdefault("enable_form", EnableForm(formdata=None))
-    context.setdefault("backup_form", BackupForm(formdata=None))
+    if admin and now.state is State.OFF:
+        context.setdefault("enable_form", EnableForm(formdata=None))
     if admin and now.state in BACKED_UP:
-        session.setdefault(NONCE, backup_proof.nonce())
+        context.setdefault("backup_form", BackupForm(formdata=None))
     return page(
         "encryption/page.html",
         fragment="encryption/_state.html",
@@ -72,7 +72,7 @@ def _render(status: int = 200, *, off_open: bool = False, **context: Any) -> Any
         progress=progress,
         advice=advise(now, vault),
         admin=admin,
-        nonce=session.get(NONCE),
+        nonce=_nonce(now) if admin and now.state in BACKED_UP else "",
         preview=rotation.preview(now),
         found=found,
         looking=looking,
@@ -87,6 +87,14 @@ def _render(status: int = 200, *, off_open: bool = False, **context: Any) -> Any
         challenge=turn_off.challenge_from(now) if off_open and now.state in CAN_TURN_OFF else None,
         **context,
     )
+
+
+def _nonce(now: Snapshot) -> str:
+    """Of this session and this key file, until the backup is verified: showing it writes no cookie."""
+    key = str(current_app.secret_key).encode()
+    shown = f"key-backup-nonce {current_user.session_id} {now.times.backup_proved_at} ".encode()
+    file = now.file.to_bytes() if now.file else b""
+    return hmac.new(key, shown + file, "sha256").hexdigest()[: 2 * backup_proof.NONCE_BYTES]
 
 
 def _done(now: Snapshot) -> int:
@@ -258,13 +266,10 @@ def backup() -> Any:
     form = BackupForm()
     if not form.validate_on_submit():
         return _render(422, backup_form=form)
-    given = session.get(NONCE)
-    if given is None:
-        return _render(422, refused=Refused("This page was open for too long.", "Run the command shown now."))
+    given = _nonce(current().vault.latest())
 
     def step() -> None:
         backup_proof.verify(current().vault, given, form.answer.data or "", actor())
-        session.pop(NONCE, None)
         flash("Backup verified. Keep it apart from the database backups.", "good")
 
     return _act(step)

@@ -15,6 +15,7 @@ from peewee import fn
 
 from panel import db
 from panel.models import SweepReport
+from panel.models.prepared import Prepared
 from panel.program import as_typed
 from panel.vault.state import Failure
 
@@ -204,17 +205,22 @@ def last() -> Findings | None:
 
 def newest() -> tuple[Findings | None, bool]:
     """The same, and whether a report waits for its search: read in one statement."""
-    waiting = SweepReport.finished_at.is_null()
-    last_id = SweepReport.select(fn.MAX(SweepReport.id)).where(
-        ~waiting
-    )  # no clock decides which is the newest
-    found = list(SweepReport.select().where(waiting | (SweepReport.id == last_id)).order_by(SweepReport.id))
+    found = _NEWEST.all()
     finished = [row for row in found if row.finished_at is not None]
     try:
         return (_report(finished[-1]) if finished else None), len(finished) < len(found)
     except (ValueError, TypeError, KeyError):  # UnicodeDecodeError too: it was edited
         logger.warning("the newest report of a sweep is damaged and is not shown")
         return None, len(finished) < len(found)
+
+
+def _newest() -> Any:
+    waiting = SweepReport.finished_at.is_null()
+    last_id = SweepReport.select(fn.MAX(SweepReport.id)).where(~waiting)  # no clock decides which it is
+    return SweepReport.select().where(waiting | (SweepReport.id == last_id)).order_by(SweepReport.id)
+
+
+_NEWEST = Prepared(_newest)
 
 
 def _forget_old() -> None:
