@@ -5,6 +5,7 @@ In the manner of simonw/datasette, tests/test_docs.py.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
@@ -159,6 +160,24 @@ def test_every_paragraph_that_the_panel_names_is_there() -> None:
                 assert re.search(rf"^#+ {re.escape(heading)}$", Page(ROOT / name).prose, re.MULTILINE), (
                     f"{path}: {heading}"
                 )
+
+
+@pytest.mark.parametrize(
+    "one", [one for one in PAGES if "decisions" not in one.name], ids=lambda one: one.name
+)
+def test_what_the_manual_calls_by_its_label_stands_on_a_page(one: Page) -> None:
+    """Labels are in *italics* and begin with a capital; … stands for what differs."""
+    for label in re.findall(r"(?<![\w*])\*([A-Z][^*\n]{2,60})\*(?![\w*])", one.prose):
+        words = r".{0,40}".join(map(re.escape, label.rstrip(".:").lower().split("…")))
+        assert re.search(words, labels()), f"{one.name}: {label}"
+
+
+@functools.cache
+def labels() -> str:
+    """All that templates and code say, in lower case and without tags."""
+    texts = [path.read_text("utf-8") for path in (ROOT / "templates").rglob("*.html")]
+    texts += [path.read_text("utf-8") for path in (ROOT / "panel").rglob("*.py")]
+    return re.sub(r"<[^<>]+>|\s+", " ", " ".join(texts)).lower()
 
 
 def test_headings_of_a_page_differ_so_that_each_can_be_linked_to() -> None:
