@@ -68,9 +68,7 @@ class Message(BaseModel):
 
 
 Message.add_index(SQL("CREATE INDEX message_ready ON message (account_id) WHERE ready"))
-Message.add_index(
-    SQL("CREATE INDEX message_pending ON message (account_id, uidvalidity, uid) WHERE pending")
-)
+Message.add_index(SQL("CREATE INDEX message_pending ON message (account_id, uidvalidity, uid) WHERE pending"))
 
 
 class Skipped(BaseModel):

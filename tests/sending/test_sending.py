@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 
@@ -217,3 +218,26 @@ def test_the_shell_does_the_same(
     assert gone.returncode != 0 and "does not send mail" in gone.stderr
     [shown] = json.loads(cli("accounts", "list", "--json").stdout)
     assert shown["address"] == ADDRESS
+
+
+@pytest.mark.parametrize(("security", "port"), [("tls", 465), ("starttls", 587)])
+def test_an_empty_port_is_the_usual_one(
+    admin: Browser, house: House, smtp: SmtpServer, security: str, port: int
+) -> None:
+    assert (
+        admin.post(NEW, **new(smtp, **{"sending-port": "", "sending-security": security})).status_code == 303
+    )
+    with db.database.connection_context():
+        assert Endpoint.get(Endpoint.direction == "out").port == port
+    page = f"/accounts/{uuid()}/sending"
+    assert admin.post(page, **sent(smtp, host="other.example.org", port="", password="x")).status_code == 303
+    with db.database.connection_context():
+        assert Endpoint.get(Endpoint.direction == "out").port == 465
+
+
+def test_the_page_of_a_mailbox_leads_there_and_back(admin: Browser, smtp: SmtpServer) -> None:
+    admin.post(NEW, **form())
+    mailbox = f"/accounts/{uuid()}"
+    assert f'<a href="{mailbox}/sending">Set up</a>' in admin.get(mailbox).text
+    assert f'<a href="{mailbox}">{ADDRESS}</a>' in admin.get(f"{mailbox}/sending").text
+    assert re.search(r'href="/accounts" aria-current="page"', admin.get(f"{mailbox}/sending").text)
