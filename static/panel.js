@@ -85,7 +85,7 @@ const isTyped = (field) => field.type === "checkbox" || field.type === "radio" ?
   : field.tagName === "SELECT" ? [...field.options].some((option) => option.selected !== option.defaultSelected)
   : field.type !== "hidden" && field.value !== field.defaultValue;
 
-// A step of htmx that needs the own password asks for it in place: what is typed stays, and is sent once more.
+// A step of htmx that needs your password asks for it in place: what is typed stays, and is sent once more.
 const confirmFirst = async (page, source) => {
   const box = document.createElement("dialog");
   const ask = (address, more) => fetch(address, { ...more, headers: { "HX-Request": "true" } });

@@ -70,14 +70,16 @@ class Journey:
         self.go(f"/setup/{token}")
         assert token not in self.page.url
         self.axe(self.page)
-        self.page.get_by_role("link", name="Continue").click()
-        self.axe(self.page)
         self.page.get_by_label("Your name").fill("Dana")
         self.page.get_by_label("E-mail address").fill(ADMIN)
         for field in self.page.locator("input[type=password]").all():
             field.fill(OWN_PASSWORD)
         self.press("Create administrator")
         self.page.wait_for_url("**/server/encryption")
+        self.press("Set up later")
+        self.page.wait_for_url("**/accounts/new")
+        self.press("Set up later")
+        expect(self.page.get_by_role("heading", name="Overview")).to_be_visible()
 
     def fill_account(self, password: str) -> None:
         self.page.get_by_label("E-mail address").fill(self.user)
@@ -89,7 +91,7 @@ class Journey:
         self.go("/accounts")
         expect(self.page.get_by_role("heading", name="No mailboxes yet")).to_be_visible()
         self.axe(self.page)
-        self.page.get_by_role("link", name="Add mailbox").click()
+        self.page.get_by_role("link", name="Add mailbox").first.click()
         self.axe(self.page)
         self.fill_account("wrong password")
         self.press("Test connection")
@@ -271,9 +273,7 @@ def test_a_keyboard_alone_can_turn_encryption_on(
     expect(page.get_by_text("Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Later")).to_be_focused()
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Help", exact=True)).to_be_focused()
+    expect(page.locator("main").get_by_role("link", name="Help", exact=True)).to_be_focused()
     page.keyboard.press("Tab")
     expect(page.get_by_label("I understand that losing")).to_be_focused()
     page.keyboard.press("Space")
