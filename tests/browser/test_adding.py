@@ -180,6 +180,7 @@ def test_the_tiles_say_honestly_what_each_provider_takes(form: Page, axe: CheckA
     form.get_by_label("Microsoft 365").check()
     expect(form.get_by_text("accepts no password over IMAP or POP3")).to_be_visible()
     expect(form.get_by_role("button", name="Add mailbox")).to_be_hidden()
+    expect(form.get_by_role("link", name="Cancel")).to_be_visible()
     axe(form)
     form.get_by_label("Google").check()
     expect(form.get_by_text("Google requires an app password.")).to_be_visible()
