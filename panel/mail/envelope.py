@@ -18,9 +18,9 @@ VALUE = 4_000  # bytes of one header field
 TEXT = 200  # characters of a subject, a name and a Message-ID
 ADDRESS = 254  # RFC 5321
 
-FIELD = re.compile(rb"^(from|subject|message-id)[ \t]*:", re.IGNORECASE | re.MULTILINE)
-END = re.compile(rb"\r?\n\r?\n")
-LINE_END = re.compile(rb"\r?\n(?![ \t])")
+FIELDS = {b"from": "from", b"subject": "subject", b"message-id": "message-id"}
+INITIALS = frozenset(b"fFsSmM")
+FOLDED = (b" ", b"\t")
 ANGLE = re.compile(r"<\s*([^<>@\s]{1,200}@[^<>@\s]{1,254})\s*>")
 BARE = re.compile(r"(?<![^\s,;:<(\"])([^\s,;:<>()\"@]{1,200}@[^\s,;:<>()\"@]{1,254})")
 COMMENT = re.compile(r"\(([^()]*)\)")
@@ -31,12 +31,11 @@ CHARSET = re.compile(
     r"|koi8-[rtu]|gb2312|gbk|gb18030|big5(?:-hkscs)?|euc-(?:jp|kr)|shift[-_]jis|sjis|iso-2022-(?:jp|kr)"
     r"|ks_c_5601-1987|tis-620|macintosh"
 )
-# Controls, line breaks, bidirectional controls, invisible characters and halves of characters.
+# Controls, line breaks, bidirectional controls, halves of characters and others without a shape.
 UNSEEN = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff"
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     r"\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]+"
 )
-SPACES = re.compile(r"\s+")
 
 log = logging.getLogger(__name__)
 
@@ -69,25 +68,44 @@ def read(raw: bytes) -> Envelope:
 
 def clean(text: str, longest: int = TEXT) -> str:
     """`text` in one line of at most `longest` characters, without what controls how it is shown."""
-    text = SPACES.sub(" ", UNSEEN.sub(" ", unicodedata.normalize("NFC", text))).strip()
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    if not text.isprintable():
+        text = UNSEEN.sub(" ", text)
+    text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _fields(head: bytes) -> dict[str, str]:
     """The first field of each name, unfolded."""
-    if head[:1] in (b"\r", b"\n"):
-        return {}
-    if end := END.search(head):
-        head = head[: end.start()]
     found: dict[str, str] = {}
-    for match in FIELD.finditer(head):
-        name = match[1].decode("ascii").lower()
-        if name not in found:
-            value = head[match.end() : match.end() + VALUE]
-            if line_end := LINE_END.search(value):
-                value = value[: line_end.start()]
-            found[name] = _raw_text(value.replace(b"\r", b"").replace(b"\n", b"")).strip()
+    lines = head[: _end(head)].split(b"\n")
+    for number, line in enumerate(lines):
+        if not line or line == b"\r":
+            break  # the body follows
+        if line[0] in INITIALS and (name := _name_of(line)) and name not in found:
+            value = line[line.index(b":") + 1 :][:VALUE]
+            for more in lines[number + 1 :]:
+                if more[:1] not in FOLDED or len(value) >= VALUE:
+                    break
+                value += more[: VALUE - len(value)]
+            found[name] = _raw_text(value.replace(b"\r", b"")).strip()
+            if len(found) == len(FIELDS):
+                break
     return found
+
+
+def _end(head: bytes) -> int:
+    """Where the header certainly ends, so that little more is looked at."""
+    end = head.find(b"\r\n\r\n")
+    end = end if end >= 0 else len(head)
+    bare = head.find(b"\n\n", 0, end)
+    return bare if bare >= 0 else end
+
+
+def _name_of(line: bytes) -> str:
+    """The name of the field that begins here, where it is one of FIELDS; else empty."""
+    return FIELDS.get(line[:40].partition(b":")[0].rstrip().lower(), "") if b":" in line[:40] else ""
 
 
 def _raw_text(value: bytes) -> str:
