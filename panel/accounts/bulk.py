@@ -100,7 +100,7 @@ def run(uuids: Sequence[str], action: Action, at: int, actor: Actor) -> Iterator
             now = Done(now.done + len(batch), now.changed + changed, now.problems + problems)
             yield now
     finally:  # also where the rest was given up
-        if now.changed:
+        if now.changed > (1 if EVENTS[action.name][0] else 0):  # one mailbox has an event of its own
             actor.record(EVENTS[action.name][1], _many(now.changed), _described(action))
 
 
