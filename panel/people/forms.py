@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_wtf import FlaskForm
-from wtforms import PasswordField, SelectField, StringField
+from wtforms import HiddenField, PasswordField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired
 
@@ -20,6 +20,12 @@ class PersonForm(FlaskForm):
     name = StringField("Name", validators=[InputRequired("Enter the name.")])
     email = StringField("E-mail address", validators=[InputRequired("Enter the e-mail address.")])
     role = SelectField("Role", choices=ROLES, default="agent")
+
+
+class EditForm(PersonForm):
+    """The same of a person who has been added."""
+
+    seen = HiddenField()  # the digest of what the form showed
 
 
 class NewForm(PersonForm):

@@ -11,7 +11,7 @@ from flask_login import current_user
 from panel.audit import Actor
 from panel.errors import PanelError
 from panel.people import directory, invitations, service
-from panel.people.forms import NewForm, PasswordForm, PersonForm
+from panel.people.forms import EditForm, NewForm, PasswordForm
 from panel.people.service import PersonInfo
 from panel.secret import Secret
 from panel.services import current
@@ -63,7 +63,8 @@ def edit(person_id: int) -> Any:
 
 
 def _edit_page(person: PersonInfo, status: int = 200, **context: Any) -> Response:
-    context.setdefault("form", PersonForm(formdata=None, data=vars(person)))
+    form = context.setdefault("form", EditForm(formdata=None, data=vars(person)))
+    form.seen.data = person.digest
     context.setdefault("password_form", PasswordForm(formdata=None))
     return page(
         "people/edit.html", status=status, person=person, sessions=directory.sessions_of(person.id), **context
@@ -74,12 +75,13 @@ def _edit_page(person: PersonInfo, status: int = 200, **context: Any) -> Respons
 @preserve_form_input
 def change(person_id: int) -> Any:
     """Change name, address and role."""
-    person, form = service.get(person_id), PersonForm()
+    person, form = service.get(person_id), EditForm()
     if not form.validate_on_submit():
         return _edit_page(person, 422, form=form)
     require_reauth()
+    values = (form.email.data, form.name.data, form.role.data, form.seen.data or "")
     try:
-        person = service.edit(person_id, form.email.data, form.name.data, form.role.data, actor())
+        person = service.edit(person_id, *values, actor())
     except PanelError as error:
         return _edit_page(person, error.status, form=form, problem=show_on_field(form, error))
     flash(f"{person.email} was changed.", "good")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from peewee import IntegrityError
 from panel import db
 from panel.audit import Actor
 from panel.crypto import login_hash
-from panel.errors import BadInput, NotFound, Refused
+from panel.errors import BadInput, EditedMeanwhile, NotFound, Refused
 from panel.models.install import SetupState
 from panel.models.sign_in import ROLES, Person, Session
 from panel.people import password_rules
@@ -36,6 +37,11 @@ class PersonInfo:
     last_sign_in_at: int | None
     has_password: bool
     invited_until: int | None  # when the invitation link expires; None: there is none
+
+    @property
+    def digest(self) -> str:
+        """Of what `edit` changes: a form carries the one that it showed."""
+        return hashlib.sha256(repr((self.email, self.name, self.role)).encode("utf-8", "replace")).hexdigest()
 
     @classmethod
     def of(cls, row: Person) -> PersonInfo:
@@ -88,16 +94,23 @@ def insert(new: NewPerson) -> PersonInfo:
         raise _taken(new.email) from None
 
 
-def edit(person_id: int, email: str, name: str, role: str, actor: Actor = SHELL) -> PersonInfo:
+def edit(person_id: int, email: str, name: str, role: str, seen: str, actor: Actor = SHELL) -> PersonInfo:
     """Change address, name and role of a person, and record what is different.
 
     A new address is the one to sign in with; sessions stay. For the role see `change_role`.
-    Raises NotFound, BadInput as `add`, Refused for the role of the last active administrator.
+    `seen`: the digest that the form showed; empty: whatever it was.
+    Raises NotFound, BadInput as `add`, Refused for the role of the last active administrator,
+    EditedMeanwhile.
     """
     email, name = normalise_email(email), normalise_name(name)
     _require_role(role)
     with db.transaction():
         person = row(person_id)
+        if seen and seen != PersonInfo.of(person).digest:
+            raise EditedMeanwhile(
+                f"{person.email} was changed meanwhile, so nothing was saved.",
+                "Compare with the list of people, then save again.",
+            )
         if name != person.name:
             update(person, name=name)
             actor.record("name changed", person.email)

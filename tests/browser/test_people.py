@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from panel.models import Person, Session
 from panel.web.access import REAUTH_SECONDS
 from tests.browser.fixtures import CheckAxe, watched
 from tests.browser.served import Site, served
+from tests.running import PanelServer, find_marker
 from tests.sign_in.browser import PASSWORD
 
 pytestmark = pytest.mark.browser
@@ -136,3 +140,32 @@ def test_a_form_of_htmx_is_sent_once_more_too(site: Site, page: Page) -> None:
     page.get_by_role("dialog").get_by_label("Your password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Encrypting stored passwords")).to_be_visible()
+
+
+def test_on_the_server_as_it_runs_a_step_is_done_after_the_password_too(
+    panel_server: PanelServer,
+    page_without_scripts: Page,
+    cli: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    page, url = page_without_scripts, panel_server.url
+    setup = ("setup", "--admin-email", "ada@example.org", "--admin-name", "Ada", "--password-file", "-")
+    assert cli(*setup, stdin=PASSWORD).returncode == 0
+    page.goto(f"{url}/login")
+    page.get_by_label("E-mail address").fill("ada@example.org")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    page.goto(f"{url}/people/new")
+    page.get_by_label("Name", exact=True).fill("Bo Berg 🐑")
+    page.get_by_label("E-mail address").fill("bo@northwind.example")
+    page.get_by_label("Password", exact=True).fill("  grün, a long phrase 🐑 ")
+    with closing(sqlite3.connect(panel_server.data_dir / "panel.db", timeout=15)) as database, database:
+        database.execute("UPDATE session SET confirmed_at = confirmed_at - 301")
+    page.get_by_role("button", name="Add person").click()
+    page.get_by_label("Your password").fill(PASSWORD)
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_text("bo@northwind.example was added.")).to_be_visible()
+    expect(page.get_by_text("Bo Berg 🐑")).to_be_visible()
+    assert (
+        find_marker(panel_server.data_dir, "a long phrase") == [] and "a long phrase" not in panel_server.log
+    )

@@ -10,7 +10,9 @@ from vulture import Vulture  # type: ignore[import-untyped]
 from panel.config import ROOT
 
 # Flask and click call what these decorate.
-DECORATORS = [f"@*.{name}" for name in ("get", "post", "command", "group", "record_once", "app_*", "before_app_request")]
+DECORATORS = [
+    f"@*.{name}" for name in ("get", "post", "command", "group", "record_once", "app_*", "before_app_request")
+]
 CALLED_BY = {
     "Peewee": ["Meta", "indexes", "constraints", "legacy_table_names", "only_save_dirty", "without_rowid", "adapt"],
     "Peewee, which writes these columns by name": ["forgotten_at", "counted_at", "pruned_at", "first_at"],

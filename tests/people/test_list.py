@@ -162,6 +162,24 @@ def test_a_bad_change_is_refused_beside_its_field_and_changes_nothing(
     assert (bo.name, bo.email, bo.role) == ("Ada Lovelace", "bo@example.org", "agent")
 
 
+def test_of_two_administrators_the_second_is_told_what_changed_meanwhile(app: Flask, admin: Browser) -> None:
+    add_person("bo@example.org", "agent")
+    seen = re.search(r'name="seen" type="hidden" value="([0-9a-f]{64})"', admin.get("/people/2").text)
+    assert seen
+    with db.database.connection_context():
+        service.change_role("bo@example.org", "user")
+    stale = {"name": "Bo", "email": "bo@example.org", "role": "agent", "seen": seen[1]}
+    answer = admin.post("/people/2", **stale)
+    assert (
+        answer.status_code == 409 and "was changed meanwhile" in answer.text and 'value="Bo"' in answer.text
+    )
+    assert (Person.get_by_id(2).role, Person.get_by_id(2).name) == ("user", "Ada Lovelace")
+    now = re.search(r'name="seen" type="hidden" value="([0-9a-f]{64})"', answer.text)
+    assert now and now[1] != seen[1]
+    assert admin.post("/people/2", **stale | {"seen": now[1]}).status_code == 303
+    assert Person.get_by_id(2).role == "agent"
+
+
 def test_saving_what_is_so_already_is_no_event(admin: Browser) -> None:
     add_person("bo@example.org", "agent")
     before = Activity.select().count()

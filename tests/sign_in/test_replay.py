@@ -307,6 +307,17 @@ def test_who_was_demoted_meanwhile_is_refused(ada: Browser) -> None:
     assert not bo_is_disabled()
 
 
+def test_who_was_promoted_meanwhile_does_it_in_the_new_role(ada: Browser, app: Flask) -> None:
+    cy = Browser(app)
+    add_person("cy@example.org", "agent")
+    cy.sign_in("cy@example.org")
+    with db.database.connection_context():
+        people.change_role("cy@example.org", "admin")
+    form = asked(cy.post("/people/2/disable", on="/profile"))
+    assert not bo_is_disabled()
+    assert confirm(cy, form).location == "/people" and bo_is_disabled()
+
+
 def test_what_was_removed_meanwhile_is_not_found(ada: Browser, app: Flask) -> None:
     form = disable_bo(ada)
     Person.delete().where(Person.id == 2).execute()
