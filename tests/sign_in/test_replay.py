@@ -16,7 +16,7 @@ from panel.config import Settings
 from panel.models import Account, PendingForm, Person, Session
 from panel.people import service as people
 from panel.secret import Secret
-from panel.sign_in import pending_form
+from panel.sign_in import pending_form, sessions
 from panel.web import replay
 from panel.web.access import REAUTH_SECONDS
 from tests.accounts.test_bulk import finished
@@ -207,6 +207,15 @@ def test_it_is_done_once(ada: Browser) -> None:
     assert "done already, or waited for too long" in ada.get("/people/2").text
 
 
+def test_of_two_confirmations_at_once_one_does_it(ada: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = disable_bo(ada)
+    monkeypatch.setattr(sessions, "renew", lambda visitor, confirmed: None)  # the other one was first
+    assert confirm(ada, form).location == f"/confirm?form={form}"
+    assert not bo_is_disabled() and PendingForm.select().count() == 1
+    monkeypatch.undo()
+    assert confirm(ada, form).status_code == 303 and bo_is_disabled()
+
+
 def test_another_person_cannot_have_it_done(ada: Browser, app: Flask) -> None:
     form = disable_bo(ada)
     add_person("eve@example.org")
@@ -349,6 +358,20 @@ def test_what_another_site_sends_is_never_kept(
     for path in ("/people/2/disable", "/people/2", "/accounts/new"):
         answer = ada.client.post(path, data=fields | MAILBOX | {"role": "admin"}, headers=headers)
         assert answer.status_code == 400, path
+    assert PendingForm.select().count() == 0
+
+
+def test_nor_what_has_no_form_token_where_the_new_role_waits_for_the_password(
+    ada: Browser, app: Flask
+) -> None:
+    cy = Browser(app)
+    add_person("cy@example.org", "agent")
+    cy.sign_in("cy@example.org")
+    with db.database.connection_context():
+        people.change_role("cy@example.org", "admin")
+    cy.get("/profile")
+    for path in ("/people/2", "/people/2/disable", "/accounts/new"):
+        assert cy.client.post(path, data=MAILBOX | {"role": "admin"}).status_code == 400, path
     assert PendingForm.select().count() == 0
 
 
