@@ -89,7 +89,7 @@ class Mailkeep:
 
 
 class MailkeepSite(Mailkeep):
-    """Its pages, with encryption on and every mailbox collected just now."""
+    """Its pages, with encryption on and every mailbox collected just now; every thousandth fails."""
 
     def fill(self, mailboxes: int) -> str:
         """Make the install as `bench.sweep` does, encrypt, and sign in."""
@@ -100,9 +100,10 @@ class MailkeepSite(Mailkeep):
         with db.transaction():
             db.database.execute_sql(
                 "INSERT INTO collection (account_id, last_uid, begin_below, last_success_at, permanent,"
-                " failures, next_due_at, waits, leased_until)"
-                " SELECT uuid, 1, 0, ?, 0, 0, ?, 300, 0 FROM account",
-                (db.now(), db.now() + 300),
+                " failures, next_due_at, waits, leased_until, problem)"
+                " SELECT uuid, 1, 0, ?, 0, 0, ?, 7200, 0,"
+                " CASE WHEN rowid % 1000 = 1 THEN 'The mail server refused the password.' END FROM account",
+                (db.now(), db.now() + 7200),
             )
             heartbeat.beat()
         setup.create_admin(self.settings, "Ada", "ada@example.org", Secret(PASSWORD), None)

@@ -42,7 +42,19 @@ class Site(Protocol):
 SITES = {
     "Mailkeep": (
         "bench._mailkeep", "MailkeepSite", "peewee",
-        {LIST: "/accounts", "Encryption": "/server/encryption", "Overview": "/"},
+        {
+            LIST: "/accounts",
+            "its last page": "/accounts?page=1000000",
+            "its middle page": "/accounts?page=1000&sort=address",
+            "by server, last page": "/accounts?page=1000000&sort=server",
+            "those that fail": "/accounts?state=failing",
+            "those that are OK": "/accounts?state=ok",
+            "search, some": "/accounts?q=17@",
+            "search, all": "/accounts?q=example",
+            "search, none": "/accounts?q=no-such-mailbox",
+            "Encryption": "/server/encryption",
+            "Overview": "/",
+        },
     ),
     "Django admin": ("bench._django_admin", "DjangoAdmin", "django", {LIST: "/admin/bench/mailbox/"}),
     "Flask-Admin": ("bench._flask_admin", "FlaskAdmin", "flask_admin", {LIST: "/admin/mailbox/"}),

@@ -6,11 +6,12 @@ from typing import Any
 
 from flask import Response, current_app, flash, request, url_for
 
-from panel.accounts import listing, live, overview, removal, service
+from panel.accounts import listing, live, overview, removal, service, strips
 from panel.accounts.routes import blueprint
 from panel.errors import PanelError
 from panel.listing import Listing, ListQuery
 from panel.services import current
+from panel.web import viewer
 from panel.web.access import actor, reauth_required, safe_redirect
 from panel.web.htmx import go, is_htmx, page
 from panel.web.listing import read_query
@@ -25,7 +26,10 @@ def show() -> Any:
     if is_htmx() and (seen := live.Shown.parse(request.args.get("rows", ""))):
         return _changes(query, seen)
     found = listing.page(current().vault, query)
-    return page("accounts/list.html", listing=found, seen=live.Shown.of(found.rows, found.counts))
+    mail = strips.of([line.uuid for line in found.rows], viewer.zone())
+    return page(
+        "accounts/list.html", listing=found, mail=mail, seen=live.Shown.of(found.rows, found.counts, mail)
+    )
 
 
 def _changes(query: ListQuery, seen: live.Shown) -> Any:
@@ -33,13 +37,14 @@ def _changes(query: ListQuery, seen: live.Shown) -> Any:
     vault = current().vault
     counts = listing.counts(vault, query)
     lines = overview.lines_of(vault.latest(), list(seen.rows))
-    now = live.Shown.of(lines, counts)
+    mail = strips.of([line.uuid for line in lines], viewer.zone())
+    now = live.Shown.of(lines, counts, mail)
     if now == seen:
         return Response(status=204)
     changed = [line for line in lines if now.rows[line.place] != seen.rows[line.place]]
     gone = [place for place in seen.rows if place not in now.rows]
     found = Listing(lines, counts[query.state], query, counts)
-    return page("accounts/_changes.html", listing=found, seen=now, changed=changed, gone=gone)
+    return page("accounts/_changes.html", listing=found, mail=mail, seen=now, changed=changed, gone=gone)
 
 
 @blueprint.post("/<uuid>/pause")

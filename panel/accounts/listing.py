@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 from panel import db
@@ -33,17 +34,27 @@ RANK = {state: rank for rank, state in enumerate(STATES)}
 FEW = 500  # found mailboxes of which each one is assessed
 
 
-class Assessed(NamedTuple):
-    """A mailbox that is not like most. `place` and `number` are its rows of endpoint and account."""
+class Apart(NamedTuple):
+    """A mailbox that is not like most. `number` and `place` are its rows of account and endpoint."""
 
-    place: int
     number: int
     state: str
     address: str
-    host: str
+    place: int = 0  # this and the server only where they are asked for
+    host: str = ""
 
 
-ASSESSED = "SELECT place, number, health, CAST(address AS TEXT), CAST(host AS TEXT) FROM judged"
+# Those that are paused or fail, and what the rest of those is that may not be OK.
+PAUSED = (
+    "SELECT a.rowid, 'paused', {} FROM account a {} WHERE a.paused_at IS NOT NULL AND a.removed_at IS NULL"
+)
+FAILING = (
+    "SELECT a.rowid, 'failing', {} FROM collection c CROSS JOIN account a ON a.uuid = c.account_id {}"
+    " WHERE c.problem IS NOT NULL AND c.problem <> '' AND a.paused_at IS NULL AND a.removed_at IS NULL"
+)
+SILENT = "SELECT number, health, {} FROM judged WHERE paused_at IS NULL"
+SERVER = "CROSS JOIN endpoint e ON e.account_id = a.uuid AND e.direction = 'in'"
+THESE = "SELECT account_id FROM endpoint WHERE id IN (SELECT value FROM json_each(:places))"
 # The others: by an index, which holds nothing but what it is sorted by. `:skip` is counted among all rows of
 # the index; then as many are passed over as were counted there in vain, for not being among the others.
 BY = {
@@ -112,40 +123,43 @@ class _All:
 
     def __post_init__(self) -> None:
         self.rest = STATE_OF[totals.UNLISTED[self.key.state.no_key]]
-        self._accounts, total, assessed = _assessed(self.key)
-        self._apart = [each for each in assessed if each.state != self.rest]
-        self.counts = _counted((each.state for each in self._apart), total, self.rest)
-        self._served = total
+        self._by_server = self.query.sort == "server"
+        self._accounts, self._served = _sizes()
+        apart = _apart(self.key, server=self._by_server)
+        self._apart = [each for each in apart if each.state != self.rest]
+        self.counts = _counted((each.state for each in self._apart), self._served, self.rest)
 
     def places(self, skip: int, most: int) -> list[int]:
         """Rows of endpoint: `most` of them after the first `skip`."""
+        numbers = self._numbers(skip, most)
+        if self._by_server or not numbers:
+            return numbers
+        return [place for (place,) in db.database.execute_sql(PLACES, (json.dumps(numbers),))]
+
+    def _numbers(self, skip: int, most: int) -> list[int]:
+        """The same as rows of the table that is read in order."""
         state, sort = self.query.state, self.query.sort
         if sort and not state:
-            return self._others(skip, most, [], sort)
+            return self._others(skip, most, [])
         if state == self.rest:
-            return self._others(skip, most, self._apart, sort)
+            return self._others(skip, most, self._apart)
         first = sorted((each for each in self._apart if state in ("", each.state)), key=_order(sort))
-        found = [each.place for each in first[skip : skip + most]]
+        found = [each.place if self._by_server else each.number for each in first[skip : skip + most]]
         if state == "" and len(found) < most:
-            found += self._others(max(0, skip - len(first)), most - len(found), self._apart, sort)
+            found += self._others(max(0, skip - len(first)), most - len(found), self._apart)
         return found
 
-    def _others(self, skip: int, most: int, apart: Sequence[Assessed], sort: str) -> list[int]:
-        by_server = sort == "server"
-        if by_server:
+    def _others(self, skip: int, most: int, apart: Sequence[Apart]) -> list[int]:
+        if self._by_server:
             rows = [(each.place, each.host, each.address) for each in apart] + _removed()
         else:
             rows = [(each.number, each.address, "") for each in apart]
-        size = (self._served if by_server else self._accounts) - len(apart)
+        size = (self._served if self._by_server else self._accounts) - len(apart)
         values = {"apart": json.dumps(rows), "skip": skip, "most": most}
         if backwards := 2 * skip > size:
             values |= {"skip": max(0, size - skip - most), "most": min(most, size - skip)}
-        found = [number for (number,) in db.database.execute_sql(_others(sort, backwards), values)]
-        if backwards:
-            found.reverse()
-        if by_server:
-            return found
-        return [place for (place,) in db.database.execute_sql(PLACES, (json.dumps(found),))]
+        found = [row[0] for row in _rows(_others(self.query.sort, backwards), values)]
+        return found[::-1] if backwards else found
 
 
 @dataclass
@@ -157,43 +171,67 @@ class _Searched:
 
     def __post_init__(self) -> None:
         self._names = names.latest()
-        lines, places = self._names.find(self.query.q), self._names.places
-        rest = STATE_OF[totals.UNLISTED[self.key.state.no_key]]
-        few = [places[line] for line in lines] if len(lines) <= FEW else None
-        _, _, assessed = _assessed(self.key, few)
-        known = {each.place: each.state for each in assessed}
-        self._lines = [(line, known.get(places[line], rest)) for line in lines]
-        self.counts = _counted((state for _, state in self._lines), len(lines), rest)
+        self._lines = self._names.find(self.query.q)
+        self.rest = STATE_OF[totals.UNLISTED[self.key.state.no_key]]
+        if len(self._lines) <= FEW:
+            apart = _these(self.key, [self._names.places[line] for line in self._lines])
+        else:
+            every = _apart(self.key, server=True)
+            apart = [each for each in every if names.matches(each.address, each.host, self.query.q)]
+        self._apart = [each for each in apart if each.state != self.rest]
+        self.counts = _counted((each.state for each in self._apart), len(self._lines), self.rest)
 
     def places(self, skip: int, most: int) -> list[int]:
         """Rows of endpoint: `most` of them after the first `skip`."""
         state, sort = self.query.state, self.query.sort
-        chosen = [each for each in self._lines if state in ("", each[1])]  # by address
-        if sort == "server":
-            chosen.sort(key=lambda each: self._names.host(each[0]))
-        elif not sort and not state:
-            chosen.sort(key=lambda each: RANK[each[1]])
-        return [self._names.places[line] for line, _ in chosen[skip : skip + most]]
+        if sort and not state:
+            return self._others(skip, most, [])
+        if state == self.rest:
+            return self._others(skip, most, self._apart)
+        first = sorted((each for each in self._apart if state in ("", each.state)), key=_order(sort))
+        found = [each.place for each in first[skip : skip + most]]
+        if state == "" and len(found) < most:
+            found += self._others(max(0, skip - len(first)), most - len(found), self._apart)
+        return found
 
-
-def _assessed(key: Snapshot, places: list[int] | None = None) -> tuple[int, int, list[Assessed]]:
-    """How many accounts there are, how many of them have a server, and those that may be anything but OK.
-
-    With `places`, only of these, each of them.
-    """
-    values = totals.values(key) | {"places": json.dumps(places)}
-    head, scope = totals.SIZES, totals.NOTABLE
-    if places is not None:
-        head, scope = (
-            "0, 0",
-            "SELECT account_id FROM endpoint WHERE id IN (SELECT value FROM json_each(:places))",
+    def _others(self, skip: int, most: int, apart: Sequence[Apart]) -> list[int]:
+        places, without = self._names.places, {each.place for each in apart}
+        lines: Iterable[int] = self._lines
+        if self.query.sort == "server":
+            lines = sorted(lines, key=self._names.host)
+        return list(
+            islice((places[line] for line in lines if places[line] not in without), skip, skip + most)
         )
-    text = f"{totals.ASSESS.format(scope)} SELECT {head}, '', '', '' UNION ALL {ASSESSED}"
-    (accounts, served, *_), *rows = db.database.execute_sql(text, values).fetchall()
-    assessed = [
-        Assessed(place, number, STATE_OF[Health(health)], *rest) for place, number, health, *rest in rows
-    ]
-    return accounts, served, assessed
+
+
+def _sizes() -> tuple[int, int]:
+    """How many accounts there are, and how many of them have a server."""
+    accounts, served = db.database.execute_sql(f"SELECT {totals.SIZES}").fetchone()
+    return accounts, served
+
+
+def _apart(key: Snapshot, *, server: bool) -> list[Apart]:
+    """All that are not like most; with `server`, also with their server, which takes as long again."""
+    columns = "CAST(a.address AS TEXT)" + (", e.id, CAST(e.host AS TEXT)" if server else "")
+    own = "CAST(address AS TEXT)" + (", place, CAST(host AS TEXT)" if server else "")
+    parts = [SILENT.format(own), PAUSED.format(columns, SERVER if server else "")]
+    if not key.state.no_key:  # without the key, one that failed waits for it like the others
+        parts.append(FAILING.format(columns, SERVER if server else ""))
+    text = totals.ASSESS.format(totals.SILENT) + " UNION ALL ".join(parts)
+    rows = {row[0]: row for row in reversed(_rows(text, totals.values(key)))}  # the first one counts
+    return [Apart(number, STATE_OF[Health(health)], *rest) for number, health, *rest in rows.values()]
+
+
+def _these(key: Snapshot, places: list[int]) -> list[Apart]:
+    """Each of these rows of endpoint."""
+    own = "number, health, CAST(address AS TEXT), place, CAST(host AS TEXT)"
+    text = f"{totals.ASSESS.format(THESE)} SELECT {own} FROM judged"  # noqa: S608 - text of ours
+    rows = _rows(text, totals.values(key) | {"places": json.dumps(places)})
+    return [Apart(number, STATE_OF[Health(health)], *rest) for number, health, *rest in rows]
+
+
+def _rows(text: str, values: dict[str, Any]) -> list[Any]:
+    return list(db.database.execute_sql(text, values).fetchall())
 
 
 def _order(sort: str) -> Any:
@@ -216,6 +254,6 @@ def _removed() -> list[tuple[int, str, str]]:
     """Those that no list shows, but an index holds."""
     text = (
         "SELECT endpoint.id, host, endpoint.address FROM account"
-        " JOIN endpoint ON account_id = uuid AND direction = 'in' WHERE removed_at IS NOT NULL"
+        " CROSS JOIN endpoint ON account_id = uuid AND direction = 'in' WHERE removed_at IS NOT NULL"
     )
     return list(db.database.execute_sql(text))

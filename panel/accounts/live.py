@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from panel.accounts.overview import Line
+from panel.accounts.strips import Strip
 from panel.listing import ROWS
 
 ROW = struct.Struct("<qI")
@@ -24,9 +25,11 @@ class Shown:
     counts: int
 
     @classmethod
-    def of(cls, lines: Iterable[Line], counts: Mapping[str, int]) -> Shown:
+    def of(cls, lines: Iterable[Line], counts: Mapping[str, int], mail: Mapping[str, Strip]) -> Shown:
         """What a page shows that is made now."""
-        shown = {line.place: zlib.crc32(repr((line, line.overdue)).encode()) for line in lines}
+        shown = {
+            line.place: zlib.crc32(repr((line, line.overdue, mail.get(line.uuid))).encode()) for line in lines
+        }
         return cls(shown, zlib.crc32(repr(sorted(counts.items())).encode()))
 
     @classmethod

@@ -18,7 +18,8 @@ VALID_SECONDS = 60  # for whatever SQL changed: what Mailkeep changes is noticed
 REMEMBERED = 8  # searches: one that matches all mailboxes takes longer than its page
 # Adding, removing and restoring changes a number or a time here; a server changes only with its password.
 CHANGED = """SELECT (SELECT max(id) FROM endpoint), (SELECT count(*) FROM account),
-  (SELECT count(*) FROM account WHERE removed_at IS NOT NULL), (SELECT max(removed_at) FROM account),
+  (SELECT count(*) FROM account WHERE removed_at IS NOT NULL),
+  (SELECT max(removed_at) FROM account WHERE removed_at IS NOT NULL),
   (SELECT max(secret_set_at) FROM endpoint WHERE secret_set_at <= ?)"""
 NAMES = """SELECT endpoint.id, account.address, host
   FROM account CROSS JOIN endpoint ON account_id = uuid AND direction = 'in'
@@ -84,11 +85,20 @@ def _is_current(known: Names, changed: tuple[object, ...]) -> bool:
 def _read(changed: tuple[object, ...], now: int) -> Names:
     parts, places, starts, length = [], array("q"), array("q", [0]), 0
     for place, address, host in db.database.execute_sql(NAMES):
-        parts.append(_folded(f"{address}\t{host}").replace(b"\n", b" ") + b"\n")
+        parts.append(_line(address, host) + b"\n")
         places.append(place)
         length += len(parts[-1])
         starts.append(length)
     return Names(changed, now, time.monotonic() + VALID_SECONDS, b"".join(parts), starts, places)
+
+
+def matches(address: str, host: str, part: str) -> bool:
+    """Whether a search for `part` finds this mailbox."""
+    return _folded(part) in _line(address, host)
+
+
+def _line(address: object, host: object) -> bytes:
+    return _folded(f"{address}\t{host}").replace(b"\n", b" ")
 
 
 def _folded(text: str) -> bytes:

@@ -136,7 +136,7 @@ def _select() -> Any:
             Collection.waits, Collection.failures,
             skipped.alias("skipped"),
         )
-        .join(Endpoint, JOIN.LEFT_OUTER, on=(Endpoint.account == Account.uuid) & (Endpoint.direction == "in"))
+        .join(Endpoint, on=(Endpoint.account == Account.uuid) & (Endpoint.direction == "in"))
         .switch(Account)
         .join(Collection, JOIN.LEFT_OUTER, on=(Collection.account == Account.uuid))
         .where(LISTED)

@@ -21,10 +21,8 @@ NAMED = 5
 UNLISTED = {False: Health.OK, True: Health.WAITS_FOR_KEY}  # what all the others are
 
 # Every mailbox that may be anything but OK, by index.
-NOTABLE = """
-  SELECT uuid FROM account WHERE paused_at IS NOT NULL AND removed_at IS NULL
-  UNION SELECT account_id FROM endpoint WHERE sealed IS NULL AND clear IS NULL
-  UNION SELECT account_id FROM collection WHERE problem IS NOT NULL
+SILENT = """
+  SELECT account_id FROM endpoint WHERE sealed IS NULL AND clear IS NULL
   UNION SELECT account_id FROM collection WHERE last_success_at IS NULL
   UNION SELECT account_id FROM collection WHERE next_due_at < :now - :round
   UNION SELECT account_id FROM collection WHERE last_success_at > :now + :slack
@@ -32,6 +30,10 @@ NOTABLE = """
   UNION SELECT uuid
     FROM (SELECT 1 WHERE (SELECT count(*) FROM collection) < (SELECT count(*) FROM account))
     CROSS JOIN account WHERE uuid NOT IN (SELECT account_id FROM collection)"""
+NOTABLE = f"""
+  SELECT uuid FROM account WHERE paused_at IS NOT NULL AND removed_at IS NULL
+  UNION SELECT account_id FROM collection WHERE problem IS NOT NULL
+  UNION {SILENT}"""  # noqa: S608 - text of ours
 # What each of them is. `number` and `place` are the rows of account and endpoint.
 ASSESS = """
 WITH notable (uuid) AS ({}), known AS (
@@ -62,7 +64,8 @@ GONE = "removed_at IS NOT NULL"
 # How many accounts there are, and how many servers to collect from.
 SIZES = f"""(SELECT count(*) FROM account) - (SELECT count(*) FROM account WHERE {GONE}),
   (SELECT count(*) FROM endpoint) - (SELECT count(*) FROM endpoint WHERE direction <> 'in')
-    - (SELECT count(*) FROM account JOIN endpoint ON account_id = uuid AND direction = 'in' WHERE {GONE})"""  # noqa: S608
+    - (SELECT count(*) FROM account CROSS JOIN endpoint ON account_id = uuid AND direction = 'in'
+      WHERE {GONE})"""  # noqa: S608
 # First of all of them: how many accounts, how many servers to collect from, and the newest and the oldest
 # collection; then for each state what there is of it.
 COUNTED = f"""{ASSESSED}
