@@ -31,6 +31,8 @@ PRAGMAS = {
     "secure_delete": "on",
     # Pages. The commit that exceeds them copies them into the file; the default, 1,000, makes it slow.
     "wal_autocheckpoint": 250,
+    # KiB. With the default, 2 MB, the indexes that count 100,000 mailboxes are read anew for each page.
+    "cache_size": -8000,
     # No functions with side effects in views, triggers, indexes and defaults.
     "trusted_schema": 0,
 }

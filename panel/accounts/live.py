@@ -27,10 +27,8 @@ class Shown:
     @classmethod
     def of(cls, lines: Iterable[Line], counts: Mapping[str, int], mail: Mapping[str, Strip]) -> Shown:
         """What a page shows that is made now."""
-        shown = {
-            line.place: zlib.crc32(repr((line, line.overdue, mail.get(line.uuid))).encode()) for line in lines
-        }
-        return cls(shown, zlib.crc32(repr(sorted(counts.items())).encode()))
+        digests = {line.place: _digest(line, mail.get(line.uuid)) for line in lines}
+        return cls(digests, zlib.crc32(repr(sorted(counts.items())).encode()))
 
     @classmethod
     def parse(cls, text: str) -> Shown | None:
@@ -47,3 +45,12 @@ class Shown:
         """For an address."""
         rows = b"".join(ROW.pack(*row) for row in self.rows.items())
         return base64.urlsafe_b64encode(HEAD.pack(self.counts) + rows).decode()
+
+
+def _digest(line: Line, strip: Strip | None) -> int:
+    """Of all that may change in the row."""
+    shown = (
+        str(line.health), line.problem, line.next_try_at, line.last_success_at, line.password,
+        line.waits_for_key, line.host, line.skipped, strip and (strip.today, strip.bars),
+    )  # fmt: skip
+    return zlib.crc32(repr(shown).encode())
