@@ -17,6 +17,7 @@ class Strip:
     """One mailbox's mail. `bars` is empty where there was none."""
 
     today: int
+    last_at: int | None
     bars: str
 
 
@@ -25,7 +26,7 @@ def of(uuids: Sequence[str], zone: ZoneInfo) -> dict[str, Strip]:
     if not uuids:
         return {}
     return {
-        uuid: Strip(mail.today, _path(mail.days))
+        uuid: Strip(mail.today, mail.last_at, _path(mail.days))
         for uuid, mail in messages.today_for(uuids, zone, DAYS).items()
     }
 
