@@ -85,7 +85,7 @@ def _known(is_due: Any) -> Any:
     return (
         Collection.select(Account.uuid, Endpoint.host, Endpoint.port, Collection.next_due_at, worked)
         .join(Account)
-        .join(Endpoint, on=_incoming())
+        .join(Endpoint, JOIN.LEFT_OUTER, on=_incoming())  # after the search, not before it
         .where(Account.paused_at.is_null(), LISTED, is_due, lease.is_free())
     )
 
