@@ -44,13 +44,13 @@ confirm_option = click.option("--confirm", help="The text that you would have to
 
 
 @contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Print a PanelError to standard error and exit with its status."""
+def exit_on_error(*, more: bool = False) -> Iterator[None]:
+    """Print a PanelError to standard error, with `more` the page of the manual too; exit with its status."""
     try:
         yield
     except PanelError as error:
         say(str(error), err=True)
-        if error.help:
+        if more and error.help:
             page, hash_, anchor = error.help.partition("#")
             say(f"More: docs/{page}.md{hash_}{anchor}", err=True)
         sys.exit(error.exit_code)
@@ -84,7 +84,7 @@ class PanelCommand(_Parsed, click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command with app context and open database; errors become plain sentences."""
         process.harden()
-        with _whole_output(), exit_on_error(), _app_context(ctx):
+        with _whole_output(), exit_on_error(more=True), _app_context(ctx):
             _require_text(ctx.params)
             settings = current().settings
             logs.configure(settings.log_format, logging.WARNING)

@@ -153,7 +153,7 @@ class Visitor:
         return connection.getresponse()
 
     def _read(self, response: http.client.HTTPResponse) -> Answer:
-        text = response.read().decode()
+        text = response.read().decode("utf-8", "replace")  # fonts too
         for line in response.headers.get_all("Set-Cookie") or []:
             for name, morsel in SimpleCookie(line).items():
                 self.cookies[name] = morsel.value
