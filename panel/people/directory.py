@@ -9,7 +9,8 @@ from peewee import SQL, fn
 from panel.crypto import login_hash
 from panel.listing import ROWS, Listing, ListQuery
 from panel.models.sign_in import ROLES, Person, Session
-from panel.people.service import PersonInfo, fold_email
+from panel.people.names import fold_email
+from panel.people.service import PersonInfo
 
 STATES = (*ROLES, "invited", "disabled")
 SORTS = ("name", "role", "last_sign_in")

@@ -10,7 +10,7 @@ from panel.crypto import login_hash
 from panel.errors import BadInput
 from panel.models.sign_in import THEMES, Person, Session
 from panel.people import password_rules
-from panel.people.service import normalise_name
+from panel.people.names import normalise_name
 from panel.secret import Secret
 from panel.sign_in import service
 from panel.sign_in.sessions import Visitor, active, renew

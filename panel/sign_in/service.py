@@ -9,7 +9,7 @@ from panel.audit import record
 from panel.crypto import login_hash
 from panel.errors import BadInput
 from panel.models.sign_in import Person
-from panel.people.service import fold_email
+from panel.people.names import fold_email
 from panel.secret import Secret
 from panel.sign_in import sessions, throttle
 from panel.sign_in.devices import DeviceCookie

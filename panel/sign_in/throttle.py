@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from panel import db
 from panel.errors import Throttled
 from panel.models.sign_in import SignInTry
-from panel.people.service import fold_email
+from panel.people.names import fold_email
 
 WINDOW = 60 * 60  # seconds, for unknown browsers
 PER_ACCOUNT = 10  # wrong passwords in a window

@@ -33,8 +33,8 @@ from panel.config import Settings
 from panel.errors import BadInput, PanelError
 from panel.mail import autoconfig
 from panel.mail.server import normalise_host
+from panel.people import names as people
 from panel.people import password_rules
-from panel.people import service as people
 from panel.secret import Secret
 from panel.setup import service as setup
 from panel.sign_in import throttle
