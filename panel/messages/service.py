@@ -22,7 +22,7 @@ SUMMARY = f"""
 SELECT 'count', at, delivered{NOTHING}, NULL FROM mail_total WHERE at >= ? AND at <= ?
 UNION ALL SELECT 'ever', EXISTS (SELECT 1 FROM mail_total), NULL{NOTHING}, NULL
 UNION ALL SELECT 'skipped', count(*), count(DISTINCT account_id){NOTHING}, NULL FROM message_log
-  WHERE reason IS NOT NULL AND at >= ?
+  WHERE reason IS NOT NULL AND +at >= ?
 UNION ALL SELECT 'message', * FROM (SELECT {COLUMNS} FROM message_log l {JOINS} ORDER BY l.id DESC LIMIT ?)
 """  # noqa: S608 - text of ours
 MAILBOX = f"""
