@@ -27,7 +27,7 @@ TOPICS = {
     "encryption": "encryption",
     "alerts": "alerts",
     "backup": "backup#the-question-of-a-restored-copy",
-    "activity": "security",
+    "activity": "activity",
     "people": "people",
     "profile": "people#your-own-profile",
     "sign_in": "forgotten-password",
