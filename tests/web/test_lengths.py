@@ -33,7 +33,8 @@ from panel.config import Settings
 from panel.errors import BadInput, PanelError
 from panel.mail import autoconfig
 from panel.mail.server import normalise_host
-from panel.people import names, password_rules
+from panel.people import names as people_names
+from panel.people import password_rules
 from panel.people import service as people
 from panel.secret import Secret
 from panel.setup import service as setup
@@ -109,10 +110,10 @@ def _servers(text: str) -> list[Any]:
 
 
 PARSERS: dict[str, Any] = {
-    "an address of a person": names.normalise_email,
+    "an address of a person": people_names.normalise_email,
     "an address to look for": people.enable,
-    "an address in another case": names.fold_email,
-    "a name": names.normalise_name,
+    "an address in another case": people_names.fold_email,
+    "a name": people_names.normalise_name,
     "a throttle's account": throttle._account,
     "a password": lambda text: password_rules.check(Secret(text), "dana@example.org", "Dana"),
     "an address of a mailbox": rules.address_of,
@@ -151,9 +152,10 @@ def test_the_measuring_measures(seen: dict[str, int]) -> None:
 def test_composing_shortens_no_address_that_is_one() -> None:
     """The cap is on what is typed; an address of full length may be typed in pieces."""
     assert (
-        names.normalise_email("\u1112\u1161\u11ab" * 240 + "@example.org") == "\ud55c" * 240 + "@example.org"
+        people_names.normalise_email("\u1112\u1161\u11ab" * 240 + "@example.org")
+        == "\ud55c" * 240 + "@example.org"
     )
-    assert names.normalise_email(f"  {'e' + chr(0x301)}@example.org ") == "\u00e9@example.org"
+    assert people_names.normalise_email(f"  {'e' + chr(0x301)}@example.org ") == "\u00e9@example.org"
 
 
 # -- autoconfig ------------------------------------------------------------------------
