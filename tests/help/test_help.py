@@ -263,6 +263,7 @@ def test_every_blueprint_with_pages_has_its_topic(app: Flask) -> None:
     without = {"help", "health", "setup", "static", "sign_in", "invitation"}
     named = {topic.partition(".")[0] for topic in TOPICS}
     assert set(app.blueprints) - without - named == set()
+    assert {topic for topic in TOPICS if topic not in {*app.blueprints, *app.view_functions}} == set()
 
 
 def test_an_error_leads_to_its_paragraph(app: Flask, admin: Browser) -> None:
