@@ -18,6 +18,7 @@ from panel.errors import SettingsError
 from panel.secret import Secret
 
 DEFAULT = "default"
+BY_HAND = "Stop script/server with Ctrl-C, and start it again."
 SECRET = {"PANEL_SECRET_KEY"}
 EXAMPLES = {
     "PANEL_URL": "https://mail.example.org/",
@@ -72,7 +73,7 @@ def read(settings: Settings, manual: Path) -> ServerSettings:
     command = _restart_command()
     return ServerSettings(
         rows, file, file.exists(), problem,
-        command or "Stop script/server with Ctrl-C, and start it again.",
+        command or ("Restart the container." if _is_container() else BY_HAND),
         bool(command),
     )  # fmt: skip
 
@@ -146,6 +147,12 @@ def _meanings(manual: Path) -> dict[str, str]:
 
 def _text_of(found: re.Match[str]) -> str:
     return next(MARKUP.sub(_text_of, part) for part in found.groups() if part is not None)
+
+
+def _is_container() -> bool:
+    """Whether Mailkeep is what Docker or Podman runs: each leaves a file, and its program is process 1."""
+    left = Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
+    return left and 1 in (os.getpid(), os.getppid())
 
 
 def _restart_command() -> str:

@@ -111,7 +111,7 @@ def test_the_page_shows_all_but_secrets(admin: Browser) -> None:
     for name in NAMES:
         assert name in text or name == "PANEL_ENV_FILE"
     assert "&lt;b&gt;Dana&lt;/b&gt;, extension 17" in text
-    assert "Stop script/server with Ctrl-C, and start it again." in text
+    assert service.BY_HAND in text
     assert "apply" not in text
 
 
@@ -133,7 +133,12 @@ def test_it_is_for_administrators(app: Flask, role: str) -> None:
     assert browser.get("/server/settings").status_code == 403
 
 
-def test_the_restart_is_named_as_systemd_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_container_that_is_what_is_restarted(admin: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_is_container", lambda: True)
+    assert "Restart the container." in admin.get("/server/settings").text
+
+
+def test_the_restart_is_named_as_systemd_runs_it() -> None:
     found = service.UNIT.search("0::/system.slice/mailkeep.service\n")
     assert found and found[1] == "mailkeep"
     assert service.UNIT.search("0::/user.slice/user-1000.slice/session-3.scope\n") is None
