@@ -53,7 +53,7 @@ class ServerForm(FlaskForm, ServerFields):
     """The server to collect from: what a test needs. Errors are listed in the order of these fields."""
 
     address = StringField(
-        "E-mail address", filters=[stripped], validators=[InputRequired("Enter the e-mail address.")]
+        "Email address", filters=[stripped], validators=[InputRequired("Enter the email address.")]
     )
     host = StringField("Mail server", filters=[stripped])
     protocol = SelectField("Protocol", choices=PROTOCOLS, default="imap", validate_choice=False)

@@ -73,12 +73,12 @@ def google(protocol: str) -> tuple[str, int, str]:
 
 
 def address_of(typed: str) -> str:
-    """`typed` as an e-mail address. Raises BadInput (field `address`)."""
+    """`typed` as an email address. Raises BadInput (field `address`)."""
     address = typed.strip()
     _require_text(address, "address", "The address", LONGEST_ADDRESS)
     name, at, domain = address.rpartition("@")
     if not at or not name or not domain or any(c.isspace() for c in address):
-        raise BadInput(f"“{address}” is not an e-mail address.", "Enter it as name@example.org.", "address")
+        raise BadInput(f"“{address}” is not an email address.", "Enter it as name@example.org.", "address")
     domain_to_wire(address)
     return address
 

@@ -13,7 +13,7 @@ class Activity(BaseModel):
 
     id = AutoField()
     at = UtcTime(index=True)
-    who = CharField(max_length=254, index=True)  # e-mail address, or 'worker', or 'shell (unix user)'
+    who = CharField(max_length=254, index=True)  # email address, or 'worker', or 'shell (unix user)'
     what = CharField(max_length=64, index=True)
     subject = CharField(max_length=320, index=True)
     address = CharField(max_length=64, index=True)

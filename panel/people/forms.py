@@ -18,7 +18,7 @@ class PersonForm(FlaskForm):
     """Name, address and role. `panel.people.service` checks the values."""
 
     name = StringField("Name", validators=[InputRequired("Enter the name.")])
-    email = StringField("E-mail address", validators=[InputRequired("Enter the e-mail address.")])
+    email = StringField("Email address", validators=[InputRequired("Enter the email address.")])
     role = SelectField("Role", choices=ROLES, default="agent")
 
 

@@ -22,10 +22,10 @@ def fold_email(text: str) -> str:
 
 
 def normalise_email(text: str) -> str:
-    """`text` folded, if it can be an e-mail address. Raises BadInput(field='email') otherwise."""
+    """`text` folded, if it can be an email address. Raises BadInput(field='email') otherwise."""
     email = fold_email(text)
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", email) or not email.isprintable() or len(email) > LONGEST_EMAIL:
-        raise BadInput("This is not an e-mail address.", "Enter it as name@example.org.", "email")
+        raise BadInput("This is not an email address.", "Enter it as name@example.org.", "email")
     return email
 
 

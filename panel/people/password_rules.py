@@ -41,7 +41,7 @@ def check(password: Secret, email: str, name: str) -> None:
         raise _refused(f"The password is longer than {LONGEST} characters.", "Choose a shorter one.")
     if _names(text, email, name):
         raise _refused(
-            "The password is the name or e-mail address itself.", "Choose one that cannot be looked up."
+            "The password is the name or email address itself.", "Choose one that cannot be looked up."
         )
     if is_common(text):
         raise _refused(

@@ -11,7 +11,7 @@ from panel.shell import PanelCommand, password_option, say
 
 
 @click.command("setup", cls=PanelCommand, creates_install=True)
-@click.option("--admin-email", required=True, help="E-mail address of the first administrator.")
+@click.option("--admin-email", required=True, help="Email address of the first administrator.")
 @click.option("--admin-name", required=True, help="Name of the first administrator.")
 @password_option()
 def setup(admin_email: str, admin_name: str, password: Secret) -> None:

@@ -11,5 +11,5 @@ class AdminForm(FlaskForm):
     """Name, address and password. `panel.people` checks the values."""
 
     name = StringField("Your name", validators=[InputRequired("Enter your name.")])
-    email = StringField("E-mail address", validators=[InputRequired("Enter your e-mail address.")])
+    email = StringField("Email address", validators=[InputRequired("Enter your email address.")])
     password = PasswordField("Password", validators=[InputRequired("Choose a password.")])

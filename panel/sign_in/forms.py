@@ -17,9 +17,9 @@ APPEARANCES = [
 
 
 class LoginForm(FlaskForm):
-    """E-mail address and password, checked only for being present."""
+    """Email address and password, checked only for being present."""
 
-    email = StringField("E-mail address", validators=[InputRequired("Enter your e-mail address.")])
+    email = StringField("Email address", validators=[InputRequired("Enter your email address.")])
     password = PasswordField("Password", validators=[InputRequired("Enter your password.")])
 
 

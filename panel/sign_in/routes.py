@@ -31,7 +31,7 @@ allow(profile_blueprint, read={"admin", "agent", "user"}, write={"admin", "agent
 @blueprint.route("/login", methods=["GET", "POST"])
 @preserve_form_input
 def login() -> Any:
-    """Ask for e-mail address and password."""
+    """Ask for email address and password."""
     if current_user.is_authenticated:
         return _go_back()
     form = LoginForm()

@@ -45,7 +45,7 @@ def sign_in(
 def _refused(person: Person | None, address: str) -> BadInput:
     _record_failure(person, address)
     return BadInput(
-        "The e-mail address or the password is wrong.", "Check both, then try again.", field="password"
+        "The email address or the password is wrong.", "Check both, then try again.", field="password"
     )
 
 

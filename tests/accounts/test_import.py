@@ -75,7 +75,7 @@ def test_all_lines_become_accounts_with_their_passwords_exactly(
         (json.dumps({"address": "x@example.org", "host": "h"}), "“password” is missing."),
         (json.dumps({**ONE, "address": "x@example.org", "password": ""}), "The password is empty."),
         (json.dumps({**ONE, "address": "x@example.org", "password": "a\0b"}), "NUL"),
-        (json.dumps({**ONE, "address": "nobody"}), "is not an e-mail address."),
+        (json.dumps({**ONE, "address": "nobody"}), "is not an email address."),
         (json.dumps({**ONE, "address": "x@example.org", "port": 22}), "Port 22 is not allowed"),
         (json.dumps({**ONE, "address": "A@Example.org"}), "has been added already"),
         (json.dumps({**TWO, "begin": "unread"}), "POP3 cannot tell which mail is unread."),

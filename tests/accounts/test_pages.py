@@ -61,8 +61,8 @@ def test_a_password_comes_through_the_form_exactly_as_typed(
     [
         ({"password": ""}, "Enter the mailbox&#39;s password."),
         ({"password": "a\0b"}, "NUL"),
-        ({"address": ""}, "Enter the e-mail address."),
-        ({"address": "no at sign"}, "is not an e-mail address"),
+        ({"address": ""}, "Enter the email address."),
+        ({"address": "no at sign"}, "is not an email address"),
         ({"address": "a" * 250 + "@x.de"}, "longer than 254"),
         ({"host": ""}, "Enter the mail server&#39;s name."),
         ({"host": "imaps://imap.example.org"}, "not the name of a server"),

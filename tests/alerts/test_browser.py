@@ -48,7 +48,7 @@ def test_the_page_its_bell_and_its_tests(
     house = House(settings, Vault.of(settings, db.database))
     add_person()
     page.goto(f"{panel_server.url}/login")
-    page.get_by_label("E-mail address").fill("ada@example.org")
+    page.get_by_label("Email address").fill("ada@example.org")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(lambda url: "/login" not in url)

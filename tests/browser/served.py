@@ -81,7 +81,7 @@ class Site:
 def sign_in(page: Page, url: str, role: str = "admin") -> Page:
     """Have ROLE@example.org signed in on `page` of the panel at `url`."""
     page.goto(f"{url}/login")
-    page.get_by_label("E-mail address").fill(f"{role}@example.org")
+    page.get_by_label("Email address").fill(f"{role}@example.org")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(lambda url: "/login" not in url)

@@ -190,7 +190,7 @@ def test_the_tiles_say_honestly_what_each_provider_takes(form: Page, axe: CheckA
 
 def test_what_is_missing_is_marked_and_listed_and_the_mark_goes(form: Page) -> None:
     form.get_by_role("button", name="Add mailbox").click()
-    expect(form.locator("#test").get_by_text("Enter the e-mail address.")).to_be_visible()
+    expect(form.locator("#test").get_by_text("Enter the email address.")).to_be_visible()
     expect(form.locator("#host")).to_have_attribute("aria-invalid", "true")
     form.get_by_role("link", name="Enter the mail server's name.").click()
     expect(form.locator("#host")).to_be_focused()

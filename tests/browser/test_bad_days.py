@@ -97,7 +97,7 @@ def house(panel_server: PanelServer, environ: Environ) -> House:
 @pytest.fixture
 def admin(house: House, panel_server: PanelServer, page: Page) -> Page:
     page.goto(f"{panel_server.url}/login")
-    page.get_by_label("E-mail address").fill("admin@example.org")
+    page.get_by_label("Email address").fill("admin@example.org")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(lambda url: "/login" not in url)

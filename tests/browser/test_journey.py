@@ -71,7 +71,7 @@ class Journey:
         assert token not in self.page.url
         self.axe(self.page)
         self.page.get_by_label("Your name").fill("Dana")
-        self.page.get_by_label("E-mail address").fill(ADMIN)
+        self.page.get_by_label("Email address").fill(ADMIN)
         for field in self.page.locator("input[type=password]").all():
             field.fill(OWN_PASSWORD)
         self.press("Create administrator")
@@ -82,7 +82,7 @@ class Journey:
         expect(self.page.get_by_role("heading", name="Overview")).to_be_visible()
 
     def fill_account(self, password: str) -> None:
-        self.page.get_by_label("E-mail address").fill(self.user)
+        self.page.get_by_label("Email address").fill(self.user)
         self.page.get_by_label("Mail server", exact=True).fill("localhost")
         self.page.get_by_label("Port", exact=True).fill(str(self.dovecot.tls_port))
         self.page.locator("#password").fill(password)

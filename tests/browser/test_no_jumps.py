@@ -166,7 +166,7 @@ def test_found_settings_move_nothing_and_leave_what_is_being_typed(
     found = Suggestion(LONGEST, MailServer("imap", "imap.example.org", 143, "starttls", "found@example.org"))
     monkeypatch.setattr(suggest, "suggest", lambda *_: found)
     page = open_as("admin", "/accounts/new", viewport=size)
-    page.get_by_label("E-mail address").fill("x@example.org")
+    page.get_by_label("Email address").fill("x@example.org")
     with site.gate.shut():
         page.get_by_role("button", name="Find settings").click()
         page.get_by_label("Username", exact=True).press_sequentially("typed meanwhile")

@@ -36,14 +36,14 @@ def in_database(statement: object) -> None:
 
 def type_person(page: Page) -> None:
     page.get_by_label("Name").fill("Bo <b> Ek")
-    page.get_by_label("E-mail address").fill("bo@example.org")
+    page.get_by_label("Email address").fill("bo@example.org")
     page.get_by_label("Role").select_option("user")
     page.get_by_label("Password", exact=True).fill(NEW)
 
 
 def expect_person(page: Page) -> None:
     expect(page.get_by_label("Name")).to_have_value("Bo <b> Ek")
-    expect(page.get_by_label("E-mail address")).to_have_value("bo@example.org")
+    expect(page.get_by_label("Email address")).to_have_value("bo@example.org")
     expect(page.get_by_label("Role")).to_have_value("user")
     expect(page.get_by_label("Password", exact=True)).to_have_value("")
 
@@ -79,7 +79,7 @@ def test_after_a_night_the_sign_in_page_keeps_the_form(site: Site, page: Page, a
     in_database(Session.delete())
     page.get_by_role("button", name="Add").click()
     expect(page.get_by_text("what you typed will be restored")).to_be_visible()
-    page.get_by_label("E-mail address").fill("admin@example.org")
+    page.get_by_label("Email address").fill("admin@example.org")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     if page.context.browser is not None and page.evaluate("typeof htmx") == "object":
@@ -109,7 +109,7 @@ def test_signed_in_again_in_another_tab_the_old_page_goes_on(site: Site, page: P
 def test_a_button_of_htmx_leaves_the_page_and_its_text_alone(site: Site, page: Page) -> None:
     site.sign_in(page)
     page.goto(f"{site.url}/accounts/new")
-    page.get_by_label("E-mail address").fill("new@example.org")
+    page.get_by_label("Email address").fill("new@example.org")
     page.get_by_label("Mail server", exact=True).fill("localhost")
     page.get_by_label("Password", exact=True).fill("a password")
     in_database(Session.delete())
@@ -120,7 +120,7 @@ def test_a_button_of_htmx_leaves_the_page_and_its_text_alone(site: Site, page: P
     expect(page.locator("#test")).to_contain_text("This page was out of date")
     page.get_by_role("button", name="Test connection").click()
     expect(page.locator("#test")).to_contain_text("Connect")
-    expect(page.get_by_label("E-mail address")).to_have_value("new@example.org")
+    expect(page.get_by_label("Email address")).to_have_value("new@example.org")
 
 
 @pytest.mark.parametrize("page", [True], indirect=True)

@@ -55,7 +55,7 @@ def test_people_from_the_list_to_an_invitation_that_is_taken(
     expect(page.get_by_text("1–10 of 10")).to_be_visible()
     page.get_by_role("link", name="Add person").click()
     page.get_by_label("Name", exact=True).fill("Bo Berg")
-    page.get_by_label("E-mail address").fill("bo@northwind.example")
+    page.get_by_label("Email address").fill("bo@northwind.example")
     axe(page)
     grow_old()
     page.get_by_role("button", name="Add person").click()
@@ -109,7 +109,7 @@ def test_with_htmx_the_password_is_asked_for_in_place_and_what_is_typed_stays(
 ) -> None:
     site.sign_in(page)
     page.goto(f"{site.url}/accounts/new")
-    page.get_by_label("E-mail address").fill("new@example.org")
+    page.get_by_label("Email address").fill("new@example.org")
     page.get_by_label("Mail server", exact=True).fill("localhost")
     page.locator("#password").first.fill("hunter2hunter2")
     grow_old()
@@ -151,13 +151,13 @@ def test_on_the_server_as_it_runs_a_step_is_done_after_the_password_too(
     setup = ("setup", "--admin-email", "ada@example.org", "--admin-name", "Ada", "--password-file", "-")
     assert cli(*setup, stdin=PASSWORD).returncode == 0
     page.goto(f"{url}/login")
-    page.get_by_label("E-mail address").fill("ada@example.org")
+    page.get_by_label("Email address").fill("ada@example.org")
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     page.goto(f"{url}/people/new")
     page.get_by_label("Name", exact=True).fill("Bo Berg 🐑")
-    page.get_by_label("E-mail address").fill("bo@northwind.example")
+    page.get_by_label("Email address").fill("bo@northwind.example")
     page.get_by_label("Password", exact=True).fill("  grün, a long phrase 🐑 ")
     with closing(sqlite3.connect(panel_server.data_dir / "panel.db", timeout=15)) as database, database:
         database.execute("UPDATE session SET confirmed_at = confirmed_at - 301")

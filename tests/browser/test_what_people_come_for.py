@@ -49,7 +49,7 @@ def house(panel_server: PanelServer, environ: Environ) -> House:
 def sign_in(house: House, panel_server: PanelServer, page: Page) -> SignIn:
     def sign_in(role: str, password: str = PASSWORD) -> Page:
         page.goto(f"{panel_server.url}/login")
-        page.get_by_label("E-mail address").fill(f"{role}@example.org")
+        page.get_by_label("Email address").fill(f"{role}@example.org")
         page.get_by_label("Password").fill(password)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url(lambda url: "/login" not in url)

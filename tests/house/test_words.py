@@ -70,6 +70,7 @@ PEOPLE = {
     r"what sha256sum printed": "output of the command",
     r"all \d+ passwords": "Zero has a sentence of its own",
     r"looked for(?=:)": "last scan",
+    r"e-mails?": "email",
 }
 
 # In templates and the manual. A password is encrypted or it is not; `docs/encryption.md` describes the record.

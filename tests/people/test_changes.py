@@ -50,7 +50,7 @@ def test_people_are_added_listed_and_can_sign_in(app: Flask, admin: Browser) -> 
     ("over", "message"),
     [
         ({"password": "short"}, "12"),
-        ({"email": "no address"}, "not an e-mail address"),
+        ({"email": "no address"}, "not an email address"),
         ({"email": "ada@example.org"}, "already"),
         ({"name": ""}, "Enter the name."),
         ({"role": "owner"}, "choice"),

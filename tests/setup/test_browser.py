@@ -20,7 +20,7 @@ def open_set_up(page: Page, server: PanelServer) -> None:
 
 def create(page: Page, password: str = PASSWORD) -> None:
     page.get_by_label("Your name").fill("Ada Lovelace")
-    page.get_by_label("E-mail address").fill("ada@example.org")
+    page.get_by_label("Email address").fill("ada@example.org")
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Create administrator").click()
 
@@ -36,7 +36,7 @@ def test_without_scripts_one_sets_up_signs_out_and_in_again(
     assert page.url == f"{panel_server.url}/server/encryption"
     page.get_by_role("button", name="Sign out").click()
     page.goto(f"{panel_server.url}/server/encryption")
-    page.get_by_label("E-mail address").fill("ada@example.org")
+    page.get_by_label("Email address").fill("ada@example.org")
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url("**/server/encryption")

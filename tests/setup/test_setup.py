@@ -147,7 +147,7 @@ def test_set_up_stands_in_activity(browser: Browser) -> None:
     ("field", "value", "message"),
     [
         ("name", " ", "The name is empty"),
-        ("email", "ada", "This is not an e-mail address."),
+        ("email", "ada", "This is not an email address."),
         ("password", "", "Choose a password."),
     ],
 )

@@ -81,7 +81,7 @@ def test_a_form_arrives_with_all_that_was_typed_its_passwords_too(ada: Browser, 
 
 def test_a_form_with_a_mistake_is_shown_again_and_nobody_is_asked_for_it(ada: Browser) -> None:
     answer = ada.post("/accounts/new", **MAILBOX | {"address": ""})
-    assert answer.status_code == 422 and "Enter the e-mail address" in answer.text
+    assert answer.status_code == 422 and "Enter the email address" in answer.text
 
 
 def test_a_mistake_that_only_shows_afterwards_brings_the_form_back(ada: Browser) -> None:
