@@ -148,8 +148,12 @@ def summary(settings: Settings, vault: Vault, rows: OneRows) -> Summary:
 
 
 def _weight(check: Check) -> tuple[int, int]:
-    kind = _kind(check)
-    return GRAVE.index(kind) if kind in GRAVE else len(GRAVE), -check.count
+    return GRAVE.index(_kind(check)) if _is_grave(check) else len(GRAVE), -check.count
+
+
+def _is_grave(check: Check) -> bool:
+    """Whether mail or passwords are affected now. Encryption that is off has been chosen."""
+    return _kind(check) in GRAVE and not check.message.startswith("Encryption is off")
 
 
 def _kind(check: Check) -> str:
@@ -158,13 +162,11 @@ def _kind(check: Check) -> str:
 
 
 def _cause(check: Check) -> Cause:
-    kind = _kind(check)
-    grave = kind in GRAVE and not check.message.startswith("Encryption is off")
     title, text = check.title, check.message
     if check.count > 1:
         title, _, text = text.partition(": ")  # "12 mailboxes: the server refused …"
-    look = "bad" if grave else "warn"
-    return Cause(look, ICONS.get(kind, "server"), title, f"{text} {check.remedy}".strip(), check.link)
+    look = "bad" if _is_grave(check) else "warn"
+    return Cause(look, ICONS.get(_kind(check), "server"), title, f"{text} {check.remedy}".strip(), check.link)
 
 
 def _mail(install: Install, failed: set[str]) -> Badge:

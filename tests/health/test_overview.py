@@ -111,6 +111,11 @@ def test_the_worst_comes_first(admin: Browser, healthy: House) -> None:
     assert titles[:3] == [("bad", "Worker"), ("bad", "Mailbox 0@example.org"), ("warn", "Key backup")]
 
 
+def test_encryption_that_is_off_comes_after_what_keeps_mail_from_coming(admin: Browser, house: House) -> None:
+    titles = re.findall(r'<span class="sign (\w+)">.*?<strong>(.*?)</strong>', admin.get("/").text, re.DOTALL)
+    assert titles[:2] == [("bad", "Worker"), ("warn", "Encryption")]
+
+
 # -- the mail ------------------------------------------------------------------------------
 
 

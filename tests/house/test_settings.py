@@ -39,6 +39,7 @@ def test_with_nothing_set_there_is_a_default_for_everything() -> None:
         ("PANEL_BIND", "127.0.0.1:99999", "1 to 65535"),
         ("PANEL_URL", "mail.example.org", "public address"),
         ("PANEL_TRUSTED_PROXIES", "many", "whole number"),
+        ("PANEL_MESSAGE_LOG_DAYS", "401", "whole number from 0 to 400"),
         ("PANEL_MAIL_PORTS", "993,abc", "PANEL_MAIL_PORTS"),
         ("PANEL_MAIL_DENY_NETWORKS", "10.0.0.0/99", "separated by commas"),
         ("PANEL_MAIL_CA_FILE", "/nowhere/ca.pem", "cannot be read"),
