@@ -127,7 +127,8 @@ def _batch(uuids: list[str], action: Action, at: int, actor: Actor) -> tuple[int
         case "remove":
             removal.mark(changed, at)
     if action.name in ("collect", "resume", "interval"):
-        Collection.update(next_due_at=0).where(Collection.account.in_(changed)).execute()
+        # Not 0, as for a single one: what has been due for long is read by each page of the list.
+        Collection.update(next_due_at=db.now()).where(Collection.account.in_(changed)).execute()
     if event := EVENTS[action.name][0]:
         actor.record_each(event, [address for _, address in found], _described(action))
     return len(changed), problems

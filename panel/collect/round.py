@@ -79,7 +79,7 @@ class Collector:
         if not _take(lease, account):
             return None
         try:
-            account = Account.get_or_none(Account.uuid == uuid)  # it may have been changed until now
+            account = Account.get_or_none(Account.uuid == uuid, LISTED)  # it may have been changed until now
             if account is None or account.paused_at is not None:
                 return None
             return self._stored(account, lease, control or RoundControl())

@@ -12,7 +12,7 @@ from panel.listing import ListQuery
 from panel.messages import search
 from panel.messages.rows import MessageLine
 from panel.messages.search import Scope
-from panel.models import Account
+from panel.models import LISTED, Account
 from panel.services import current
 from panel.shell import PanelGroup, json_option, print_json, say
 from panel.times import exact, machine
@@ -53,7 +53,7 @@ def list_(address: str | None, sender: str, since: str | None, text: str, count:
 
 
 def _uuid(address: str) -> str:
-    account = Account.get_or_none(Account.address == address)
+    account = Account.get_or_none(Account.address == address, LISTED)
     if account is None:
         raise NotFound(f"There is no mailbox {address}.", "To list them, run: flask accounts list")
     return str(account.uuid)
