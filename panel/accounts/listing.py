@@ -124,10 +124,10 @@ class _All:
     def __post_init__(self) -> None:
         self.rest = STATE_OF[totals.UNLISTED[self.key.state.no_key]]
         self._by_server = self.query.sort == "server"
-        self._accounts, self._served = _sizes()
+        self._size = _size()
         apart = _apart(self.key, server=self._by_server)
         self._apart = [each for each in apart if each.state != self.rest]
-        self.counts = _counted((each.state for each in self._apart), self._served, self.rest)
+        self.counts = _counted((each.state for each in self._apart), self._size, self.rest)
 
     def places(self, skip: int, most: int) -> list[int]:
         """Rows of endpoint: `most` of them after the first `skip`."""
@@ -154,7 +154,7 @@ class _All:
             rows = [(each.place, each.host, each.address) for each in apart] + _removed()
         else:
             rows = [(each.number, each.address, "") for each in apart]
-        size = (self._served if self._by_server else self._accounts) - len(apart)
+        size = self._size - len(apart)
         values = {"apart": json.dumps(rows), "skip": skip, "most": most}
         if backwards := 2 * skip > size:
             values |= {"skip": max(0, size - skip - most), "most": min(most, size - skip)}
@@ -204,10 +204,9 @@ class _Searched:
         )
 
 
-def _sizes() -> tuple[int, int]:
-    """How many accounts there are, and how many of them have a server."""
-    accounts, served = db.database.execute_sql(f"SELECT {totals.SIZES}").fetchone()
-    return accounts, served
+def _size() -> int:
+    """How many mailboxes there are; one that SQL took the server from counts, though no list shows it."""
+    return int(db.database.execute_sql(f"SELECT {totals.ACCOUNTS}").fetchone()[0])
 
 
 def _apart(key: Snapshot, *, server: bool) -> list[Apart]:

@@ -62,7 +62,8 @@ WITH notable (uuid) AS ({}), known AS (
 ASSESSED = ASSESS.format(NOTABLE)
 GONE = "removed_at IS NOT NULL"
 # How many accounts there are, and how many servers to collect from.
-SIZES = f"""(SELECT count(*) FROM account) - (SELECT count(*) FROM account WHERE {GONE}),
+ACCOUNTS = f"(SELECT count(*) FROM account) - (SELECT count(*) FROM account WHERE {GONE})"  # noqa: S608
+SIZES = f"""{ACCOUNTS},
   (SELECT count(*) FROM endpoint) - (SELECT count(*) FROM endpoint WHERE direction <> 'in')
     - (SELECT count(*) FROM account CROSS JOIN endpoint ON account_id = uuid AND direction = 'in'
       WHERE {GONE})"""  # noqa: S608
