@@ -38,11 +38,12 @@ Compose = Callable[[str], EmailMessage]  # the message, for this sender address
 def senders(first: str = "") -> list[Account]:
     """The mailboxes that send mail, by address: MOST_SENDERS of them, and the one with the uuid `first`."""
     outgoing = Endpoint.select(Endpoint.id).where(SQL("direction <> 'in'"))  # as the index has it
-    some = outgoing.order_by(Endpoint.id).limit(MOST_SENDERS)
-    wanted = Endpoint.id.in_(some) | Endpoint.id.in_(outgoing.where(Endpoint.account == first))
+    some = outgoing.order_by(Endpoint.direction, Endpoint.id).limit(MOST_SENDERS)
+    chosen = outgoing.where(Endpoint.account == first)
     found = Endpoint.select(Endpoint, Account).join(Account)
-    found = found.where(Endpoint.direction == "out", LISTED, wanted).order_by(Account.address)
-    return [endpoint.account for endpoint in found]
+    found = found.where(LISTED, Endpoint.id.in_(some) | Endpoint.id.in_(chosen))
+    # Sorted here, since SQLite would go through all mailboxes by address.
+    return sorted((endpoint.account for endpoint in found), key=lambda account: str(account.address))
 
 
 def send(

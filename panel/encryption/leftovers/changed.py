@@ -76,13 +76,14 @@ def listed(at: int, query: ListQuery) -> Listing[ChecklistEntry]:
     """One page of them: the longest ago entered first. A state is `unchanged` or `changed`."""
     total, changed = counts(at)
     found = {"": total, "unchanged": total - changed, "changed": changed}
-    values = {
-        "at": at, "state": query.state, "q": query.q, "most": ROWS, "skipped": query.skipped,
-    }  # fmt: skip
-    matching = found[query.state]
-    if query.q:
-        [(matching,)] = db.database.execute_sql(f"SELECT count(*) FROM ({LISTED})", values).fetchall()  # noqa: S608
+    part = query.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    values = {"at": at, "state": query.state, "q": f"%{part}%", "most": ROWS, "skipped": query.skipped}
     rows = db.database.execute_sql(PAGE, values).fetchall()
+    matching = found[query.state]
+    if query.q:  # where the page is not full, it is the last one
+        matching = query.skipped + len(rows)
+        if len(rows) == ROWS or (not rows and query.skipped):
+            [(matching,)] = db.database.execute_sql(f"SELECT count(*) FROM ({LISTED})", values).fetchall()  # noqa: S608
     return Listing([_mailbox(StoredPassword(*row), at) for row in rows], matching, query, found)
 
 
@@ -126,7 +127,7 @@ LISTED = """
 SELECT id FROM endpoint
 WHERE (secret_set_at IS NOT NULL OR sealed IS NOT NULL OR clear IS NOT NULL)
   AND (:state = '' OR (:state = 'changed') = coalesce(secret_set_at > :at AND secret_set_at < '', 0))
-  AND (:q = '' OR instr(lower(address), lower(:q)))
+  AND (:q = '%%' OR address LIKE :q ESCAPE '\\')
 ORDER BY secret_set_at, id
 """
 PAGE = f"""
