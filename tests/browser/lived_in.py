@@ -64,6 +64,7 @@ def fill(house: House, mailboxes: int = 120, messages: int = 400) -> None:
         Account.delete().execute()
         accounts = [_mailbox(number, now) for number in range(mailboxes)]
     house.enable()
+    house.prove()
     with db.database.atomic():
         _collected(accounts, now, chance)
         _counted(accounts, now, chance)
