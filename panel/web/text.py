@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, abort, current_app, request
+from werkzeug.routing import IntegerConverter, Map
 
 from panel.errors import BadInput
 from panel.web.headers import LARGEST_FILE
@@ -21,6 +22,7 @@ from panel.web.headers import LARGEST_FILE
 LONGEST_FIELD = 4096  # characters, of a form's field or of one in the query
 LONGEST_URL = 8192  # bytes, of path and query each
 MOST_FIELDS = 100
+LARGEST_NUMBER = 2**63 - 1  # in an address: of the database
 
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -37,8 +39,19 @@ def takes_file(view: Callable[..., Any]) -> bool:
     return hasattr(view, "takes_file")
 
 
+class Number(IntegerConverter):
+    """A number in an address that the database can look up: of a larger one there is no page."""
+
+    regex = r"\d{1,19}"
+
+    def __init__(self, map_: Map) -> None:
+        """For the routes of `map_`."""
+        super().__init__(map_, max=LARGEST_NUMBER)
+
+
 def init_app(app: Flask) -> None:
-    """Check every request before its form is read. Call it before CSRFProtect."""
+    """Check every request before its form is read. Call it before CSRFProtect, and before any <int:…>."""
+    app.url_map.converters["int"] = Number
     app.before_request(_allow_file)
     app.before_request(_require_short_url)
     app.before_request(_require_utf8)

@@ -295,6 +295,25 @@ def test_long_addresses_are_refused(client: FlaskClient, seen: dict[str, int]) -
     assert modest(seen)
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**30, "9" * 5000, "\u0665"])
+def test_a_number_that_no_row_can_have_is_a_page_that_does_not_exist(app: Flask, number: int | str) -> None:
+    add_person()
+    browser = Browser(app)
+    browser.sign_in()
+    rules = [rule for rule in app.url_map.iter_rules() if "<int:" in rule.rule]
+    assert len(rules) > 5
+    page = browser.get("/people/1").text
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert token
+    for rule in rules:
+        path = re.sub("<int:[^>]*>", str(number), rule.rule).replace("<action>", "pause")
+        if "GET" in (rule.methods or ()):
+            assert browser.get(path).status_code == 404, path
+        if "POST" in (rule.methods or ()):
+            answer = browser.client.post(path, data={"csrf_token": token[1]})
+            assert answer.status_code in (303, 404, 405, 409, 422), (path, answer.status_code)
+
+
 @pytest.mark.parametrize(
     "host", ["a" * 64, "a" * 30_000, "\u00fc" * 30_000, ".." * 9, "a" * 64 + ".example.org"]
 )
