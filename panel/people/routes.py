@@ -9,7 +9,7 @@ from flask import Blueprint, Response, flash, request, url_for
 from flask_login import current_user
 
 from panel.audit import Actor
-from panel.errors import PanelError
+from panel.errors import EditedMeanwhile, PanelError
 from panel.people import directory, invitations, service
 from panel.people.forms import EditForm, NewForm, PasswordForm
 from panel.people.service import PersonInfo
@@ -62,6 +62,20 @@ def edit(person_id: int) -> Any:
     return _edit_page(service.get(person_id))
 
 
+def _named(person_id: int) -> PersonInfo:
+    """The person with this id, whom the form of this request named: ids are given out again.
+
+    Raises NotFound, EditedMeanwhile.
+    """
+    person = service.get(person_id)
+    if request.form.get("named", person.email) != person.email:
+        raise EditedMeanwhile(
+            f"This page was about another person or address; it is {person.email} now. Nothing was changed.",
+            "Open the list of people, and repeat the step there.",
+        )
+    return person
+
+
 def _edit_page(person: PersonInfo, status: int = 200, **context: Any) -> Response:
     form = context.setdefault("form", EditForm(formdata=None, data=vars(person)))
     form.seen.data = person.digest
@@ -92,7 +106,7 @@ def change(person_id: int) -> Any:
 @reauth_required
 def invite(person_id: int) -> Any:
     """Show a new link to choose a password with, once."""
-    person = service.get(person_id)
+    person = _named(person_id)
     try:
         return _link_page(person)
     except PanelError as error:
@@ -110,7 +124,7 @@ def _link_page(person: PersonInfo) -> Response:
 @preserve_form_input
 def password(person_id: int) -> Any:
     """Set the login password."""
-    person, form = service.get(person_id), PasswordForm()
+    person, form = _named(person_id), PasswordForm()
     if not form.validate_on_submit():
         return _edit_page(person, 422, password_form=form)
     require_reauth()
@@ -145,7 +159,7 @@ def delete(person_id: int) -> Any:
 
 def _change(person_id: int, change: Callable[[str, Actor], None], message: str) -> Any:
     """Make the `change` of the service; then the list, with `message` about that address."""
-    person = service.get(person_id)
+    person = _named(person_id)
     try:
         change(person.email, actor())
     except PanelError as error:

@@ -180,6 +180,23 @@ def test_of_two_administrators_the_second_is_told_what_changed_meanwhile(app: Fl
     assert Person.get_by_id(2).role == "agent"
 
 
+@pytest.mark.parametrize("step", ["delete", "disable", "invitation", "password"])
+def test_a_page_left_open_does_nothing_to_who_got_the_same_id_since(admin: Browser, step: str) -> None:
+    add_person("bo@example.org", "agent")
+    named = re.search(r'name="named" value="([^"]+)"', admin.get("/people/2").text)
+    assert named and named[1] == "bo@example.org"
+    with db.database.connection_context():
+        service.delete("bo@example.org")
+    assert add_person("cy@example.org", "agent") == 2
+    before = Person.get_by_id(2)
+    answer = admin.post(
+        f"/people/2/{step}", on="/people/2", named=named[1], password="long enough, for anybody"
+    )
+    assert answer.status_code == 409 and "it is cy@example.org now" in answer.text
+    now = Person.get_by_id(2)
+    assert (now.disabled_at, now.login_hash, now.invitation_hash) == (None, before.login_hash, None)
+
+
 def test_saving_what_is_so_already_is_no_event(admin: Browser) -> None:
     add_person("bo@example.org", "agent")
     before = Activity.select().count()
