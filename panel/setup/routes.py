@@ -12,7 +12,7 @@ from flask import Blueprint, flash, request, session, url_for
 from flask_login import current_user
 
 from panel.errors import AlreadySetUp, BadInput, NotFound, PanelError
-from panel.models import Account, SetupState
+from panel.models import LISTED, Account, SetupState
 from panel.people.password_rules import LONGEST, SHORTEST
 from panel.secret import Secret
 from panel.services import current, one_rows
@@ -69,7 +69,7 @@ def lead_on() -> Any:
 
 
 def _finished() -> str:
-    first = Account.select().order_by(Account.created_at).first()
+    first = Account.select().where(LISTED).order_by(Account.created_at).first()
     if first is None:
         return "Mailkeep is set up. No mailboxes yet: add the first one to collect mail."
     return f"Mailkeep is set up. Mail of {first.address} is collected now and shown here."

@@ -17,7 +17,7 @@ from panel import db, durable
 from panel.audit import record
 from panel.config import Settings
 from panel.errors import AlreadySetUp
-from panel.models import Account
+from panel.models import LISTED, Account
 from panel.models.install import SetupState
 from panel.people import service as people
 from panel.people.service import PersonInfo
@@ -110,7 +110,7 @@ def step_of(person_id: int, vault: Vault, row: SetupState | None = None) -> Step
         return None
     if row.encryption_later_at is None and vault.latest().state is State.OFF:
         return Step.ENCRYPTION
-    if row.mailbox_later_at is None and not Account.select().exists():
+    if row.mailbox_later_at is None and not Account.select().where(LISTED).exists():
         return Step.MAILBOX
     return Step.FINISH
 

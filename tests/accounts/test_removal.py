@@ -14,6 +14,7 @@ from panel.alerts import conditions
 from panel.audit import Actor
 from panel.collect import due
 from panel.collect.lease import Lease, LeaseLost
+from panel.collect.round import Collector
 from panel.errors import NotFound, Refused
 from panel.health import spool
 from panel.listing import ListQuery
@@ -73,6 +74,23 @@ def test_a_round_that_is_under_way_ends_when_its_mailbox_is_removed(house: House
         removal.remove(uuid, Actor())
         with pytest.raises(LeaseLost):
             lease.renew()
+
+
+def test_a_round_that_is_just_beginning_does_not_collect_what_is_removed_now(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def removed_first(lease: Lease) -> bool:
+        removal.remove(lease.account, Actor())
+        return taken(lease)
+
+    taken = Lease.take
+    with db.database.connection_context():
+        uuid = collected(house, problem=None)
+        monkeypatch.setattr(Lease, "take", removed_first)
+        assert Collector(house.settings, house.vault).collect(uuid, force=True) is None
+        row = Collection.get(Collection.account == uuid)
+        assert (row.problem, row.leased_by) == (None, None)
+    assert not (house.settings.mail_spool / uuid).exists()
 
 
 @pytest.mark.parametrize("paused", [False, True])

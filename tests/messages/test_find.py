@@ -245,5 +245,11 @@ def test_the_command_lists_what_the_page_shows(some: Log, cli: Any) -> None:
     assert cli("messages", "list", "--since", "2026-11-27", "--text", "zählerstand").stdout.startswith(
         "No matching"
     )
+    old = some.mailbox("service2@lumen.example")
+    some.add(old, "Of the removed one")
+    Account.update(removed_at=db.now()).where(Account.uuid == old.uuid).execute()
+    some.add(some.mailbox("service2@lumen.example"), "Of the one added again")
+    listed = cli("messages", "list", "--account", "service2@lumen.example").stdout
+    assert "added again" in listed and "removed" not in listed
     for arguments in (["--account", "x@example.org"], ["--since", "soon"]):
         assert cli("messages", "list", *arguments).returncode == 3

@@ -10,6 +10,8 @@ import pytest
 from flask import Flask
 
 from panel import db
+from panel.accounts import removal
+from panel.audit import Actor
 from panel.config import Settings
 from panel.models import Account, Activity, SetupState
 from panel.setup import checks, service
@@ -88,6 +90,16 @@ def test_both_may_be_put_off_and_the_navigation_says_so(admin: Browser) -> None:
     for path in ("/", "/accounts", "/people"):
         assert '<span class="count warn">Off</span>' in admin.get(path).text
     assert admin.post("/setup/later", on="/people").status_code == 403
+
+
+def test_a_mailbox_that_was_removed_again_is_none(admin: Browser, house: House) -> None:
+    admin.post("/setup/later", on="/server/encryption")
+    with db.database.connection_context():
+        removal.remove(house.add().account_id, Actor())
+    assert step(admin) == "/accounts/new"
+    assert admin.post("/setup/later", on="/accounts/new").location == "/"
+    admin.get("/")
+    assert "Mailkeep is set up. No mailboxes yet" in admin.get("/").text
 
 
 def test_every_page_leads_on_and_none_traps(admin: Browser) -> None:
