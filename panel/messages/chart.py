@@ -144,7 +144,8 @@ def compared(counts: Counts, now: int, zone: ZoneInfo) -> tuple[int, int | None,
     None instead where nothing was counted so long ago. The hour that has begun counts by its part.
     """
     day, hour = _day(now, zone), _hour(now)
-    today = sum(_of(counts, at) for at in counts if start_of(day, zone) <= at <= now)
+    begin = start_of(day, zone)
+    today = sum(_of(counts, at) for at in counts if begin <= at <= now)
     before = start_of(day - timedelta(days=7), zone)
     then = hour - 7 * DAY + _shift(now, zone)
     past = sum(_of(counts, at) for at in counts if before <= at < then)
