@@ -103,7 +103,7 @@ class ProtocolClient(ABC):
         what = (
             "accepts only ASCII characters in username and password" if only_ascii else "accepts no password"
         )
-        remedy = "Ask its provider how mail programs log in."
+        remedy = "Ask its provider how mail programs sign in."
         return self.wire.error(f"{what}: it offers no SASL PLAIN.", remedy, permanent=True)
 
     def _fits_ascii(self) -> bool:

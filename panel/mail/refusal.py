@@ -169,7 +169,7 @@ def login_failure(refused: ServerRefused, wire: Wire) -> MailError:
 def refused_mechanisms(refused: ServerRefused, wire: Wire, tried: list[str]) -> MailError:
     """No mechanism that the server offers was accepted: it never checked the password."""
     message = f"{wire.host} refused each login method that it offers ({', '.join(tried)}), not the password."
-    return failure(refused, wire, message, "Ask its provider how mail programs log in with a password.")
+    return failure(refused, wire, message, "Ask its provider how mail programs sign in with a password.")
 
 
 def shown(text: bytes) -> str:

@@ -139,7 +139,7 @@ class MailSession(Generic[C]):
         yield "tls", self._encrypt(client)
         client.wire.step = "login"
         client.login()
-        yield "login", f"Logged in as {endpoint.username}."
+        yield "login", f"Signed in as {endpoint.username}."
 
     def _require_known_kinds(self) -> None:
         endpoint = self._endpoint

@@ -71,7 +71,7 @@ def test_what_fails_is_not_saved_and_says_at_which_step_and_what_to_do(
     values = typed(dovecot, "fails@example.org", password="MARKER-wrong")
     answer = admin.post(NEW, **values)
     assert (answer.status_code, saved()) == (422, 0)
-    assert re.search(r'<li class="bad">.*?<strong>\s*Log in', answer.text, re.DOTALL)
+    assert re.search(r'<li class="bad">.*?<strong>\s*Sign in', answer.text, re.DOTALL)
     assert "refused the username or password" in answer.text and "Enter the new password" in answer.text
     assert "MARKER" not in answer.text
     assert f'value="{dovecot.tls_port}"' in answer.text, "the form is filled in as it was"

@@ -260,10 +260,10 @@ def test_a_test_shows_its_steps_before_anything_is_saved(
     port = str(dovecot.tls_port if security == "tls" else dovecot.starttls_port)
     typed = form(address=user, host="localhost", port=port, security=security)
     good = admin.post("/accounts/test", on=NEW, **typed | {"password": " right "})
-    assert steps(good.text) == [("good", name) for name in ("DNS", "Connect", "TLS", "Log in", "Folder")]
+    assert steps(good.text) == [("good", name) for name in ("DNS", "Connect", "TLS", "Sign in", "Folder")]
     assert "holds 1 message" in good.text
     bad = admin.post("/accounts/test", on=NEW, **typed | {"password": "MARKER-wrong"})
-    assert steps(bad.text)[-1] == ("bad", "Log in")
+    assert steps(bad.text)[-1] == ("bad", "Sign in")
     assert "MARKER" not in bad.text
     with db.database.connection_context():
         assert not Account.select().exists()

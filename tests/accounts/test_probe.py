@@ -137,7 +137,7 @@ def test_a_typed_password_is_tested_on_the_typed_server_and_not_stored(
     admin.post(NEW, **form())
     row = stored()
     typed = form(host="localhost", port=str(rogue.port), password="another", account=row.account.uuid)
-    assert "Log in" in steps(admin.post("/accounts/test", on=NEW, **typed).text)
+    assert "Sign in" in steps(admin.post("/accounts/test", on=NEW, **typed).text)
     assert rogue.saw_login
     with db.database.connection_context():
         assert house.opened(stored()) == "hunter2hunter2"
@@ -154,7 +154,7 @@ def test_below_the_steps_stands_the_form_as_it_was_typed_but_the_password(
         host="localhost", port=str(dovecot.tls_port), folder="Tickets", begin="all", password="MARKER"
     )
     page = admin.post("/accounts/test", on=NEW, **typed).text
-    assert steps(page)[-1] == "Log in"
+    assert steps(page)[-1] == "Sign in"
     assert "Test failed" in page
     assert 'action="/accounts/new"' in page
     assert 'value="Tickets"' in page
@@ -195,7 +195,7 @@ def test_a_page_without_scripts_grows_step_by_step(panel_server: PanelServer, ga
     add_by_shell_while_a_test_waits(panel_server)
     gate.opened.set()
     seen += response.read().decode()
-    assert steps(seen)[:4] == ["DNS", "Connect", "TLS", "Log in"]
+    assert steps(seen)[:4] == ["DNS", "Connect", "TLS", "Sign in"]
     assert "</html>" in seen
     assert linter.problems(seen) == []
 
@@ -254,10 +254,10 @@ def test_in_a_browser_each_step_appears_when_it_is_done(new_page: Page, gate: Ga
     button = new_page.get_by_role("button", name="Test connection")
     button.click()
     expect(new_page.locator("#test li strong")).to_have_text(["DNS", "Connect", "TLS"])
-    expect(new_page.locator("#test li").nth(3)).to_contain_text("Log in …")
+    expect(new_page.locator("#test li").nth(3)).to_contain_text("Sign in …")
     button.click(force=True)  # once more while it runs: no second test
     gate.opened.set()
-    expect(new_page.locator("#test li strong").nth(3)).to_have_text("Log in")
+    expect(new_page.locator("#test li strong").nth(3)).to_have_text("Sign in")
     expect(new_page.locator("#test")).to_contain_text("Test passed")
     assert new_page.locator("#password").input_value() == "p", "the form is still as it was"
     new_page.wait_for_timeout(1500)  # the stream has ended: it is not asked for again
@@ -285,7 +285,7 @@ def test_in_a_browser_a_test_after_five_minutes_asks_for_the_own_password_first(
     new_page.get_by_role("button", name="Test connection").click()
     new_page.get_by_label("Your password").fill(OWN_PASSWORD)
     new_page.get_by_role("button", name="Continue").click()
-    expect(new_page.locator("main li strong").nth(3)).to_have_text("Log in")
+    expect(new_page.locator("main li strong").nth(3)).to_have_text("Sign in")
     assert gate.server.connections == 1
 
 

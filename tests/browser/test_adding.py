@@ -83,7 +83,7 @@ def test_a_wrong_password_is_shown_beside_the_form_which_keeps_what_was_typed(
 ) -> None:
     fill(form, dovecot, user, "wrong")
     form.get_by_role("button", name="Add mailbox").click()
-    expect(form.locator("#test .bad strong")).to_have_text("Log in")
+    expect(form.locator("#test .bad strong")).to_have_text("Sign in")
     expect(form.get_by_role("button", name="Save anyway")).to_be_visible()
     expect(form.locator("#password")).to_have_value("wrong")
     axe(form)
@@ -110,7 +110,7 @@ def test_without_scripts_save_anyway_takes_the_password_again(
     page.goto(f"{site.url}/accounts/new")
     fill(page, dovecot, user, "wrong")
     page.get_by_role("button", name="Add mailbox").click()
-    expect(page.locator("#test .bad strong")).to_have_text("Log in")
+    expect(page.locator("#test .bad strong")).to_have_text("Sign in")
     expect(page.locator("#password")).to_have_value("")
     page.get_by_role("button", name="Save anyway").click()
     expect(page.get_by_text("There is a problem")).to_be_visible()

@@ -95,14 +95,14 @@ class Journey:
         self.axe(self.page)
         self.fill_account("wrong password")
         self.press("Test connection")
-        expect(self.page.locator(".steps .bad strong")).to_have_text("Log in", timeout=30_000)
+        expect(self.page.locator(".steps .bad strong")).to_have_text("Sign in", timeout=30_000)
         assert self.page.locator(".steps .bad").count() == 1
         self.axe(self.page)
         self.go("/accounts/new")
         self.fill_account(self.authorization_file)
         self.page.get_by_label("All mail").check()
         self.press("Test connection")
-        steps = ["DNS", "Connect", "TLS", "Log in", "Folder"]
+        steps = ["DNS", "Connect", "TLS", "Sign in", "Folder"]
         expect(self.page.locator(".steps li strong")).to_have_text(steps, timeout=30_000)
         assert self.page.locator(".steps .bad").count() == 0
         if not self.scripts:

@@ -113,7 +113,7 @@ GOOD = [
     ProbeStep("name", True, 0.1, "imap.example.org is 192.0.2.7."),
     ProbeStep("connect", True, 0.1, "imap.example.org answers on port 993."),
     ProbeStep("tls", True, 0.1, "Encrypted with TLSv1.3, and the certificate is valid for imap.example.org."),
-    ProbeStep("login", True, 0.1, "Logged in as 0@example.org."),
+    ProbeStep("login", True, 0.1, "Signed in as 0@example.org."),
     ProbeStep("folder", True, 0.1, "INBOX holds 1234 messages."),
 ]
 REFUSED = ProbeStep(
@@ -137,7 +137,7 @@ def test_the_steps_of_a_test_move_nothing_as_they_come(
     button.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#test")).to_contain_text("Testing")
-    for name in ("DNS", "Connect", "TLS", "Log in", "Folder"):
+    for name in ("DNS", "Connect", "TLS", "Sign in", "Folder"):
         expect(page.locator("#test")).to_contain_text(name)
     at_rest(page)
     below = page.get_by_role("heading", name="Connection", exact=True)
