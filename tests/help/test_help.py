@@ -61,7 +61,7 @@ def test_everybody_who_is_signed_in_reads_every_page(anyone: Browser) -> None:
 
 
 def test_who_is_not_signed_in_is_led_to_the_sign_in_page(app: Flask) -> None:
-    for path in ("/help", "/help/encryption", "/help/about", "/help/images/encryption-on.png", "/help/none"):
+    for path in ("/help", "/help/encryption", "/help/about", "/help/images/overview.png", "/help/none"):
         assert Browser(app).get(path).status_code == 303, path
 
 
@@ -174,7 +174,7 @@ def test_links_lead_to_pages_paragraphs_files_and_web_sites() -> None:
 
 
 def test_pictures_of_the_manual_are_served(admin: Browser) -> None:
-    answer = admin.get("/help/images/encryption-on.png")
+    answer = admin.get("/help/images/overview.png")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/png")
 
 
