@@ -21,7 +21,7 @@ CALLED_BY = {
     "click": ["command_class", "convert", "format_epilog"],
     "waitress": ["parser_class", "channel_class", "handle_error"],
     "Flask and Flask-Login": ["session_interface", "session_protection", "form_token_bound", "form_token_refused"],
-    "Werkzeug": ["max_content_length", "max_form_memory_size"],
+    "Werkzeug": ["max_content_length", "max_form_memory_size", "regex"],
     "WTForms": ["pre_validate", "validate_address", "validate_provider", "raw_data"],
     "markdown-it": ["attrs", "fence", "table_open", "table_close"],
     "http.client and smtplib": ["command_encoding", "makefile", "readable", "readinto"],
