@@ -39,6 +39,13 @@ SECONDS_BETWEEN_LINES = 2
 Progress = Callable[[int, int], None]  # done, in all
 
 json_option = click.option("--json", "json_", is_flag=True, help="Print JSON.")
+count_option = click.option(
+    "--count",
+    type=click.IntRange(1, 1_000_000),  # SQLite takes no number beyond 63 bits
+    default=50,
+    show_default=True,
+    help="How many of the newest.",
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 confirm_option = click.option("--confirm", help="The text that you would have to type to confirm.")
 

@@ -8,8 +8,9 @@ import click
 
 from panel.activity import log
 from panel.activity.log import Filter
+from panel.listing import LONGEST_SEARCH
 from panel.services import current
-from panel.shell import PanelGroup, json_option, print_json, say
+from panel.shell import PanelGroup, count_option, json_option, print_json, say
 from panel.times import exact
 
 activity = PanelGroup("activity", help="Events: who did what, when and from where.")
@@ -19,14 +20,12 @@ activity = PanelGroup("activity", help="Events: who did what, when and from wher
 @click.option("--what", default="", help="Only events of this kind.")
 @click.option("--who", default="", help="Only events by this person or program.")
 @click.option("--text", default="", help="Only events with this text in who, subject or address.")
-@click.option("--days", type=click.IntRange(0), default=0, help="Only events of so many days.")
-@click.option(
-    "--count", type=click.IntRange(1), default=50, show_default=True, help="How many of the newest."
-)
+@click.option("--days", type=click.IntRange(0, 36_500), default=0, help="Only events of so many days.")
+@count_option
 @json_option
 def list_(what: str, who: str, text: str, days: int, count: int, json_: bool) -> None:
     """List events, newest first."""
-    chosen = Filter(what, text, who, days)
+    chosen = Filter(what, text[:LONGEST_SEARCH], who, days)
     events = log.newest(chosen, count)
     if json_:
         print_json([asdict(event) for event in events])

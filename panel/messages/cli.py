@@ -14,7 +14,7 @@ from panel.messages.rows import MessageLine
 from panel.messages.search import Scope
 from panel.models import LISTED, Account
 from panel.services import current
-from panel.shell import PanelGroup, json_option, print_json, say
+from panel.shell import PanelGroup, count_option, json_option, print_json, say
 from panel.times import exact, machine
 
 messages = PanelGroup("messages", help="Collected mail: sender, subject, and where it is.")
@@ -29,14 +29,14 @@ messages = PanelGroup("messages", help="Collected mail: sender, subject, and whe
 @click.option(
     "--text", default="", help="Only with these words in sender, subject or mailbox, or of this date."
 )
-@click.option(
-    "--count", type=click.IntRange(1), default=50, show_default=True, help="How many of the newest."
-)
+@count_option
 @json_option
 def list_(address: str | None, sender: str, since: str | None, text: str, count: int, json_: bool) -> None:
     """List messages, newest first. Their text is not kept: it is in the Maildir alone."""
     settings = current().settings
-    scope = Scope(account=_uuid(address) if address else "", sender=sender.strip(), since=_moment(since))
+    scope = Scope(
+        account="" if address is None else _uuid(address), sender=sender.strip(), since=_moment(since)
+    )
     query = ListQuery(q=text)
     found = search.find(query, settings.timezone, settings.mail_spool, scope, count)
     if json_:

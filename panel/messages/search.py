@@ -14,7 +14,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from panel import db
-from panel.listing import ROWS, Listing, ListQuery
+from panel.listing import LONGEST_SEARCH, ROWS, Listing, ListQuery
 from panel.messages import chart
 from panel.messages.rows import COLUMNS, JOINS, SKIPPED, TAKEN, WAITING, MessageLine, line, rows
 
@@ -98,8 +98,8 @@ def _where(text: str, zone: ZoneInfo, scope: Scope) -> tuple[str, list[object]]:
 
 
 def _plain(text: str) -> str:
-    """Composed as the log is; LIKE would end at a NUL."""
-    return unicodedata.normalize("NFC", text.replace("\0", ""))
+    """Composed as the log is; LIKE would end at a NUL, and refuses a pattern of 50 kB."""
+    return unicodedata.normalize("NFC", text[:LONGEST_SEARCH].replace("\0", ""))
 
 
 def _like(fields: list[str], patterns: list[str]) -> str:

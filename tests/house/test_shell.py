@@ -113,6 +113,21 @@ def test_the_database_is_open(app: Flask) -> None:
 # -- which install, and as whom -----------------------------------------------------------
 
 
+LONG, LARGE = "x" * 100_000, str(10**30)
+
+
+@pytest.mark.parametrize("arguments", [
+    ("messages", "list", "--text", LONG), ("messages", "list", "--from", LONG), ("messages", "list", "--count", LARGE),
+    ("activity", "list", "--text", LONG), ("activity", "list", "--count", LARGE), ("activity", "list", "--days", LARGE),
+    ("accounts", "pause", "--search", LONG), ("accounts", "show", LONG), ("alerts", "set", "--disk-percent", LARGE),
+])  # fmt: skip
+def test_no_value_is_too_long_or_too_large_for_an_answer_in_words(
+    app: Flask, cli: Cli, arguments: tuple[str, ...]
+) -> None:
+    done = cli(*arguments)
+    assert done.returncode in (0, 2, 3) and "unknown error" not in done.stderr, done.stderr[-300:]
+
+
 def test_help_needs_no_install(cli: Cli) -> None:
     for arguments in (["--help"], ["encryption", "--help"], ["encryption", "status", "--help"]):
         done = cli(*arguments)

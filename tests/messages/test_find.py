@@ -251,5 +251,5 @@ def test_the_command_lists_what_the_page_shows(some: Log, cli: Any) -> None:
     some.add(some.mailbox("service2@lumen.example"), "Of the one added again")
     listed = cli("messages", "list", "--account", "service2@lumen.example").stdout
     assert "added again" in listed and "removed" not in listed
-    for arguments in (["--account", "x@example.org"], ["--since", "soon"]):
+    for arguments in (["--account", "x@example.org"], ["--account", ""], ["--since", "soon"]):
         assert cli("messages", "list", *arguments).returncode == 3
