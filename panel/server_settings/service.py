@@ -28,8 +28,10 @@ EXAMPLES = {
     "PANEL_SECRET_KEY": "/etc/mailkeep.secret-key",  # of its _FILE form
 }
 ROW = re.compile(r"^\| `(PANEL_\w+)` \| ([^|]+) \| (.+) \|$", re.MULTILINE)
-MARKUP = re.compile(r"\[([^\]]*)\]\([^)]*\)|`([^`]*)`|(?<!\w)\*{1,2}([^*]+)\*{1,2}(?!\w)")
-UNIT = re.compile(r"/system\.slice/(?:[^/]+/)*([\w.@\\-]+)\.service\b")
+MARKUP = re.compile(
+    r"\[([^\]]{0,200})\]\([^)]{0,200}\)|`([^`]{0,200})`|(?<!\w)\*{1,2}([^*]{1,200})\*{1,2}(?!\w)"
+)
+UNIT = re.compile(r"/system\.slice/(?:[^/]{1,255}/){0,9}([\w.@\\-]{1,255})\.service\b")
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def without_password(url: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     user, colon, _ = parts.netloc.rpartition("@")[0].partition(":")
     netloc = f"{user}{':***' if colon else ''}@{host}" if "@" in parts.netloc else parts.netloc
-    query = re.sub(r"(?i)(pass\w*|secret|token|key)=[^&]*", r"\1=***", parts.query)
+    query = re.sub(r"(?i)(pass\w{0,40}|secret|token|key)=[^&]*", r"\1=***", parts.query)
     return urlunsplit(parts._replace(netloc=netloc, query=query)) if netloc or query else url
 
 

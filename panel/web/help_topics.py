@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from panel.anchors import anchor
 
 # As sentences name it: docs/encryption.md, 'A changed schema'
-NAMED = re.compile(r"docs/([\w/-]+)\.md(?:, [“']([^”']+)[”'])?")
+NAMED = re.compile(r"docs/([\w/-]{1,100})\.md(?:, [“']([^”']{1,200})[”'])?")
 # by endpoint, else by blueprint
 TOPICS = {
     "home": "collecting#when-something-is-wrong",

@@ -39,8 +39,8 @@ PLANTS = {
     ],
     "every row": [PLANT],
     "a new account": [
-        "INSERT INTO account SELECT 'u', 'new@example.org', folder, begin, interval, paused_at, created_at,"
-        " on_server, move_to FROM account WHERE address = '0@example.org'",
+        "INSERT INTO account (uuid, address, folder, begin, interval, paused_at, created_at, on_server, move_to)"
+        " SELECT 'u', 'new@example.org', folder, begin, interval, paused_at, created_at, on_server, move_to FROM account WHERE address = '0@example.org'",
         "DELETE FROM endpoint WHERE id = 1",
         "DELETE FROM account WHERE address = '0@example.org'",
         "UPDATE account SET address = '0@example.org' WHERE uuid = 'u'",

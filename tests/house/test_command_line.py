@@ -36,7 +36,7 @@ PASSWORD = "grün, a long enough phrase 🐑"
 @pytest.fixture
 def house(settings: Settings) -> House:
     installs.prepare(settings)
-    db.database.initialize(db.connect(settings.database_url))
+    create_app(settings)
     return House(settings, Vault.of(settings, db.database))
 
 

@@ -17,7 +17,7 @@ import pytest
 from panel import audit, db
 from panel.audit import Actor
 from panel.errors import CannotStore, EditedMeanwhile, KeyAbsent, PanelError, Refused
-from panel.models import Account, Endpoint, schema
+from panel.models import Account, Endpoint, Person, schema
 from panel.secret import Secret
 from panel.vault import credential, forget, unfinished
 from panel.vault.state import State
@@ -51,7 +51,7 @@ PLANTED: dict[str, tuple[str, ...]] = {
     "a default with a reference": (
         "PRAGMA writable_schema = 1",
         _columns('"host" TEXT NOT NULL',
-                 "\"host\" TEXT NOT NULL DEFAULT ''evil.example.org'' REFERENCES account(address) ON UPDATE SET DEFAULT"),
+                 "\"host\" TEXT NOT NULL DEFAULT ''evil.example.org'' REFERENCES person(email) ON UPDATE SET DEFAULT"),
     ),
     "a check that is gone": (
         "PRAGMA writable_schema = 1", _columns("CHECK (clear IS NULL OR sealed IS NULL)", "CHECK (1)"),
@@ -156,7 +156,7 @@ def test_a_reference_loaded_and_put_back_redirects_nothing(house: House, endpoin
     """The cascade of a foreign key has no name that an authorizer could see: reading back finds it."""
     definition = house.sql("SELECT sql FROM sqlite_master WHERE name = 'endpoint'")[0][0]
     for address in (endpoint.host, "evil.example.org"):  # what the reference points to, and will
-        Account.create(address=address, created_at=0)
+        Person.create(email=address, name="x", role="user", login_hash="x", created_at=0)
     plant(house, *PLANTED["a default with a reference"], "PRAGMA schema_version = 9999")
     house.sql("SELECT count(*) FROM endpoint")  # this connection has loaded it
     with closing(sqlite3.connect(house.data / "panel.db", isolation_level=None)) as other:
@@ -166,7 +166,7 @@ def test_a_reference_loaded_and_put_back_redirects_nothing(house: House, endpoin
     endpoint.password = Secret("typed by an administrator")
     with pytest.raises(EditedMeanwhile), Endpoint.storing():
         endpoint.save()
-        house.sql("UPDATE account SET address = 'moved@example.org' WHERE address = ?", endpoint.host)
+        house.sql("UPDATE person SET email = 'moved@example.org' WHERE email = ?", endpoint.host)
         assert house.sql("SELECT host FROM endpoint") == [("evil.example.org",)]  # so it did fire
     assert not house.times_stored("typed by an administrator")
 
