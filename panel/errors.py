@@ -55,7 +55,7 @@ class NotTheOwner(PanelError):
 
 
 class AlreadySetUp(PanelError):
-    """Set-up was asked for once more; it is closed for ever."""
+    """Setup was asked for once more; it is closed for ever."""
 
     status = 403
     exit_code = 3

@@ -21,11 +21,12 @@ def ago(at: int | None, today: int | None = None) -> str:
     today = now() if today is None else today
     if at is not None and whole(at) > today:
         return "at a time ahead of the clock" if whole(at) > today + SLACK else "just now"
-    return until(at, today)
+    text = until(at, today)
+    return "just now" if text == "now" else text
 
 
 def until(at: int | None, today: int | None = None) -> str:
-    """A planned time relative to now: 'in a moment', 'in 2 hours'; '5 minutes ago' once it has passed."""
+    """A planned time relative to now: 'in 2 hours', 'in a moment', 'now'; '5 minutes ago' once past."""
     if at is None:
         return "never"
     seconds = (now() if today is None else today) - whole(at)
@@ -35,7 +36,7 @@ def until(at: int | None, today: int | None = None) -> str:
             count = distance // size
             text = f"{count} {name}{'s' if count > 1 else ''}"
             return f"{text} ago" if seconds > 0 else f"in {text}"
-    return "just now" if seconds >= 0 else "in a moment"
+    return "now" if seconds >= 0 else "in a moment"
 
 
 def exact(at: int, zone: ZoneInfo) -> str:

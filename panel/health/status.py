@@ -23,7 +23,7 @@ ICONS = {
     "alerts": "bell", "disk": "file", "mail spool": "file", "proxy": "link",
 }  # fmt: skip
 SENTENCES = {
-    "OK": "Collecting mail", "Needs attention": "Collecting mail, but not of every mailbox",
+    "OK": "Collecting mail", "Needs attention": "Collecting mail, but not from every mailbox",
     "Failing": "Not collecting mail", "Paused": "Collecting is paused",
 }  # fmt: skip
 

@@ -181,7 +181,7 @@ def delete(email: str, actor: Actor = SHELL) -> None:
     with db.transaction():
         person = _row_of(email)
         _require_another_admin(person)
-        # Ids may be given out again: the next person is not in the middle of a set-up.
+        # Ids may be given out again: the next person is not in the middle of a setup.
         unfinished = (SetupState.admin_id == person.id) & SetupState.closed_at.is_null()
         SetupState.update(closed_at=db.now()).where(unfinished).execute()
         Person.delete().where(Person.id == person.id).execute()
@@ -265,7 +265,7 @@ def get_by_email(email: str) -> PersonInfo:
 
 
 def an_admin_exists() -> bool:
-    """Whether this install has an administrator, disabled ones included: set-up is then over."""
+    """Whether this install has an administrator, disabled ones included: setup is then over."""
     found: bool = Person.select().where(Person.role == "admin").exists()
     return found
 

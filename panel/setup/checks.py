@@ -1,4 +1,4 @@
-"""The checks before set-up: is this server ready?"""
+"""The checks before setup: is this server ready?"""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ ENDS = ("encryption.show", "accounts.show", "accounts.mailbox", "home.show")
 
 
 def _step() -> Step | None:
-    """The current step of the visitor's own set-up."""
+    """The current step of the visitor's own setup."""
     row = one_rows().of(SetupState) if current_user.is_authenticated else None
     return service.step_of(current_user.id, current().vault, row) if row else None
 
@@ -55,7 +55,7 @@ def set_up_frame() -> dict[str, Any]:
 
 @blueprint.before_app_request
 def lead_on() -> Any:
-    """From the page of a step that is done to the next step; after the last one set-up is closed."""
+    """From the page of a step that is done to the next step; after the last one setup is closed."""
     if request.method != "GET" or is_htmx() or request.endpoint not in ENDS:
         return None
     step = _step()
@@ -91,7 +91,7 @@ def enter(token: str) -> Any:
     service.require_open()
     if not service.check(token):
         raise NotFound(
-            "This set-up address is wrong.",
+            "This setup address is wrong.",
             "Copy the whole address from the server's log, or the token from the file setup-token "
             "in the data directory.",
         )
@@ -144,7 +144,7 @@ def later() -> Any:
     """Leave the current step, encryption or the first mailbox, for later."""
     step = _step()
     if step is None:
-        raise AlreadySetUp("Set-up is finished, or another administrator is doing it.")
+        raise AlreadySetUp("Setup is finished, or another administrator is doing it.")
     if step is not Step.FINISH:
         service.skip(step)
     next_step = service.step_of(current_user.id, current().vault) or Step.FINISH

@@ -1,4 +1,4 @@
-"""Set-up: the first administrator is created once, with a one-time token from the server's files or log.
+"""Setup: the first administrator is created once, with a one-time token from the server's files or log.
 
 The later steps belong to that administrator. Their progress shows in the install itself (a key, a mailbox);
 only skipped steps are stored.
@@ -32,7 +32,7 @@ logger = logging.getLogger("mailkeep.setup")
 
 
 def open_url(settings: Settings) -> str | None:
-    """The path of the set-up page with its one-time token; None once set-up is closed.
+    """The path of the setup page with its one-time token; None once setup is closed.
 
     The first call creates the token, which stays until it has been used: its value is in
     <data>/setup-token, its hash in the database. If the two do not match, a new one replaces both.
@@ -58,7 +58,7 @@ def require_open() -> None:
 
 
 def check(token: str) -> bool:
-    """Whether set-up is open and `token` is its token."""
+    """Whether setup is open and `token` is its token."""
     row = _row()
     return _is_open(row) and _matches(token, row)
 
@@ -66,7 +66,7 @@ def check(token: str) -> bool:
 def create_admin(
     settings: Settings, name: str, email: str, password: Secret, address: str | None
 ) -> PersonInfo:
-    """Create the first administrator. From the shell (`address` None) this closes set-up too.
+    """Create the first administrator. From the shell (`address` None) this closes setup too.
 
     Of simultaneous calls one succeeds. Raises AlreadySetUp for the others, BadInput as `people.service.add`.
     """
@@ -86,7 +86,7 @@ def create_admin(
 
 
 class Step(IntEnum):
-    """The steps of set-up, in order. `FINISH`: nothing is left to do."""
+    """The steps of setup, in order. `FINISH`: nothing is left to do."""
 
     CHECKS = 1
     ADMIN = 2
@@ -104,7 +104,7 @@ TITLES = ("Checks", "First administrator", "Encryption", "First mailbox", "Finis
 
 
 def step_of(person_id: int, vault: Vault, row: SetupState | None = None) -> Step | None:
-    """The current step of this person's set-up; None if it is finished or belongs to another person."""
+    """The current step of this person's setup; None if it is finished or belongs to another person."""
     row = row or _row()
     if row.closed_at is not None or row.admin_id is None or row.admin_id != person_id:
         return None
@@ -122,7 +122,7 @@ def skip(step: Step) -> None:
 
 
 def finish(email: str, address: str) -> None:
-    """Close set-up for good. Of simultaneous calls one is recorded."""
+    """Close setup for good. Of simultaneous calls one is recorded."""
     still_open = (SetupState.id == 1) & SetupState.closed_at.is_null()
     with db.transaction():
         if SetupState.update(closed_at=db.now()).where(still_open).execute():

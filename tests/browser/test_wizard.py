@@ -96,6 +96,6 @@ def test_the_wizard_alone_leads_to_sealed_and_collected_mail(
     assert find_marker(data, authorization_file) == []
     record_property(
         "shown",
-        f"From the set-up address to the first message: {hands.clicks} clicks and {hands.fields} fields.",
+        f"From the setup address to the first message: {hands.clicks} clicks and {hands.fields} fields.",
     )
     assert hands.clicks <= 9 and hands.fields <= 7

@@ -63,7 +63,7 @@ def test_one_of_two_mailboxes_that_fails_does_not_mean_that_no_mail_comes(
 ) -> None:
     with db.database.connection_context():
         Collection.insert(account=healthy.add().account, problem="No.", last_success_at=db.now()).execute()
-    assert state_of_mail(admin.get("/").text) == "Collecting mail, but not of every mailbox"
+    assert state_of_mail(admin.get("/").text) == "Collecting mail, but not from every mailbox"
 
 
 def test_a_key_that_is_away_is_said_with_what_to_type(admin: Browser, healthy: House) -> None:

@@ -1,4 +1,4 @@
-"""Set-up: only with the token, only once, then closed for good."""
+"""Setup: only with the token, only once, then closed for good."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_two_servers_that_start_together_tell_the_same_address(app: Flask, setti
 def test_a_wrong_token_is_explained(app: Flask, url: str) -> None:
     answer = Browser(app).get("/setup/" + "x" * 43)
     assert answer.status_code == 404
-    assert "This set-up address is wrong." in answer.text
+    assert "This setup address is wrong." in answer.text
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "checks"])
@@ -221,7 +221,7 @@ def test_of_two_forms_sent_at_the_same_moment_one_succeeds(
 
     def prepare(*arguments: Any) -> Any:
         new = really(*arguments)
-        together.wait(20)  # both have seen set-up open
+        together.wait(20)  # both have seen setup open
         return new
 
     monkeypatch.setattr(people, "prepare", prepare)

@@ -73,7 +73,7 @@ def test_one_goes_from_step_to_step_and_ends_on_the_overview(
     assert admin.get(add_mailbox(admin)).location == "/"
     overview = admin.get("/").text
     assert "Mailkeep is set up. Mail of support@example.org is collected now" in overview
-    assert 'aria-label="Main"' in overview and "Set-up" not in overview
+    assert 'aria-label="Main"' in overview and "Setup" not in overview
     for path in ("/setup", "/setup/checks", "/setup/admin"):
         assert admin.get(path).status_code == 403
     assert SetupState.get().closed_at

@@ -388,7 +388,7 @@ def test_every_button_leads_back_to_a_page(admin: Browser, app: Flask) -> None:
         url = re.sub(r"<int:[^>]+>", "1", rule.rule).replace("<uuid>", uuid)
         link = re.search(r'<a href="([^"]+)">Open the page again', admin.client.post(url).text)
         assert link is not None, url
-        assert admin.get(link[1]).status_code in (200, 303, 403), url  # 403: set-up is over
+        assert admin.get(link[1]).status_code in (200, 303, 403), url  # 403: setup is over
 
 
 def test_a_view_that_would_act_all_the_same_cannot(admin: Browser) -> None:

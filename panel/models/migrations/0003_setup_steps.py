@@ -1,4 +1,4 @@
-"""How far set-up has come after the first administrator. An install that was set up before is closed."""
+"""How far setup has come after the first administrator. An install that was set up before is closed."""
 
 from typing import Any
 
