@@ -16,7 +16,7 @@ import pytest
 from flask import Flask
 from flask.cli import cli as flask_group
 
-from panel import db, shell_help
+from panel import create_app, db, shell_help
 from panel.config import ROOT, Settings
 from panel.models import Account, Collection
 from panel.people import service as people
