@@ -293,7 +293,8 @@ def _secret_key(text: str | None) -> Secret | None:
 
 
 def _ports(text: str) -> frozenset[int]:
-    return frozenset(_number("PANEL_MAIL_PORTS", part.strip(), 1, 65535) for part in text.split(","))
+    name = "A port of PANEL_MAIL_PORTS"
+    return frozenset(_number(name, part.strip(), 1, 65535) for part in text.split(","))
 
 
 def _networks(text: str) -> tuple[Network, ...]:

@@ -145,6 +145,13 @@ class PanelGroup(_Parsed, AppGroup):
         kwargs.setdefault("cls", PanelGroup)
         return super().group(*args, **kwargs)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does as a whole sentence, where click would cut it off."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        rows = [(name, command.get_short_help_str(200)) for name, command in commands.items() if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 @contextmanager
 def _app_context(ctx: click.Context) -> Iterator[None]:

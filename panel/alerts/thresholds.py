@@ -33,7 +33,7 @@ class Thresholds:
         for name, value in asdict(self).items():
             least, most = LIMITS[name]
             if not least <= value <= most:
-                raise BadInput(f"Enter a number from {least} to {most}.", field=name)
+                raise BadInput(f"Enter a number from {least} to {most:,}.", field=name)
 
 
 USUAL = Thresholds()

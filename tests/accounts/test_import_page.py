@@ -64,7 +64,7 @@ def test_a_check_names_each_line_and_saves_nothing(
     assert answer.status_code == 200
     found = re.findall(r'data-label="Line">(\d+)</td><td><span class="badge (\w+)">', answer.text)
     assert found == [
-        ("3", "off"), ("4", "off"), ("6", "bad"), ("7", "bad"), ("8", "bad"), ("9", "bad"), ("2", "good"), ("10", "good"),
+        ("3", "plain"), ("4", "plain"), ("6", "bad"), ("7", "bad"), ("8", "bad"), ("9", "bad"), ("2", "good"), ("10", "good"),
     ]  # fmt: skip
     assert "2 valid lines, 6 with a problem" in answer.text
     assert "“host” is missing" in answer.text and "“interval” is not a whole number" in answer.text

@@ -66,7 +66,7 @@ def test_the_page_says_in_words_how_the_mailbox_is_set(admin: Browser, settings:
         "Server imap.example.org", "Port 993, IMAP with TLS", "Stored password Not encrypted", "Folder Tickets",
         "Interval 120 s", "On the server Move to “Done”", "Started with New mail only",
         f"Delivered to {settings.mail_spool / stored().account.uuid}", "Not set up. This mailbox only collects mail.",
-        "Not collected yet",
+        "New Last collected never",
     ):  # fmt: skip
         assert words in page, words
 

@@ -118,7 +118,7 @@ def test_alerts_and_activity(site: Site, page: Page, axe: CheckAxe) -> None:
     expect(page.get_by_text("Muted for a day.")).to_be_visible()
     page.get_by_label("Mailbox failing (minutes)").fill("3")
     page.get_by_role("button", name="Save thresholds").click()
-    expect(page.locator(".field.wrong")).to_contain_text("Enter a number from 5 to 1440.")
+    expect(page.locator(".field.wrong")).to_contain_text("Enter a number from 5 to 1,440.")
     axe(page)
     page.goto(f"{site.url}/activity")
     expect(page.locator("main")).to_contain_text("Today, ")

@@ -128,6 +128,11 @@ def test_no_value_is_too_long_or_too_large_for_an_answer_in_words(
     assert done.returncode in (0, 2, 3) and "unknown error" not in done.stderr, done.stderr[-300:]
 
 
+@pytest.mark.parametrize("name", ["accounts", "encryption", "alerts"])
+def test_the_help_of_a_group_cuts_no_sentence_off(cli: Cli, name: str) -> None:
+    assert "..." not in cli(name, "--help").stdout.partition("Commands:")[2]
+
+
 def test_help_needs_no_install(cli: Cli) -> None:
     for arguments in (["--help"], ["encryption", "--help"], ["encryption", "status", "--help"]):
         done = cli(*arguments)
