@@ -113,7 +113,7 @@ def _do(uuids: list[str], action: Action) -> Any:
     """At once, or as a job with a page of its own."""
     at, who = db.now(), actor()
     if len(uuids) > AT_ONCE:
-        number = job.start(action.name, len(uuids), who, lambda: bulk.run(uuids, action, at, who))
+        number = job.start(action.name, len(uuids), who, lambda: bulk.run(uuids, action, at, who), at)
         return go(url_for("accounts.progress", number=number))
     done = [Done(), *bulk.run(uuids, action, at, who)][-1]
     _say(_toast(action.name, done, at), done)
@@ -158,7 +158,7 @@ def _restored(done: Done) -> str:
 def progress(number: int) -> Any:
     """How far a job is; the page may be left and opened again."""
     row = job.find(number)
-    live = row.finished_at is None and not job.has_stopped(row)
+    live = job.is_live(row)
     if is_htmx() and live and request.args.get("done", type=int) == row.done:
         return Response(status=204)
     return page(
@@ -168,6 +168,6 @@ def progress(number: int) -> Any:
 
 
 def _undo_of(row: Job) -> str | None:
-    if row.kind not in ("pause", "remove") or not row.changed or row.finished_at is None:
+    if row.kind not in ("pause", "remove") or not row.changed or job.is_live(row):
         return None
     return url_for("accounts.undo", action=row.kind, at=row.started_at)

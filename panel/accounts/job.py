@@ -24,9 +24,11 @@ PROBLEMS = 1_000  # that are kept for the page
 log = logging.getLogger(__name__)
 
 
-def start(kind: str, total: int, actor: Actor, work: Callable[[], Iterator[Done]]) -> int:
-    """Begin `work` and return the number of its row."""
-    now = db.now()
+def start(
+    kind: str, total: int, actor: Actor, work: Callable[[], Iterator[Done]], at: int | None = None
+) -> int:
+    """Begin `work` and return the number of its row. `at`: the time that undoing finds its mailboxes by."""
+    now = db.now() if at is None else at
     Job.delete().where((Job.started_at < now - DAY) | (Job.started_at > now + DAY)).execute()
     row = Job.create(kind=kind, who=actor.name, total=total, started_at=now, beat_at=now)
     threading.Thread(target=_run, args=(int(row.id), work), daemon=True).start()
@@ -44,6 +46,11 @@ def find(number: int) -> Job:
 def has_stopped(row: Job) -> bool:
     """Whether the process that did it is gone before it was finished."""
     return row.finished_at is None and not 0 <= db.now() - row.beat_at <= SILENT_SECONDS
+
+
+def is_live(row: Job) -> bool:
+    """Whether it goes on."""
+    return row.finished_at is None and not has_stopped(row)
 
 
 def problems(row: Job) -> list[str]:

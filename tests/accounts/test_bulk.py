@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import threading
 import time
@@ -243,7 +244,12 @@ def test_many_are_a_job_that_shows_how_far_it_is(
     monkeypatch.setattr(bulk_routes, "AT_ONCE", 3)
     monkeypatch.setattr(bulk, "BATCH", 2)
     add(house, 7)
-    answer = confirm(admin, send(admin, [], all="1", action="pause"))
+    ticks = itertools.count(db.now())  # a second passes with each look at the clock
+    answer = confirm(
+        admin,
+        send(admin, [], all="1", action="pause"),
+        lambda: monkeypatch.setattr(db, "now", lambda: next(ticks)),
+    )
     assert answer.location == "/accounts/jobs/1"
     row = finished(1)
     assert (row.total, row.done, row.changed) == (7, 7, 7)
@@ -268,12 +274,13 @@ def test_a_job_whose_process_ended_says_so(
         number = job.start("pause", 5, Actor("ada"), work)  # type: ignore[arg-type]
     assert begun.wait(20)
     shown = admin.get(f"/accounts/jobs/{number}")
-    assert "1 of 5" in shown.text and "Stopped" not in shown.text
+    assert "1 of 5" in shown.text and "Stopped" not in shown.text and "Undo" not in shown.text
     headers = {"HX-Request": "true"}
     assert admin.client.get(f"/accounts/jobs/{number}?done=1", headers=headers).status_code == 204
     assert admin.client.get(f"/accounts/jobs/{number}?done=0", headers=headers).status_code == 200
     later(monkeypatch, job.SILENT_SECONDS + 1)
-    assert "Stopped" in admin.get(f"/accounts/jobs/{number}").text
+    stopped = admin.get(f"/accounts/jobs/{number}").text
+    assert "Stopped" in stopped and re.search(r'action="/accounts/undo-pause-\d+"', stopped)
     go_on.set()
     finished(number)
 
