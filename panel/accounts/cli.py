@@ -202,16 +202,21 @@ def _several(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("account", nargs=-1)(command)
 
 
-def _chosen(names: tuple[str, ...], search: str | None) -> list[str]:
-    """The uuids of those that were named or are found. Raises NotFound where one is missing."""
+def _chosen(names: tuple[str, ...], search: str | None, *, removed: bool = False) -> list[str]:
+    """The uuids of those that were named or are found; with `removed` also of what can be restored.
+
+    Raises NotFound where one is missing.
+    """
     if bool(names) == bool(search):
         raise click.UsageError("Name mailboxes, or find them with --search.")
     if not search:
-        return list(dict.fromkeys(str(service.find_account(name).uuid) for name in names))
-    found = listing.uuids(current().vault, ListQuery(search, sort="address"))
-    if not found:
+        gone = {name: removal.find(name) for name in names} if removed else {}
+        found = (gone.get(name) or service.find_account(name) for name in names)
+        return list(dict.fromkeys(str(account.uuid) for account in found))
+    uuids = listing.uuids(current().vault, ListQuery(search, sort="address"))
+    if not uuids:
         raise NotFound(f"No mailbox matches “{search[:80]}”.", "See: flask accounts list")
-    return found
+    return uuids
 
 
 def _run(uuids: list[str], action: str, what: str) -> None:
@@ -340,7 +345,7 @@ def collect_older(account: str) -> None:
 @yes_option
 def remove(account: tuple[str, ...], search: str | None, now: bool, yes: bool) -> None:
     """Remove mailboxes; after ten minutes they are deleted with their passwords. Delivered mail stays."""
-    uuids = _chosen(account, search)
+    uuids = _chosen(account, search, removed=now)
     addresses = bulk.addresses(uuids[:REMOVED_NAMED])
     named = ", ".join(addresses) + (
         f" and {len(uuids) - len(addresses)} more" if len(uuids) > len(addresses) else ""

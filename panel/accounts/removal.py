@@ -36,6 +36,13 @@ def mark(uuids: list[str], at: int) -> int:
     return changed
 
 
+def find(name: str) -> Account | None:
+    """The removed mailbox of that uuid or address, where there is none that was not removed."""
+    same = Account.address == name if "@" in name else Account.uuid == name
+    found: Account | None = Account.select().where(same).order_by(Account.removed_at).first()
+    return found if found is not None and found.removed_at is not None else None
+
+
 def restore(name: str, actor: Actor) -> str:
     """Undo `remove`, by uuid or address, with cursor, password and whether it was paused; its address.
 

@@ -138,7 +138,8 @@ def _refuse(failures: Sequence[Failure], otherwise: str) -> None:
     if failures:
         raise Refused(
             f"Some passwords cannot be decrypted, so {otherwise}: {_names(failures)}.",
-            "Enter the passwords of these mailboxes again, or remove the mailboxes.",
+            "Enter the passwords of these mailboxes again, or delete the mailboxes for good:"
+            " flask accounts remove --now ACCOUNT",
         )
 
 

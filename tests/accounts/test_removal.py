@@ -178,6 +178,26 @@ def test_the_shell_removes_restores_and_removes_for_good(house: House, cli: Run)
         assert Account.select().count() == 0
 
 
+def test_what_was_removed_can_be_deleted_at_once_where_its_password_keeps_the_key_from_changing(
+    house: House, cli: Run
+) -> None:
+    with db.database.connection_context():
+        house.enable()
+        house.prove()
+        broken, kept = house.add(), house.add()
+        house.sql("UPDATE endpoint SET sealed = x'0102' || substr(sealed, 3) WHERE id = ?", broken.id)
+        removal.remove(broken.account_id, Actor())
+        with pytest.raises(Refused, match="flask accounts remove --now ACCOUNT"):
+            house.rotate()
+        with pytest.raises(Refused, match="flask accounts remove --now ACCOUNT"):
+            house.disable()
+    done = cli("accounts", "remove", "--now", "0@example.org", "--yes")
+    assert done.returncode == 0 and "was removed for good" in done.stdout, done.stderr
+    with db.database.connection_context():
+        assert removal.find("1@example.org") is None and removal.find(kept.account_id) is None
+        house.rotate()
+
+
 def test_the_page_offers_undo(app: Flask, house: House) -> None:
     with db.database.connection_context():
         uuid = collected(house)
