@@ -50,7 +50,10 @@ def _changes(query: ListQuery, seen: live.Shown) -> Any:
 @blueprint.post("/<uuid>/pause")
 def pause(uuid: str) -> Any:
     """Stop collecting."""
-    service.pause(uuid, actor())
+    account = service.find_account(uuid)
+    service.pause(account.uuid, actor())
+    text = f"{account.address} was paused."
+    flash({"text": text, "undo": url_for(".resume", uuid=account.uuid)}, "good")  # type: ignore[arg-type]
     return _back()
 
 

@@ -189,7 +189,9 @@ def test_pausing_resuming_and_removing(admin: Browser, house: House) -> None:
     uuid = stored().account.uuid
     admin.post(f"/accounts/{uuid}/pause", on="/accounts")
     assert stored().account.paused_at is not None
-    assert "Paused" in admin.get("/accounts").text
+    shown = admin.get("/accounts").text
+    assert "Paused" in shown and "support@example.org was paused." in shown
+    assert f'action="/accounts/{uuid}/resume"' in shown.partition('class="toast')[2]  # Undo
     admin.post(f"/accounts/{uuid}/resume", on="/accounts")
     assert stored().account.paused_at is None
     asked = admin.get(f"/accounts/{uuid}/remove").text
