@@ -22,7 +22,7 @@ UNLISTED = {False: Health.OK, True: Health.WAITS_FOR_KEY}  # what all the others
 
 # Every mailbox that may be anything but OK, by index.
 SILENT = """
-  SELECT account_id FROM endpoint WHERE sealed IS NULL AND clear IS NULL
+  SELECT account_id FROM endpoint INDEXED BY endpoint_empty WHERE sealed IS NULL AND clear IS NULL
   UNION SELECT account_id FROM collection WHERE last_success_at IS NULL
   UNION SELECT account_id FROM collection WHERE next_due_at < :now - :round
   UNION SELECT account_id FROM collection WHERE last_success_at > :now + :slack

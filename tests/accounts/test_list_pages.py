@@ -176,3 +176,10 @@ def test_the_numbers_are_those_of_the_list(house: House, on: bool) -> None:
         failing = overview.failing(house.vault.latest(), 3)
         assert len(failing.lines) == 3 and failing.others == found.problems - 3
         assert len(totals.not_ok(house.vault.latest())) == totals.NAMED
+
+
+def test_mailboxes_without_a_password_are_found_by_their_own_index(house: House) -> None:
+    """And not among all that are stored in clear text, which SQLite prefers where encryption is off."""
+    with db.database.connection_context():
+        plan = house.sql("EXPLAIN QUERY PLAN " + totals.SILENT, 0, 0, 0, "[]")
+    assert any("endpoint_empty" in row[-1] for row in plan), plan
