@@ -107,7 +107,7 @@ def env_file(environ: Mapping[str, str]) -> Path:
 
 
 def _build(values: Mapping[str, str], sources: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
-    data_dir = _path(values.get("PANEL_DATA_DIR", str(ROOT / "data")))
+    data_dir = _path("PANEL_DATA_DIR", values.get("PANEL_DATA_DIR", str(ROOT / "data")))
     host, port = _bind(values.get("PANEL_BIND", "127.0.0.1:8000"))
     ca_file = values.get("PANEL_MAIL_CA_FILE")
     return Settings(
@@ -120,7 +120,7 @@ def _build(values: Mapping[str, str], sources: Mapping[str, str], environ: Mappi
         bind_port=port,
         url=_url(values.get("PANEL_URL")),
         trusted_proxies=_number("PANEL_TRUSTED_PROXIES", values.get("PANEL_TRUSTED_PROXIES", "0"), 0, 10),
-        mail_spool=_path(values.get("PANEL_MAIL_SPOOL", str(data_dir / "mail"))),
+        mail_spool=_path("PANEL_MAIL_SPOOL", values.get("PANEL_MAIL_SPOOL", str(data_dir / "mail"))),
         mail_group=values.get("PANEL_MAIL_GROUP"),
         mail_ports=_ports(values.get("PANEL_MAIL_PORTS", DEFAULT_MAIL_PORTS)),
         mail_deny_networks=_networks(values.get("PANEL_MAIL_DENY_NETWORKS", DEFAULT_DENY_NETWORKS)),
@@ -184,14 +184,14 @@ def _env_line(path: Path, number: int, line: str) -> tuple[str, str]:
 def _from_secret_file(name: str, values: Mapping[str, str]) -> str:
     if name in values:
         raise SettingsError(f"Both {name} and {name}_FILE are set.", "Keep one of them.")
-    path = Path(values[f"{name}_FILE"])
+    path = _path(f"{name}_FILE", values[f"{name}_FILE"])
     what = f"The file that {name}_FILE names, {path},"
     with _reading(what, "Correct the path or its permissions."), path.open("rb") as file:
         return text_file.secret(file)
 
 
 def _readable_file(name: str, text: str) -> Path:
-    path = _path(text)
+    path = _path(name, text)
     with _reading(f"The file that {name} names, {path},", "Correct the path or its permissions."):
         path.open("rb").close()
     return path
@@ -211,12 +211,17 @@ def _refuse_unknown(values: Mapping[str, str]) -> None:
         )
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
+def _path(name: str, text: str) -> Path:
+    try:
+        if "\0" not in text:
+            return Path(text).expanduser().absolute()
+    except RuntimeError:  # ~ of a user that there is not
+        pass
+    raise SettingsError(f"{name} is {text!r}.", "It takes a path, for example /srv/mailkeep.")
 
 
 def _key_file(text: str) -> Path:
-    path = _path(text)
+    path = _path("PANEL_KEY_FILE", text)
     if len(os.fsencode(path.name)) > LONGEST_KEY_FILE_NAME:
         raise SettingsError(
             f"The file name in PANEL_KEY_FILE is longer than {LONGEST_KEY_FILE_NAME} bytes.",
@@ -262,10 +267,15 @@ def _bind(text: str) -> tuple[str, int]:
 def _url(text: str | None) -> str | None:
     if text is None:
         return None
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(text)
+        plain = parts.port != 0 and not (parts.query or parts.fragment or "@" in parts.netloc)
+    except ValueError:  # no host, no port
+        plain = False
+    if not plain or parts.scheme not in ("http", "https") or not parts.hostname:
+        shown = "has a user, a query or a fragment" if {*"@?#"} & {*text} else f"is {text!r}"
         raise SettingsError(
-            f"PANEL_URL is {text!r}.",
+            f"PANEL_URL {shown}.",
             "It takes the panel's public address, for example https://mail.example.org/.",
         )
     return text.rstrip("/")
@@ -273,9 +283,9 @@ def _url(text: str | None) -> str | None:
 
 def _sqlite_url(name: str, values: Mapping[str, str], default: Path) -> str:
     url = values.get(name, f"sqlite:///{default}")
-    if not url.startswith("sqlite:///"):
+    if not url.startswith("sqlite:///"):  # what it is may be a secret, of the wrong file say
         raise SettingsError(
-            f"{name} names a kind of database that this version cannot use ({url.partition(':')[0]}).",
+            f"{name} names a kind of database that this version cannot use.",
             "Use sqlite:///path, or leave it unset.",
         )
     return url

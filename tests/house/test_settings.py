@@ -38,6 +38,13 @@ def test_with_nothing_set_there_is_a_default_for_everything() -> None:
         ("PANEL_BIND", "8000", "address:port"),
         ("PANEL_BIND", "127.0.0.1:99999", "1 to 65535"),
         ("PANEL_URL", "mail.example.org", "public address"),
+        ("PANEL_URL", "http://[x", "public address"),
+        ("PANEL_URL", "https://mail.example.org:99999/", "public address"),
+        ("PANEL_URL", "https://a\u2100b/", "public address"),
+        ("PANEL_DATA_DIR", "/srv/a\0b", "PANEL_DATA_DIR is"),
+        ("PANEL_KEY_FILE", "~no-such-person/key", "PANEL_KEY_FILE is"),
+        ("PANEL_MAIL_CA_FILE", "/srv/a\0b", "PANEL_MAIL_CA_FILE is"),
+        ("PANEL_SECRET_KEY_FILE", "/srv/a\0b", "PANEL_SECRET_KEY_FILE is"),
         ("PANEL_TRUSTED_PROXIES", "many", "whole number"),
         ("PANEL_MESSAGE_LOG_DAYS", "401", "whole number from 0 to 400"),
         ("PANEL_MAIL_PORTS", "993,abc", "PANEL_MAIL_PORTS"),
@@ -54,6 +61,18 @@ def test_a_bad_value_is_named_with_what_it_takes(name: str, value: str, says: st
     with pytest.raises(SettingsError) as refused:
         load(**{name: value})
     assert says in str(refused.value)
+
+
+def test_no_error_repeats_what_may_be_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of-another-setting")
+    for name, value in {
+        "PANEL_URL": "https://admin:of-another-setting@mail.example.org/",
+        "PANEL_DATABASE_URL": "of-another-setting",
+        "PANEL_QUEUE_URL_FILE": str(tmp_path / "secret"),
+    }.items():
+        with pytest.raises(SettingsError) as refused:
+            load(**{name: value})
+        assert "of-another-setting" not in str(refused.value)
 
 
 def test_what_kubernetes_injects_is_ignored() -> None:
