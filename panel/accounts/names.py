@@ -41,11 +41,13 @@ class Names:
     def find(self, part: str) -> list[int]:
         """The lines that contain `part`, in whatever case."""
         wanted = _folded(part)
-        if wanted not in self.found:
-            while len(self.found) >= REMEMBERED:
-                self.found.pop(next(iter(self.found)), None)
-            self.found[wanted] = self._find(wanted)
-        return self.found[wanted]
+        lines = self.found.get(wanted)
+        if lines is None:  # other threads search and forget at the same time
+            lines = self._find(wanted)
+            for oldest in list(self.found)[: 1 - REMEMBERED]:
+                self.found.pop(oldest, None)
+            self.found[wanted] = lines
+        return lines
 
     def _find(self, wanted: bytes) -> list[int]:
         lines, at = [], self.text.find(wanted)

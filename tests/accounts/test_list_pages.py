@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from panel import db
-from panel.accounts import listing, overview, removal, service, totals
+from panel.accounts import listing, names, overview, removal, service, totals
 from panel.accounts.overview import Line
 from panel.accounts.service import Seen
 from panel.audit import Actor
@@ -112,6 +112,21 @@ def test_a_search_sees_what_was_added_changed_removed_and_restored_just_now(hous
         assert found("example") == 0
         removal.restore(endpoint.account_id, Actor())
         assert found("example") == 1
+
+
+def test_a_search_whose_result_another_thread_forgets_is_answered(house: House) -> None:
+    class Forgotten(dict[bytes, list[int]]):
+        def __setitem__(self, key: bytes, value: list[int]) -> None:
+            """As if eight other searches had come in between."""
+
+    with db.database.connection_context():
+        house.add()
+        known = replace(names.latest(), found=Forgotten())
+        assert known.find("0@EXAMPLE") == [0] and known.find("nobody") == []
+        known = names.latest()
+        for number in range(3 * names.REMEMBERED):
+            known.find(str(number))
+        assert len(known.found) == names.REMEMBERED
 
 
 def test_a_mailbox_without_its_server_hides_no_page(house: House) -> None:
