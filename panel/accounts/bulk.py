@@ -6,6 +6,7 @@ shell too, and others write in between. What is done stays done; to repeat an ac
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -54,6 +55,11 @@ def addresses(uuids: Sequence[str]) -> list[str]:
     """Their addresses, in their order."""
     text = "SELECT address FROM json_each(?) CROSS JOIN account ON uuid = value ORDER BY key"
     return [str(address) for (address,) in db.database.execute_sql(text, (json.dumps(uuids),))]
+
+
+def digest(uuids: Sequence[str]) -> str:
+    """Which these are, in whatever order: a form carries that of the mailboxes that its page counted."""
+    return hashlib.sha256("\n".join(sorted(uuids)).encode("utf-8", "replace")).hexdigest()
 
 
 @dataclass(frozen=True)

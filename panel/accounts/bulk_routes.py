@@ -36,7 +36,8 @@ class Order:
     action: Action
     selection: Selection
     query: ListQuery
-    expected: int | None  # mailboxes that the page named
+    expected: int | None  # mailboxes that the page named,
+    digest: str  # and which ones they were
 
     @property
     def fields(self) -> list[tuple[str, object]]:
@@ -56,7 +57,7 @@ def _order() -> Order:
         given.get("action", ""), given.get("interval", 0, type=int),
         given.get("on_server", "keep"), given.get("move_to", "").strip(),
     )  # fmt: skip
-    return Order(action, selection, query, given.get("expected", type=int))
+    return Order(action, selection, query, given.get("expected", type=int), given.get("digest", ""))
 
 
 def _back() -> str:
@@ -77,7 +78,8 @@ def _ask(order: Order, error: PanelError | None = None) -> Response:
         raise BadInput("No mailbox is selected.", "Go back to the list and select some.")
     return page(
         "accounts/bulk.html", status=error.status if error else 200, order=order, count=len(uuids),
-        names=bulk.addresses(uuids[:NAMED]), problem=error, back=_back(), spool=current().settings.mail_spool,
+        digest=bulk.digest(uuids), names=bulk.addresses(uuids[:NAMED]), problem=error,
+        back=_back(), spool=current().settings.mail_spool,
     )  # fmt: skip
 
 
@@ -102,6 +104,11 @@ def act() -> Any:
         if confirmed and len(uuids) != order.expected:
             raise EditedMeanwhile(
                 f"Meanwhile {len(uuids):,} mailboxes are affected, not {order.expected:,}.",
+                "Nothing was changed. Check the list again.",
+            )
+        if confirmed and order.action.name in CAREFUL and bulk.digest(uuids) != order.digest:
+            raise EditedMeanwhile(
+                "Meanwhile other mailboxes are affected, as many as before.",
                 "Nothing was changed. Check the list again.",
             )
     except PanelError as error:

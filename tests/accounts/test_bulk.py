@@ -130,6 +130,27 @@ def test_nothing_is_done_where_others_match_by_now(house: House, admin: Browser)
         assert len(overview.lines(house.vault)) == 4
 
 
+def test_nothing_is_removed_where_as_many_others_match_by_now(house: House, admin: Browser) -> None:
+    first, second, _ = add(house, 3)
+
+    def other_fails() -> None:
+        with db.database.connection_context():
+            Collection.delete().execute()
+            Collection.insert(account=second, problem="It fails.").execute()
+
+    with db.database.connection_context():
+        Collection.insert(account=first, problem="It fails.").execute()
+    asking = send(admin, [], all="1", state="failing", action="remove")
+    again = confirm(admin, asking, before=other_fails)
+    assert again.status_code == 409 and "other mailboxes are affected, as many as before" in again.text
+    assert "1@example.org" in again.text and "0@example.org" not in again.text
+    with db.database.connection_context():
+        assert len(overview.lines(house.vault)) == 3
+    assert confirm(admin, send(admin, [], all="1", state="failing", action="remove")).status_code == 303
+    with db.database.connection_context():
+        assert len(overview.lines(house.vault)) == 2
+
+
 def test_removing_asks_for_the_password_and_is_then_done(
     house: House, admin: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
