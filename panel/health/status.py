@@ -15,7 +15,7 @@ from panel.vault.state import State
 from panel.vault.vault import Vault
 
 NOT_RUNNING = (Label.OFF, Label.PAUSED)
-BAD = {Health.FAILING, Health.NO_PASSWORD, Health.WAITS_FOR_KEY, Health.OVERDUE}
+BAD = {Health.FAILING, Health.NO_PASSWORD, Health.OVERDUE}
 # Of checks, the gravest first; several have an address after their name.
 GRAVE = ("database", "encryption", "passwords", "restored copy", "worker", "collecting", "mailbox")
 ICONS = {
@@ -69,8 +69,8 @@ class Summary:
 
     @property
     def paused(self) -> int:
-        """How many of them are paused."""
-        return self.mailboxes.health[Health.PAUSED]
+        """How many of them are paused, by a person or until the key is back, as the list counts them."""
+        return self.mailboxes.health[Health.PAUSED] + self.mailboxes.health[Health.WAITS_FOR_KEY]
 
     @property
     def good(self) -> int:

@@ -78,6 +78,12 @@ def test_a_key_that_is_away_is_said_with_what_to_type(admin: Browser, healthy: H
         assert words in page
 
 
+def test_mailboxes_that_wait_for_the_key_are_paused_not_failing(admin: Browser, healthy: House) -> None:
+    healthy.key_file.unlink()
+    page = admin.get("/").text
+    assert "1 paused" in page and "failing</strong>" not in page and "Key unavailable" in page
+
+
 def test_a_silent_worker_is_never_shown_as_mail_coming_in(admin: Browser, healthy: House) -> None:
     with db.database.connection_context():
         Heartbeat.update(beat_at=db.now() - 600).execute()
