@@ -163,7 +163,13 @@ def _csv_values(lines: Iterator[tuple[int, str]]) -> Parsed:
     at, text = next(lines)
     delimiter = max(";,\t", key=text.count)
     rows = csv.reader(chain([text], (line for _, line in lines)), delimiter=delimiter, strict=True)
-    head = [name.strip().lower() for name in next(rows)]
+    try:
+        head = [name.strip().lower() for name in next(rows)]
+    except csv.Error:
+        raise BadInput(
+            "The first line is not valid CSV.",
+            "Name the columns there, and end each line as Unix or Windows does. No mailbox was added.",
+        ) from None
     if "address" not in head:
         raise BadInput(
             "The first line does not name the columns.",
@@ -173,6 +179,11 @@ def _csv_values(lines: Iterator[tuple[int, str]]) -> Parsed:
         raise BadInput(
             f"“{unknown[0][:40]}” is an unknown column.",
             f"Known columns: {', '.join(COLUMNS)}. No mailbox was added.",
+        )
+    if len(set(head)) < len(head):
+        twice = next(name for name in head if head.count(name) > 1)
+        raise BadInput(
+            f"The column “{twice}” stands there twice.", "Keep the right one. No mailbox was added."
         )
     while True:
         number = at + rows.line_num

@@ -119,6 +119,10 @@ def test_what_is_no_list_is_refused_with_what_to_do(house: House, admin: Browser
         b"address;hosst\nx;y\n": "“hosst” is an unknown column",
         "address;host;password\nbü@x.example;h;ü\n".encode("latin-1"): "The file is not UTF-8",
         "address;host\n".encode("utf-16"): "The file is in UTF-16",
+        b"address,host,password,password\na@x.example,h.example,old,new\n": "“password” stands there twice",
+        b"address,host,password\ra@x.example,h.example,p\r": "first line is not valid CSV",
+        b'"address,host,password\n': "first line is not valid CSV",
+        b'"address"x,host,password\n': "first line is not valid CSV",
         b"\0\0\0": "does not name the columns",
         b"address,password\n" + b"x" * 300_000: "longer than",
     }.items():
