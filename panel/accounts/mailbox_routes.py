@@ -43,7 +43,7 @@ def mailbox(uuid: str) -> Any:
         return go(url_for("accounts.mailbox", uuid=account.uuid, span=request.args.get("span")))
     line = overview.line(current().vault, account.uuid)
     if line is None:
-        raise NotFound("This mailbox was removed meanwhile.", "Go back to the list of mailboxes.")
+        raise NotFound("This mailbox was removed.", "Go back to the list of mailboxes.")
     activity = _mail(account.uuid)
     state = _Part.of("accounts/_state.html", line=line, progress=progress, mail=activity["mail"])
     mail = _Part.of("accounts/_activity.html", uuid=account.uuid, line=line, **activity)

@@ -59,7 +59,7 @@ def restore(name: str, actor: Actor) -> str:
             )
         if found.address.lower() in service.addresses():
             raise Refused(
-                f"{found.address} was added again meanwhile, so the removed one was not restored.",
+                f"{found.address} has been added again, so the removed one was not restored.",
                 "Remove the new one first to get the old one back.",
             )
         Account.update(removed_at=None).where(Account.uuid == found.uuid).execute()
@@ -73,7 +73,7 @@ def restore_many(uuids: list[str], actor: Actor) -> tuple[int, tuple[str, ...]]:
         taken, restored, problems = service.addresses(), [], []
         for account in Account.select().where(Account.uuid.in_(uuids) & _restorable()):
             if account.address.lower() in taken:
-                problems.append(f"{account.address}: it was added again meanwhile.")
+                problems.append(f"{account.address}: it has been added again.")
                 continue
             taken.add(account.address.lower())
             restored.append(account)

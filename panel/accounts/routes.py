@@ -81,7 +81,7 @@ def _edit_page(uuid: str, form: EditForm | None = None, status: int = 200, **con
     account, endpoint = service.find(uuid)
     line = overview.line(current().vault, account.uuid)
     if line is None:
-        raise NotFound("This mailbox was removed meanwhile.", "Go back to the list of mailboxes.")
+        raise NotFound("This mailbox was removed.", "Go back to the list of mailboxes.")
     forged = not credential.is_authentic(endpoint, current().vault)
     form = form or _stored_form(account, endpoint, forged)
     return page(

@@ -164,7 +164,7 @@ def require_seen(endpoint: Endpoint | None, seen: Seen) -> None:
     found = Seen.of(endpoint) if endpoint is not None else Seen()
     if seen.rev not in (None, found.rev) or seen.place not in (None, found.place):
         raise EditedMeanwhile(
-            "The mailbox's server was changed meanwhile, so nothing was stored.",
+            "The mailbox's server has been changed since, so nothing was stored.",
             "Check the current settings, then repeat your change.",
         )
 

@@ -125,7 +125,7 @@ def mute(alert_id: int, actor: Actor, *, muted: bool = True) -> None:
     with db.transaction():
         row = _open().where(Alert.id == min(alert_id, LAST)).first()
         if row is None:
-            raise Refused("This alert was resolved meanwhile.", "There is nothing to mute.")
+            raise Refused("This alert was resolved.", "There is nothing to mute.")
         muted_until = now + DAY if muted else None
         _set(row, muted_until=muted_until, muted_by=actor.name[:254], muted_mailboxes=row.mailboxes)
         actor.record("alert muted" if muted_until else "alert unmuted", detail=row.message)

@@ -204,7 +204,7 @@ def _explained(directory: Path) -> Iterator[None]:
         yield
     except FileExistsError:
         raise Refused(
-            "A file of that name was created meanwhile; a backup never overwrites.", "Choose another name."
+            "A file of that name exists by now; a backup never overwrites.", "Choose another name."
         ) from None
     except OSError as error:
         raise _not_written(directory, (error.strerror or "unknown reason").lower()) from None

@@ -126,5 +126,5 @@ class Maildir:
         except OSError as error:
             raise SpoolError(
                 f"The mail folder {self.path} cannot be {what}: {error.strerror or error}.",
-                "Check free space, owner and mode there. Mail stays on its server meanwhile.",
+                "Check free space, owner and mode there. Mail stays on its server until then.",
             ) from error

@@ -183,7 +183,7 @@ def _bound_columns(model: type[SecretRow]) -> Prepared:
 
 def _edited() -> EditedMeanwhile:
     return EditedMeanwhile(
-        "The mailbox's server was changed meanwhile, so nothing was stored.",
+        "The mailbox's server has been changed since, so nothing was stored.",
         "Look at it again, then repeat your change.",
     )
 
@@ -283,7 +283,7 @@ class SecretRow(BaseModel):
     def _update(self, bound: dict[str, Any], changed: set[str], seen: Any) -> int:
         fresh = self._fresh(self._pk)
         if fresh is None:
-            raise EditedMeanwhile("This mailbox was removed meanwhile.", "Go back to the list of mailboxes.")
+            raise EditedMeanwhile("This mailbox was removed.", "Go back to the list of mailboxes.")
         rev, same = fresh.pop("rev"), set(self.BOUND) - changed
         if self.__data__.get("rev", rev) != rev or (seen is not None and fresh != vars(seen)):
             raise _edited()

@@ -105,7 +105,7 @@ def edit(person_id: int, email: str, name: str, role: str, seen: str, actor: Act
         person = row(person_id)
         if seen and seen != PersonInfo.of(person).digest:
             raise EditedMeanwhile(
-                f"{person.email} was changed meanwhile, so nothing was saved.",
+                f"{person.email} has been changed since, so nothing was saved.",
                 "Compare with the list of people, then save again.",
             )
         if name != person.name:

@@ -104,7 +104,7 @@ def confirm_first(_needed: ReauthNeeded) -> Any:
     if submitted is not None:
         return go(url_for("sign_in.confirm", form=current_login.keep(submitted), next=here()))
     if request.method == "POST":
-        flash("What you sent is too large to be kept meanwhile. Send it again after this.", "bad")
+        flash("What you sent is too large to be kept. Send it again after this.", "bad")
     return go(url_for("sign_in.confirm", next=here()))
 
 

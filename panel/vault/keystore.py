@@ -125,7 +125,7 @@ class KeyStore:
 
     def _require_unchanged(self, file: KeyFile) -> None:
         if self.read() != file:
-            raise Refused("The key file was changed by another process meanwhile.", "Reload the page.")
+            raise Refused("The key file was changed by another process.", "Reload the page.")
 
     def set_aside_unused(self, file: KeyFile) -> Path:
         """Move aside a key file that lost the race of two servers; it has sealed nothing."""

@@ -167,7 +167,7 @@ def _going(vault: Vault, shown: Collection[str] | None) -> tuple[KeyFile, list[K
         raise Refused("There is no retired key to drop.", "There is nothing to do.")
     if shown is not None and {fingerprint(key.id) for key in going} != set(shown):
         raise Refused(
-            "Another key has retired or was dropped meanwhile; nothing was dropped.",
+            "Another key has been retired or dropped since; nothing was dropped.",
             "Run the command again to see which.",
         )
     return file, going

@@ -80,7 +80,7 @@ def require_ready(now: Snapshot) -> None:
 def _good_file(vault: Vault) -> KeyFile:
     file = vault.read().good_file()
     if file is None:
-        raise Refused("The key file was changed by another process meanwhile.", "Reload the page.")
+        raise Refused("The key file was changed by another process.", "Reload the page.")
     return file
 
 

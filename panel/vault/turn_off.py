@@ -102,9 +102,7 @@ def turn_off(vault: Vault, actor: Actor, *, in_shell: bool = False) -> None:
         file, decrypt_id = _choose_decrypt_id(vault)
         with db.transaction():
             if vault.read().row.decrypt_id != decrypt_id:
-                raise Refused(
-                    "Encryption was turned off or on by another process meanwhile.", "Reload the page."
-                )
+                raise Refused("Encryption was turned off or on by another process.", "Reload the page.")
             vault.keystore.replace(file, file.with_decrypting_flag(decrypt_id))
         vault.keystore.delete_authorization_file()
     audit.record("turning off encryption started", **vars(actor))
@@ -128,7 +126,7 @@ def _attest_all(vault: Vault, now: Snapshot) -> None:
     The list is made now: once values stand in clear text, nothing could tell them from planted ones.
     """
     if now.file is None:
-        raise Refused("The key file was removed meanwhile.", "Reload the page.")
+        raise Refused("The key file was removed.", "Reload the page.")
     authentic = verification.each_authentic(vault, "encryption stays on")
     attestation.write(vault.keystore, now.file.primary, now.file.instance_id, authentic)
 
@@ -139,7 +137,7 @@ def _choose_decrypt_id(vault: Vault) -> tuple[KeyFile, bytes]:
         now = vault.read()
         file = now.good_file()
         if file is None or now.row.active_key_id is None:
-            raise Refused("The key file was changed by another process meanwhile.", "Reload the page.")
+            raise Refused("The key file was changed by another process.", "Reload the page.")
         decrypt_id = secrets.token_bytes(DECRYPT_ID_BYTES)
         Encryption.update(decrypt_id=decrypt_id).execute()
         reports.begin("disable")

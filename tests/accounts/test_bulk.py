@@ -176,7 +176,8 @@ def test_removed_ones_come_back_but_for_those_that_were_added_again(house: House
         removed_at = Account.select(Account.removed_at).where(Account.uuid == uuids[0]).scalar()
     admin.post(f"/accounts/undo-remove-{removed_at}", on="/profile")
     assert (
-        "2 mailboxes restored. Not possible: 1@example.org: it was added again" in admin.get("/accounts").text
+        "2 mailboxes restored. Not possible: 1@example.org: it has been added again"
+        in admin.get("/accounts").text
     )
 
 

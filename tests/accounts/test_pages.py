@@ -171,7 +171,7 @@ def test_a_form_that_grew_stale_is_refused_and_says_so(admin: Browser, house: Ho
     stale = edit_form() | {"password": "mine"}
     assert admin.post(edit_url(), **edit_form() | {"password": "theirs"}).status_code == 303
     response = admin.post(edit_url(), **stale)
-    assert (response.status_code, "was changed meanwhile" in response.text) == (409, True)
+    assert (response.status_code, "has been changed since" in response.text) == (409, True)
     assert opened(house) == "theirs"
 
 

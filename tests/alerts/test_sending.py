@@ -244,7 +244,7 @@ def test_what_is_resolved_cannot_be_muted(world: World) -> None:
     world.next_check()
     recover(account)
     world.pass_(HOUR, 10 * MINUTE)
-    with pytest.raises(Refused, match="resolved meanwhile"):
+    with pytest.raises(Refused, match="alert was resolved"):
         alert_log.mute(rows()[0].id, Actor("ada"))
 
 

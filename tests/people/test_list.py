@@ -171,7 +171,7 @@ def test_of_two_administrators_the_second_is_told_what_changed_meanwhile(app: Fl
     stale = {"name": "Bo", "email": "bo@example.org", "role": "agent", "seen": seen[1]}
     answer = admin.post("/people/2", **stale)
     assert (
-        answer.status_code == 409 and "was changed meanwhile" in answer.text and 'value="Bo"' in answer.text
+        answer.status_code == 409 and "has been changed since" in answer.text and 'value="Bo"' in answer.text
     )
     assert (Person.get_by_id(2).role, Person.get_by_id(2).name) == ("user", "Ada Lovelace")
     now = re.search(r'name="seen" type="hidden" value="([0-9a-f]{64})"', answer.text)

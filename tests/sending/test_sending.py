@@ -124,7 +124,7 @@ def test_an_old_form_overwrites_nothing(admin: Browser, house: House, smtp: Smtp
     page = f"/accounts/{uuid()}/sending"
     admin.post(page, **sent(smtp, password="newer", rev="1"))
     stale = admin.post(page, **sent(smtp, password="older", rev="1"))
-    assert stale.status_code == 409 and "meanwhile" in stale.text
+    assert stale.status_code == 409 and "has been changed since" in stale.text
     assert opened(house, "out") == "newer"
 
 

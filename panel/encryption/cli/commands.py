@@ -99,7 +99,7 @@ def rotate(context: click.Context, preview: bool) -> None:
 @yes_option
 @click.pass_context
 def disable(context: click.Context, yes: bool) -> None:
-    """Turn off encryption: write every password back in clear text.
+    """Turn off encryption: store every password in clear text again.
 
     The key file is moved aside, not destroyed: old database backups need it.
     """

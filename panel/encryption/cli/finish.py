@@ -34,7 +34,7 @@ def finish(context: click.Context, *follow_up: str, wanted: Collection[State] = 
     last = _report(now)
     held_by_reader = now.state.working and now.row.scrub_pending is not None
     if now.state not in wanted:
-        say("Encryption was changed by another process meanwhile.")
+        say("Encryption was changed by another process.")
     print_lines(text.status(now, install.vault))
     if held_by_reader:
         say(text.OPEN_READER)

@@ -147,7 +147,7 @@ def put_back(vault: Vault, copy: bytes, actor: Actor) -> bool:
         file = given.without_decrypting_flag() if given.decrypt_id is not None else given
         _require_fitting(file, now.row)
         if not vault.keystore.create(file):
-            raise Refused("A key file was put in place meanwhile.", "Run: flask encryption status")
+            raise Refused("A key file is in place already.", "Run: flask encryption status")
         audit.record(IMPORTED, fingerprint(file.primary.id), **vars(actor))
         if file == given:
             backup_proof.note(file, actor)
