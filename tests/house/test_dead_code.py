@@ -18,7 +18,7 @@ CALLED_BY = {
     "Peewee, which writes these columns by name": ["forgotten_at", "counted_at", "pruned_at", "first_at"],
     "sqlite3": ["text_factory"],
     "Peewee, which closes connections by it": ["_close"],
-    "click": ["command_class", "convert", "format_epilog"],
+    "click": ["command_class", "convert", "format_commands", "format_epilog"],
     "waitress": ["parser_class", "channel_class", "handle_error"],
     "Flask and Flask-Login": ["session_interface", "session_protection", "form_token_bound", "form_token_refused"],
     "Werkzeug": ["max_content_length", "max_form_memory_size", "regex"],
