@@ -106,3 +106,9 @@ def test_every_page_of_the_door_is_whole(app: Flask, browser: Browser) -> None:
     assert browser.get("/login").status_code == 200
     browser.sign_in()
     assert browser.get("/confirm").status_code == 200
+
+
+def test_who_is_signed_out_has_a_link_from_an_error_page(app: Flask) -> None:
+    page = Browser(app).get("/no-such-page")
+    assert page.status_code == 404
+    assert '<a class="button" href="/">Go to the start page</a>' in page.text
