@@ -290,3 +290,11 @@ def test_every_value_may_be_a_thousand_characters_long(admin: Browser) -> None:
         answer = admin.post(NEW, **form(**{name: "x" * 1024}))
         assert answer.status_code == 422, name
     assert saved() == 0
+
+
+def test_without_the_key_the_form_says_first_that_nothing_can_be_saved(admin: Browser, house: House) -> None:
+    assert "No password can be saved now." not in admin.get("/accounts/new").text
+    with db.database.connection_context():
+        house.enable()
+    house.key_file.unlink()
+    assert "No password can be saved now." in admin.get("/accounts/new").text

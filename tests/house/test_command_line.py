@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import uuid
@@ -135,7 +136,7 @@ def line_of(shell: str) -> str:
     """The line that the manual names for `shell`."""
     found = re.search(rf"^\| {shell} \|[^|]*\| `(.+)` \|$", page("commands.md").text, re.MULTILINE)
     assert found
-    return found[1].replace("\\|", "|").replace("/opt/mailkeep", str(ROOT))
+    return found[1].replace("\\|", "|").replace("/opt/mailkeep", shlex.quote(str(ROOT)))
 
 
 def complete(environ: Environ, shell: str, script: str, tmp_path: Path) -> str:
