@@ -16,6 +16,7 @@ from panel.config import Settings
 from panel.mail import autoconfig
 from panel.models import Account, Activity, Endpoint
 from tests.accounts.conftest import form, stored
+from tests.encryption.conftest import House
 from tests.running import shapes_of
 from tests.servers.dovecot import DovecotServer
 from tests.servers.hostile import ScriptedServer
