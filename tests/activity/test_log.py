@@ -7,8 +7,8 @@ import html
 import io
 import json
 import re
+import sqlite3
 import subprocess
-import time
 from collections.abc import Callable
 
 import pytest
@@ -180,22 +180,30 @@ def test_csv_respects_the_filter_and_comes_in_parts(admin: Browser, monkeypatch:
     assert 'href="/activity/activity.csv?what=mailbox+added&amp;days=7"' in page
 
 
-def test_a_million_events_do_not_slow_the_page(admin: Browser) -> None:
+def test_many_events_do_not_make_the_page_dearer(admin: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in steps of SQLite: going through all of these would take twice what is allowed."""
     with db.database.connection_context():
         db.database.execute_sql(
-            """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
+            """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
             INSERT INTO activity (at, who, what, subject, address, detail)
             SELECT 1700000000 + i, 'p' || (i % 40) || '@example.org', 'kind ' || (i % 60),
               'box' || (i % 5000) || '@example.net', '192.0.2.' || (i % 250), 'New: host.' FROM n"""
         )
+    thousands: list[None] = []
+    database, real = db.database.obj, db.database.obj._add_conn_hooks
+
+    def counted(connection: sqlite3.Connection) -> None:
+        real(connection)
+        connection.set_progress_handler(lambda: thousands.append(None), 1000)
+
+    monkeypatch.setattr(database, "_add_conn_hooks", counted)
     for query in (
-        "", "before=500000", "what=kind+7", "who=p3@example.org&what=kind+7", "text=box42@example.net",
-        "text=nowhere", "text=nowhere&before=900000", "days=30", "who=nobody", "days=30&text=x&what=kind+1",
+        "", "before=100000", "what=kind+7", "who=p3@example.org&what=kind+7", "text=box42@example.net",
+        "text=nowhere", "text=nowhere&before=180000", "days=30", "who=nobody", "days=30&text=x&what=kind+1",
     ):  # fmt: skip
-        admin.get(f"/activity?{query}")
-        begun = time.process_time()
+        thousands.clear()
         assert admin.get(f"/activity?{query}").status_code == 200
-        assert time.process_time() - begun < 0.5, query
+        assert len(thousands) < 1200, query
 
 
 def test_csv_has_every_event_and_nothing_that_a_spreadsheet_would_compute(admin: Browser) -> None:

@@ -103,9 +103,9 @@ def test_long_headers_cost_little() -> None:
         b"Subject: " + b"=?" * 500_000, b"From: " + b"(" * 2**20, b"From: " + b"\\\"" * 2**19,
         b"Subject: =?utf-7?q?" + b"+" * 100_000 + b"?=", b"From:" + b" " * 2**20 + b"a@example.com",
     ):  # fmt: skip
-        begun = time.perf_counter()
+        begun = time.process_time()
         found = envelope.read(head)
-        assert time.perf_counter() - begun < 0.1
+        assert time.process_time() - begun < 2  # what is not linear takes minutes
         assert max(len(each) for each in vars(found).values()) <= envelope.ADDRESS
 
 
