@@ -21,6 +21,7 @@ messages = PanelGroup("messages", help="Collected mail: sender, subject, and whe
 
 
 @messages.command("list")
+@click.argument("words", nargs=-1)
 @click.option("--account", "address", metavar="ADDRESS", help="Only messages of this mailbox.")
 @click.option("--from", "sender", default="", metavar="TEXT", help="Only with this text in the sender.")
 @click.option(
@@ -31,13 +32,19 @@ messages = PanelGroup("messages", help="Collected mail: sender, subject, and whe
 )
 @count_option
 @json_option
-def list_(address: str | None, sender: str, since: str | None, text: str, count: int, json_: bool) -> None:
-    """List messages, newest first. Their text is not kept: it is in the Maildir alone."""
+def list_(
+    words: tuple[str, ...], address: str | None, sender: str, since: str | None, text: str, count: int,
+    json_: bool,
+) -> None:  # fmt: skip
+    """List messages, newest first: all, or those with all WORDS, as --text finds them.
+
+    Their text is not kept: it is in the Maildir alone.
+    """
     settings = current().settings
     scope = Scope(
         account="" if address is None else _uuid(address), sender=sender.strip(), since=_moment(since)
     )
-    query = ListQuery(q=text)
+    query = ListQuery(q=" ".join([text, *words]).strip())
     found = search.find(query, settings.timezone, settings.mail_spool, scope, count)
     if json_:
         print_json([_as_json(each) for each in found.rows])

@@ -245,6 +245,7 @@ def test_the_command_lists_what_the_page_shows(some: Log, cli: Any) -> None:
     assert cli("messages", "list", "--since", "2026-11-27", "--text", "zählerstand").stdout.startswith(
         "No matching"
     )
+    assert cli("messages", "list", "zählerstand", "ämter").stdout == one
     old = some.mailbox("service2@lumen.example")
     some.add(old, "Of the removed one")
     Account.update(removed_at=db.now()).where(Account.uuid == old.uuid).execute()
