@@ -46,8 +46,9 @@ class Mailkeep:
                 )
                 cursor.execute(
                     "INSERT INTO endpoint (clear, rev, account_id, direction, protocol, host, port, security,"
-                    " username, auth_method, token_url, address)"
-                    " VALUES (?, 1, ?, 'in', 'imap', 'imap.example.org', 993, 'tls', ?, 'plain', '', ?)",
+                    " username, auth_method, token_url, address, kind)"
+                    " VALUES (?, 1, ?, 'in', 'imap', 'imap.example.org', 993, 'tls', ?, 'plain', '', ?,"
+                    " 'password')",
                     (secret, key, name, name),
                 )
 

@@ -84,14 +84,14 @@ class Run:
         create_app(settings)
         with db.database.connection_context():
             self.maildir = settings.mail_spool / _add_account(self.server.tls_port)
-        return _timed([sys.executable, "-m", "flask", "collect", "--once"], process_environ(environ))
+        return timed([sys.executable, "-m", "flask", "collect", "--once"], process_environ(environ))
 
     def mbsync(self) -> float:
         """mbsync (isync), FSync yes."""
         configuration = self._configuration("mbsyncrc", MBSYNC)
         for name in ("new", "cur", "tmp"):
             (self.maildir / name).mkdir(parents=True)
-        return _timed(["mbsync", "-q", "-c", str(configuration), "bench"], self._environ())
+        return timed(["mbsync", "-q", "-c", str(configuration), "bench"], self._environ())
 
     def fetchmail(self) -> float:
         """fetchmail, each message to a delivery agent that fsyncs, as it wants it."""
@@ -100,7 +100,7 @@ class Run:
         agent.chmod(0o700)
         (self.maildir / "new").mkdir(parents=True)
         configuration = self._configuration("fetchmailrc", FETCHMAIL)
-        return _timed(["fetchmail", "-s", "-f", str(configuration)], self._environ())
+        return timed(["fetchmail", "-s", "-f", str(configuration)], self._environ())
 
     def _configuration(self, name: str, template: str) -> Path:
         path = self.directory / name
@@ -143,7 +143,7 @@ def main(arguments: list[str]) -> None:
     server = DovecotServer(directory / "dovecot")
     try:
         print(f"filling a mailbox with {options.messages} messages …", flush=True)
-        octets = _fill(server, options.messages)
+        octets = fill(server, options.messages)
         names = [name for name in options.programs.split(",") if name == "Mailkeep" or _installed(name)]
         times = _measure(server, directory, names, options)
     finally:
@@ -178,7 +178,8 @@ def _one(server: DovecotServer, directory: Path, name: str, messages: int) -> fl
     return seconds
 
 
-def _fill(server: DovecotServer, messages: int) -> int:
+def fill(server: DovecotServer, messages: int) -> int:
+    """Fill the mailbox of USER; the bytes in it."""
     server.add_user(USER, PASSWORD)
     for number in range(messages):
         server.fill(USER, 1, SIZES[number % len(SIZES)])
@@ -200,12 +201,13 @@ def _add_account(port: int) -> str:
         address=account.address,
         kind="password",
     )
-    endpoint.password = Secret(PASSWORD)
+    endpoint.secret = Secret(PASSWORD)
     endpoint.save()
     return str(account.uuid)
 
 
-def _timed(command: list[str], environ: dict[str, str]) -> float:
+def timed(command: list[str], environ: dict[str, str]) -> float:
+    """Seconds that `command` takes. Ends with what it printed where it fails."""
     began = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
     seconds = time.perf_counter() - began

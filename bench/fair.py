@@ -118,7 +118,7 @@ def _add(port: int) -> str:
         username="somebody", auth_method="plain", token_url="",
         address=account.address, kind="password",
     )  # fmt: skip
-    endpoint.password = Secret("correct horse battery staple")
+    endpoint.secret = Secret("correct horse battery staple")
     endpoint.save()
     return str(account.uuid)
 

@@ -79,20 +79,13 @@ def _own() -> dict[str, Operation]:
 def _place(row: int) -> record.Binding:
     """Made anew for each operation, as each comes for another row."""
     return record.Binding(
-        label="mailkeep/mail",
-        instance_id=bytes(16),
-        account="0c1e6c43-4f86-4f0a-b3d3-5b6d2f5a6c11",
-        direction="in",
-        protocol="imap",
-        host="imap.example.org",
-        port="993",
-        security="tls",
-        username=f"user{row}@example.org",
-        auth_method="plain",
-        token_url="",
-        address="bench@example.org",
-        kind="password",
-    )
+        "mailkeep/mail",
+        bytes(16),
+        (
+            "0c1e6c43-4f86-4f0a-b3d3-5b6d2f5a6c11", "in", "imap", "imap.example.org", "993", "tls",
+            f"user{row}@example.org", "plain", "", "bench@example.org", "password",
+        ),
+    )  # fmt: skip
 
 
 def _peers() -> dict[str, Operation]:
@@ -149,7 +142,7 @@ def _home(directory: Path, name: str) -> Settings:
             security="tls", username="bench", auth_method="plain", token_url="",
             address=account.address, kind="password",
         )  # fmt: skip
-        endpoint.password = Secret(SECRET)
+        endpoint.secret = Secret(SECRET)
         endpoint.save()
         if name == "encrypted":
             vault = Vault.of(settings, db.database)
@@ -160,7 +153,7 @@ def _home(directory: Path, name: str) -> Settings:
 
 def _save() -> None:
     endpoint = Endpoint.get()
-    endpoint.password = Secret(SECRET)
+    endpoint.secret = Secret(SECRET)
     endpoint.save()
 
 

@@ -42,13 +42,13 @@ def _in_shell() -> str:
     return f"shell ({getpass.getuser()})"
 
 
-def recent(what: str, seconds: int = 3600) -> int:
-    """How many events `what` there were in the last `seconds`.
+def recent(what: str) -> int:
+    """How many events `what` there were in the last hour.
 
     One that lies ahead of now counts as one of now, until an event recorded after it is that old: the
     order of the events does not depend on the clock.
     """
-    since = now() - seconds
+    since = now() - 3600
     newest = Activity.at.desc(), Activity.id.desc()
     before = Activity.select(Activity.id).where(Activity.at <= since).order_by(*newest).limit(1).scalar()
     later = (Activity.at > since) & (Activity.id > (before or 0))

@@ -8,7 +8,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from panel import text_file
 from panel.errors import BadInput, SettingsError
 from panel.secret import Secret
+from panel.wording import reason
 
 VERSION = "0.1.0"  # of pyproject.toml
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +37,8 @@ NAMES = frozenset(
         "PANEL_SECRET_KEY", "PANEL_BIND", "PANEL_URL", "PANEL_TRUSTED_PROXIES", "PANEL_MAIL_SPOOL",
         "PANEL_MAIL_GROUP", "PANEL_MAIL_PORTS", "PANEL_MAIL_DENY_NETWORKS", "PANEL_MAIL_CA_FILE",
         "PANEL_LOG_FORMAT", "PANEL_METRICS", "PANEL_CONTACT", "PANEL_TIMEZONE", "PANEL_ACTIVITY_DAYS",
-        "PANEL_MESSAGE_LOG_DAYS",
+        "PANEL_MESSAGE_LOG_DAYS", "PANEL_IDLE_CONNECTIONS", "PANEL_SECRETS_DIR",
+        "PANEL_SUBMISSION_BIND", "PANEL_SUBMISSION_MAX", "PANEL_TARGETS_FILE",
     }
 )  # fmt: skip
 FROM_FILE = frozenset({"PANEL_SECRET_KEY", "PANEL_DATABASE_URL", "PANEL_QUEUE_URL"})
@@ -64,6 +66,7 @@ class Settings:
     trusted_proxies: int
     mail_spool: Path
     mail_group: str | None
+    targets_file: Path | None
     mail_ports: frozenset[int]
     mail_deny_networks: tuple[Network, ...]
     mail_ca_file: Path | None
@@ -73,6 +76,10 @@ class Settings:
     timezone: ZoneInfo
     activity_days: int
     message_log_days: int
+    idle_connections: int
+    submission_bind: tuple[str, int] | None
+    submission_max: int  # MiB
+    secrets_dir: Path | None  # may be visible to the server alone, so it is not looked at here
     sources: Mapping[str, str] = field(repr=False, compare=False)  # what is set: by name, where it is set
     environ: Mapping[str, str] = field(repr=False, compare=False)  # what `load` was given, of PANEL_ names
 
@@ -92,7 +99,7 @@ class Settings:
         from_file = _from_env_file(given)
         values = from_file | {k: v for k, v in given.items() if k.startswith("PANEL_")}
         _refuse_unknown(values)
-        values = {name: value for name, value in values.items() if value != ""}
+        values = {name: value for name, value in values.items() if value or name == "PANEL_SECRET_KEY"}
         sources = {name: "environment" if given.get(name) else str(env_file(given)) for name in values}
         for name in FROM_FILE:
             if f"{name}_FILE" in values:
@@ -108,8 +115,9 @@ def env_file(environ: Mapping[str, str]) -> Path:
 
 def _build(values: Mapping[str, str], sources: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     data_dir = _path("PANEL_DATA_DIR", values.get("PANEL_DATA_DIR", str(ROOT / "data")))
-    host, port = _bind(values.get("PANEL_BIND", "127.0.0.1:8000"))
-    ca_file = values.get("PANEL_MAIL_CA_FILE")
+    host, port = _bind("PANEL_BIND", values.get("PANEL_BIND", "127.0.0.1:8000"))
+    ca_file, secrets_dir = values.get("PANEL_MAIL_CA_FILE"), values.get("PANEL_SECRETS_DIR")
+    targets = values.get("PANEL_TARGETS_FILE")
     return Settings(
         data_dir=data_dir,
         database_url=_sqlite_url("PANEL_DATABASE_URL", values, data_dir / "panel.db"),
@@ -122,6 +130,7 @@ def _build(values: Mapping[str, str], sources: Mapping[str, str], environ: Mappi
         trusted_proxies=_number("PANEL_TRUSTED_PROXIES", values.get("PANEL_TRUSTED_PROXIES", "0"), 0, 10),
         mail_spool=_path("PANEL_MAIL_SPOOL", values.get("PANEL_MAIL_SPOOL", str(data_dir / "mail"))),
         mail_group=values.get("PANEL_MAIL_GROUP"),
+        targets_file=_path("PANEL_TARGETS_FILE", targets) if targets else None,
         mail_ports=_ports(values.get("PANEL_MAIL_PORTS", DEFAULT_MAIL_PORTS)),
         mail_deny_networks=_networks(values.get("PANEL_MAIL_DENY_NETWORKS", DEFAULT_DENY_NETWORKS)),
         mail_ca_file=_readable_file("PANEL_MAIL_CA_FILE", ca_file) if ca_file else None,
@@ -133,6 +142,12 @@ def _build(values: Mapping[str, str], sources: Mapping[str, str], environ: Mappi
         message_log_days=_number(
             "PANEL_MESSAGE_LOG_DAYS", values.get("PANEL_MESSAGE_LOG_DAYS", "30"), 0, 400
         ),
+        idle_connections=_number(
+            "PANEL_IDLE_CONNECTIONS", values.get("PANEL_IDLE_CONNECTIONS", "500"), 0, 100_000
+        ),
+        secrets_dir=_path("PANEL_SECRETS_DIR", secrets_dir) if secrets_dir else None,
+        submission_bind=_loopback(values.get("PANEL_SUBMISSION_BIND")),
+        submission_max=_number("PANEL_SUBMISSION_MAX", values.get("PANEL_SUBMISSION_MAX", "50"), 1, 1024),
         sources=sources,
         environ=environ,
     )
@@ -147,8 +162,7 @@ def _reading(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = (error.strerror or "unknown reason").lower()
-        raise SettingsError(f"{what} cannot be read: {why}.", remedy) from None
+        raise SettingsError(f"{what} cannot be read: {reason(error)}.", remedy) from None
     except BadInput as error:
         raise SettingsError(f"{what} cannot be used. {error.message}", error.remedy) from None
 
@@ -256,12 +270,25 @@ def _metrics(text: str) -> bool:
     return wanted
 
 
-def _bind(text: str) -> tuple[str, int]:
+def _bind(name: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host:
-        raise SettingsError(f"PANEL_BIND is {text!r}.", "It takes address:port, for example 127.0.0.1:8000.")
-    return host, _number("PANEL_BIND's port", port, 1, 65535)
+        raise SettingsError(f"{name} is {text!r}.", "It takes address:port, for example 127.0.0.1:8000.")
+    return host, _number(f"{name}'s port", port, 1, 65535)
+
+
+def _loopback(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, port = _bind("PANEL_SUBMISSION_BIND", text)
+    with suppress(ValueError):
+        if ipaddress.ip_address(host).is_loopback:
+            return host, port
+    raise SettingsError(
+        f"PANEL_SUBMISSION_BIND is {text!r}, which other servers may reach.",
+        "It takes an address of this server alone: 127.0.0.1:2587 or [::1]:2587.",
+    )
 
 
 def _url(text: str | None) -> str | None:

@@ -44,10 +44,10 @@ def write_new(path: Path, data: bytes) -> bool:
     return True
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Create or replace a file with `data` atomically. Raises OSError."""
     temporary = _beside(path)
-    write(temporary, data)
+    write(temporary, data, mode)
     try:
         temporary.rename(path)
     except OSError:

@@ -48,10 +48,14 @@ class NoInstall(PanelError):
 
 
 class NotTheOwner(PanelError):
-    """A command was run as another Unix user than the owner of the data directory."""
+    """A command was run as another Unix user than the `owner` of the data directory."""
 
     help = "commands"
     exit_code = 3
+
+    def __init__(self, message: str, remedy: str = "", *, owner: str = "") -> None:
+        super().__init__(message, remedy)
+        self.owner = owner
 
 
 class AlreadySetUp(PanelError):
@@ -128,6 +132,10 @@ class BadInput(PanelError):
         self.field = field
 
 
+class Conflict(BadInput):
+    """A value in order that does not go with what is stored: it is taken, or names what does not exist."""
+
+
 class Throttled(PanelError):
     """Too many tries; `remedy` says how long to wait."""
 
@@ -177,6 +185,14 @@ class KeyFileError(PanelError):
     exit_code = 3
 
 
+class OutOfFiles(PanelError):
+    """This process, or the whole system, has no more files to open: nothing is known of the key file."""
+
+    help = "settings"
+    status = 503
+    exit_code = 3
+
+
 class DamagedKeyFile(KeyFileError):
     """What is at the key file's path is not a key file any more: only a copy helps."""
 
@@ -220,6 +236,13 @@ class Malformed(CannotOpen):
     """The stored bytes are no record of a known version."""
 
 
+class OutsideSecretError(PanelError):
+    """A secret of PANEL_SECRETS_DIR is missing, unsafe or not for this server; it was not read."""
+
+    help = "outside-secrets#when-a-secret-is-not-read"
+    status = 503
+
+
 # -- speaking to mail servers --------------------------------------------------
 
 
@@ -230,6 +253,15 @@ class MailError(PanelError):
     `permanent` is true where trying again cannot help until a person changes
     something (a refused password, a certificate for another name). `retry_after`: how many
     whole seconds the server asked to be left alone, where it did (`panel.mail.throttling`).
+
+    `reason`: a stable word for what was recognised ("" for others), by which a caller that knows more,
+    such as who signed in, may say it better: not-connected, no-mailbox, send-as, service-principal,
+    smtp-auth-disabled, smtp-auth-disabled-tenant, sign-in-rules, no-scope, token-refused, token-too-long,
+    no-token-login, connections (too many are open), unanswered (of a relayed message).
+    `token_refused`: the access token itself was refused, so that a fresh one may be taken: worth one
+    forced refresh and one retry, no more. False for every refusal that another token would meet too.
+    `session_ended`: a server that had let us in ended the session by its own clock (the token or the
+    session expired). That is no failure: log in again at once, but only once for each round.
     """
 
     help = "accounts#when-the-test-fails"
@@ -243,11 +275,17 @@ class MailError(PanelError):
         *,
         permanent: bool = False,
         retry_after: int | None = None,
+        reason: str = "",
+        token_refused: bool = False,
+        session_ended: bool = False,
     ) -> None:
         super().__init__(message, remedy)
         self.step = step
         self.permanent = permanent
         self.retry_after = retry_after
+        self.reason = reason
+        self.token_refused = token_refused
+        self.session_ended = session_ended
 
 
 class MessageTooLarge(MailError):
@@ -269,6 +307,50 @@ class SpoolError(PanelError):
     """The Maildir cannot be written. Collecting stops; nothing on the server is touched."""
 
     help = "handing-over#where-it-lies"
+
+
+# -- signing in with OAuth2 -----------------------------------------------------
+
+
+class ConsentNeeded(PanelError):
+    """The mailbox waits for its consent, or the provider has ended it: a person connects it again.
+
+    `code`: what the provider called it, to look up; empty where it was never connected.
+    """
+
+    help = "oauth#when-a-consent-ends"
+    status = 409
+    exit_code = 3
+
+    def __init__(self, message: str, remedy: str = "", *, code: str = "") -> None:
+        super().__init__(message, remedy)
+        self.code = code
+
+
+class AppFault(PanelError):
+    """The provider refuses the app itself (`app`: its uid), and with it each of its mailboxes."""
+
+    help = "oauth#when-the-app-is-at-fault"
+    status = 502
+
+    def __init__(self, message: str, remedy: str = "", *, app: str = "", code: str = "") -> None:
+        super().__init__(message, remedy)
+        self.app = app
+        self.code = code
+
+
+class TokenUnavailable(PanelError):
+    """No access token just now: the provider is down, busy or not reachable. It passes by itself.
+
+    `retry_after`: the seconds until it is worth asking again.
+    """
+
+    help = "oauth#when-the-app-is-at-fault"
+    status = 502
+
+    def __init__(self, message: str, remedy: str = "", *, retry_after: int | None = None) -> None:
+        super().__init__(message, remedy)
+        self.retry_after = retry_after
 
 
 # -- telling administrators ------------------------------------------------------

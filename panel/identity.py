@@ -15,6 +15,7 @@ from pathlib import Path
 from panel import durable
 from panel.errors import DataDirError, RestoredCopy
 from panel.models.install import ID_BYTES, InstallCopy
+from panel.wording import reason
 
 FILE = "copy-id"
 ROW = 1
@@ -88,9 +89,8 @@ def _new_file(data_dir: Path) -> bytes:
     try:
         durable.replace(data_dir / FILE, f"{copy_id.hex()}\n".encode())
     except OSError as error:
-        why = (error.strerror or "unknown reason").lower()
         raise DataDirError(
-            f"The file {FILE} cannot be written in {data_dir} ({why}).",
+            f"The file {FILE} cannot be written in {data_dir} ({reason(error)}).",
             "Free some space or correct its permissions, then try again.",
         ) from None
     return copy_id

@@ -15,6 +15,7 @@ from panel.config import SHORTEST_SECRET_KEY, Settings
 from panel.errors import DataDirError, NoInstall, NotTheOwner, SettingsError
 from panel.models import schema
 from panel.secret import Secret
+from panel.wording import reason
 
 LOCK = "install.lock"
 
@@ -62,14 +63,15 @@ def require_owner(settings: Settings) -> None:
     """
     if settings.data_dir.stat().st_uid == os.geteuid():
         return
-    name = owner(settings)
+    name = _owner(settings)
     raise NotTheOwner(
         f"The data directory {settings.data_dir} belongs to another user ({name}).",
         f"Run the command as that user: sudo -u '{name}' …",
+        owner=name,
     )
 
 
-def owner(settings: Settings) -> str:
+def _owner(settings: Settings) -> str:
     """The data directory's owner as `sudo -u` takes it: the name, or # and the number of one without."""
     try:
         return settings.data_dir.owner()
@@ -81,7 +83,7 @@ def read_secret_key(settings: Settings, create: bool = False) -> Secret | None:
     """The key that signs cookies and tasks: PANEL_SECRET_KEY, or the content of <data>/secret-key.
 
     None where there is no file yet; `create` makes one, unless another process was faster.
-    Raises SettingsError for an empty or short one.
+    Raises SettingsError for an empty or short one, NotTheOwner for whom it is not.
     """
     if settings.secret_key is not None:
         return settings.secret_key
@@ -92,14 +94,21 @@ def read_secret_key(settings: Settings, create: bool = False) -> Secret | None:
         text = path.read_text("ascii").strip()
     except FileNotFoundError:
         return None
+    except PermissionError:
+        require_owner(settings)
+        raise _unreadable(path) from None
     except (OSError, UnicodeDecodeError):
-        raise SettingsError(f"The file {path} cannot be read.", "Check its owner and permissions.") from None
+        raise _unreadable(path) from None
     if len(text) < SHORTEST_SECRET_KEY:
         raise SettingsError(
             f"The file {path} is empty or too short to sign anything with.",
             "Delete it. The next start creates a new one, and everyone has to sign in again.",
         )
     return Secret(text)
+
+
+def _unreadable(path: Path) -> SettingsError:
+    return SettingsError(f"The file {path} cannot be read.", "Check its owner and permissions.")
 
 
 def _nothing_there(settings: Settings) -> NoInstall:
@@ -118,7 +127,7 @@ def _make_data_dir(path: Path) -> None:
         (path / LOCK).touch(mode=0o600)
     except OSError as error:
         raise DataDirError(
-            f"The data directory {path} cannot be created or written ({(error.strerror or '').lower()}).",
+            f"The data directory {path} cannot be created or written ({reason(error)}).",
             "Correct PANEL_DATA_DIR, or make the user that runs Mailkeep the owner of the directory.",
         ) from None
 

@@ -4,39 +4,41 @@ A command works on the install that environment and PANEL_ENV_FILE name, as the 
 directory, with the database open. Exit status: 0 OK, 1 a problem was found, 2 wrong usage, 3 refused and
 nothing changed.
 
-Commands print through `say` or `print_json` only: names come from mail servers, folders and people, and
-none of them may control a terminal.
+Commands print through `panel.printing` only.
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
-import os
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
+from click.core import ParameterSource
 from flask import current_app
 from flask.cli import AppGroup, ScriptInfo
 
 from panel import db, install, logs, process, program, text_file
-from panel.config import Settings
-from panel.errors import BadInput, NotTheOwner, PanelError, Refused
+from panel.errors import BadInput, Conflict, NotTheOwner, PanelError, Refused
 from panel.logs import escaped
+from panel.printing import (
+    encodable,
+    lose,
+    open_standard_streams,
+    print_lines,
+    require_whole,
+    say,
+    whole_output,
+)
 from panel.secret import Secret
 from panel.services import current
+from panel.wording import reason
 
 REFUSED = 3
-SECONDS_BETWEEN_LINES = 2
-
-Progress = Callable[[int, int], None]  # done, in all
 
 json_option = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 count_option = click.option(
@@ -63,17 +65,27 @@ def exit_on_error(*, more: bool = False) -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
+@contextmanager
+def owner_named() -> Iterator[None]:
+    """Tell another user than the data directory's owner what to type instead of this command."""
+    try:
+        yield
+    except NotTheOwner as error:
+        line = shlex.join(["sudo", "-u", error.owner, *shlex.split(program.flask()), *sys.argv[1:]])
+        raise NotTheOwner(error.message, f"Run it as that user: {line}") from None
+
+
 class _Parsed:
     """What commands and groups share: usage errors and help are printed like everything else."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the arguments. Raises ClickException with escaped arguments."""
-        _open_standard_streams()
-        with _whole_output():
+        open_standard_streams()
+        with whole_output():
             try:
                 return super().make_context(*args, **kwargs)  # type: ignore[misc, no-any-return]
             except OSError as error:  # while help was printed
-                _lose(sys.stdout, error)
+                lose(sys.stdout, error)
             except click.ClickException as error:
                 vars(error)["message"] = escaped(error.message)
                 raise
@@ -91,30 +103,24 @@ class PanelCommand(_Parsed, click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command with app context and open database; errors become plain sentences."""
         process.harden()
-        with _whole_output(), exit_on_error(more=True), _app_context(ctx):
-            _require_text(ctx.params)
+        with whole_output(), exit_on_error(more=True), owner_named(), _app_context(ctx):
+            _require_text(ctx)
             settings = current().settings
             logs.configure(settings.log_format, logging.WARNING)
-            self._require_install(settings)
-            with db.explained(), db.database.connection_context():
-                return self._run(ctx)
-
-    def _require_install(self, settings: Settings) -> None:
-        try:
             if self.creates_install:
                 install.prepare(settings)
             else:
                 install.require(settings)
-        except NotTheOwner as error:
-            line = shlex.join(
-                ["sudo", "-u", install.owner(settings), *shlex.split(program.flask()), *sys.argv[1:]]
-            )
-            raise NotTheOwner(error.message, f"Run it as that user: {line}") from None
+            with db.explained(), db.database.connection_context():
+                return self._run(ctx)
 
     def _run(self, ctx: click.Context) -> Any:
         try:
             ask_missing(ctx)
             return super().invoke(ctx)
+        except BadInput as error:
+            _raise_usage(ctx, error)
+            raise
         except (PanelError, click.ClickException, click.exceptions.Exit):
             raise
         except click.Abort:
@@ -126,13 +132,24 @@ class PanelCommand(_Parsed, click.Command):
             sys.exit(1)
 
 
-def _require_text(params: Mapping[str, Any]) -> None:
-    """Raise BadInput for an argument that is not UTF-8."""
-    for name, value in params.items():
+def _raise_usage(ctx: click.Context, error: BadInput) -> None:
+    """Raise UsageError in the place of `error` where it is about an option or argument of the command."""
+    option = next((each for each in ctx.command.params if each.name == error.field), None)
+    if option is None or isinstance(error, Conflict):
+        return
+    if ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE:
+        raise click.BadParameter(escaped(str(error)), ctx, option) from None
+    missing = f": {option.opts[0]}" if error.remedy == "Enter it." else ""
+    raise click.UsageError(escaped(str(error)).removesuffix("." if missing else "") + missing, ctx) from None
+
+
+def _require_text(ctx: click.Context) -> None:
+    """Raise UsageError for an argument that is not UTF-8."""
+    for name, value in ctx.params.items():
         try:
             str(value).encode("utf-8")
         except UnicodeEncodeError:
-            raise BadInput(f"The value of {name} is not UTF-8.", "Type it again.") from None
+            raise click.UsageError(f"The value of {name} is not UTF-8. Type it again.", ctx) from None
 
 
 class PanelGroup(_Parsed, AppGroup):
@@ -176,7 +193,7 @@ class PasswordFile(click.ParamType[Secret]):
             with Path(value).open("rb") as file:
                 return Secret(text_file.secret(file))
         except OSError as error:
-            why = f"{value} cannot be read: {(error.strerror or '').lower()}."
+            why = f"{value} cannot be read: {reason(error)}."
         except ValueError:  # a path with NUL
             why = f"{value} is not a path."
         except BadInput as error:
@@ -204,8 +221,8 @@ def password_option(required: bool = True, name: str = "password") -> Callable[[
     """`--password-file F`, handed to the command as `password`: a Secret, or None if not required."""
     asked = " Without it, it is asked for." if required else ""
     return click.option(
-        f"--{name}-file",
-        name,
+        f"--{name.replace(' ', '-')}-file",
+        name.replace(" ", "_"),
         cls=PasswordOption,
         type=PasswordFile(),
         asked=required,
@@ -213,11 +230,29 @@ def password_option(required: bool = True, name: str = "password") -> Callable[[
     )
 
 
+SIGN_IN_NAMES = ("password", "auth", "app", "signs_in_as", "secret_name")
+
+
+def sign_in_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a mailbox signs in, handed to the command as SIGN_IN_NAMES: with a password or what replaces it."""
+    for option in (
+        click.option("--secret-name", help="Name of a secret kept outside, in PANEL_SECRETS_DIR."),
+        click.option(
+            "--sign-in-as", "signs_in_as", help="Who signs in, where that is not the mailbox itself."
+        ),
+        click.option("--app", help="Sign in by OAuth2 through the app of that name."),
+        click.option("--auth", help="password, oauth or outside; the other options show it too."),
+        password_option(required=False),
+    ):
+        command = option(command)
+    return command
+
+
 def ask_missing(ctx: click.Context) -> None:
     """Ask for the passwords that were not given, where the command needs them."""
     for option in ctx.command.params:
         if isinstance(option, PasswordOption) and option.asked and ctx.params.get(str(option.name)) is None:
-            ctx.params[str(option.name)] = ask_new(str(option.name).capitalize())
+            ctx.params[str(option.name)] = ask_new(str(option.name).replace("_", " ").capitalize())
 
 
 def ask(question: str, yes: bool) -> None:
@@ -227,7 +262,7 @@ def ask(question: str, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise Refused("This needs a confirmation; nothing was changed.", "Add --yes if you are sure.")
     with _question_shown():
-        confirmed = click.confirm(_encodable(escaped(question), sys.stdout))
+        confirmed = click.confirm(encodable(escaped(question), sys.stdout))
     if not confirmed:
         raise Refused("Nothing was changed.")
 
@@ -260,7 +295,7 @@ def ask_new(what: str) -> Secret:
 def _ask_secret(question: str, **more: Any) -> Secret:
     with _question_shown():
         try:
-            typed = click.prompt(_encodable(question, sys.stdout), hide_input=True, **more)
+            typed = click.prompt(encodable(question, sys.stdout), hide_input=True, **more)
         except UnicodeError:
             raise BadInput("What was typed is not UTF-8.", "Set the terminal to UTF-8.") from None
     if "\0" in typed:
@@ -272,146 +307,7 @@ def _ask_secret(question: str, **more: Any) -> Secret:
 def _question_shown() -> Iterator[None]:
     """Raise Refused where the question cannot be printed: no one could have confirmed it."""
     try:
-        if _lost:
-            raise _lost[0]
+        require_whole()
         yield
     except OSError:
         raise Refused("The question could not be shown; nothing was changed.") from None
-
-
-# -- printing ----------------------------------------------------------------------------
-
-# The errors of standard output during the current command.
-_lost: list[OSError] = []
-
-
-def say(text: str, *, err: bool = False, alarm: bool = False) -> None:
-    """Print one line for people, to standard error with `err`; `alarm`: red where there are colours.
-
-    A command goes on where printing fails, so that its work does not depend on its reader. The loss is
-    reported at its end, and the exit status is 1.
-    """
-    line = escaped(text)
-    _write((click.style(line, fg="red", bold=True) if alarm else line) + "\n", err)
-
-
-def print_lines(lines: Iterable[str]) -> None:
-    """Print `lines` for people."""
-    for line in lines:
-        say(line)
-
-
-def print_json(value: object) -> None:
-    """Print `value` as JSON in ASCII, which cannot control a terminal."""
-    _write(json.dumps(value, indent=1) + "\n")
-
-
-def print_exactly(content: bytes) -> None:
-    """Print bytes that Mailkeep itself generated for a file."""
-    _write(content)
-
-
-def on_a_terminal(*, err: bool = False) -> bool:
-    """Whether standard output, or with `err` standard error, is a terminal."""
-    stream = sys.stderr if err else sys.stdout
-    return stream is not None and stream.isatty()
-
-
-def reader_is_gone() -> bool:
-    """Whether the reader of standard output has closed it (`| head`)."""
-    return any(error.errno == errno.EPIPE for error in _lost)
-
-
-def _write(text: str | bytes, err: bool = False) -> None:
-    stream = sys.stderr if err else sys.stdout
-    try:
-        if stream is None:
-            raise OSError(errno.EBADF, "it was closed before the command started")
-        shown = text if isinstance(text, bytes) else _encodable(text, stream)
-        click.echo(shown, file=stream, nl=False)
-    except OSError as error:
-        _lose(stream, error)
-
-
-def _encodable(text: str, stream: TextIO) -> str:
-    """`text` for the encoding of `stream`; other characters become `\\xfc` and the like."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _lose(stream: TextIO | None, error: OSError) -> None:
-    """Discard all further output, so that Python does not fail on it at exit."""
-    if stream is not sys.stderr:
-        _lost.append(error)
-    with suppress(OSError, AttributeError):  # closed, or a test's stream
-        fd = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(fd, stream.fileno())  # type: ignore[union-attr]
-        os.close(fd)
-
-
-@contextmanager
-def _whole_output() -> Iterator[None]:
-    """Exit status 1 where a successful command lost output; not where the reader closed it."""
-    _lost.clear()
-    try:
-        yield
-    except (SystemExit, click.exceptions.Exit) as ended:
-        if ended.exit_code if isinstance(ended, click.exceptions.Exit) else ended.code:
-            raise
-        if not _lost:
-            raise
-    if _lost and not reader_is_gone():
-        why = (_lost[0].strerror or "unknown reason").lower()
-        say(f"The output could not be written ({why}). The command's changes are in effect.", err=True)
-        sys.exit(1)
-
-
-def _open_standard_streams() -> None:
-    """Open closed standard streams on /dev/null; otherwise the next file would get their number."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
-    if sys.stdin is None:
-        sys.stdin = Path(os.devnull).open("r")  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-
-
-@contextmanager
-def progress(label: str, quiet: bool = False) -> Iterator[Progress]:
-    """Show progress on standard error: a bar on a terminal, lines otherwise.
-
-    Yields a function of the number done and the total.
-    """
-    if quiet:
-        yield lambda done, total: None
-    elif sys.stderr.isatty():
-        with _bar(label) as show:
-            yield show
-    else:
-        yield _lines(label)
-
-
-@contextmanager
-def _bar(label: str) -> Iterator[Progress]:
-    with click.progressbar(length=0, label=label, file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        yield show
-
-
-def _lines(label: str) -> Progress:
-    last = 0.0
-
-    def show(done: int, total: int) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            say(f"{label}: {done} of {total}", err=True)
-
-    return show

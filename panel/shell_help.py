@@ -9,15 +9,15 @@ from typing import Any
 import click
 from flask.cli import FlaskGroup
 
-from panel.shell import print_lines
+from panel.printing import print_lines
 
 ABOUT = (
     "Mailkeep: collects the mail of many mailboxes for a helpdesk, and keeps their passwords encrypted. "
     "These commands do what its pages do."
 )
 SECTIONS = {
-    "Mailboxes": ("accounts", "sending"),
-    "Mail": ("collect", "messages"),
+    "Mailboxes": ("accounts", "oauth", "sending"),
+    "Mail": ("collect", "deliver", "messages"),
     "Encryption": ("encryption",),
     "People": ("people",),
     "Server": ("setup", "doctor", "settings", "alerts", "backup", "activity"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
+from pathlib import Path
 from typing import BinaryIO
 
 from panel.errors import BadInput
@@ -10,6 +14,15 @@ from panel.errors import BadInput
 LONGEST_SECRET = 64 * 2**10  # bytes; tokens of providers have a few thousand characters at most
 BOM, UTF_16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 SAVE = "Save it as UTF-8 without a byte order mark (BOM)."
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file; no link is followed, no FIFO waited for. Raises OSError, also for what is no file."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)  # which `open` does not do for a folder
+        raise OSError(errno.EINVAL, "Not a file", str(path))
+    return open(fd, "rb")  # noqa: PTH123
 
 
 def decoded(data: bytes) -> str:

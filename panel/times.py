@@ -7,6 +7,7 @@ from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from panel.db import now
+from panel.errors import BadInput
 from panel.models.moment import SLACK
 
 LAST = 253_402_214_400  # the last day of the year 9999
@@ -21,22 +22,28 @@ def ago(at: int | None, today: int | None = None) -> str:
     today = now() if today is None else today
     if at is not None and whole(at) > today:
         return "at a time ahead of the clock" if whole(at) > today + SLACK else "just now"
-    text = until(at, today)
-    return "just now" if text == "now" else text
+    if at is None:
+        return "never"
+    span = _span(today - whole(at))
+    return f"{span} ago" if span else "just now"
 
 
 def until(at: int | None, today: int | None = None) -> str:
-    """A planned time relative to now: 'in 2 hours', 'in a moment', 'now'; '5 minutes ago' once past."""
+    """A planned time relative to now: 'in 2 hours', 'in a moment'; 'now' once it has come."""
     if at is None:
         return "never"
-    seconds = (now() if today is None else today) - whole(at)
-    distance = abs(seconds)
+    seconds = whole(at) - (now() if today is None else today)
+    span = _span(seconds)
+    return "now" if seconds <= 0 else f"in {span}" if span else "in a moment"
+
+
+def _span(seconds: int) -> str:
+    """How long that is, in its largest unit; empty below a minute."""
     for size, name in STEPS:
-        if distance >= size:
-            count = distance // size
-            text = f"{count} {name}{'s' if count > 1 else ''}"
-            return f"{text} ago" if seconds > 0 else f"in {text}"
-    return "now" if seconds >= 0 else "in a moment"
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {name}{'s' if count > 1 else ''}"
+    return ""
 
 
 def exact(at: int, zone: ZoneInfo) -> str:
@@ -44,9 +51,9 @@ def exact(at: int, zone: ZoneInfo) -> str:
     return _moment(at).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def short(at: int, zone: ZoneInfo, today: int | None = None) -> str:
+def short(at: int, zone: ZoneInfo) -> str:
     """A past time for a list: '2 min ago', '14:31' today, '25 Nov 23:41' this year, then with the year."""
-    today = now() if today is None else today
+    today = now()
     seconds = today - whole(at)
     if seconds < 3600:
         return ago(at, today) if seconds < 60 else f"{seconds // 60} min ago"
@@ -57,9 +64,9 @@ def short(at: int, zone: ZoneInfo, today: int | None = None) -> str:
     return f"{day} {moment:%H:%M}" if moment.year == this.year else f"{day} {moment.year}"
 
 
-def day(at: int, zone: ZoneInfo, today: int | None = None) -> str:
+def day(at: int, zone: ZoneInfo) -> str:
     """The day of a past time, as a heading: 'Today, Thu 26 Nov', 'Wed 25 Nov'; in other years with it."""
-    moment, this = (_moment(each).astimezone(zone) for each in (at, now() if today is None else today))
+    moment, this = (_moment(each).astimezone(zone) for each in (at, now()))
     name = f"{moment:%a} {moment.day} {moment:%b}"
     if moment.date() == this.date():
         return f"Today, {name}"
@@ -100,6 +107,17 @@ def machine(at: int) -> str:
 def whole(at: object) -> int:
     """`at` limited to what datetime can represent: a value that SQL put there must not break a page."""
     return min(max(at, 0), LAST) if isinstance(at, int) else 0
+
+
+def parsed(text: str, zone: ZoneInfo) -> int:
+    """The seconds of a day or time in `zone`, unless it names another. Raises BadInput (field `since`)."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+        return max(int((found if found.tzinfo else found.replace(tzinfo=zone)).timestamp()), 0)
+    except (ValueError, OverflowError):
+        raise BadInput(
+            f"“{text[:40]}” is not a date.", "Enter one such as 2026-11-25 or 2026-11-25T14:30.", "since"
+        ) from None
 
 
 def _moment(at: int) -> datetime:

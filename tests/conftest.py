@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from flask import Flask
@@ -19,6 +20,10 @@ from panel.config import Settings
 from panel.crypto import login_hash
 from tests import disks, installs, remembered, running
 from tests.running import Environ, PanelServer
+
+if TYPE_CHECKING:
+    from tests.encryption.conftest import House
+    from tests.sign_in.browser import Browser
 
 pytest_plugins = ["tests.browser.fixtures"]
 if (Path(__file__).parent / "servers/fixtures.py").exists():
@@ -120,6 +125,25 @@ def client(app: Flask) -> FlaskClient:
 
     app.test_client_class = LintingClient
     return app.test_client()
+
+
+@pytest.fixture
+def house(app: Flask, settings: Settings) -> House:
+    """What `app` keeps, for a test to fill and to change (tests/encryption/conftest.py)."""
+    from tests.encryption.conftest import House
+
+    return House(settings, app.extensions["mailkeep"].vault)
+
+
+@pytest.fixture
+def admin(app: Flask) -> Browser:
+    """The browser of an administrator of `app` who has signed in (tests/sign_in/browser.py)."""
+    from tests.sign_in.browser import Browser, add_person
+
+    add_person()
+    browser = Browser(app)
+    assert browser.sign_in().status_code == 303
+    return browser
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,8 +15,10 @@ import array
 import atexit
 import functools
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -154,7 +156,7 @@ class _Parent:
 
     def stop(self) -> None:
         """End it: it goes when its standard input is closed."""
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
         self._folder.cleanup()
 
 
@@ -165,8 +167,12 @@ def main(path: str) -> None:
     """Import everything, then fork for whoever asks. Returns in a fork, which is to `_become`."""
     import flask.cli  # noqa: F401 - importing is what this is for
 
-    from tests import remembered, running  # noqa: F401 - and the panel
+    import panel
+    from tests import remembered, running  # noqa: F401
 
+    for found in pkgutil.walk_packages(panel.__path__, "panel."):
+        if ".migrations." not in found.name and not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
     remembered.compile_once()
 
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) as listening:

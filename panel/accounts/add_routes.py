@@ -6,13 +6,15 @@ from typing import Any
 
 from flask import flash, request
 
-from panel.accounts import probe, rules, service
+from panel.accounts import auth, probe, rules, service
 from panel.accounts import suggest as suggestions
+from panel.accounts.connect_routes import begin as connect
+from panel.accounts.connect_routes import collecting
 from panel.accounts.forms import NewForm, settings_digest
 from panel.accounts.import_routes import blueprint
-from panel.accounts.routes import again, collecting, live, new_page
+from panel.accounts.routes import again, live, new_page, ways
 from panel.accounts.service import New
-from panel.errors import PanelError, Throttled
+from panel.errors import PanelError
 from panel.mail.session import ProbeStep
 from panel.secret import Secret
 from panel.services import current
@@ -25,8 +27,12 @@ __all__ = ["blueprint"]
 
 @blueprint.get("/new")
 def new() -> Any:
-    """An empty form."""
-    return new_page(NewForm(formdata=None))
+    """An empty form, or one for the `provider` whose app was just added."""
+    form, provider = NewForm(formdata=None), request.args.get("provider", "")
+    if provider in ("microsoft", "google", "issuer"):
+        form.provider.data = "other" if provider == "issuer" else provider
+        form.auth.data = "oauth"
+    return new_page(form)
 
 
 @blueprint.post("/new")
@@ -41,37 +47,51 @@ def add() -> Any:
     if not form.validate_on_submit():
         return again(form)
     try:
-        require_reauth()
         entered = _entered(form)
+        auth.require_encryption(entered.auth, current().vault)
+        require_reauth()
         service.require_new(entered)
+        if form.by == "oauth":  # nothing can be tested before a person has signed in
+            return connect(_store_waiting(entered))
         if request.form.get("force") == submitted:
             return go(_store(entered, "not tested"))
     except PanelError as error:
         return again(form, error)
     try:
-        steps = probe.run(
-            entered.credentials, entered.box.folder, current().settings, actor(), entered.box.address
-        )
-    except Throttled as error:
+        settings = current().settings
+        sources = [probe.entered_source(each, settings) for each in entered.logins]
+        steps = probe.run(sources, entered.box.folder, settings, actor(), entered.box.address)
+    except PanelError as error:
         return again(form, error, force=submitted)
     if is_htmx():
-        return live(steps, probe.plan(entered.credentials), form, lambda: _store(entered), submitted)
+        return live(steps, probe.plan(sources), form, lambda: _store(entered), submitted)
     done = list(steps)
     try:
         if done[-1].ok:
             return go(_store(entered, _older(done, entered.begin)))
     except PanelError as error:
         return again(form, error)
-    pending = probe.plan(entered.credentials)[len(done) :]
+    pending = probe.plan(sources)[len(done) :]
     return new_page(form, 422, steps=done, pending=pending, force=submitted)
 
 
 def _entered(form: NewForm) -> New:
     settings = current().settings
+    how = auth.entered(*form.ways, form.entered_password)
     return New(
-        form.mailbox(), form.server(settings), form.entered_password or Secret(""), form.begin.data,
-        form.sending_credential(settings),
-    )  # fmt: skip
+        form.mailbox(),
+        form.server(settings),
+        how or Secret(""),
+        form.begin.data,
+        form.sending_login(settings),
+    )
+
+
+def _store_waiting(entered: New) -> str:
+    """Store a mailbox that waits for its consent; its uuid."""
+    uuid = service.add(current().vault, entered, actor())
+    flash(f"{entered.box.address} was added. It waits for its consent.", "good")
+    return uuid
 
 
 def _store(entered: New, note: str = "") -> str:
@@ -106,7 +126,7 @@ def suggest() -> Any:
     _fill(form, found)
     return page(
         "accounts/new.html", fragment="accounts/_suggested.html", form=form, suggestion=found,
-        problem=None, steps=None, force=None,
+        problem=None, steps=None, force=None, **ways(),
     )  # fmt: skip
 
 

@@ -10,29 +10,32 @@ from typing import Any, BinaryIO
 import click
 
 from panel import db, identity
-from panel.accounts import bulk, importing, listing, overview, probe, removal, rules, service
+from panel.accounts import auth, bulk, importing, listing, overview, probe, removal, rules, service
+from panel.accounts.auth import Oauth, is_same
 from panel.accounts.overview import Health, Line
 from panel.accounts.server_log import Change
 from panel.accounts.service import Seen
 from panel.audit import Actor
+from panel.deliver import mailboxes
 from panel.errors import NotFound, Refused
 from panel.listing import ListQuery
 from panel.mail.server import MailServer, normalise_host
+from panel.models.endpoint import PASSWORD
+from panel.printing import print_json, progress, say
 from panel.program import command_line
 from panel.secret import Secret
 from panel.services import current
 from panel.shell import (
     REFUSED,
+    SIGN_IN_NAMES,
     PanelGroup,
     ask,
     ask_new,
     json_option,
     password_option,
-    print_json,
-    progress,
-    say,
+    sign_in_options,
     yes_option,
-)  # fmt: skip
+)
 from panel.times import ago
 
 NAMED = 20  # invalid lines listed one by one
@@ -72,18 +75,27 @@ def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 @accounts.command()
 @click.argument("address")
 @partial(_options, new=True)
-@password_option()
+@sign_in_options
 @click.option("--begin", default="now", show_default=True, help="Start with: now (new mail), unread or all.")
-def add(address: str, password: Secret, begin: str, **options: Any) -> None:
-    """Add the mailbox ADDRESS."""
+def add(address: str, begin: str, **options: Any) -> None:
+    """Add the mailbox ADDRESS. Without a way to sign in, its password is asked for."""
+    entered = auth.chosen(**_given(options, SIGN_IN_NAMES))
+    if entered is None and not sys.stdin.isatty():
+        raise click.UsageError("Missing option '--password-file', or else '--app' or '--secret-name'.")
     box = rules.mailbox(address, **_given(options, rules.MAILBOX_FIELDS))
     server = {"protocol": "imap", "security": "tls", "port": None, "username": box.address}
     where = rules.server(current().settings, **server | _given(options, rules.SERVER_FIELDS))
-    uuid = service.add(current().vault, service.New(box, where, password, begin), Actor())
-    say(
-        f"{box.address} was added ({uuid}), not tested. "
-        f"To test it: {command_line('accounts test')} {box.address}"
-    )
+    entered = entered if entered is not None else ask_new("Password")
+    uuid = service.add(current().vault, service.New(box, where, entered, begin), Actor())
+    test = f", not tested. To test it: {command_line('accounts test')} {box.address}"
+    say(f"{box.address} was added ({uuid}){_waits(uuid, box.address) or test}")
+
+
+def _waits(uuid: str, address: str) -> str:
+    """What to do where it waits for its consent; else empty."""
+    if _line(uuid).consent in (None, "ok"):
+        return ""
+    return f". It waits for its consent. To connect it: {command_line('oauth connect')} {address}"
 
 
 @accounts.command("import")
@@ -151,15 +163,28 @@ def _line(account: str) -> Line:
 def as_json(line: Line) -> dict[str, Any]:
     """What `list --json` and `show --json` print for one mailbox."""
     names = (
-        "address", "uuid", "protocol", "host", "port", "security", "username", "paused", "password",
+        "address", "uuid", "protocol", "host", "port", "security", "username", "paused", "auth", "consent",
+        "app", "signs_in_as", "password",
         "last_success_at", "problem", "remedy", "next_try_at", "folder", "interval", "on_server", "move_to",
+        "deliver_to",
     )  # fmt: skip
     return {name: getattr(line, name) for name in names}
 
 
 def _sentence(line: Line) -> str:
-    password, last = PASSWORDS[line.password], ago(line.last_success_at)
-    return f"{line.address}: {_login(line)}; password {password}; last collected {last}; {_status(line)}"
+    last = ago(line.last_success_at)
+    return f"{line.address}: {_login(line)}; {_auth(line)}; last collected {last}; {_status(line)}"
+
+
+def _auth(line: Line) -> str:
+    if line.auth == "password":
+        return f"password {PASSWORDS[line.password]}"
+    how = (
+        f"OAuth2 through {line.app or 'an app that was removed'}"
+        if line.auth == "oauth"
+        else "secret kept outside"
+    )
+    return how + (f" as {line.signs_in_as}" if line.signs_in_as else "")
 
 
 def _status(line: Line) -> str:
@@ -169,12 +194,25 @@ def _status(line: Line) -> str:
         Health.PAUSED: "Paused",
         Health.WAITS_FOR_KEY: "Paused until the encryption key is available "
         f"({command_line('encryption status')})",
-        Health.NO_PASSWORD: f"Failing: enter its password again ({command_line('accounts set-password')})",
+        Health.NO_PASSWORD: f"Failing: {_enter_again(line)}",
+        Health.CONSENT: f"Needs attention: {_consent(line)} ({command_line('oauth connect')} {line.address})",
         Health.FAILING: f"Failing: {line.problem}",
         Health.NEW: "not collected yet",
         Health.OVERDUE: "Needs attention: overdue. Is script/server running?",
         Health.OK: "OK",
     }[line.health]
+
+
+def _enter_again(line: Line) -> str:
+    if line.auth == "password":
+        return f"enter its password again ({command_line('accounts set-password')})"
+    return f"enter its server again, and how it signs in ({command_line('accounts edit')})"
+
+
+def _consent(line: Line) -> str:
+    if line.consent == "ended":
+        return f"its consent ended {ago(line.consent_ended_at)}; connect it again"
+    return "waits for its consent; connect it"
 
 
 def _login(server: MailServer | Line) -> str:
@@ -187,8 +225,9 @@ def _login(server: MailServer | Line) -> str:
 def test(context: click.Context, account: str) -> None:
     """Test the stored server and password. Exit status 1 if that fails."""
     found, endpoint = service.find(account)
-    credential = probe.credential_for(endpoint.server, None, found.uuid, current().vault)
-    for step in probe.run([credential], found.folder, current().settings, Actor(), found.address):
+    settings = current().settings
+    source = probe.stored(endpoint, settings, current().vault)
+    for step in probe.run([source], found.folder, settings, Actor(), found.address):
         say(f"{'ok' if step.ok else 'FAILED'}  {step.name}: {step.message} {step.remedy}".rstrip())
         if not step.ok:
             context.exit(1)
@@ -306,9 +345,16 @@ def _set_by(change: Change) -> str:
 @accounts.command()
 @click.argument("account")
 @_options
-@password_option(required=False)
-def edit(account: str, password: Secret | None, **options: Any) -> None:
-    """Change a mailbox. A changed server needs --password-file; options that are not given stay."""
+@sign_in_options
+@click.option(
+    "--deliver-to", default=None, help="Target of its mail; see flask deliver targets. Empty: the default."
+)
+def edit(account: str, deliver_to: str | None, **options: Any) -> None:
+    """Change a mailbox. Options that are not given stay; a changed server needs a way to sign in.
+
+    With another way the mailbox goes on where it stopped: nothing is delivered twice.
+    """
+    entered = auth.chosen(**_given(options, SIGN_IN_NAMES))
     found, endpoint = service.find(account)
     stored = vars(service.mailbox_of(found))
     box = rules.mailbox(**stored | _given(options, rules.MAILBOX_FIELDS))
@@ -316,7 +362,7 @@ def edit(account: str, password: Secret | None, **options: Any) -> None:
     whole = len(given) == len(rules.SERVER_FIELDS)
     if given and not whole:  # the rest comes from the stored server
         service.require_authentic(current().vault, endpoint)
-    if password is not None and not whole:
+    if entered is not None and not whole:
         _require_latest(
             service.last_change(current().vault, endpoint),
             "Give the whole server together with the password.",
@@ -324,10 +370,16 @@ def edit(account: str, password: Secret | None, **options: Any) -> None:
     if given:
         server = {name: getattr(endpoint, name) for name in rules.SERVER_FIELDS}
         where = rules.server(current().settings, **server | given)
-        if where != endpoint.server and password is None and sys.stdin.isatty():
-            password = ask_new(f"Password of {found.address} at {where.host}")
-    service.edit(current().vault, found.uuid, box, where, password, Seen.of(endpoint), Actor())
-    say(f"{box.address} was changed.")
+        is_new = not is_same(endpoint, where)
+        if is_new and entered is None and endpoint.kind == PASSWORD and sys.stdin.isatty():
+            entered = ask_new(f"Password of {found.address} at {where.host}")
+    if deliver_to is not None:
+        mailboxes.require(current().settings, deliver_to)
+    service.edit(current().vault, found.uuid, box, where, entered, Seen.of(endpoint), Actor())
+    if deliver_to is not None:
+        mailboxes.choose(current().settings, found.uuid, deliver_to, Actor())
+    waits = _waits(found.uuid, box.address) if isinstance(entered, Oauth) else ""
+    say(f"{box.address} was changed{waits or '.'}")
 
 
 @accounts.command("collect-older")

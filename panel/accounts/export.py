@@ -15,7 +15,8 @@ from panel.vault.vault import Vault
 BATCH = 500
 COLUMNS = (
     "address", "state", "protocol", "host", "port", "security", "username", "folder", "interval",
-    "on_server", "move_to", "stored_password", "last_success_at", "problem",
+    "on_server", "move_to", "deliver_to", "auth", "app", "sign_in_as", "consent", "stored_password",
+    "last_success_at", "problem",
 )  # fmt: skip
 PASSWORDS = {
     "sealed": "encrypted",
@@ -37,6 +38,7 @@ def as_csv(vault: Vault, query: ListQuery) -> Iterator[str]:
 def _cells(line: overview.Line) -> list[str]:
     known = {
         **vars(line), "state": line.health.value, "stored_password": PASSWORDS[line.password],
+        "sign_in_as": line.signs_in_as,
         "last_success_at": "" if line.last_success_at is None else machine(line.last_success_at),
     }  # fmt: skip
     cells = ("" if known[name] is None else str(known[name]) for name in COLUMNS)

@@ -21,14 +21,14 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Optional, ValidationError
 from wtforms.widgets import HiddenInput
 
-from panel.accounts import rules
+from panel.accounts import auth, rules
+from panel.accounts.auth import Login, Oauth
 from panel.accounts.rules import Mailbox
 from panel.config import Settings
 from panel.errors import BadInput
 from panel.mail.server import MailServer
 from panel.secret import Secret
-from panel.vault.credential import Credential
-from panel.web.fields import FALSE, NumberField, SendingFields, ServerFields, stripped
+from panel.web.fields import FALSE, NumberField, SendingFields, ServerFields, SignInFields, stripped
 
 PROTOCOLS = [SelectChoice("imap", "IMAP"), SelectChoice("pop3", "POP3")]
 WHOSE = [
@@ -49,7 +49,7 @@ ON_SERVER = [
 ]
 
 
-class ServerForm(FlaskForm, ServerFields):
+class ServerForm(FlaskForm, ServerFields, SignInFields):
     """The server to collect from: what a test needs. Errors are listed in the order of these fields."""
 
     address = StringField(
@@ -94,7 +94,9 @@ class NewForm(MailboxForm):
 
     provider = RadioField("Provider", choices=WHOSE, default="other", validate_choice=False)
     found_for = HiddenField()  # the address that the settings were found for
-    password = PasswordField("Password", validators=[InputRequired("Enter the mailbox's password.")])
+    password = PasswordField("Password")  # here, so that it comes after the server where errors are listed
+    app_microsoft = SelectField("App", choices=[], validate_choice=False)
+    app_google = SelectField("App", choices=[], validate_choice=False)
     begin = RadioField("Start with", choices=BEGINS, default="now", validate_choice=False)
     sends = BooleanField("Send mail through this mailbox too", false_values=FALSE)
     same_password = BooleanField("Use the same password for sending", default=True, false_values=FALSE)
@@ -110,43 +112,66 @@ class NewForm(MailboxForm):
             )
         self.found_for.data = found_for
 
-    def validate_provider(self, field: RadioField) -> None:
-        """Microsoft's mailboxes have no password that could be stored."""
-        if field.data == "microsoft":
-            raise ValidationError(rules.NO_PASSWORDS)
+    @property
+    def by(self) -> str:
+        """How it signs in: password, oauth or outside. Microsoft takes no password."""
+        return "oauth" if self.provider.data == "microsoft" else super().by
+
+    @property
+    def app_field(self) -> SelectField:
+        """The field for the apps at the provider."""
+        fields = {"microsoft": self.app_microsoft, "google": self.app_google}
+        return fields.get(self.provider.data, self.app)
+
+    def validate_password(self, field: PasswordField) -> None:
+        """It has no default."""
+        if self.by == "password" and not field.data:
+            raise ValidationError("Enter the mailbox's password.")
 
     def validate_host(self, field: StringField) -> None:
-        """Google's server is known."""
-        if self.provider.data not in ("google", "microsoft"):
+        """The servers of Microsoft and Google are known."""
+        if self.provider.data not in rules.KNOWN:
             super().validate_host(field)
 
     def server(self, settings: Settings) -> MailServer:
         """The server that was entered, or the provider's own. Raises BadInput."""
-        if self.provider.data != "google":
+        known = rules.KNOWN.get(self.provider.data)
+        if known is None:
             return super().server(settings)
-        return rules.server(settings, self.protocol.data, *rules.google(self.protocol.data), self.user)
+        return rules.server(settings, self.protocol.data, *known(self.protocol.data), self.user)
 
-    def sending_credential(self, settings: Settings) -> Credential | None:
-        """The server to send through, if wanted, with the same password or its own. Raises BadInput."""
+    def sending_server(self, settings: Settings) -> MailServer | None:
+        """The server to send through, if wanted. Raises BadInput."""
         if not self.sends.data:
             return None
-        smtp = self.sending.form
-        place = smtp.host.data or "", smtp.port.data, smtp.security.data
-        if self.provider.data == "google":
-            place = rules.google("smtp")
+        smtp, known = self.sending.form, rules.KNOWN.get(self.provider.data)
+        typed: tuple[str, int | None, str] = smtp.host.data or "", smtp.port.data, smtp.security.data
+        place = known("smtp") if known else typed
         try:
-            where = rules.server(settings, "smtp", *place, smtp.username.data or self.user)
-            password = Secret((self if self.same_password.data else smtp).password.data or "")
+            return rules.server(settings, "smtp", *place, smtp.username.data or self.user)
+        except BadInput as error:
+            error.field = error.field and f"sending-{error.field}"
+            raise
+
+    def sending_login(self, settings: Settings) -> Login | None:
+        """The server to send through, if wanted, with the same password or its own. Raises BadInput."""
+        where = self.sending_server(settings)
+        if where is None:
+            return None
+        if self.by == "oauth":
+            return Login(where, auth.entered(*self.ways) or Oauth(""))
+        try:
+            password = Secret((self if self.same_password.data else self.sending.form).password.data or "")
             rules.require_password(password)
         except BadInput as error:
             error.field = error.field and f"sending-{error.field}"
             raise
-        return Credential(where, password)
+        return Login(where, password)
 
 
 # What decides whether a test succeeds, without passwords.
 TESTED = (
-    "address", "provider", "protocol", "host", "port", "security", "username", "folder",
+    "address", "provider", "auth", "protocol", "host", "port", "security", "username", "folder",
     "sends", "same_password", "sending-host", "sending-port", "sending-security", "sending-username",
 )  # fmt: skip
 

@@ -7,25 +7,29 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache, partial
 from itertools import chain
 from typing import Any, BinaryIO
 
 from panel import text_file
-from panel.accounts import rules, service
+from panel.accounts import auth, payload, rules, service
+from panel.accounts.auth import Auth, Login, Oauth
 from panel.accounts.rules import Mailbox
 from panel.audit import Actor
 from panel.config import Settings
-from panel.errors import BadInput
+from panel.deliver import mailboxes
+from panel.errors import BadInput, Refused
 from panel.mail.server import MailServer
 from panel.models import Endpoint
 from panel.secret import Secret
-from panel.vault.credential import Credential
 from panel.vault.vault import Vault
 
-SERVER: dict[str, type] = {"host": str, "port": int, "security": str, "username": str, "password": str}
+SERVER: dict[str, type] = {
+    "host": str, "port": int, "security": str, "username": str, "password": str, "secret_name": str,
+}  # fmt: skip
 ACCOUNT: dict[str, type] = {
-    "address": str, "protocol": str, **SERVER, "folder": str, "begin": str, "interval": int,
-    "on_server": str, "move_to": str, "sending": dict,
+    "address": str, "protocol": str, **SERVER, "auth": str, "app": str, "sign_in_as": str, "folder": str,
+    "begin": str, "interval": int, "on_server": str, "move_to": str, "deliver_to": str, "sending": dict,
 }  # fmt: skip
 JSON_STARTS = "{[-0123456789"  # no name of a column begins like this
 COLUMNS = tuple(name for name, kind in ACCOUNT.items() if kind is not dict)
@@ -39,10 +43,10 @@ class Wanted:
 
     line: int
     box: Mailbox
-    where: MailServer
-    password: Secret
+    login: Login
     begin: str
-    sending: Credential | None
+    sending: Login | None
+    deliver_to: str  # a target; empty: the default
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,11 @@ class BatchResult:
 def read(source: BinaryIO, settings: Settings) -> Lines:
     """The mailboxes in `source`: one JSON object per line, or CSV with the same names in its first line.
 
-    Ignores empty lines, BOM and CR. `address`, `host` and `password` are required; the rest is as in
-    `flask accounts add`. `sending`, in JSON only, is an object with `host` and, if they differ, `port`,
-    `security`, `username`, `password`. Raises BadInput, naming the line, if `source` is not such a list.
+    Ignores empty lines, BOM and CR. `address` and `host` are required, and one of `password`, `app` (with
+    `sign_in_as`, if that differs) and `secret_name`; `deliver_to` is a name of the targets file, the rest is
+    as in `flask accounts add`. `sending`, in JSON only, is an object with `host` and, if they differ, `port`,
+    `security`, `username`, and `password` or `secret_name`. Raises BadInput, naming the line, if `source` is
+    not such a list.
     """
     wanted: list[Wanted] = []
     bad: list[BadLine] = []
@@ -82,12 +88,15 @@ def read(source: BinaryIO, settings: Settings) -> Lines:
     first = next(((number, line) for number, line in lines if line.strip()), None)
     if first is None:
         return Lines(wanted, bad)
+    require_target = cache(partial(mailboxes.require, settings))  # reads its file once for each name
     parse = _json_values if first[1].lstrip()[0] in JSON_STARTS else _csv_values
     for number, value in parse(chain([first], lines)):
         try:
             if isinstance(value, BadInput):
                 raise value
-            wanted.append(_account(number, value, settings))
+            one = _account(number, value, settings)
+            require_target(one.deliver_to)
+            wanted.append(one)
         except BadInput as error:
             bad.append(BadLine(number, error))
     return Lines(wanted, bad)
@@ -123,9 +132,23 @@ def _store(vault: Vault, batch: Sequence[Wanted], actor: Actor) -> BatchResult:
             if one.box.address.lower() in taken:
                 bad.append(BadLine(one.line, service.address_taken(one.box.address)))
                 continue
+            if why := _unusable(one, vault, actor):
+                bad.append(BadLine(one.line, why))
+                continue
             taken.add(one.box.address.lower())
-            service.insert(vault, one.box, one.where, one.password, one.begin, actor, one.sending)
+            service.insert(vault, one.box, one.login, one.begin, actor, one.sending, one.deliver_to)
     return BatchResult(len(batch) - len(bad), bad)
+
+
+def _unusable(one: Wanted, vault: Vault, actor: Actor) -> BadInput | None:
+    """Why the mailbox cannot sign in through its app."""
+    try:
+        for login in (one.login, one.sending):
+            if login is not None and isinstance(login.auth, Oauth):
+                payload.app_for(login.auth, login.server, vault, actor)
+    except (BadInput, Refused) as error:
+        return BadInput(error.message, error.remedy)
+    return None
 
 
 def _lines(source: BinaryIO) -> Iterator[bytes]:
@@ -158,6 +181,24 @@ def _json_values(lines: Iterable[tuple[int, str]]) -> Parsed:
             yield number, error
 
 
+def _require_columns(head: list[str]) -> None:
+    """Raise BadInput unless the first line of CSV names columns that are known, each once."""
+    if "address" not in head:
+        raise BadInput(
+            "The first line does not name the columns.",
+            "Name them as in: address,host,username,password. No mailbox was added.",
+        )
+    if unknown := [name for name in head if name not in COLUMNS]:
+        raise BadInput(
+            f"“{unknown[0][:40]}” is an unknown column.",
+            f"Known columns: {', '.join(COLUMNS)}. No mailbox was added.",
+        )
+    if twice := [name for name in head if head.count(name) > 1]:
+        raise BadInput(
+            f"The column “{twice[0]}” stands there twice.", "Keep the right one. No mailbox was added."
+        )
+
+
 def _csv_values(lines: Iterator[tuple[int, str]]) -> Parsed:
     """Each row as JSON would have it: named by the first one, without what is empty, with numbers."""
     at, text = next(lines)
@@ -170,21 +211,7 @@ def _csv_values(lines: Iterator[tuple[int, str]]) -> Parsed:
             "The first line is not valid CSV.",
             "Name the columns there, and end each line as Unix or Windows does. No mailbox was added.",
         ) from None
-    if "address" not in head:
-        raise BadInput(
-            "The first line does not name the columns.",
-            "Name them as in: address,host,username,password. No mailbox was added.",
-        )
-    if unknown := [name for name in head if name not in COLUMNS]:
-        raise BadInput(
-            f"“{unknown[0][:40]}” is an unknown column.",
-            f"Known columns: {', '.join(COLUMNS)}. No mailbox was added.",
-        )
-    if len(set(head)) < len(head):
-        twice = next(name for name in head if head.count(name) > 1)
-        raise BadInput(
-            f"The column “{twice}” stands there twice.", "Keep the right one. No mailbox was added."
-        )
+    _require_columns(head)
     while True:
         number = at + rows.line_num
         try:
@@ -246,24 +273,34 @@ def _kind(kind: type) -> str:
 
 
 def _account(number: int, value: dict[str, Any], settings: Settings) -> Wanted:
-    _checked(value, ACCOUNT, ("address", "host", "password"))
+    _checked(value, ACCOUNT, ("address", "host"))
     chosen: dict[str, Any] = {name: value[name] for name in rules.MAILBOX_FIELDS if name in value}
     box = rules.mailbox(value["address"], **chosen)
     where = _server(value, value.get("protocol", "imap"), box.address, settings)
-    begin, password = value.get("begin", "now"), Secret(value["password"])
+    begin, entered = value.get("begin", "now"), _auth(value)
+    if entered is None:
+        raise BadInput("“password” is missing.", "Add it, or else “app” or “secret_name”.")
     rules.require_possible(box, where, begin)
-    rules.require_password(password)
-    return Wanted(number, box, where, password, begin, _sending(value, password, box.address, settings))
+    sending, deliver_to = _sending(value, entered, box.address, settings), value.get("deliver_to", "")
+    return Wanted(number, box, Login(where, entered), begin, sending, deliver_to)
 
 
-def _sending(value: dict[str, Any], password: Secret, address: str, settings: Settings) -> Credential | None:
+def _auth(value: dict[str, Any]) -> Auth | None:
+    """How to sign in; None where the line does not say."""
+    named = (value.get(name) for name in ("auth", "app", "sign_in_as", "secret_name"))
+    password = Secret(value["password"]) if "password" in value else None
+    found = auth.chosen(password, *named)
+    if found is not None:
+        auth.require_valid(found)
+    return found
+
+
+def _sending(value: dict[str, Any], entered: Auth, address: str, settings: Settings) -> Login | None:
     if "sending" not in value:
         return None
     sending = value["sending"]
     _checked(sending, SERVER, ("host",))
-    secret = Secret(sending["password"]) if "password" in sending else password
-    rules.require_password(secret)
-    return Credential(_server(sending, "smtp", address, settings), secret)
+    return Login(_server(sending, "smtp", address, settings), _auth(sending) or entered)
 
 
 def _server(value: dict[str, Any], protocol: str, address: str, settings: Settings) -> MailServer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ SORTS = ("address", "server")
 # In the order of the list: what needs a person comes first.
 STATES = {
     "failing": (Health.FAILING, Health.NO_PASSWORD),
-    "attention": (Health.OVERDUE,),
+    "attention": (Health.CONSENT, Health.OVERDUE),
     "new": (Health.NEW,),
     "paused": (Health.PAUSED, Health.WAITS_FOR_KEY),
     "ok": (Health.OK,),
@@ -81,18 +81,16 @@ PLACES = (
 
 def page(vault: Vault, query: ListQuery) -> Listing[Line]:
     """The mailboxes that match; a page beyond the last one is the last one."""
-    key = vault.latest()
-    found = _Searched(key, query) if query.q else _All(key, query)
+    found = _matches(vault, query)
     total = found.counts[query.state]
     query = replace(query, page=min(query.page, max(1, -(-total // ROWS))))
     here = found.places(query.skipped, min(ROWS, total - query.skipped))
-    return Listing(overview.lines_of(key, here), total, query, found.counts)
+    return Listing(overview.lines_of(found.key, here), total, query, found.counts)
 
 
 def places(vault: Vault, query: ListQuery) -> list[int]:
     """All that match, whatever their page, as rows of endpoint."""
-    key = vault.latest()
-    found = _Searched(key, query) if query.q else _All(key, query)
+    found = _matches(vault, query)
     return found.places(0, found.counts[query.state])
 
 
@@ -103,51 +101,63 @@ def uuids(vault: Vault, query: ListQuery) -> list[str]:
 
 def counts(vault: Vault, query: ListQuery) -> dict[str, int]:
     """How many mailboxes the search finds by state, "" for all of them."""
-    key = vault.latest()
-    return (_Searched(key, query) if query.q else _All(key, query)).counts
+    return _matches(vault, query).counts
 
 
-def _counted(states: Iterable[str], total: int, rest: str) -> dict[str, int]:
-    """By state, where all that are not in `states` are in `rest`."""
-    found = Counter(states)
-    found[rest] += total - found.total()
-    return {"": total} | {state: found[state] for state in STATES}
+def _matches(vault: Vault, query: ListQuery) -> _Matches:
+    return (_Searched if query.q else _All)(vault.latest(), query)
 
 
-@dataclass
-class _All:
-    """Every mailbox."""
+class _Matches:
+    """Mailboxes in the order of the list: those that are not like most, then the others."""
 
-    key: Snapshot
-    query: ListQuery
-
-    def __post_init__(self) -> None:
-        self.rest = STATE_OF[totals.UNLISTED[self.key.state.no_key]]
-        self._by_server = self.query.sort == "server"
-        self._size = _size()
-        apart = _apart(self.key, server=self._by_server)
-        self._apart = [each for each in apart if each.state != self.rest]
-        self.counts = _counted((each.state for each in self._apart), self._size, self.rest)
+    def __init__(self, key: Snapshot, query: ListQuery, apart: Iterable[Apart], size: int) -> None:
+        self.key, self._query, self._size = key, query, size
+        self._rest = STATE_OF[totals.UNLISTED[key.state.no_key]]
+        self._apart = [each for each in apart if each.state != self._rest]
+        found = Counter(each.state for each in self._apart)
+        found[self._rest] += size - found.total()
+        self.counts = {"": size} | {state: found[state] for state in STATES}
 
     def places(self, skip: int, most: int) -> list[int]:
         """Rows of endpoint: `most` of them after the first `skip`."""
+        return self._numbers(skip, most)
+
+    def _numbers(self, skip: int, most: int) -> list[int]:
+        state, sort = self._query.state, self._query.sort
+        if sort and not state:
+            return self._others(skip, most, [])
+        if state == self._rest:
+            return self._others(skip, most, self._apart)
+        first = sorted((each for each in self._apart if state in ("", each.state)), key=_order(sort))
+        found = [self._number(each) for each in first[skip : skip + most]]
+        if state == "" and len(found) < most:
+            found += self._others(max(0, skip - len(first)), most - len(found), self._apart)
+        return found
+
+    def _number(self, each: Apart) -> int:
+        return each.place
+
+    def _others(self, skip: int, most: int, apart: Sequence[Apart]) -> list[int]:
+        """`most` of those that are not `apart`, after the first `skip`."""
+        raise NotImplementedError
+
+
+class _All(_Matches):
+    """Every mailbox. Numbers are rows of the table that is read in order."""
+
+    def __init__(self, key: Snapshot, query: ListQuery) -> None:
+        self._by_server = query.sort == "server"
+        super().__init__(key, query, _apart(key, server=self._by_server), _size())
+
+    def places(self, skip: int, most: int) -> list[int]:
         numbers = self._numbers(skip, most)
         if self._by_server or not numbers:
             return numbers
         return [place for (place,) in db.database.execute_sql(PLACES, (json.dumps(numbers),))]
 
-    def _numbers(self, skip: int, most: int) -> list[int]:
-        """The same as rows of the table that is read in order."""
-        state, sort = self.query.state, self.query.sort
-        if sort and not state:
-            return self._others(skip, most, [])
-        if state == self.rest:
-            return self._others(skip, most, self._apart)
-        first = sorted((each for each in self._apart if state in ("", each.state)), key=_order(sort))
-        found = [each.place if self._by_server else each.number for each in first[skip : skip + most]]
-        if state == "" and len(found) < most:
-            found += self._others(max(0, skip - len(first)), most - len(found), self._apart)
-        return found
+    def _number(self, each: Apart) -> int:
+        return each.place if self._by_server else each.number
 
     def _others(self, skip: int, most: int, apart: Sequence[Apart]) -> list[int]:
         if self._by_server:
@@ -158,50 +168,30 @@ class _All:
         values = {"apart": json.dumps(rows), "skip": skip, "most": most}
         if backwards := 2 * skip > size:
             values |= {"skip": max(0, size - skip - most), "most": min(most, size - skip)}
-        found = [row[0] for row in _rows(_others(self.query.sort, backwards), values)]
+        found = [row[0] for row in _rows(_others(self._query.sort, backwards), values)]
         return found[::-1] if backwards else found
 
 
-@dataclass
-class _Searched:
+class _Searched(_Matches):
     """The mailboxes whose address or server contains what is searched for."""
 
-    key: Snapshot
-    query: ListQuery
-
-    def __post_init__(self) -> None:
+    def __init__(self, key: Snapshot, query: ListQuery) -> None:
         self._names = names.latest()
-        self._lines = self._names.find(self.query.q)
-        self.rest = STATE_OF[totals.UNLISTED[self.key.state.no_key]]
+        self._lines = self._names.find(query.q)
         if len(self._lines) <= FEW:
-            apart = _these(self.key, [self._names.places[line] for line in self._lines])
+            apart = _these(key, [self._names.places[line] for line in self._lines])
         else:
-            every = _apart(self.key, server=True)
-            apart = [each for each in every if names.matches(each.address, each.host, self.query.q)]
-        self._apart = [each for each in apart if each.state != self.rest]
-        self.counts = _counted((each.state for each in self._apart), len(self._lines), self.rest)
-
-    def places(self, skip: int, most: int) -> list[int]:
-        """Rows of endpoint: `most` of them after the first `skip`."""
-        state, sort = self.query.state, self.query.sort
-        if sort and not state:
-            return self._others(skip, most, [])
-        if state == self.rest:
-            return self._others(skip, most, self._apart)
-        first = sorted((each for each in self._apart if state in ("", each.state)), key=_order(sort))
-        found = [each.place for each in first[skip : skip + most]]
-        if state == "" and len(found) < most:
-            found += self._others(max(0, skip - len(first)), most - len(found), self._apart)
-        return found
+            every = _apart(key, server=True)
+            apart = [each for each in every if names.matches(each.address, each.host, query.q)]
+        super().__init__(key, query, apart, len(self._lines))
 
     def _others(self, skip: int, most: int, apart: Sequence[Apart]) -> list[int]:
         places, without = self._names.places, {each.place for each in apart}
         lines: Iterable[int] = self._lines
-        if self.query.sort == "server":
+        if self._query.sort == "server":
             lines = sorted(lines, key=self._names.host)
-        return list(
-            islice((places[line] for line in lines if places[line] not in without), skip, skip + most)
-        )
+        found = (places[line] for line in lines if places[line] not in without)
+        return list(islice(found, skip, skip + most))
 
 
 def _size() -> int:

@@ -50,7 +50,7 @@ class Shown:
 def _digest(line: Line, strip: Strip | None) -> int:
     """Of all that may change in the row."""
     shown = (
-        str(line.health), line.problem, line.next_try_at, line.last_success_at, line.password,
+        str(line.health), line.problem, line.next_try_at, line.last_success_at, line.password, line.consent,
         line.waits_for_key, line.host, line.skipped, strip,
     )  # fmt: skip
     return zlib.crc32(repr(shown).encode())

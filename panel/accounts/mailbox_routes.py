@@ -12,14 +12,17 @@ from markupsafe import Markup
 from panel.accounts import asked, overview, probe, service
 from panel.accounts.add_routes import blueprint
 from panel.accounts.asked import Asked, Phase, Progress
-from panel.accounts.routes import beside, collecting, live
+from panel.accounts.connect_routes import collecting
+from panel.accounts.routes import beside, live
 from panel.collect import older
+from panel.deliver import status
 from panel.errors import NotFound, PanelError
 from panel.messages.chart import SPANS
 from panel.messages.service import mailbox_activity
 from panel.models import Account, Collection, Skipped
+from panel.models.endpoint import CONSENT
+from panel.oauth import connections
 from panel.services import current
-from panel.vault import credential
 from panel.web import viewer
 from panel.web.access import actor
 from panel.web.htmx import go, is_htmx, page
@@ -45,7 +48,12 @@ def mailbox(uuid: str) -> Any:
     if line is None:
         raise NotFound("This mailbox was removed.", "Go back to the list of mailboxes.")
     activity = _mail(account.uuid)
-    state = _Part.of("accounts/_state.html", line=line, progress=progress, mail=activity["mail"])
+    by_consent = CONSENT in (endpoint.kind, sending and sending.kind)
+    consent = connections.state_of(account.uuid) if by_consent else None
+    state = _Part.of(
+        "accounts/_state.html", uuid=account.uuid, line=line, progress=progress, consent=consent,
+        mail=activity["mail"],
+    )  # fmt: skip
     mail = _Part.of("accounts/_activity.html", uuid=account.uuid, line=line, **activity)
     around: dict[str, Any] = {
         "uuid": account.uuid, "state": state, "mail": mail, "watch": watch, "span": request.args.get("span"),
@@ -54,9 +62,10 @@ def mailbox(uuid: str) -> Any:
     if is_htmx():
         return _what_changed(around)
     return page(
-        "accounts/mailbox.html", account=account, line=line, row=row, sending=sending,
+        "accounts/mailbox.html", account=account, line=line, row=row, sending=sending, consent=consent,
         last_change=service.last_change(current().vault, endpoint),
-        spool=current().settings.mail_spool / account.uuid, **around,
+        spool=current().settings.mail_spool / account.uuid,
+        out=status.mailbox(current().settings, account.uuid, account.deliver_to), **around,
     )  # fmt: skip
 
 
@@ -132,8 +141,9 @@ def test_stored(uuid: str) -> Any:
     """Test the stored server and password: as events for htmx, otherwise as a page that grows."""
     account, endpoint = service.find(uuid)
     try:
-        found = [credential.open_for(endpoint, current().vault)]
-        steps = probe.run(found, account.folder, current().settings, actor(), account.address)
+        settings = current().settings
+        found = [probe.stored(endpoint, settings, current().vault)]
+        steps = probe.run(found, account.folder, settings, actor(), account.address)
     except PanelError as error:
         if not is_htmx():
             raise

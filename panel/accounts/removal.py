@@ -14,6 +14,7 @@ from panel.audit import Actor
 from panel.errors import NotFound, Refused
 from panel.models import Account, Collection, SpoolCount
 from panel.models.moment import SLACK
+from panel.wording import counted
 
 UNDO_SECONDS = 600
 BATCH = 20  # mailboxes deleted in one transaction: each takes what it remembers of its mail along
@@ -93,10 +94,8 @@ def purge(*, uuid: str | None = None) -> int:
     while deleted := int(Account.delete().where(Account.uuid.in_(which)).execute()):
         total += deleted
     if total:
-        count = "1 mailbox" if total == 1 else f"{total} mailboxes"
-        audit.record(
-            "removed mailboxes deleted", detail=f"{count}, with passwords.", who=None if uuid else "worker"
-        )
+        detail = f"{counted(total, 'mailbox')}, with passwords."
+        audit.record("removed mailboxes deleted", detail=detail, who=None if uuid else "worker")
     return total
 
 

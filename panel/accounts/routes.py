@@ -8,22 +8,22 @@ from typing import Any
 from flask import (
     Blueprint,
     Response,
-    current_app,
     flash,
     render_template,
     request,
     stream_template,
     stream_with_context,
-    url_for,
 )  # fmt: skip
 
-from panel.accounts import overview, probe, rules, service
-from panel.accounts.asked import Asked
+from panel.accounts import auth, overview, probe, rules, service
+from panel.accounts.connect_routes import begin as connect
+from panel.accounts.connect_routes import collecting
 from panel.accounts.forms import EditForm, NewForm, ServerForm
 from panel.accounts.service import Seen
 from panel.errors import BadInput, EditedMeanwhile, NotFound, PanelError
 from panel.mail.session import ProbeStep
 from panel.models import Account, Endpoint
+from panel.oauth import apps, connections
 from panel.services import current
 from panel.vault import credential
 from panel.web.access import actor, allow, require_reauth
@@ -33,13 +33,6 @@ from panel.web.htmx import go, is_htmx, page
 
 blueprint = Blueprint("accounts", __name__, url_prefix="/accounts")
 allow(blueprint, read={"admin"}, write={"admin"})
-
-
-def collecting(uuid: str) -> str:
-    """Have the worker collect the mailbox now; the address of its page, which shows what that brings."""
-    asked = Asked.now()
-    current_app.extensions["mailkeep.jobs"].collect(uuid)
-    return url_for("accounts.mailbox", uuid=uuid, collecting=str(asked))
 
 
 # -- editing ---------------------------------------------------------------------------
@@ -59,14 +52,19 @@ def change(uuid: str) -> Any:
     if not form.validate_on_submit():
         return again(form)
     try:
+        entered = auth.entered(*form.ways, form.entered_password)
+        auth.require_encryption(entered, current().vault)
+        auth.require_password_for(service.find(uuid)[1], entered)
         require_reauth()
         box, where = form.mailbox(), form.server(current().settings)
         seen = Seen(form.rev.data, form.seen.data or None)
-        service.edit(current().vault, uuid, box, where, form.entered_password, seen, actor())
+        service.edit(current().vault, uuid, box, where, entered, seen, actor())
     except PanelError as error:
         return again(form, error)
     flash(f"{box.address} was changed.", "good")
-    return go(collecting(form.account.data))
+    consent = connections.state_of(form.account.data) if form.by == "oauth" else None
+    waits = consent is not None and consent.state == "needed"
+    return connect(form.account.data) if waits else go(collecting(form.account.data))
 
 
 def _edit_form(uuid: str) -> EditForm:
@@ -85,7 +83,7 @@ def _edit_page(uuid: str, form: EditForm | None = None, status: int = 200, **con
     forged = not credential.is_authentic(endpoint, current().vault)
     form = form or _stored_form(account, endpoint, forged)
     return page(
-        "accounts/edit.html", status=status, form=form, line=line, forged=forged,
+        "accounts/edit.html", status=status, form=form, line=line, forged=forged, **ways(),
         last_change=service.last_change(current().vault, endpoint),
         **{"problem": None, "stale": False, "steps": None} | context,
     )  # fmt: skip
@@ -94,10 +92,14 @@ def _edit_page(uuid: str, form: EditForm | None = None, status: int = 200, **con
 def _stored_form(account: Account, endpoint: Endpoint, forged: bool) -> EditForm:
     """The stored settings; a server that may be forged is not filled in."""
     seen = Seen.of(endpoint)
-    rev = seen.rev if isinstance(seen.rev, int) else None  # SQL may have stored any type
-    values = vars(service.mailbox_of(account)) | {"account": account.uuid, "rev": rev, "seen": seen.place}
+    values = vars(service.mailbox_of(account)) | {
+        "account": account.uuid,
+        "rev": seen.rev,
+        "seen": seen.place,
+    }
     names = rules.SERVER_FIELDS
     values |= dict.fromkeys(names) if forged else {name: getattr(endpoint, name) for name in names}
+    values |= {} if forged else auth.as_typed(endpoint, current().vault)
     return EditForm(formdata=None, data=values)
 
 
@@ -116,15 +118,19 @@ def test() -> Any:
         require_reauth()
         rules.address_of(form.address.data)
         where, vault = form.server(settings), current().vault
-        found = [probe.credential_for(where, form.entered_password, uuid, vault)]
-        if isinstance(form, NewForm) and (sending := form.sending_credential(settings)):
-            found.append(sending)
+        entered = auth.entered(*form.ways, form.entered_password)
+        entered = None if uuid and form.by == "oauth" else entered  # the stored consent is tested
+        found = [probe.source_for(where, entered, uuid, settings, vault)]
+        if isinstance(form, NewForm) and (sending := form.sending_login(settings)):
+            found.append(probe.entered_source(sending, settings))
         steps = probe.run(found, form.folder.data or "INBOX", settings, actor(), form.address.data)
     except PanelError as error:
         return again(form, error)
     if is_htmx():
         return live(steps, probe.plan(found), form)
-    return Response(stream_template("accounts/test.html", steps=steps, form=form), mimetype="text/html")
+    line = overview.line(current().vault, uuid) if uuid else None
+    body = stream_template("accounts/test.html", steps=steps, form=form, line=line, **ways())
+    return Response(body, mimetype="text/html")
 
 
 def live(
@@ -183,6 +189,8 @@ def again(form: ServerForm, error: PanelError | None = None, force: str | None =
     if is_htmx():
         return beside(error, form, force)
     status = error.status if error else 422
+    if error is not None and error.field == "app":
+        error.field = form.app_field.name
     problem = error and show_on_field(form, error)
     if isinstance(form, EditForm):
         stale = isinstance(error, EditedMeanwhile)
@@ -191,8 +199,13 @@ def again(form: ServerForm, error: PanelError | None = None, force: str | None =
 
 
 def new_page(form: ServerForm, status: int = 200, **context: Any) -> Response:
-    context = {"problem": None, "steps": None, "force": None} | context
+    context = {"problem": None, "steps": None, "force": None} | ways() | context
     return page("accounts/new.html", status=status, form=form, **context)
+
+
+def ways() -> dict[str, Any]:
+    """For forms: the apps to sign in through, by provider, and whether secrets may be kept outside."""
+    return {"apps": apps.by_provider(), "secrets_dir": current().settings.secrets_dir}
 
 
 def beside(error: PanelError | None, form: ServerForm | None = None, force: str | None = None) -> Response:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from panel.config import Settings
 from panel.errors import BadInput
-from panel.mail.providers import GMAIL
-from panel.mail.server import MailServer, domain_to_wire, normalise_host
+from panel.mail.providers import GMAIL, MICROSOFT_365, Provider
+from panel.mail.server import MailServer, domain_to_wire, is_loopback, normalise_host
 from panel.models.account import BEGINS, ON_SERVER
 from panel.secret import Secret
+from panel.wording import counted
 
 INCOMING, OUTGOING = ("imap", "pop3"), ("smtp",)
 SECURITIES = ("tls", "starttls", "none")
@@ -20,13 +20,9 @@ PORTS = {
     ("pop3", "tls"): 995, ("pop3", "starttls"): 110, ("pop3", "none"): 110,
     ("smtp", "tls"): 465, ("smtp", "starttls"): 587, ("smtp", "none"): 25,
 }  # fmt: skip
-LONGEST_ADDRESS, LONGEST_USERNAME, LONGEST_FOLDER = 254, 320, 255
+LONGEST_ADDRESS, LONGEST_USERNAME, LONGEST_FOLDER, LONGEST_APP = 254, 320, 255, 64
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 30, 86_400  # seconds
 SERVER_FIELDS = ("protocol", "host", "port", "security", "username")
-NO_PASSWORDS = (
-    "Microsoft 365 accepts no password over IMAP or POP3, only OAuth2. "
-    "So Mailkeep cannot add this mailbox yet."
-)
 MAILBOX_FIELDS = ("folder", "interval", "on_server", "move_to")  # beside its address
 
 
@@ -56,26 +52,38 @@ def server(
             "Correct it, or add it to PANEL_MAIL_PORTS.",
             "port",
         )
-    if security == "none" and not _is_loopback(host):
+    if security == "none" and not is_loopback(host):
         raise BadInput(
             "Without TLS the password would cross the network unencrypted.",
             "Choose TLS or STARTTLS; none is only for a mail server on this server.",
             "security",
         )
-    _require_text(username, "username", "The username", LONGEST_USERNAME)
+    require_text(username, "username", "The username", LONGEST_USERNAME)
     return MailServer(protocol, host, port, security, username)
 
 
 def google(protocol: str) -> tuple[str, int, str]:
     """Host, port and security of Google's server."""
-    servers = {"smtp": GMAIL.smtp, "pop3": GMAIL.pop3}
-    return servers.get(protocol) or GMAIL.imap
+    return _known(GMAIL, protocol)
+
+
+def microsoft(protocol: str) -> tuple[str, int, str]:
+    """Host, port and security of Microsoft's server."""
+    return _known(MICROSOFT_365, protocol)
+
+
+def _known(provider: Provider, protocol: str) -> tuple[str, int, str]:
+    servers = {"smtp": provider.smtp, "pop3": provider.pop3}
+    return servers.get(protocol) or provider.imap
+
+
+KNOWN = {"microsoft": microsoft, "google": google}
 
 
 def address_of(typed: str) -> str:
     """`typed` as an email address. Raises BadInput (field `address`)."""
     address = typed.strip()
-    _require_text(address, "address", "The address", LONGEST_ADDRESS)
+    require_text(address, "address", "The address", LONGEST_ADDRESS)
     name, at, domain = address.rpartition("@")
     if not at or not name or not domain or any(c.isspace() for c in address):
         raise BadInput(f"“{address}” is not an email address.", "Enter it as name@example.org.", "address")
@@ -88,17 +96,17 @@ def mailbox(
 ) -> Mailbox:
     """The mailbox with these settings. Raises BadInput, naming the field."""
     address = address_of(address)
-    _require_text(folder, "folder", "The folder", LONGEST_FOLDER)
+    require_text(folder, "folder", "The folder", LONGEST_FOLDER)
     if not SHORTEST_INTERVAL <= interval <= LONGEST_INTERVAL:
         raise BadInput(
-            f"An interval of {interval} seconds is not possible.",
+            f"An interval of {counted(interval, 'second')} is not possible.",
             f"Enter {SHORTEST_INTERVAL} to {LONGEST_INTERVAL} seconds.",
             "interval",
         )
     _require_choice(on_server, ON_SERVER, "on_server", "action after collecting")
     if on_server != "move":
         return Mailbox(address, folder, interval, on_server)
-    _require_text(move_to, "move_to", "The folder to move mail to", LONGEST_FOLDER)
+    require_text(move_to, "move_to", "The folder to move mail to", LONGEST_FOLDER)
     if move_to == folder:
         raise BadInput(
             "Mail cannot move to the folder that it is collected from.", "Choose another folder.", "move_to"
@@ -135,17 +143,10 @@ def _require_choice(value: str, choices: Sequence[str], field: str, name: str) -
         raise BadInput(f"“{value[:20]}” is not a valid {name}.", remedy, field)
 
 
-def _require_text(text: str, field: str, name: str, longest: int) -> None:
+def require_text(text: str, field: str, name: str, longest: int) -> None:
     if not text:
         raise BadInput(f"{name} is empty.", "Enter it.", field)
     if len(text) > longest:
         raise BadInput(f"{name} is longer than {longest} characters.", "Shorten it.", field)
     if not text.isprintable():
         raise BadInput(f"{name} contains a line break or another control character.", "Remove it.", field)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

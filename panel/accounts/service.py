@@ -1,7 +1,7 @@
 """Adding, changing, pausing and removing mailboxes. Page and shell call the same functions.
 
-A server and its password belong together: the settings that a sealed record is bound to
-change only together with a newly entered password (docs/decisions/0001).
+A server and how to sign in there belong together: the settings that a sealed record is bound to
+change only together with a newly entered password, or what stands in its place (docs/decisions/0001).
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from panel import db
-from panel.accounts import rules, server_log
+from panel.accounts import auth, payload, rules, server_log
+from panel.accounts.auth import Auth, Login, Oauth
 from panel.accounts.rules import Mailbox
 from panel.audit import Actor
 from panel.collect import due, older
-from panel.errors import BadInput, EditedMeanwhile, NotFound, PasswordNeeded
+from panel.errors import BadInput, Conflict, EditedMeanwhile, NotFound, PasswordNeeded
 from panel.mail.server import MailServer
 from panel.models import LISTED, Account, Endpoint
-from panel.models.endpoint import Place
+from panel.models.endpoint import CONSENT, PASSWORD, Place
 from panel.secret import Secret
 from panel.vault import credential
-from panel.vault.credential import Credential
 from panel.vault.vault import Vault
 
 
@@ -34,32 +34,33 @@ class Seen:
     @classmethod
     def of(cls, endpoint: Endpoint) -> Seen:
         """What a person who is shown `endpoint` sees."""
-        return cls(endpoint.rev, endpoint.place.digest)
+        rev = endpoint.rev if isinstance(endpoint.rev, int) else None  # SQL may have stored any type
+        return cls(rev, endpoint.place.digest)
 
 
 @dataclass(frozen=True)
 class New:
-    """A new mailbox as it was entered. `sending`: the server to send through, with its password.
+    """A new mailbox as it was entered. `sending`: the server to send through, and how to sign in there.
 
     The same password for both is sealed twice, each record for its own server.
     """
 
     box: Mailbox
     where: MailServer
-    password: Secret
+    auth: Auth
     begin: str = "now"
-    sending: Credential | None = None
+    sending: Login | None = None
 
     @property
-    def credentials(self) -> list[Credential]:
+    def logins(self) -> list[Login]:
         """What to log in with, in the order of a test."""
-        return [Credential(self.where, self.password), *([self.sending] if self.sending else [])]
+        return [Login(self.where, self.auth), *([self.sending] if self.sending else [])]
 
 
 def require_new(new: New) -> None:
     """Raise BadInput where `add` certainly would, before its server is asked."""
     rules.require_possible(new.box, new.where, new.begin)
-    rules.require_password(new.password)
+    auth.require_valid(new.auth)
     if Account.select().where(_is_named(new.box.address)).exists():
         raise address_taken(new.box.address)
 
@@ -67,30 +68,32 @@ def require_new(new: New) -> None:
 def add(vault: Vault, new: New, actor: Actor) -> str:
     """Store a new mailbox; its uuid.
 
-    Raises BadInput (also for an address that was added already), CannotStore; then nothing is stored.
+    Raises BadInput (also for an address that was added already), CannotStore, and as `payload.of`; then
+    nothing is stored.
     """
     rules.require_possible(new.box, new.where, new.begin)
     with Endpoint.storing():
         if new.box.address.lower() in addresses():
             raise address_taken(new.box.address)
-        return insert(vault, new.box, new.where, new.password, new.begin, actor, new.sending)
+        return insert(vault, new.box, Login(new.where, new.auth), new.begin, actor, new.sending)
 
 
 def insert(
     vault: Vault,
     box: Mailbox,
-    where: MailServer,
-    password: Secret,
+    login: Login,
     begin: str,
     actor: Actor,
-    sending: Credential | None = None,
+    sending: Login | None = None,
+    deliver_to: str = "",
 ) -> str:
-    """`add` without its checks. Inside `storing()`."""
-    account = Account.create(begin=begin, created_at=db.now(), **vars(box))
-    insert_endpoint(vault, account, "in", where, password, actor)
+    """`add` without its checks. Inside `storing()`. `deliver_to`: a target; empty: the default."""
+    account = Account.create(begin=begin, created_at=db.now(), deliver_to=deliver_to, **vars(box))
+    stored = insert_endpoint(vault, account, "in", login, actor)
     if sending is not None:
-        insert_endpoint(vault, account, "out", sending.server, sending.secret, actor)
-    actor.record("mailbox added", box.address)
+        shares = isinstance(login.auth, Oauth) and sending.auth == login.auth
+        insert_endpoint(vault, account, "out", sending, actor, stored if shares else None)
+    actor.record("mailbox added", box.address, deliver_to and f"Goes out to {deliver_to}.")
     return account.uuid
 
 
@@ -102,30 +105,39 @@ def addresses() -> set[str]:
     }
 
 
-def address_taken(address: str) -> BadInput:
+def address_taken(address: str) -> Conflict:
     """The error for an address that was added already."""
-    return BadInput(f"{address} has been added already.", "Open it in the list.", "address")
+    return Conflict(f"{address} has been added already.", "Open it in the list.", "address")
 
 
 def insert_endpoint(
     vault: Vault,
     account: Account,
     direction: str,
-    where: MailServer,
-    password: Secret | None,
+    login: Login,
     actor: Actor,
-) -> None:
-    """Store a new server of a mailbox. Inside `storing()`. Raises as `password_for`."""
-    entered = password_for(where, password, None)
-    assert entered is not None  # nothing is stored that could be kept
-    endpoint, place = Endpoint(secret_set_at=db.now()), _place_of(account, direction, where)
-    endpoint.password = entered
+    begun: Secret | None = None,
+) -> Secret:
+    """Store a new server of a mailbox; what its record holds. Inside `storing()`.
+
+    Raises BadInput, and as `payload.of`.
+    """
+    auth.require_valid(login.auth)
+    endpoint, place = (
+        Endpoint(secret_set_at=db.now()),
+        _place_of(account, direction, login.server, login.auth),
+    )
+    endpoint.secret = held = payload.of(vault, account, direction, login, actor, begun)
     endpoint.save(place=place)
     server_log.append(vault.keystore.data_dir, place, actor.name)
+    return held
 
 
-def _place_of(account: Account, direction: str, where: MailServer) -> Place:
-    return Place(account.uuid, direction, address=account.address, **vars(where))
+def _place_of(account: Account, direction: str, where: MailServer, how: Auth | str) -> Place:
+    """`how`: what was entered, or the kind that is stored."""
+    kind = how if isinstance(how, str) else auth.kind(how)
+    server = replace(where, auth_method=auth.method(kind), token_url="")
+    return Place(account.uuid, direction, address=account.address, kind=kind, **vars(server))
 
 
 def edit(
@@ -133,13 +145,14 @@ def edit(
     uuid: str,
     box: Mailbox,
     where: MailServer | None,
-    password: Secret | None,
+    entered: Auth | None,
     seen: Seen,
     actor: Actor,
 ) -> None:
-    """Change a mailbox. `where` None keeps the server, `password` None keeps the password.
+    """Change a mailbox. `where` None keeps the server, `entered` None how to sign in there.
 
-    Raises as `store`, and BadInput.
+    A mailbox goes from a password to OAuth2 or a secret kept outside, and back, without losing its place:
+    what was delivered is not delivered again. Raises as `store`, and BadInput.
     """
     with Endpoint.storing():
         account, endpoint = find(uuid)
@@ -154,7 +167,7 @@ def edit(
         for name, value in vars(box).items():
             setattr(account, name, value)
         account.save()
-        changed = store(vault, account, endpoint, where, password, actor) if where or password else ""
+        changed = store(vault, account, endpoint, where, entered, actor) if where or entered else ""
         actor.record("mailbox changed", box.address, changed)
         due.make_due(account.uuid)
 
@@ -174,55 +187,67 @@ def store(
     account: Account,
     endpoint: Endpoint,
     where: MailServer | None,
-    password: Secret | None,
+    entered: Auth | None,
     actor: Actor,
 ) -> str:
-    """Store server and password in the row; which settings changed, without their values. Inside `storing()`.
+    """Store server and secret in the row; which settings changed, without their values. Inside `storing()`.
 
     `where` is a server that was entered whole; None keeps the stored one.
-    Raises as `password_for` and `require_authentic`.
+    Raises as `require_entered`, `require_authentic` and `payload.of`.
     """
-    if where is None or password is None:
+    if where is None or entered is None:
         require_authentic(vault, endpoint)
     where = where or endpoint.server
-    entered = password_for(where, password, endpoint)
-    place = _place_of(account, str(endpoint.direction), where)
-    changed = [name for name, value in vars(where).items() if getattr(endpoint, name) != value]
-    new_server = bool(changed)
+    require_entered(where, entered, endpoint)
+    direction, before = str(endpoint.direction), endpoint.place
+    place = _place_of(account, direction, where, entered if entered is not None else str(endpoint.kind))
+    changed = [name for name, value in vars(place).items() if getattr(before, name) != value]
+    new_server = bool({"protocol", "host", "port", "security", "username"} & set(changed))
     if entered is not None:
-        endpoint.password = entered
+        endpoint.secret = payload.of(vault, account, direction, Login(where, entered), actor)
         endpoint.secret_set_at = db.now()
-        changed.append("password")
+        changed = [name for name in changed if name not in ("auth_method", "kind")] + [_noun(entered)]
     endpoint.save(place=place)
+    payload.drop_unused(account)
     if new_server:  # last, so that a refused change is not logged
         server_log.append(vault.keystore.data_dir, place, actor.name)
     return f"New: {', '.join(changed)}." if changed else ""
 
 
-def password_for(where: MailServer, entered: Secret | None, endpoint: Endpoint | None) -> Secret | None:
-    """The `entered` password; None if the stored one of `endpoint` belongs to exactly the server `where`.
+def _noun(entered: Auth) -> str:
+    kind = auth.kind(entered)
+    return {PASSWORD: "password", CONSENT: "sign-in by OAuth2"}.get(kind, "secret kept outside")
 
-    A changed server needs its password: this is the one place where that is decided, for page, shell,
-    connection test and sending. Raises PasswordNeeded, BadInput for an empty password.
+
+def require_entered(where: MailServer, entered: Auth | None, endpoint: Endpoint | None) -> None:
+    """Raise unless what was `entered` can be used at `where`; None: if what is stored belongs to exactly it.
+
+    A changed server needs its password, or what stands in its place: this is the one place where that is
+    decided, for page, shell, connection test and sending. Raises PasswordNeeded, BadInput.
     """
     if entered is not None:
-        rules.require_password(entered)
-        return entered
-    if endpoint is None or not _is_same_server(endpoint, where):
+        auth.require_valid(entered)
+    elif endpoint is None or endpoint.kind == PASSWORD:
+        if endpoint is None or not auth.is_same(endpoint, where):
+            raise PasswordNeeded(
+                "A new or changed mail server needs its password.",
+                "Enter the password of this server (in the shell: --password-file).",
+            )
+    elif not auth.is_same(endpoint, where):
         raise PasswordNeeded(
-            "A new or changed mail server needs its password.",
-            "Enter the password of this server (in the shell: --password-file).",
+            "A changed mail server needs what this mailbox signs in with again.",
+            "Choose it again (in the shell: --auth oauth --app NAME, or --secret-name NAME).",
         )
-    return None
 
 
 def require_authentic(vault: Vault, endpoint: Endpoint) -> None:
     """Raise PasswordNeeded unless the stored password was entered for the stored server."""
     if not credential.is_authentic(endpoint, vault):
         raise PasswordNeeded(
-            "The stored password does not belong to the stored server, which may have been changed.",
-            "Enter the whole server and its password (in the shell: --protocol, --host, --port, --security, "
-            "--username, --password-file).",
+            f"The stored {endpoint.words.noun} does not belong to the stored server, which may have been "
+            "changed.",
+            "Enter the whole server and how to sign in there (in the shell: --protocol, --host, --port, "
+            "--security, --username, and --password-file, --app or --secret-name).",
         )
 
 
@@ -236,7 +261,7 @@ def last_change(vault: Vault, endpoint: Endpoint) -> server_log.Change | None:
 
 
 def set_password(vault: Vault, uuid: str, password: Secret, seen: Seen, actor: Actor) -> None:
-    """Store another password for the same server. Raises as `edit`."""
+    """Store a password, another one say, for the same server. Raises as `edit`."""
     account, _ = find(uuid)
     edit(vault, uuid, mailbox_of(account), None, password, seen, actor)
 
@@ -300,7 +325,8 @@ def _is_named(name: str) -> Any:
 
 
 def _not_found(name: str) -> NotFound:
-    return NotFound(f"Mailbox “{name[:80]}” does not exist.", "It may have been removed. See the list.")
+    remedy = "It may have been removed. See the list of mailboxes (in the shell: flask accounts list)."
+    return NotFound(f"Mailbox “{name[:80]}” does not exist.", remedy)
 
 
 def without_server() -> list[Account]:
@@ -318,9 +344,3 @@ def sending_of(uuid: str) -> Endpoint | None:
 def mailbox_of(account: Account) -> Mailbox:
     """The stored settings as a value."""
     return Mailbox(**{field.name: getattr(account, field.name) for field in fields(Mailbox)})
-
-
-def _is_same_server(endpoint: Endpoint, where: MailServer) -> bool:
-    """Whether `where` is exactly the stored server."""
-    stored = endpoint.server
-    return stored == replace(where, auth_method=stored.auth_method, token_url=stored.token_url)

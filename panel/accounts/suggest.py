@@ -15,12 +15,13 @@ from panel.errors import BadInput, Throttled
 from panel.mail import autoconfig
 from panel.mail.autoconfig import PublishedServer
 from panel.mail.policy import Policy
-from panel.mail.providers import GMAIL, MAIL_HOSTS, MICROSOFT, PROVIDERS, WITHOUT_PASSWORDS
+from panel.mail.providers import GMAIL, MAIL_HOSTS, MICROSOFT_365, PROVIDERS, WITHOUT_PASSWORDS, Provider
 from panel.mail.server import MailServer, normalise_host
 
 SECONDS = 6.0  # for everything
 PER_HOUR = 60  # of the whole install: each asks servers that a person has named
 LOOKED_UP = "settings looked up"
+HOSTED = {"microsoft": ("Microsoft 365", MICROSOFT_365), "google": ("Google", GMAIL)}
 PLACEHOLDER = re.compile(r"%EMAIL(?:ADDRESS|LOCALPART|DOMAIN)%")
 
 
@@ -47,14 +48,9 @@ def suggest(address: str, settings: Settings, actor: Actor) -> Suggestion:
     if "." not in domain or ":" in domain or domain.replace(".", "").isdigit():
         return _nothing(domain)  # an address, or a name of this network
     if domain in WITHOUT_PASSWORDS:
-        message = WITHOUT_PASSWORDS[domain]
-        return Suggestion(message, provider="microsoft" if message == MICROSOFT else "other")
+        return Suggestion(WITHOUT_PASSWORDS[domain])
     if domain in PROVIDERS:
-        provider = PROVIDERS[domain]
-        found = [PublishedServer("imap", *provider.imap), PublishedServer("smtp", *provider.smtp)]
-        message = f"These are the servers of {domain}. {provider.note}"
-        chosen = _chosen(found, address, local, message, settings)
-        return replace(chosen, provider="google") if provider is GMAIL else chosen
+        return _of(PROVIDERS[domain], address, local, f"These are the servers of {domain}.", settings)
     _count(domain, actor)
     return _looked_up(domain, address, local, settings)
 
@@ -62,12 +58,9 @@ def suggest(address: str, settings: Settings, actor: Actor) -> Suggestion:
 def _looked_up(domain: str, address: str, local: str, settings: Settings) -> Suggestion:
     ends_at = time.monotonic() + SECONDS
     hosted = _hosted(autoconfig.mail_hosts(domain, ends_at))
-    if hosted == "microsoft":
-        return Suggestion(f"Microsoft 365 receives the mail of {domain}. {MICROSOFT}", provider=hosted)
-    if hosted == "google":
-        found = [PublishedServer("imap", *GMAIL.imap), PublishedServer("smtp", *GMAIL.smtp)]
-        message = f"Google receives the mail of {domain}. {GMAIL.note}"
-        return replace(_chosen(found, address, local, message, settings), provider=hosted)
+    if hosted:
+        name, provider = HOSTED[hosted]
+        return _of(provider, address, local, f"{name} receives the mail of {domain}.", settings)
     found = autoconfig.published(domain, Policy.of(settings), ends_at - SECONDS / 3)
     if found:
         return _chosen(found, address, local, f"{domain} publishes these settings over HTTPS.", settings)
@@ -79,6 +72,14 @@ def _looked_up(domain: str, address: str, local: str, settings: Settings) -> Sug
         )
         return _chosen(found, address, local, message, settings)
     return _nothing(domain)
+
+
+def _of(provider: Provider, address: str, local: str, message: str, settings: Settings) -> Suggestion:
+    """The servers of a provider that is known."""
+    found = [PublishedServer("imap", *provider.imap), PublishedServer("smtp", *provider.smtp)]
+    chosen = _chosen(found, address, local, f"{message} {provider.note}", settings)
+    name = next((name for name, (_, known) in HOSTED.items() if known is provider), "other")
+    return replace(chosen, provider=name)
 
 
 def _hosted(mail_hosts: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from panel import db
 from panel.accounts.overview import OVERDUE, ROUND_SECONDS, Health
 from panel.models.collection import LEASE_SECONDS
 from panel.models.moment import SLACK
+from panel.models.oauth import WAITING
 from panel.vault.snapshot import Snapshot
 
 LATE_SECONDS = 3600  # since the last round of a mailbox that is not known to fail, and its interval
@@ -21,15 +22,16 @@ NAMED = 5
 UNLISTED = {False: Health.OK, True: Health.WAITS_FOR_KEY}  # what all the others are
 
 # Every mailbox that may be anything but OK, by index.
-SILENT = """
+SILENT = f"""
   SELECT account_id FROM endpoint INDEXED BY endpoint_empty WHERE sealed IS NULL AND clear IS NULL
   UNION SELECT account_id FROM collection WHERE last_success_at IS NULL
   UNION SELECT account_id FROM collection WHERE next_due_at < :now - :round
   UNION SELECT account_id FROM collection WHERE last_success_at > :now + :slack
   UNION SELECT value FROM json_each(:unreadable)
+  UNION SELECT account_id FROM consent INDEXED BY consent_waiting WHERE {WAITING}
   UNION SELECT uuid
     FROM (SELECT 1 WHERE (SELECT count(*) FROM collection) < (SELECT count(*) FROM account))
-    CROSS JOIN account WHERE uuid NOT IN (SELECT account_id FROM collection)"""
+    CROSS JOIN account WHERE uuid NOT IN (SELECT account_id FROM collection)"""  # noqa: S608 - text of ours
 NOTABLE = f"""
   SELECT uuid FROM account WHERE paused_at IS NOT NULL AND removed_at IS NULL
   UNION SELECT account_id FROM collection WHERE problem IS NOT NULL
@@ -38,7 +40,9 @@ NOTABLE = f"""
 ASSESS = """
 WITH notable (uuid) AS ({}), known AS (
   SELECT a.uuid, a.rowid AS number, e.id AS place, a.address, e.host, a.interval, a.paused_at, c.problem,
-    e.sealed IS NULL AND e.clear IS NULL AS empty, c.next_due_at < :now - :round AS due,
+    e.sealed IS NULL AND e.clear IS NULL AS empty,
+    e.kind = 'consent' AND NOT EXISTS (SELECT 1 FROM consent s WHERE s.account_id = a.uuid
+      AND s.connected_at IS NOT NULL AND s.ended_at IS NULL) AS waits, c.next_due_at < :now - :round AS due,
     CASE WHEN typeof(c.last_success_at) = 'integer' AND c.last_success_at BETWEEN 0 AND :now + :slack
       THEN c.last_success_at END AS success,
     CASE WHEN a.created_at <= :now + :slack THEN a.created_at ELSE 0 END AS created,
@@ -47,11 +51,12 @@ WITH notable (uuid) AS ({}), known AS (
   JOIN endpoint e ON e.account_id = a.uuid AND e.direction = 'in'
   LEFT JOIN collection c ON c.account_id = a.uuid
 ), judged AS (
-  SELECT *, paused_at IS NULL AND NOT coalesce(busy, 0)
+  SELECT *, paused_at IS NULL AND NOT waits AND NOT coalesce(busy, 0)
       AND :now > coalesce(success, created) + interval + :late AS late,
     CASE WHEN paused_at IS NOT NULL THEN 'paused'
       WHEN :no_key AND NOT empty THEN 'waits for the key'
       WHEN empty OR uuid IN (SELECT value FROM json_each(:unreadable)) THEN 'no password'
+      WHEN waits THEN 'consent needed'
       WHEN problem <> '' THEN 'failing'
       WHEN success IS NULL THEN 'new'
       WHEN due AND :now - success > :overdue * interval + :round AND NOT busy THEN 'overdue'
@@ -150,7 +155,7 @@ def values(key: Snapshot) -> dict[str, Any]:
         "now": db.now(), "slack": SLACK, "lease": LEASE_SECONDS, "late": LATE_SECONDS,
         "overdue": OVERDUE, "round": ROUND_SECONDS,
         "no_key": key.state.no_key,
-        "unreadable": json.dumps([each.account for each in key.failures if each.direction == "in"]),
+        "unreadable": json.dumps([each.account for each in key.failures if each.stops_collecting]),
     }  # fmt: skip
 
 

@@ -9,8 +9,9 @@ import click
 from panel.activity import log
 from panel.activity.log import Filter
 from panel.listing import LONGEST_SEARCH
+from panel.printing import print_json, say
 from panel.services import current
-from panel.shell import PanelGroup, count_option, json_option, print_json, say
+from panel.shell import PanelGroup, count_option, json_option
 from panel.times import exact
 
 activity = PanelGroup("activity", help="Events: who did what, when and from where.")

@@ -20,6 +20,7 @@ from panel import db
 from panel.audit import record
 from panel.models.events import Activity
 from panel.times import machine
+from panel.wording import counted
 
 PAGE = 50  # events
 SCANNED = 50_000  # events that one page may go through
@@ -174,8 +175,8 @@ def _remove_batch(before: int) -> int:
         count = int(Activity.delete().where(Activity.id.in_(oldest)).execute())
         if count:
             date = datetime.fromtimestamp(max(before, 0), UTC).date()
-            events = "1 event" if count == 1 else f"{count} events"
-            record("old activity removed", detail=f"{events} from before {date}.", who="worker")
+            detail = f"{counted(count, 'event')} from before {date}."
+            record("old activity removed", detail=detail, who="worker")
     return count
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from peewee import SQL, ModelSelect, fn
 
 from panel import db
-from panel.alerts.conditions import MAILBOX_TOPIC, OTHERS, Condition
+from panel.alerts.conditions import MAILBOX_TOPIC, OTHERS, SECRET_TOPIC, Condition
 from panel.audit import Actor
 from panel.errors import Refused
 from panel.listing import ROWS, Listing, ListQuery
@@ -85,8 +85,9 @@ def update(found: Collection[Condition]) -> None:
             row = known.pop((condition.topic, condition.subject), None)
             _refresh(row or _reopen(condition, now) or _create(condition, now), condition, now)
         for row in known.values():
-            # A cause that is not named among too many others is not over.
-            _not_seen(row, now, over=every_cause or row.topic != MAILBOX_TOPIC)
+            # A cause that is not named among too many others is not over; nor is a date that comes nearer.
+            over = every_cause if row.topic == MAILBOX_TOPIC else row.topic != SECRET_TOPIC
+            _not_seen(row, now, over=over)
         Alert.delete().where(Alert.resolved_at < now - HISTORY_SECONDS).execute()
 
 

@@ -7,16 +7,20 @@ from typing import Any
 
 import click
 
+from panel import db
 from panel.accounts import service as accounts
-from panel.alerts import channels, service, webhook
+from panel.alerts import channels, service
 from panel.alerts.alert_log import Entry
 from panel.alerts.service import Overview
+from panel.alerts.webhook import signing_key as webhook_key
 from panel.audit import Actor
 from panel.errors import Refused
+from panel.printing import print_json, print_lines, say
 from panel.sending import outbox
 from panel.services import current
-from panel.shell import PanelGroup, json_option, print_json, print_lines, say
+from panel.shell import PanelGroup, json_option
 from panel.times import ago, exact, until
+from panel.wording import counted
 
 alerts = PanelGroup("alerts", help="Alerts: recipients, what is open, history.")
 
@@ -33,26 +37,29 @@ def list_(json_: bool) -> None:
 
 
 @alerts.command("set")
-@click.option("--to", "to", default=None, help="Mail addresses, separated by commas; empty for none.")
+@click.option("--to", "recipients", default=None, help="Mail addresses, separated by commas; empty for none.")
 @click.option("--through", default=None, help="Mailbox to send through first; empty for any that works.")
-@click.option("--webhook", "url", default=None, help="https:// address to call; empty for none.")
+@click.option("--webhook", default=None, help="https:// address to call; empty for none.")
 @click.option("--failing-minutes", type=int, help="How long a mailbox fails before it is an alert.")
 @click.option("--unverified-days", type=int, help="How long the key may have no verified backup.")
 @click.option("--disk-percent", type=int, help="Free disk space below which it is an alert.")
-def set_(to: str | None, through: str | None, url: str | None, **numbers: int | None) -> None:
+@click.option("--waiting-minutes", type=int, help="How long mail may wait to go out.")
+def set_(recipients: str | None, through: str | None, webhook: str | None, **numbers: int | None) -> None:
     """Set recipients, and from when on a problem is an alert. What is not given stays as it is."""
     limits = {name: value for name, value in numbers.items() if value is not None}
-    channels_given = not (to is None and through is None and url is None)
+    channels_given = not (recipients is None and through is None and webhook is None)
     if not channels_given and not limits:
         raise click.UsageError("Give --to, --through, --webhook or a threshold.")
     before = service.read(current().vault)
-    if limits:
-        service.set_thresholds(replace(before.limits, **limits), Actor())
-    if channels_given:
-        stored = before.channels
-        recipients = stored.recipients if to is None else service.recipients_of(to)
-        first = stored.through if through is None else (accounts.find(through)[0].uuid if through else "")
-        service.store(recipients, first, stored.webhook if url is None else url.strip(), Actor())
+    with db.transaction():  # all of it, or nothing
+        if limits:
+            service.set_thresholds(replace(before.limits, **limits), Actor())
+        if channels_given:
+            stored = before.channels
+            to = stored.recipients if recipients is None else service.recipients_of(recipients)
+            first = stored.through if through is None else (accounts.find(through)[0].uuid if through else "")
+            url = stored.webhook if webhook is None else webhook.strip()
+            service.store(to, first, url, Actor())
     print_lines(_recipients(service.read(current().vault)))
 
 
@@ -77,7 +84,7 @@ def test(context: click.Context) -> None:
 @alerts.command("signing-key")
 def signing_key() -> None:
     """Print the key that the webhook's receiver checks signatures with."""
-    say(webhook.signing_key(current().settings))
+    say(webhook_key(current().settings))
 
 
 def _recipients(overview: Overview) -> list[str]:
@@ -87,7 +94,8 @@ def _recipients(overview: Overview) -> list[str]:
         f"mail to: {', '.join(to.recipients) or 'none'}{f', first through {through}' if through else ''}",
         f"webhook: {to.webhook_origin or 'none'}",
         f"alert after: mailbox failing {limits.failing_minutes} min, backup not verified"
-        f" {limits.unverified_days} days, disk under {limits.disk_percent}% free",
+        f" {counted(limits.unverified_days, 'day')}, disk under {limits.disk_percent}% free,"
+        f" mail waiting to go out {limits.waiting_minutes} min",
     ]
     return lines + [f"Failing  {use.problem}" for use in (to.mail_use, to.webhook_use) if use.problem]
 

@@ -11,22 +11,31 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from peewee import fn
+
 from panel import db
 from panel.alerts.thresholds import USUAL, Thresholds
-from panel.health import causes, heartbeat, mail
+from panel.config import Settings
+from panel.deliver import status
+from panel.health import causes, heartbeat, mail, sign_ins
 from panel.health.causes import FailingCause
-from panel.health.check import counted, few, without_paths
-from panel.models import Heartbeat
+from panel.health.sign_ins import DAY, NEW_SECRET, SOON, VERY_SOON, AppFact, SignIns
+from panel.models import Alert, Heartbeat
 from panel.models.moment import is_ahead
 from panel.program import as_typed
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.vault import Vault
+from panel.wording import counted, few, without_paths
 
 MOST_CAUSES = 50  # of failing mailboxes; those of all others are one problem
 ENCRYPTION, OVERVIEW, MAILBOXES = "/server/encryption", "/", "/accounts?state=failing"
 GRAVE_PERCENT = 1  # free space
+ATTENTION = "/accounts?state=attention"
 MAILBOX_TOPIC, OTHERS = "mailboxes", "others"
+CONSENT_TOPIC, SECRET_TOPIC = "consents", "app-secret"
+DELIVERY = "/server/delivery"
+TARGET_SECONDS = 300  # for which a target takes no mail before that is an alert
 KEY = {
     State.KEY_MISSING: "The encryption key file is missing.",
     State.KEY_UNREADABLE: "The encryption key file cannot be used.",
@@ -56,14 +65,21 @@ class Condition:
         object.__setattr__(self, "remedy", as_typed(self.remedy))
 
 
-def found(vault: Vault, limits: Thresholds = USUAL, disks: Iterable[Path] = ()) -> list[Condition]:
-    """All problems of this moment, the gravest first. As many as there are causes, and not many more."""
+def found(
+    vault: Vault, limits: Thresholds = USUAL, disks: Iterable[Path] = (), settings: Settings | None = None
+) -> list[Condition]:
+    """All problems of this moment, the gravest first. As many as there are causes, and not many more.
+
+    With `settings` also those of mail that is to go out.
+    """
     key, beat = vault.latest(), heartbeat.read()
     return [
         *_worker(beat),
         *_key(key),
         *_records(key),
         *_mailboxes(limits),
+        *_sign_ins(limits),
+        *(_outgoing(settings, limits) if settings else ()),
         *_disk(disks, limits),
         *_backup(key, limits),
     ]
@@ -116,6 +132,9 @@ def _records(key: Snapshot) -> Iterator[Condition]:
         named = f" ({few(addresses)})" if addresses else ""
         message = f"Some passwords cannot be decrypted{named}. These mailboxes are paused."
         remedy = "Enter the password of each of these mailboxes again."
+        if not all(failure.is_password for failure in key.failures):
+            message = f"Some secrets cannot be decrypted{named}. Mailboxes that need them are paused."
+            remedy = "The Encryption page says of each why, and what to enter or connect again."
         count = len(addresses)
         yield Condition("records", "", str(key.state), message, remedy, ENCRYPTION, db.now(), mailboxes=count)
 
@@ -150,6 +169,86 @@ def _cause(found: FailingCause) -> Condition:
         found.since or 0,
         mailboxes=found.count,
     )
+
+
+def _sign_ins(limits: Thresholds) -> Iterator[Condition]:
+    """A consent that the provider ended, at once; an app's fault once for its mailboxes."""
+    found = sign_ins.read()
+    for each in found.waiting:
+        if each.ended:
+            message = f"{each.address}: {each.message}"
+            yield Condition(
+                CONSENT_TOPIC, each.uuid[:36], "consent-ended", message, each.remedy, each.path, each.since,
+                mailboxes=1,
+            )  # fmt: skip
+    yield from _not_connected(found, limits)
+    for app in found.apps:
+        yield from _app(app)
+
+
+def _not_connected(found: SignIns, limits: Thresholds) -> Iterator[Condition]:
+    """Mailboxes that nobody has connected for as long as one may fail: together."""
+    late = [each for each in found.waiting if not each.ended and _is_past(each.since, limits)]
+    if late:
+        named = few([each.address for each in late])
+        message = f"{counted(len(late), 'mailbox')} not connected to a provider yet: {named}."
+        path = late[0].path if len(late) == 1 else ATTENTION
+        remedy = "Connect each of them on its page; mail waits on the server."
+        since, count = min(each.since for each in late), len(late)
+        yield Condition(CONSENT_TOPIC, "", "consent-needed", message, remedy, path, since, "warn", count)
+
+
+def _is_past(since: int, limits: Thresholds) -> bool:
+    return db.now() - since >= limits.failing_seconds or is_ahead(since)
+
+
+def _app(app: AppFact) -> Iterator[Condition]:
+    uid, count = app.uid[:36], app.mailboxes
+    if app.problem:
+        remedy, since = app.remedy or NEW_SECRET, app.problem_at or db.now()
+        yield Condition("app", uid, "app-fault", app.problem, remedy, app.path, since, mailboxes=count)
+    soon = app.expires_within(VERY_SOON)
+    if soon or (app.expires_within(SOON) and _is_first_day(app)):
+        severity, now = "bad" if soon else "warn", db.now()
+        yield Condition(
+            SECRET_TOPIC, uid, "secret-expires", app.expiry, NEW_SECRET, app.path, now, severity, count
+        )
+
+
+def _is_first_day(app: AppFact) -> bool:
+    """Whether the first alert to its date was today, or there was none, as where it was entered late."""
+    from_then = Alert.since >= (app.expires_at or 0) - SOON
+    alerts = Alert.select(fn.MIN(Alert.since)).where(
+        Alert.topic == SECRET_TOPIC, Alert.subject == app.uid[:36], from_then
+    )
+    first: int | None = alerts.scalar()
+    return first is None or db.now() - first < DAY
+
+
+def _outgoing(settings: Settings, limits: Thresholds) -> Iterator[Condition]:
+    """Targets that take no mail, mail that waits for another reason, and mail that was set aside."""
+    going, late = status.outgoing(settings), db.now() - limits.waiting_minutes * 60
+    for each in going.used:
+        if each.since and db.now() - each.since > TARGET_SECONDS:
+            message = f"The target {each.name} takes no mail: the last {each.failures} deliveries failed."
+            yield _undelivered(each.name, "target-failing", message, each.since, each.mailboxes)
+    if going.problem:
+        message = without_paths(going.problem) or "Mail does not go out."
+        yield _undelivered("", "delivery-stopped", message, db.now())
+    elif going.oldest_at and going.oldest_at < late and (named := status.late(settings, going, late)):
+        message = f"Mail has waited for {counted(limits.waiting_minutes, 'minute')} to go out: {few(named)}."
+        yield _undelivered("waiting", "mail-waiting", message, late, len(named))
+    if count := sum(going.aside.values()):
+        was = "was" if count == 1 else "were"
+        message = f"{counted(count, 'message')} could not be delivered and {was} set aside."
+        yield _undelivered("aside", "mail-set-aside", message, db.now(), len(going.aside), "warn")
+
+
+def _undelivered(
+    subject: str, name: str, message: str, since: int, mailboxes: int = 0, severity: str = "bad"
+) -> Condition:
+    remedy = "The Delivery page and the pages of the mailboxes say why."
+    return Condition("delivery", subject, name, message, remedy, DELIVERY, since, severity, mailboxes)
 
 
 def _disk(disks: Iterable[Path], limits: Thresholds) -> Iterator[Condition]:

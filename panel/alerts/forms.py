@@ -27,3 +27,4 @@ class ThresholdsForm(FlaskForm):
     failing_minutes = IntegerField("Mailbox failing (minutes)", [InputRequired(NUMBER)])
     unverified_days = IntegerField("Backup not verified (days)", [InputRequired(NUMBER)])
     disk_percent = IntegerField("Free disk space (percent)", [InputRequired(NUMBER)])
+    waiting_minutes = IntegerField("Mail waiting to go out (minutes)", [InputRequired(NUMBER)])

@@ -30,7 +30,10 @@ allow(blueprint, read={"admin"}, write={"admin"})
 ACTIONS = {
     "mailbox-failing": "Open mailbox", "backup-unverified": "Verify backup", "backup-due": "Verify backup",
     "encryption-off": "Turn on encryption", "worker-silent": "Open Overview",
-    "disk-almost-full": "Open Overview",
+    "target-failing": "Open Delivery", "delivery-stopped": "Open Delivery", "mail-waiting": "Open Delivery",
+    "mail-set-aside": "Open Delivery",
+    "disk-almost-full": "Open Overview", "consent-ended": "Connect again", "consent-needed": "Connect",
+    "app-fault": "Open app", "secret-expires": "Replace secret",
 }  # fmt: skip
 
 

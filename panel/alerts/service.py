@@ -19,9 +19,8 @@ from panel.alerts.conditions import Condition
 from panel.alerts.thresholds import Thresholds
 from panel.audit import Actor
 from panel.config import Settings
-from panel.errors import BadInput, Refused, Throttled
+from panel.errors import BadInput, Conflict, Refused, Throttled
 from panel.health import heartbeat, mail
-from panel.health.check import counted, few
 from panel.listing import Listing, ListQuery
 from panel.mail.session import ProbeStep
 from panel.models import AlertChannels, Heartbeat
@@ -30,6 +29,7 @@ from panel.sending import outbox
 from panel.times import ago
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
+from panel.wording import counted, few
 
 MOST_RECIPIENTS = 10
 TESTED = "alerts tested"
@@ -116,7 +116,7 @@ def store(recipients: tuple[str, ...], through: str, webhook_url: str, actor: Ac
     if webhook_url:
         webhook.target(webhook_url)
     if through and through not in {account.uuid for account in outbox.senders(through)}:
-        raise BadInput("That mailbox has no server for sending.", "Choose another one.", field="through")
+        raise Conflict("That mailbox has no server for sending.", "Choose another one.", field="through")
     values = {"recipients": "\n".join(recipients), "through": through, "webhook": webhook_url}
     with db.transaction():
         before = channels.read()

@@ -7,16 +7,22 @@ from dataclasses import asdict, dataclass
 from panel.errors import BadInput
 from panel.models import AlertChannels
 
-LIMITS = {"failing_minutes": (5, 1440), "unverified_days": (1, 90), "disk_percent": (1, 50)}
+LIMITS = {
+    "failing_minutes": (5, 1440), "unverified_days": (1, 90), "disk_percent": (1, 50),
+    "waiting_minutes": (5, 10080),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """How long a mailbox fails, how long the key has no verified backup, how little of a disk is free."""
+    """How long a mailbox fails, or its mail waits to go out; how long the key has no verified backup; and
+    how little of a disk is free.
+    """
 
     failing_minutes: int = 60
     unverified_days: int = 7
     disk_percent: int = 5
+    waiting_minutes: int = 60
 
     @property
     def failing_seconds(self) -> int:

@@ -54,7 +54,7 @@ class Watch:
             return
         row = AlertChannels.get_or_none(AlertChannels.id == 1)
         disks = (self._settings.data_dir, self._settings.mail_spool)
-        found = conditions.found(self._vault, thresholds.of(row), disks)
+        found = conditions.found(self._vault, thresholds.of(row), disks, self._settings)
         alert_log.update([each for each in found if silent or each.topic != "worker"])
         to = channels.of(row)
         due = alert_log.claim_due() if to.any else alert_log.Due()

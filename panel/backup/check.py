@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from panel.config import ROOT, Settings
 from panel.crypto.keyfile import fingerprint
 from panel.errors import BadInput, PanelError
 from panel.program import command_line
+from panel.vault.reading import secrets
 from panel.vault.state import State
 from panel.vault.vault import Vault
-
-NAMED = 5  # of each kind, in sentences; the lists have them all
+from panel.wording import counted, few
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,20 @@ def _of_database(each: FoundDatabase, here: _Here) -> Iterator[str]:
             "passwords that are entered afterwards could go to another server."
         )
     if each.clear and here.encrypts:
+        passwords = counted(len(each.clear), "password")
         yield (
-            f"{each.name} holds {passwords(len(each.clear))} in clear text ({few(each.clear)}), although "
+            f"{each.name} holds {passwords} in clear text ({few(each.clear)}), although "
             "encryption is on here. Delete it, or change these passwords at their providers."
+        )
+    if each.planted:
+        yield (
+            f"{each.name} holds values in clear text where only encrypted ones may be ({each.planted}). "
+            "They were put there outside Mailkeep: do not restore it."
         )
     if each.left_over:
         yield (
-            f"{each.name} holds {passwords(each.left_over)} in clear text in pages that are no longer used. "
-            f"Make a new backup with {command_line('backup create')}, and delete this one."
+            f"{each.name} holds {secrets(each.left_over, others=each.others)} in clear text in pages that "
+            f"are no longer used. Make a new backup with {command_line('backup create')}, then delete this."
         )
     if each.instance == here.instance:
         yield from _of_keys(each, here)
@@ -139,8 +145,8 @@ def _of_keys(each: FoundDatabase, here: _Here) -> Iterator[str]:
     known = sum(count for key, count in each.keys.items() if key in here.keys)
     if each.opened < known:
         yield (
-            f"{each.name}: {known - each.opened} of {known} encrypted passwords cannot be decrypted with the "
-            "key file of this server: they were changed outside Mailkeep."
+            f"{each.name}: {known - each.opened} of {known} encrypted {_noun(each)} cannot be "
+            "decrypted with the key file of this server: they were changed outside Mailkeep."
         )
     lacking = sorted(each.keys.keys() - here.keys)
     if lacking:
@@ -154,7 +160,8 @@ def _of_keys(each: FoundDatabase, here: _Here) -> Iterator[str]:
 def _warnings(report: CheckReport, here: _Here) -> Iterator[str]:
     for each in report.databases:
         if each.clear and not here.encrypts:
-            yield f"{each.name} holds {passwords(len(each.clear))} in clear text: protect it accordingly."
+            passwords = counted(len(each.clear), "password")
+            yield f"{each.name} holds {passwords} in clear text: protect it accordingly."
         if each.intact and each.instance != here.instance:
             yield f"{each.name} belongs to another install."
     for name in report.dumps:
@@ -163,12 +170,5 @@ def _warnings(report: CheckReport, here: _Here) -> Iterator[str]:
         yield f"{name} was not looked into: {reason}."
 
 
-def passwords(count: int) -> str:
-    """'1 password', '2 passwords'."""
-    return f"{count} password" if count == 1 else f"{count} passwords"
-
-
-def few(names: Sequence[str]) -> str:
-    """Some names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+def _noun(each: FoundDatabase) -> str:
+    return "secrets" if each.others else "passwords"

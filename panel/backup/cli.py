@@ -11,15 +11,16 @@ import click
 from panel import identity, times
 from panel.audit import Actor
 from panel.backup import check, restored
-from panel.backup.check import passwords
 from panel.backup.contents import CheckReport
 from panel.backup.create import create as create_backup
 from panel.backup.database import FoundDatabase
 from panel.errors import Refused
+from panel.printing import print_json, print_lines, say
 from panel.program import command_line
 from panel.services import current
-from panel.shell import PanelGroup, ask, json_option, print_json, print_lines, say, yes_option
+from panel.shell import PanelGroup, ask, json_option, yes_option
 from panel.vault.state import State
+from panel.wording import counted
 
 KEYS = {
     "intact": "a key file",
@@ -47,6 +48,7 @@ def create(dest: Path, json_: bool) -> None:
                 "bytes": made.size,
                 "made_at": made.made_at,
                 "passwords": {"sealed": made.sealed, "clear": made.clear},
+                "others": {"sealed": made.others},
                 "keys": list(made.keys),
                 "warnings": [warning] if warning else [],
             }
@@ -56,7 +58,8 @@ def create(dest: Path, json_: bool) -> None:
         held = (
             f"{made.sealed} encrypted and {made.clear} in clear text" if made.sealed + made.clear else "none"
         )
-        say(f"Passwords in it: {held}. It contains no key and no mail.")
+        others = f" Other secrets in it, encrypted: {made.others}." if made.others else ""
+        say(f"Passwords in it: {held}.{others} It contains no key and no mail.")
         if made.keys:
             say(f"Keep the key apart from it: {', '.join(made.keys)}.")
     if warning:
@@ -66,7 +69,7 @@ def create(dest: Path, json_: bool) -> None:
 def _clear_warning(clear: int) -> str:
     if not clear:
         return ""
-    message = f"{passwords(clear)} in clear text in this backup: anyone who gets it can read them."
+    message = f"{counted(clear, 'password')} in clear text in this backup: anyone who gets it can read them."
     if current().vault.latest().state is State.OFF:
         return f"{message} Encryption is off: turn it on, then make another."
     return f"{message} Finish first ({command_line('encryption resume')}), make another, and delete this one."
@@ -101,7 +104,7 @@ def _print(report: CheckReport) -> None:
     for text in report.problems:
         say(f"PROBLEM: {text}", alarm=True)
     if not report.problems:
-        say(f"No problem found in {report.files} {'file' if report.files == 1 else 'files'}.")
+        say(f"No problem found in {counted(report.files, 'file')}.")
 
 
 def _database(found: FoundDatabase) -> Iterator[str]:
@@ -114,7 +117,9 @@ def _database(found: FoundDatabase) -> Iterator[str]:
     made = "the running install's own" if found.live else made
     install = f"of install {found.instance[:8]}" if found.instance else "of no known install"
     yield f"Database: {found.name}: intact, {made}, {install}, mailboxes: {found.mailboxes}."
-    yield f"  {passwords(found.sealed)} encrypted, {len(found.clear)} in clear text."
+    others = f" Other secrets, encrypted: {found.others}." if found.others else ""
+    encrypted = counted(found.sealed - found.others, "password")
+    yield f"  {encrypted} encrypted, {len(found.clear)} in clear text.{others}"
     for key, count in found.keys.items():
         yield f"  Encrypted with key {key}: {count}."
     if found.sealed:

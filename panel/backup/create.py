@@ -28,17 +28,26 @@ from panel.config import Settings
 from panel.crypto.keyfile import fingerprint
 from panel.errors import DatabaseError, Refused
 from panel.identity import ROW
+from panel.models import SECRET_ROWS
+from panel.models.endpoint import PASSWORD
 from panel.vault.files import typed
+from panel.wording import reason
 
 NAME = "mailkeep-%Y%m%d-%H%M%SZ.db"
 TEMPORARY = re.compile(r"\.mailkeep-backup-[0-9a-f]{16}\.tmp(-journal)?\Z")
 STALE_SECONDS = 24 * 3600  # since its last write: no process is at work on a temporary file any more
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
-# No restored install needs it: who is signed in, what waits for their password, and who tried to.
-LEFT_OUT = ("DELETE FROM pending_form", "DELETE FROM session", "DELETE FROM sign_in_try")
+# No restored install needs it: who is signed in, what waits for their password, who tried to, and who was
+# connecting a mailbox.
+LEFT_OUT = (
+    "DELETE FROM pending_form", "DELETE FROM session", "DELETE FROM sign_in_try", "DELETE FROM pending",
+)  # fmt: skip
 MARK = "INSERT OR REPLACE INTO this_copy (id, copy_id, backup_made_at) VALUES (?, NULL, ?)"
-KEYS = "SELECT substr(sealed, 3, 8), count(*) FROM endpoint WHERE sealed IS NOT NULL GROUP BY 1"
+UNDER = """
+SELECT substr(sealed, 3, 8), count(*), sum(kind <> '{}') FROM {} WHERE sealed IS NOT NULL GROUP BY 1
+"""
+KEYS = " UNION ALL ".join(UNDER.format(PASSWORD, model._meta.table_name) for model in SECRET_ROWS)
 
 logger = logging.getLogger("mailkeep.backup")
 
@@ -50,7 +59,8 @@ class Backup:
     path: Path
     size: int  # bytes
     made_at: int  # UTC seconds
-    sealed: int
+    sealed: int  # passwords
+    others: int  # other secrets, always encrypted
     clear: int
     keys: tuple[str, ...]
 
@@ -68,10 +78,10 @@ def create(settings: Settings, dest: Path, actor: Actor) -> Backup:
     with _explained(path.parent), _temporary(path.parent) as temporary:
         db.database.execute_sql("VACUUM INTO ?", (str(temporary),))
         _finish(temporary, made_at)
-        sealed, clear, keys = _verified(temporary)
+        sealed, others, clear, keys = _verified(temporary)
         durable.sync(temporary)
         _name(temporary, path)
-    made = Backup(path, path.stat().st_size, made_at, sealed, clear, keys)
+    made = Backup(path, path.stat().st_size, made_at, sealed, others, clear, keys)
     _note(made, actor)
     return made
 
@@ -146,8 +156,11 @@ def _finish(path: Path, made_at: int) -> None:
         copy.execute("COMMIT")
 
 
-def _verified(path: Path) -> tuple[int, int, tuple[str, ...]]:
-    """Sealed and clear passwords in the copy, and the keys. Raises DatabaseError for a damaged copy."""
+def _verified(path: Path) -> tuple[int, int, int, tuple[str, ...]]:
+    """Sealed passwords, other secrets and clear passwords in the copy, and the keys.
+
+    Raises DatabaseError for a damaged copy.
+    """
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as copy:
         (integrity,) = copy.execute("PRAGMA integrity_check").fetchone()
         if integrity != "ok":
@@ -156,9 +169,10 @@ def _verified(path: Path) -> tuple[int, int, tuple[str, ...]]:
                 "Check the disk; then: flask doctor",
             )
         (clear,) = copy.execute("SELECT count(clear) FROM endpoint").fetchone()
-        by_key = [(bytes_of(key), count) for key, count in copy.execute(KEYS)]
-    keys = tuple(sorted(fingerprint(key) for key, _ in by_key))
-    return sum(count for _, count in by_key), int(clear), keys
+        by_key = [(bytes_of(key), count, other) for key, count, other in copy.execute(KEYS)]
+    keys = tuple(sorted({fingerprint(key) for key, *_ in by_key}))
+    others = sum(other for *_, other in by_key)
+    return sum(count for _, count, _ in by_key) - others, others, int(clear), keys
 
 
 def _name(temporary: Path, path: Path) -> None:
@@ -207,7 +221,7 @@ def _explained(directory: Path) -> Iterator[None]:
             "A file of that name exists by now; a backup never overwrites.", "Choose another name."
         ) from None
     except OSError as error:
-        raise _not_written(directory, (error.strerror or "unknown reason").lower()) from None
+        raise _not_written(directory, reason(error)) from None
     except (sqlite3.Error, peewee.DatabaseError) as error:
         raise _not_written(directory, str(error)) from None
 

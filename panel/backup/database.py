@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
-from panel.encryption.leftovers.scan import worth_searching
+from panel.encryption.leftovers.scan import SEARCHED, worth_searching
 from panel.encryption.leftovers.search import Searcher
-from panel.models import schema
+from panel.models import SECRET_ROWS, Endpoint, SecretRow, schema
 from panel.vault import foreign
 
 OURS = {"account", "encryption", "endpoint"}
+NAMES = {"address", "username", "host", "name", "client_id", "issuer", "signs_in_as", "subject"}  # columns
 MARKED = "SELECT backup_made_at FROM this_copy WHERE id = 1"
-STORED = (
-    "SELECT endpoint.*, account.address AS account_address FROM endpoint LEFT JOIN account"
-    " ON account.uuid = endpoint.account_id"
-    " WHERE endpoint.clear IS NOT NULL OR endpoint.sealed IS NOT NULL ORDER BY account.address"
+STORED = "SELECT {0}.*, {1} FROM {0} {2} WHERE {0}.clear IS NOT NULL OR {0}.sealed IS NOT NULL"
+OF_ACCOUNT = (
+    "account.address AS account_address",
+    "LEFT JOIN account ON account.uuid = endpoint.account_id",
 )
 
 
@@ -35,10 +36,12 @@ class FoundDatabase:
     instance: str | None = None  # hexadecimal; None: not exactly one
     made_at: int | None = None  # None: it was not made by flask backup create
     mailboxes: int = 0
-    sealed: int = 0
+    sealed: int = 0  # records, of which `others` are no passwords
+    others: int = 0
     clear: Sequence[str] = ()  # addresses, one for each password in clear text
-    keys: Mapping[str, int] = field(default_factory=dict)  # fingerprint, passwords under it
-    opened: int = 0  # sealed passwords that the key file of this server opens
+    planted: int = 0  # values in clear text where none may be
+    keys: Mapping[str, int] = field(default_factory=dict)  # fingerprint, records under it
+    opened: int = 0  # records that the key file of this server opens
     left_over: int = 0  # of these, how many stand in clear text in the file all the same, in unused pages
     live: bool = False  # the running server's own
     altered: Sequence[str] = ()  # what of its schema is not as Mailkeep makes it
@@ -60,7 +63,7 @@ def read(path: Path, name: str, key: KeyFile | None, *, live: bool, logged: bool
             if not tables >= OURS:
                 return None
             found = _facts(opened, name, tables)
-            found, secrets = _passwords(opened, found, key)
+            found, secrets = _stored(opened, found, key, tables)
             found = replace(found, live=live, altered=_altered(opened, entries, tables))
     except sqlite3.Error as error:
         return FoundDatabase(name, False, str(error), live=live)
@@ -88,34 +91,45 @@ def _facts(opened: sqlite3.Connection, name: str, tables: set[str]) -> FoundData
     )
 
 
-def _passwords(
-    opened: sqlite3.Connection, found: FoundDatabase, key: KeyFile | None
+def _stored(
+    opened: sqlite3.Connection, found: FoundDatabase, key: KeyFile | None, tables: set[str]
 ) -> tuple[FoundDatabase, list[str]]:
-    """`found` with what it says of passwords, and those of them that are worth searching for."""
+    """`found` with what it says of secrets, and those of them that are worth searching for."""
     clear: list[str] = []
     keys: Counter[str] = Counter()
     secrets: list[str] = []
     names: set[str] = set()
-    for row in _rows(opened):
-        names |= {str(row[name]) for name in ("address", "username", "host")}
+    others = planted = count = 0
+    for model, row in _rows(opened, tables):
+        names |= {str(row[name]) for name in NAMES & row.keys()}
+        is_password = row["kind"] == model.CLEAR_KIND
         if row["clear"] is not None:
-            clear.append(str(row["account_address"]))
+            clear += [str(row["account_address"])] if is_password else []
+            planted += not is_password
             continue
         record = bytes_of(row["sealed"])
         keys[fingerprint(record[2 : 2 + KEY_ID_BYTES])] += 1
+        others += not is_password
         belongs = row["account_address"] in (None, row.get("address"))
         if key and found.instance and belongs:
-            secret = foreign.opened(row, record, bytes.fromhex(found.instance), key)
-            secrets += [secret.reveal()] if secret else []
-    found = replace(found, sealed=keys.total(), clear=clear, keys=dict(keys), opened=len(secrets))
+            secret = foreign.opened(model, row, record, bytes.fromhex(found.instance), key)
+            count += secret is not None
+            secrets += [secret.reveal()] if secret and row["kind"] in SEARCHED else []
+    found = replace(
+        found, sealed=keys.total(), others=others, clear=clear, planted=planted, keys=dict(keys), opened=count
+    )
     return found, [secrets[number] for number in worth_searching(secrets, names)]
 
 
-def _rows(opened: sqlite3.Connection) -> Iterator[dict[str, Any]]:
-    query = opened.execute(STORED)
-    names = [column[0] for column in query.description]
-    for row in query:
-        yield dict(zip(names, row, strict=True))
+def _rows(opened: sqlite3.Connection, tables: set[str]) -> Iterator[tuple[type[SecretRow], dict[str, Any]]]:
+    """Every row of every table of secrets that there is: an older Mailkeep had fewer."""
+    for model in SECRET_ROWS:
+        table = model._meta.table_name
+        address, join = OF_ACCOUNT if model is Endpoint else ("NULL AS account_address", "")
+        query = opened.execute(STORED.format(table, address, join)) if table in tables else ()
+        names = [column[0] for column in getattr(query, "description", ())]
+        for row in query:
+            yield model, dict(zip(names, row, strict=True))
 
 
 def bytes_of(value: object) -> bytes:

@@ -21,5 +21,5 @@ def confirm(data_dir: Path, actor: Actor) -> None:
             raise Refused("This install collects mail already.", "There is nothing to confirm.")
         identity.take_over(data_dir)
         # Mail comes at once, whatever the other install's last round and its leases say.
-        Collection.update(next_due_at=0, leased_by=None, leased_until=0).execute()
+        Collection.update(next_due_at=0, leased_by=None, leased_until=0, parked_by=None).execute()
         audit.record("restored copy confirmed", detail=copy.message, **vars(actor))

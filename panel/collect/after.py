@@ -8,13 +8,13 @@ between repeats the action, which changes nothing more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from peewee import Expression
+from typing import Any
 
 from panel.collect.control import RoundControl
 from panel.collect.lease import Lease
 from panel.collect.mailbox import MailboxSession
 from panel.models import LISTED, Account, Message
+from panel.models.prepared import Prepared, given
 
 BATCH = 500  # messages
 
@@ -28,18 +28,28 @@ def apply_pending(
     deleting. Mail stays untouched where a person has chosen to leave it since.
     """
     pending = (Message.account == account) & (Message.uidvalidity == uidvalidity) & Message.pending
-    while not mailbox.ended and not control.should_yield and (uids := _uids(pending)):
+    where = {"account": account.uuid, "uidvalidity": uidvalidity}
+    while (
+        not mailbox.ended
+        and not control.should_yield
+        and (uids := [row.uid for row in _PENDING.all(**where)])
+    ):
         current = Account.get_or_none(Account.uuid == account.uuid, LISTED)  # a person may have edited it
         if current is None or current.paused_at is not None:
             return
+        lease.renew()
         _apply(mailbox, current, uids)
         with lease.transaction():
             Message.update(pending=False).where(pending & Message.uid.in_(uids)).execute()
 
 
-def _uids(pending: Expression) -> list[int]:
-    query = Message.select(Message.uid).where(pending & ~Message.ready)
-    return [row.uid for row in query.order_by(Message.uid).limit(BATCH)]
+def _pending() -> Any:
+    this = (Message.account == given("account")) & (Message.uidvalidity == given("uidvalidity"))
+    query = Message.select(Message.uid).where(this & Message.pending & ~Message.ready)
+    return query.order_by(Message.uid).limit(BATCH)
+
+
+_PENDING = Prepared(_pending)
 
 
 def _apply(mailbox: MailboxSession, account: Account, uids: Sequence[int]) -> None:

@@ -23,8 +23,10 @@ from panel.collect.round import UNKNOWN, Collector, Outcome
 from panel.collect.scheduler import Limits, Scheduler, look_up
 from panel.errors import KeyAbsent, NotFound, PanelError, Refused, RestoredCopy
 from panel.models import LISTED, Account
+from panel.printing import print_json, reader_is_gone, say
 from panel.services import current
-from panel.shell import PanelCommand, json_option, print_json, reader_is_gone, say
+from panel.shell import PanelCommand, json_option
+from panel.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +146,7 @@ class _Rounds:
         count, failed = len(self._results), sum(result.error is not None for result in self._results)
         new = sum(result.delivered for result in self._results)
         skipped = sum(result.skipped for result in self._results)
-        mailboxes = _counted(count, "mailbox", "mailboxes")
+        mailboxes = counted(count, "mailbox")
         if self._paused:
             return "Nothing was collected."
         if not count:
@@ -153,7 +155,7 @@ class _Rounds:
             return f"No new mail in {mailboxes}."
         if count == 1:
             return ""
-        parts = [_counted(new, "new message", "new messages") if new else "no new mail"]
+        parts = [counted(new, "new message") if new else "no new mail"]
         parts += [f"{skipped} skipped"] if skipped else []
         parts += [f"{failed} failed"] if failed else []
         return f"{mailboxes}: {', '.join(parts)}."
@@ -203,7 +205,3 @@ def _result(name: str, outcome: Outcome | None) -> RoundResult:
     if outcome is None:
         return RoundResult(name, elsewhere=True)
     return RoundResult(name, outcome.delivered, outcome.skipped, outcome.more)
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"

@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
@@ -24,6 +24,7 @@ from panel.messages import record
 from panel.models import Account, Collection, Message, Skipped
 from panel.models.collection import RETRY_SECONDS
 from panel.models.moment import SLACK, ahead
+from panel.models.prepared import Prepared, given
 
 if TYPE_CHECKING:
     from panel.collect.mailbox import MailboxSession
@@ -134,12 +135,18 @@ def wanted_uids(mailbox: MailboxSession, account: Account, cursor: Cursor) -> li
     if account.begin != "all" and any(uid < cursor.begin_below for uid in listed):
         chosen = _chosen(mailbox, account)
         listed = [uid for uid in listed if uid >= cursor.begin_below or uid in chosen]
-    done = Message.select(Message.uid).where(
-        Message.account == account,
-        Message.uidvalidity == cursor.uidvalidity,
-        Message.uid > cursor.last_uid,
+    where = {"account": account.uuid, "uidvalidity": cursor.uidvalidity, "last_uid": cursor.last_uid}
+    return sorted(
+        (set(listed) - {row.uid for row in _DONE.all(**where)}) | _retries(mailbox, account, cursor)
     )
-    return sorted((set(listed) - {row.uid for row in done}) | _retries(mailbox, account, cursor))
+
+
+def _done() -> Any:
+    this = (Message.account == given("account")) & (Message.uidvalidity == given("uidvalidity"))
+    return Message.select(Message.uid).where(this & (Message.uid > given("last_uid")))
+
+
+_DONE = Prepared(_done)
 
 
 def _chosen(mailbox: MailboxSession, account: Account) -> set[int]:
@@ -148,13 +155,18 @@ def _chosen(mailbox: MailboxSession, account: Account) -> set[int]:
 
 
 def _retries(mailbox: MailboxSession, account: Account, cursor: Cursor) -> set[int]:
-    query = Skipped.select(Skipped.uid).where(
-        Skipped.account == account,
-        Skipped.uidvalidity == cursor.uidvalidity,
-        (Skipped.again_at <= db.now()) | ahead(Skipped.again_at, RETRY_SECONDS),
-    )
-    due = {row.uid for row in query}
+    where = {"account": account.uuid, "uidvalidity": cursor.uidvalidity, "now": db.now()}
+    due = {row.uid for row in _AGAIN.all(**where)}
     return due & set(mailbox.sizes(due)) if due else due
+
+
+def _again() -> Any:
+    this = (Skipped.account == given("account")) & (Skipped.uidvalidity == given("uidvalidity"))
+    is_due = (Skipped.again_at <= given("now")) | ahead(Skipped.again_at, RETRY_SECONDS, given("now"))
+    return Skipped.select(Skipped.uid).where(this & is_due)
+
+
+_AGAIN = Prepared(_again)
 
 
 class UidTracker:

@@ -54,9 +54,8 @@ class NotFetched:
     retry: bool = False
 
 
-def write(maildir: Maildir, uid: int, raw: bytes, *, logged: bool = False) -> Written:
+def write(maildir: Maildir, name: str, uid: int, raw: bytes, *, logged: bool = False) -> Written:
     """Write one message into tmp/ and fsync it; read its header where it is to be `logged`. Thread-safe."""
-    name = maildir.unique_name(len(raw))
     maildir.write(name, raw)
     head = envelope.read(raw) if logged else None
     return Written(uid, name, hashlib.sha256(raw).digest(), len(raw), head)
@@ -85,7 +84,11 @@ class Delivery:
         Only at the start, while no thread writes into tmp/. Raises LeaseLost, SpoolError.
         """
         ready = Message.select(Message.name).where(Message.account == self._account, Message.ready)
-        self._publish([row.name for row in ready])
+        names = [row.name for row in ready]
+        if not names and self._maildir.is_clean():
+            return
+        self._lease.renew()  # what lies in tmp/ may be another collector's
+        self._publish(names)
         self.finish()
         self._maildir.clean(keep=set())
 

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from peewee import JOIN, Case, fn
+from peewee import JOIN, SQL, Case, fn
 
 from panel import db
-from panel.collect import lease
-from panel.errors import CannotOpen, MailError, PanelError, PasswordNeeded
+from panel.collect import lease, parked
+from panel.errors import (
+    AppFault,
+    CannotOpen,
+    ConsentNeeded,
+    MailError,
+    PanelError,
+    PasswordNeeded,
+    TokenUnavailable,
+)
 from panel.messages import record
 from panel.models import LISTED, Account, Collection, Endpoint
 from panel.models.collection import LONGEST_WAIT
 from panel.models.moment import ahead, is_ahead
+from panel.models.prepared import Prepared, given
 
 # Seconds until the next try after the first, second, … failure in a row.
 BACKOFF = (60, 120, 300, 900, 3600)
 # The same after a refusal: to ask again soon could lock the mailbox.
 BACKOFF_REFUSED = (900, 3600, 6 * 3600)
+# The longest while a provider gives no access token: it is asked less often than this for all its mailboxes.
+BACKOFF_TOKEN = 300
+NEEDS_A_PERSON = (CannotOpen, PasswordNeeded, ConsentNeeded, AppFault)
+# A session at rest is used again after so long: routers and servers forget one that is silent for longer.
+RENEW_SECONDS = (480, 540)
 
 
 @dataclass(frozen=True)
@@ -40,18 +55,22 @@ def accounts() -> list[DueAccount]:
     the number of due accounts, not of all: indexes find them.
     """
     lease.release_dead()
-    return sorted(_find(), key=lambda account: (account.since, account.uuid))
+    parked.release_dead()
+    return sorted(_due(_ALL.all(now=db.now())), key=lambda account: (account.since, account.uuid))
 
 
 def find(uuid: str) -> DueAccount | None:
     """One account if it is due, else None. Reads only its own rows."""
     lease.release_dead(uuid)
-    return next(iter(_find(Account.uuid == uuid)), None)
+    return next(iter(_due(_ONE.all(now=db.now(), uuid=uuid))), None)
 
 
 def make_due(uuid: str) -> None:
-    """Make an account due now, in spite of any back-off: a person has edited it or asked for it."""
-    Collection.update(next_due_at=0).where(Collection.account == uuid).execute()
+    """Make an account due now, in spite of any back-off: a person has edited it or asked for it.
+
+    Where a round is running, which may be past what was edited or is looked for, another one follows.
+    """
+    Collection.update(next_due_at=0, waits=None).where(Collection.account == uuid).execute()
 
 
 def next_try(row: Collection, interval: int) -> int | None:
@@ -66,27 +85,22 @@ def next_try(row: Collection, interval: int) -> int | None:
 # -- the query -----------------------------------------------------------------------
 
 
-def _find(condition: Any = True) -> list[DueAccount]:
+def _query(condition: Any = True) -> Any:
     """All due accounts that meet `condition`; each part of the union is a range of an index."""
     longest = fn.min(fn.coalesce(Collection.waits, _longest()), LONGEST_WAIT)
-    come = _known(Collection.next_due_at <= db.now())
-    implausible = _known(ahead(Collection.next_due_at, longest))
-    query = come.where(condition).union_all(implausible.where(condition)).union_all(_new().where(condition))
-    rows = cast(Iterable[tuple[str, object, object, object, object]], query.tuples())
-    return [
-        DueAccount(uuid, str(host), _whole(port), _whole(since), bool(worked))
-        for uuid, host, port, since, worked in rows
-        if host is not None
-    ]
+    come = _known(Collection.next_due_at <= given("now"))
+    implausible = _known(ahead(Collection.next_due_at, longest, given("now")))
+    return come.where(condition).union_all(implausible.where(condition)).union_all(_new().where(condition))
 
 
 def _known(is_due: Any) -> Any:
     worked = Collection.last_success_at.is_null(False) & Collection.problem.is_null()
+    columns = (Account.uuid, Endpoint.host, Endpoint.port, Collection.next_due_at.alias("since"))
     return (
-        Collection.select(Account.uuid, Endpoint.host, Endpoint.port, Collection.next_due_at, worked)
+        Collection.select(*columns, worked.alias("worked"))
         .join(Account)
         .join(Endpoint, JOIN.LEFT_OUTER, on=_incoming())  # after the search, not before it
-        .where(Account.paused_at.is_null(), LISTED, is_due, lease.is_free())
+        .where(Account.paused_at.is_null(), LISTED, is_due, lease.is_free(given("now")))
     )
 
 
@@ -98,6 +112,18 @@ def _new() -> Any:
         .join(Endpoint, JOIN.LEFT_OUTER, on=_incoming())  # after the search, not before it
         .where(Account.paused_at.is_null(), LISTED, ~fn.EXISTS(collected))
     )
+
+
+_ALL = Prepared(_query)
+_ONE = Prepared(lambda: _query(Account.uuid == given("uuid")))
+
+
+def _due(rows: Iterable[Any]) -> list[DueAccount]:
+    return [
+        DueAccount(row.uuid, str(row.host), _whole(row.port), _whole(row.since), bool(row.worked))
+        for row in rows
+        if row.host is not None
+    ]
 
 
 def _whole(value: object) -> int:
@@ -115,24 +141,40 @@ def _longest() -> Any:
 
 # -- the end of a round --------------------------------------------------------------
 
+# By `make_due`, while this round was running: one that began because of it has set `waits` (lease.py).
+_ASKED_MEANWHILE = "CASE WHEN next_due_at = 0 AND waits IS NULL THEN"
 
-def after_success(account: Account, started: int, *, more: bool, pause: int) -> dict[str, object]:
+
+def _next(at: int, waits: int) -> dict[str, object]:
+    """The columns that make the next round due `at`, or at once where that was asked for meanwhile."""
+    return {
+        "next_due_at": SQL(f"{_ASKED_MEANWHILE} 0 ELSE ? END", (at,)),
+        "waits": SQL(f"{_ASKED_MEANWHILE} NULL ELSE ? END", (waits,)),
+    }
+
+
+def after_success(
+    account: Account, started: int, *, more: bool, pause: int, parked_by: str | None
+) -> dict[str, object]:
     """The columns to store for a round that began at `started`.
 
     `more`: messages are left, so the next round is due at once, but behind the accounts that wait.
     `pause`: seconds that the server wants between two sessions.
+    `parked_by`: who holds the session open, in which the server says what comes; None where it was closed.
     """
     now = db.now()
     next_due_at = now + pause if more else started + max(account.interval, pause)
+    if parked_by is not None:
+        next_due_at = now + random.randint(*RENEW_SECONDS)  # noqa: S311 - not all at once
     return {
+        "parked_by": parked_by,
         "last_success_at": now,
         "problem": None,
         "remedy": None,
         "permanent": False,
         "failing_since": None,
         "failures": 0,
-        "next_due_at": next_due_at,
-        "waits": max(next_due_at - now, 0),
+        **_next(next_due_at, max(next_due_at - now, 0)),
     }
 
 
@@ -151,12 +193,12 @@ def _store_failure(account: Account, error: PanelError, before: Collection) -> N
     Collection.update(
         problem=error.message,
         remedy=error.remedy,
-        permanent=_is_refusal(error) or isinstance(error, CannotOpen | PasswordNeeded),
+        permanent=_is_refusal(error) or isinstance(error, NEEDS_A_PERSON),
         failing_since=before.failing_since or now,
         failures=before.failures + 1,
-        next_due_at=now + delay,
-        waits=delay,
         quiet_rounds=0,
+        parked_by=None,
+        **_next(now + delay, delay),
     ).where(Collection.account == account).execute()
 
 
@@ -166,10 +208,14 @@ def _is_refusal(error: PanelError) -> bool:
 
 def _delay(account: Account, error: PanelError, failures: int) -> int:
     """Seconds until the next try after `failures` earlier ones, never fewer than the server asks for."""
+    if isinstance(error, ConsentNeeded):
+        return LONGEST_WAIT  # connecting makes it due
     delays = BACKOFF_REFUSED if _is_refusal(error) else BACKOFF
     delay = delays[min(failures, len(delays) - 1)]
-    if not isinstance(error, MailError):
+    if isinstance(error, AppFault | TokenUnavailable):
+        delay = min(delay, BACKOFF_TOKEN)
+    if not isinstance(error, MailError | TokenUnavailable):
         return delay
-    if error.step == "after":
+    if isinstance(error, MailError) and error.step == "after":
         delay = account.interval  # mail does come in
     return max(delay, error.retry_after or 0)

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import logging
-import uuid as uuids
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 from peewee import IntegrityError
 
 from panel import db, identity
-from panel.collect import due
+from panel.collect import due, parked
 from panel.collect.control import RoundControl
-from panel.collect.cursor import endpoint_mark, open_cursor
-from panel.collect.delivery import Delivery
 from panel.collect.lease import Lease, LeaseLost
-from panel.collect.mailbox import open_mailbox
-from panel.collect.transfer import Transfer
+from panel.collect.parked import Terms
+from panel.collect.parking import Parking
+from panel.collect.visit import Visit
 from panel.config import Settings
-from panel.errors import KeyAbsent, MailError, MessageTooLarge, PanelError, PasswordNeeded, SpoolError
-from panel.mail.maildir import Maildir
-from panel.mail.policy import Policy
+from panel.errors import KeyAbsent, MailError, PanelError
 from panel.messages import record
-from panel.models import LISTED, Account, Collection, Endpoint
-from panel.vault import credential
-from panel.vault.credential import Credential
+from panel.models import LISTED, Account, Collection
 from panel.vault.vault import Vault
 
 UNKNOWN = ("Collecting failed with an unknown error.", "Look for it in the server's log.")
@@ -52,6 +45,7 @@ class Collector:
 
     settings: Settings
     vault: Vault
+    parking: Parking | None = None  # where sessions stay open between rounds
 
     def require_ready(self) -> None:
         """Raise RestoredCopy or KeyAbsent where no account may be collected, or none can be."""
@@ -69,83 +63,66 @@ class Collector:
         and any other PanelError after storing it as the account's problem.
         """
         identity.require_ours(self.settings.data_dir)
-        account = Account.get_or_none(Account.uuid == uuid, LISTED)
-        if account is None or account.paused_at is not None:
-            return None
-        if not (force or due.find(uuid)):
+        if not (force or (self.parking and self.parking.calls(uuid)) or due.find(uuid)):
             return None
         lease = Lease(uuid)
-        address = account.address
-        if not _take(lease, account):
+        if not _begin(lease):
             return None
+        account = None
         try:
-            account = Account.get_or_none(Account.uuid == uuid, LISTED)  # it may have been changed until now
+            account = Account.get_or_none(Account.uuid == uuid, LISTED)
             if account is None or account.paused_at is not None:
                 return None
             return self._stored(account, lease, control or RoundControl())
         except LeaseLost:
-            log.warning("%s: another collector has taken over.", address)
+            log.warning("%s: another collector has taken over.", account.address if account else uuid)
             return None
         finally:
             lease.release()
+            if self.parking:
+                self.parking.forget(uuid)
 
     def _stored(self, account: Account, lease: Lease, control: RoundControl) -> Outcome:
-        started, revision = db.now(), _revision(account)
+        started = db.now()
+        visit = Visit(self.settings, self.vault, self.parking, account, lease, control)
         try:
             with db.explained():
-                outcome = self._round(account, lease, control)
+                visit.run()
         except (KeyAbsent, LeaseLost):
+            if self.parking:  # nothing is stored of such a round but that its session is gone
+                parked.release(self.parking.holder, [account.uuid])
             raise
         except Exception as error:
             if isinstance(error, MailError) and not error.permanent and error.step != "after":
                 control.result = "failed"
-            if _revision(account) == revision:  # otherwise the failure is about an older configuration
-                known = error if isinstance(error, PanelError) else PanelError(*UNKNOWN)
-                due.store_failure(account, known, _ended(started, control, known.message))
+            known = error if isinstance(error, PanelError) else PanelError(*UNKNOWN)
+            with db.transaction():  # unless the failure is about an older configuration
+                if lease.is_ours() and _is_same(visit.terms, parked.terms(account.uuid)):
+                    due.store_failure(account, known, _ended(started, control, known.message))
             raise
         control.result = "worked"
-        after = due.after_success(account, started, more=outcome.more, pause=outcome.pause)
-        if not _release(lease, after, _ended(started, control)):
-            raise LeaseLost(account.uuid)
-        return outcome
-
-    def _round(self, account: Account, lease: Lease, control: RoundControl) -> Outcome:
-        maildir = self._maildir(account)
-        Delivery(maildir, lease).recover()
-        endpoint = Endpoint.get_or_none(Endpoint.account == account, Endpoint.direction == "in")
-        if endpoint is None:
-            raise PasswordNeeded("The mailbox has no server to collect from.", "Open it and enter one.")
-        opened = credential.open_for(endpoint, self.vault)
-        transfer = partial(self._transfer, account, opened, maildir, lease, control)
         try:
-            return transfer(measure=False)
-        except MessageTooLarge:
-            return transfer(measure=True)
+            self._store_success(visit, started)
+        except BaseException:
+            if visit.rests:
+                visit.rests.session.close()
+            raise
+        if visit.rests and self.parking:
+            self.parking.park(visit.rests)
+        return Outcome(account.address, control.new, control.skipped, visit.more, visit.pause)
 
-    def _transfer(
-        self, account: Account, opened: Credential, maildir: Maildir, lease: Lease, control: RoundControl,
-        *, measure: bool,
-    ) -> Outcome:  # fmt: skip
-        policy = replace(Policy.of(self.settings), interrupt=control.interrupt)
-        mark = endpoint_mark(opened.server, account.folder)
-        with open_mailbox(opened, account, policy, lease, mark) as mailbox:
-            cursor = open_cursor(lease, account.begin, mark, mailbox)
-            control.mailbox_open = True
-            logged = self.settings.message_log_days > 0
-            transfer = Transfer(account, mailbox, maildir, lease, policy.max_message, control, logged)
-            transfer.run(cursor, measure)
-        return Outcome(account.address, transfer.delivered, transfer.skipped, transfer.more, mailbox.pause)
+    def _store_success(self, visit: Visit, started: int) -> None:
+        holder = self.parking.holder if self.parking and visit.rests else None
+        after = due.after_success(
+            visit.account, started, more=visit.more, pause=visit.pause, parked_by=holder
+        )
+        if not _release(visit.lease, after, _ended(started, visit.control)):
+            raise LeaseLost(visit.account.uuid)
 
-    def _maildir(self, account: Account) -> Maildir:
-        try:
-            name = str(uuids.UUID(account.uuid))  # never a path that SQL put there
-        except ValueError:
-            raise SpoolError(
-                "The mailbox's id was not made by Mailkeep.", "Remove the mailbox and add it again."
-            ) from None
-        maildir = Maildir(self.settings.mail_spool / name, self.settings.mail_group)
-        maildir.create()
-        return maildir
+
+def _is_same(began: Terms | None, now: Terms | None) -> bool:
+    """Whether a round that began under these terms was about what is configured now."""
+    return began is None or (now is not None and began.entered == now.entered)
 
 
 def _ended(started: int, control: RoundControl, error: str | None = None) -> record.Round:
@@ -166,21 +143,16 @@ def _release(lease: Lease, values: dict[str, object], this: record.Round) -> boo
     return released
 
 
-def _take(lease: Lease, account: Account) -> bool:
-    """Take the lease. An account's first round creates its Collection row."""
-    if lease.take():
-        return True
-    try:
-        Collection.insert(account=account).on_conflict_ignore().execute()
-    except IntegrityError:
-        return False  # removed meanwhile
-    return lease.take()
+def _begin(lease: Lease) -> bool:
+    """Whether nobody else collects it. An account's first round creates its Collection row.
 
-
-def _revision(account: Account) -> tuple[object, ...] | None:
-    """What a failure refers to: server, password and folder as they are now."""
-    query = Endpoint.select(Endpoint.rev, Account.folder).join(Account)
-    found: tuple[object, ...] | None = (
-        query.where(Endpoint.account == account, Endpoint.direction == "in").tuples().first()
-    )
-    return found
+    Where a person waits for the round, the lease is taken at once: by it pages show that it is under way.
+    """
+    if not lease.look():
+        try:
+            Collection.insert(account=lease.account).on_conflict_ignore().execute()
+        except IntegrityError:
+            return False  # there is no such account
+        if not lease.look():
+            return False
+    return lease.take() if lease.asked else True

@@ -92,6 +92,7 @@ class Scheduler:
         self._servers: dict[str, _Server] = {}
         self._queues: dict[str, deque[DueAccount]] = {}  # by server, the longest due first
         self._running: dict[str, _Round] = {}  # by account
+        self._again: dict[str, DueAccount] = {}  # asked for while their round was running
         self._aborts: dict[str, int] = {}  # by account: rounds aborted in a row
         self._yielded: set[str] = set()  # accounts
         self._exhausted: set[str] = set()  # the limits that queued accounts wait for
@@ -110,9 +111,15 @@ class Scheduler:
             self._start_rounds()
             self._end_slices()
 
-    def add(self, account: DueAccount) -> None:
-        """Queue an account that a person asks for, before the others of its server."""
+    def add(self, account: DueAccount, *, again: bool = False) -> None:
+        """Queue an account that is asked for, before the others of its server.
+
+        `again`: where its round is running, which may be past its search, another one follows.
+        """
         with self._changed:
+            if again and account.uuid in self._running:
+                self._again[account.uuid] = account
+                return
             queue = self._queues.get(self._server_of(account), ())
             if all(other.uuid != account.uuid for other in queue):
                 self._enqueue(account, first=True)
@@ -205,6 +212,8 @@ class Scheduler:
         with self._changed:
             self._running.pop(this.account.uuid, None)
             self._record(this)
+            if (again := self._again.pop(this.account.uuid, None)) is not None:
+                self._enqueue(again, first=True)
             if not self._stopping:
                 self._start_rounds()
             self._changed.notify_all()

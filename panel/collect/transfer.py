@@ -45,6 +45,7 @@ class Transfer:
 
     def __post_init__(self) -> None:
         pending = self.account.on_server != "keep"
+        self._names: dict[int, str] = {}  # of the files of messages that were read and not yet written
         self._delivery = Delivery(self.maildir, self.lease, pending=pending, logged=self.logged)
 
     def run(self, cursor: Cursor, measure: bool) -> None:
@@ -89,8 +90,9 @@ class Transfer:
     def _fetch(self) -> None:
         if not self._tracker.left:
             return
+        self.lease.renew()  # before anything lies in tmp/
         messages = self._in_time(self.mailbox.fetch(self._tracker.left))
-        with Pipeline(messages, partial(delivery.write, self.maildir, logged=self.logged)) as written:
+        with Pipeline(messages, self._write) as written:
             for batch in _batches(written):
                 if batch:
                     self._deliver(batch, [])
@@ -98,12 +100,19 @@ class Transfer:
                     self.lease.renew()
 
     def _in_time(self, messages: Messages) -> Messages:
-        """`messages` until the session's time is nearly over or the round is to yield."""
-        for message in messages:
-            yield message
+        """`messages` until the session's time is nearly over or the round is to yield.
+
+        Here they get their names: several threads write them, and names tell the order.
+        """
+        for uid, raw in messages:
+            self._names[uid] = self.maildir.unique_name(len(raw), uid)
+            yield uid, raw
             if self.mailbox.seconds_left() < RESERVE or self.control.should_yield:
                 self.more = True
                 return
+
+    def _write(self, uid: int, raw: bytes) -> Written:
+        return delivery.write(self.maildir, self._names.pop(uid), uid, raw, logged=self.logged)
 
     def _deliver(self, batch: Sequence[Written], not_fetched: Sequence[NotFetched]) -> None:
         cursor = self._tracker.done([*(one.uid for one in batch), *(one.uid for one in not_fetched)])

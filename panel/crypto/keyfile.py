@@ -18,7 +18,7 @@ import struct
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -110,33 +110,34 @@ class KeyFile:
     def _by_id(self) -> dict[bytes, Key]:
         return {key.id: key for key in self.keys}
 
+    def _next(self, **changes: Any) -> KeyFile:
+        return replace(self, generation=self.generation + 1, **changes)
+
     def with_primary(self, key: Key) -> KeyFile:
         """The same keys and `key` as the primary one."""
-        return replace(self, keys=(*self.keys, key), generation=self.generation + 1)
+        return self._next(keys=(*self.keys, key))
 
     def retire_others(self) -> KeyFile:
         """The same keys with the primary one as the only usable one; the others are retired, in place."""
         keys = tuple(key if key == self.primary else replace(key, state="retired") for key in self.keys)
-        return replace(self, keys=keys, generation=self.generation + 1)
+        return self._next(keys=keys)
 
     def with_retired(self, others: Iterable[Key]) -> KeyFile:
         """The same keys and `others`, which only open records."""
-        added = tuple(replace(key, state="retired") for key in others)
-        return replace(self, keys=(*self.keys, *added), generation=self.generation + 1)
+        return self._next(keys=(*self.keys, *(replace(key, state="retired") for key in others)))
 
     def without(self, others: Collection[Key]) -> KeyFile:
         """The same keys but `others`."""
         gone = {key.id for key in others}
-        keys = tuple(key for key in self.keys if key.id not in gone)
-        return replace(self, keys=keys, generation=self.generation + 1)
+        return self._next(keys=tuple(key for key in self.keys if key.id not in gone))
 
     def with_decrypting_flag(self, decrypt_id: bytes) -> KeyFile:
         """The same keys, flagged: a sweep may write secrets in clear text under this decrypt id."""
-        return replace(self, decrypt_id=decrypt_id, generation=self.generation + 1)
+        return self._next(decrypt_id=decrypt_id)
 
     def without_decrypting_flag(self) -> KeyFile:
         """The same keys without the flag."""
-        return replace(self, decrypt_id=None, generation=self.generation + 1)
+        return self._next(decrypt_id=None)
 
     def to_bytes(self) -> bytes:
         """The file as it is written."""

@@ -47,7 +47,7 @@ def verify(password: Secret, phc: str) -> bool:
     return True
 
 
-def is_stale(phc: str, parameters: Parameters = CURRENT) -> bool:
-    """Whether `phc` was made with other parameters than `parameters` and should be made anew."""
-    p = parameters
+def is_stale(phc: str) -> bool:
+    """Whether `phc` was made with other parameters than today's and should be made anew."""
+    p = CURRENT
     return not phc.startswith(f"$argon2id$v=19$m={p.memory},t={p.time},p={p.lanes}$")

@@ -40,28 +40,20 @@ _REMEDY = "Open the mailbox and enter its server and password again."
 
 
 class Binding(NamedTuple):
-    """Whose secret it is and where it may be shown. The order of the fields is part of the format."""
+    """Whose secret it is and where it may be shown. The order of the fields is part of the format.
+
+    The label names what kind of row it is, and so what the fields mean.
+    """
 
     label: str  # mailkeep/mail or mailkeep/oauth
     instance_id: bytes
-    account: str
-    direction: str
-    protocol: str
-    host: str
-    port: str
-    security: str
-    username: str
-    auth_method: str
-    token_url: str
-    address: str  # of the mailbox
-    kind: str  # of secret: password
+    fields: tuple[str, ...]
 
     @property
     def encoded(self) -> bytes:
         """Each field as u32 length ‖ bytes; text in UTF-8. No separator can be forged."""
-        label, instance_id, *fields = self
-        length = FIELD_LENGTH.pack(len(instance_id))
-        return b"".join((_framed(label), length, instance_id, *map(_framed, fields)))
+        length = FIELD_LENGTH.pack(len(self.instance_id))
+        return b"".join((_framed(self.label), length, self.instance_id, *map(_framed, self.fields)))
 
 
 @lru_cache(maxsize=256)  # most fields are the same in row after row; framing them was a quarter of sealing

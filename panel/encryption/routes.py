@@ -16,8 +16,18 @@ from panel.encryption.forms import BackupForm, EnableForm
 from panel.encryption.leftovers import changed, scan
 from panel.errors import NotAllowed, PanelError
 from panel.services import current
-from panel.vault import backup_proof, reports, retired_keys, rotation, turn_off, turn_on, verification
+from panel.vault import (
+    backup_proof,
+    only_encrypted,
+    reports,
+    retired_keys,
+    rotation,
+    turn_off,
+    turn_on,
+    verification,
+)
 from panel.vault.files import typed
+from panel.vault.reading import secrets
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.turn_on import Confirmations
@@ -56,7 +66,7 @@ def _render(status: int = 200, *, off_open: bool = False, **context: Any) -> Any
     admin = current_user.role == "admin"
     now = vault.latest()
     found, looking = reports.newest()
-    progress = f"{now.state} {_done(now)} {now.total} {now.row.scrub_pending is not None} {looking}"
+    progress = f"{now.state} {_done(now)} {now.stored} {now.row.scrub_pending is not None} {looking}"
     if is_htmx() and request.args.get("seen") == progress:
         return "", 204
     if admin and now.state is State.OFF:
@@ -85,6 +95,8 @@ def _render(status: int = 200, *, off_open: bool = False, **context: Any) -> Any
         key_elsewhere=vault.keystore.path != ROOT / USUAL_KEY_FILE,
         off_open=off_open,
         challenge=turn_off.challenge_from(now) if off_open and now.state in CAN_TURN_OFF else None,
+        blockers=only_encrypted.blockers() if off_open and now.others else None,
+        secrets=secrets,
         **context,
     )
 
@@ -98,7 +110,7 @@ def _nonce(now: Snapshot) -> str:
 
 
 def _done(now: Snapshot) -> int:
-    """How many passwords are where the work that is under way puts them."""
+    """How many secrets are where the work that is under way puts them."""
     return now.clear if now.state is State.DISABLING else now.moved
 
 
@@ -123,7 +135,11 @@ def ask_off() -> Any:
     vault = current().vault
     now = vault.latest()
     challenge = turn_off.challenge_from(now)
-    return page("encryption/_turn_off.html", now=now, keys=vault.keystore, typed=typed, challenge=challenge)
+    blockers = only_encrypted.blockers() if now.others else None
+    return page(
+        "encryption/_turn_off.html",
+        now=now, keys=vault.keystore, typed=typed, challenge=challenge, blockers=blockers,
+    )  # fmt: skip
 
 
 @blueprint.get("/rotate")
@@ -238,9 +254,9 @@ def verify() -> Any:
     def step() -> None:
         verdict = verification.run_and_note(current().vault)
         if not verdict.failures:
-            count = verdict.opened
-            text = "1 password can" if count == 1 else f"All {count} passwords can"
-            flash(f"{text} be decrypted." if count else "No passwords yet.", "good")
+            count = secrets(verdict.opened, others=verdict.others)
+            text = count if verdict.opened == 1 else f"All {count}"
+            flash(f"{text} can be decrypted." if verdict.opened else "No passwords yet.", "good")
         if verdict.unattested:
             flash(
                 f"Passwords in clear text that were not entered here: {len(verdict.unattested)}."

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from panel.health import heartbeat
-from panel.health.check import Check, Install, Label, Link, counted
+from panel.health.check import Check, Install, Label, Link
 from panel.models import Alert, AlertChannels
 from panel.sending import outbox
 from panel.times import ago
+from panel.wording import counted
 
 PAGE = Link("/server/alerts", "Open Alerts")
 
@@ -43,7 +44,7 @@ def _problems(row: AlertChannels, install: Install) -> Iterator[str]:
 
 def _mail_problems(row: AlertChannels, install: Install) -> Iterator[str]:
     senders = {account.uuid for account in outbox.senders(row.through)}
-    unreadable = {failure.account for failure in install.key.failures if failure.direction == "out"}
+    unreadable = {failure.account for failure in install.key.failures if failure.stops_sending}
     if not senders:
         yield "Alert mail cannot be sent: no mailbox has a server for sending."
     elif install.key.state.no_key:

@@ -8,13 +8,16 @@ from urllib.parse import quote
 
 from panel import db
 from panel.models.moment import SLACK
+from panel.models.oauth import WAITING
 
 EXAMPLES = 5  # mailboxes that one cause names
 # What their server is, and what happened there without the server's own words, which differ from one login
-# to the next. Errors that name a path of this server are one cause.
+# to the next. Errors that name a path of this server are one cause, and so are those of the directory that
+# secrets kept outside lie in. Mailboxes that wait for a consent or their app are not here: see `sign_ins`.
 CAUSES = f"""
 WITH failing AS (
-  SELECT a.uuid, CAST(a.address AS TEXT) AS address, CAST(e.host AS TEXT) AS host,
+  SELECT a.uuid, CAST(a.address AS TEXT) AS address,
+    CASE WHEN c.problem LIKE '%PANEL_SECRETS_DIR %' THEN '' ELSE CAST(e.host AS TEXT) END AS host,
     CAST(c.problem AS TEXT) AS problem, CAST(c.remedy AS TEXT) AS remedy, c.last_success_at AS success,
     CASE WHEN instr(c.problem, ' /') THEN ''
       ELSE substr(c.problem, 1, coalesce(nullif(instr(c.problem, ' It says: '), 0) - 1, 1000)) END AS cause,
@@ -22,6 +25,8 @@ WITH failing AS (
   FROM collection c JOIN account a ON a.uuid = c.account_id
   LEFT JOIN endpoint e ON e.account_id = a.uuid AND e.direction = 'in'
   WHERE c.problem IS NOT NULL AND a.paused_at IS NULL AND a.removed_at IS NULL
+    AND NOT (e.kind = 'consent' AND EXISTS (SELECT 1 FROM consent s LEFT JOIN oauth_app o ON o.uid = s.app
+      WHERE s.account_id = a.uuid AND ({WAITING} OR o.problem = c.problem)))
     AND (c.last_success_at IS NULL OR c.last_success_at <= :before OR c.last_success_at > :ahead)
     AND (c.failing_since IS NULL OR c.failing_since <= :before OR c.failing_since > :ahead)
 ), numbered AS (

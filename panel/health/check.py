@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from panel.accounts.totals import Totals
 from panel.config import Settings
+from panel.health.sending import SendingTotals
+from panel.health.sign_ins import SignIns
+from panel.health.spool import WaitingMail
 from panel.identity import Restored
 from panel.models import Heartbeat
 from panel.models.one_row import OneRows
 from panel.program import as_typed
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
-
-PATH = re.compile(r"(?<![\w:/.])/[\w.]")  # of this server; not the path of a web address
-NAMED = 5  # of many, in one sentence
 
 
 class Label(StrEnum):
@@ -33,10 +31,14 @@ class Label(StrEnum):
 
 @dataclass(frozen=True)
 class Link:
-    """The page where a problem is solved: its path below the panel's root, and the text of the link."""
+    """The page where a problem is solved: its path below the panel's root, and the text of the link.
+
+    `about` follows the text for whoever does not see what the link stands beside.
+    """
 
     path: str
     text: str
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,9 @@ class Install:
     key: Snapshot
     copy: Restored | None  # where this is a restored copy that is not confirmed yet
     mailboxes: Totals
+    sign_ins: SignIns
+    waiting: WaitingMail
+    sending: SendingTotals
     rows: OneRows
     deep: bool
 
@@ -87,21 +92,3 @@ class Install:
     def heartbeat(self) -> Heartbeat:
         """What the running processes recorded of themselves."""
         return self.rows.of(Heartbeat) or Heartbeat()
-
-
-def few(names: Sequence[str], total: int = 0) -> str:
-    """The first names, and how many more there are; `total` where not all of them are in `names`."""
-    shown = names[:NAMED]
-    more = max(total, len(names)) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def counted(count: int, noun: str) -> str:
-    """`count` with its noun: "1 mailbox", "2 mailboxes", "1 address"."""
-    ending = "" if count == 1 else "es" if noun.endswith(("s", "x")) else "s"
-    return f"{count} {noun}{ending}"
-
-
-def without_paths(text: str | None) -> str:
-    """`text`; empty where it names a path of this server."""
-    return "" if text is None or PATH.search(text) else text

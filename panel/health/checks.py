@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from panel import identity
+from panel import db, identity
 from panel.accounts import totals
 from panel.config import Settings
 from panel.errors import PanelError
-from panel.health import alerting, key, mail, server
+from panel.health import alerting, helpdesks, key, mail, sending, server, sign_ins, signing_in, spool
 from panel.health.check import Check, Install
 from panel.models import InstallCopy
 from panel.models.one_row import OneRows
 from panel.vault.vault import Vault
+from panel.wording import reason
 
 # In the order in which people read them.
 CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
@@ -29,23 +30,32 @@ CHECKS: dict[str, Callable[[Install], Iterator[Check]]] = {
     "worker": mail.worker,
     "collecting": mail.collecting,
     "mailboxes": mail.mailboxes,
+    "sign-in": signing_in.sign_ins,
     "mail spool": mail.spool,
+    "helpdesk sending": helpdesks.helpdesk_sending,
+    "delivery": mail.delivery,
     "disk": server.disk,
     "clock": server.clock,
     "proxy": server.proxy,
     "alerts": alerting.alerts,
 }
+FACTS = " UNION ALL ".join((sign_ins.FACTS, spool.FACTS, sending.FACTS))
 
 
 def gather(settings: Settings, vault: Vault, *, rows: OneRows | None = None, deep: bool = False) -> Install:
     """What the checks examine, as it is now; `rows` where they were read already."""
     key, rows = vault.latest(), rows or OneRows()
+    limits = {"many": mail.MANY_UNREAD, "since": db.now() - mail.LONG_UNREAD}
+    facts = db.database.execute_sql(FACTS, limits).fetchall()
     return Install(
         settings=settings,
         vault=vault,
         key=key,
         copy=identity.restored_by(rows.of(InstallCopy), settings.data_dir),
         mailboxes=totals.read(key),
+        sign_ins=sign_ins.read(facts),
+        waiting=spool.stored(facts),
+        sending=sending.stored(facts),
         rows=rows,
         deep=deep,
     )
@@ -68,5 +78,5 @@ def _results(name: str, install: Install) -> list[Check]:
     except PanelError as error:
         return [Check(name, False, error.message, error.remedy or "See the server's log for details.")]
     except OSError as error:
-        message = f"{error.filename} could not be read: {(error.strerror or 'failed').lower()}."
+        message = f"{error.filename} could not be read: {reason(error)}."
         return [Check(name, False, message, "Correct its owner and permissions.")]

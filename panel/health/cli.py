@@ -6,8 +6,9 @@ import click
 
 from panel.health import checks
 from panel.health.check import Check, Label
+from panel.printing import print_json, print_lines
 from panel.services import current
-from panel.shell import PanelCommand, json_option, print_json, print_lines
+from panel.shell import PanelCommand, json_option
 
 
 @click.command("doctor", cls=PanelCommand)

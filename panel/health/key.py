@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from panel import db
 from panel.encryption.advice import advise
-from panel.health.check import Check, Install, Label, Link, counted, few
+from panel.health.check import Check, Install, Label, Link
 from panel.times import ago
 from panel.vault import verification
 from panel.vault.state import State
+from panel.wording import counted, few
 
 PAGE = Link("/server/encryption", "Open Encryption")
 
@@ -17,12 +17,12 @@ PAGE = Link("/server/encryption", "Open Encryption")
 def encryption(install: Install) -> Iterator[Check]:
     """Whether passwords are encrypted and the key is there. /status has its own sentence for agents."""
     key = install.key
-    some = f"{key.sealed} of {counted(key.total, 'password')} encrypted."
+    some = f"{key.sealed:,} of {counted(key.total, 'password')} encrypted{_tokens(key.tokens)}."
     if key.state.no_key:
         advice = advise(key, install.vault)
         yield Check("encryption", False, f"{advice.reason} Collecting is paused.", advice.remedy, PAGE)
     elif key.state is State.OFF:
-        clear = f"{key.clear} of {counted(key.total, 'password')} stored in clear text."
+        clear = f"{key.clear:,} of {counted(key.total, 'password')} stored in clear text."
         message = f"Encryption is off: {clear if key.total else 'no passwords are stored yet.'}"
         remedy = "Turn encryption on: open the Encryption page, or run: flask encryption enable"
         yield Check("encryption", False, message, remedy, PAGE)
@@ -30,7 +30,12 @@ def encryption(install: Install) -> Iterator[Check]:
         message = f"Encryption is being changed ({key.state}): {some}"
         yield Check("encryption", True, message, link=PAGE, passed_as=Label.PENDING)
     else:
-        yield Check("encryption", True, f"Encryption is on: {some if key.total else 'no passwords yet.'}")
+        none = f"no password is stored{_tokens(key.tokens)}." if key.tokens else "no passwords yet."
+        yield Check("encryption", True, f"Encryption is on: {some if key.total else none}")
+
+
+def _tokens(count: int) -> str:
+    return f", and {counted(count, 'sign-in token')}" if count else ""
 
 
 def passwords(install: Install) -> Iterator[Check]:
@@ -44,35 +49,34 @@ def passwords(install: Install) -> Iterator[Check]:
         failures = verdict.failures
         yield from _unattested(verdict)
     if failures:
-        message = f"Some passwords cannot be decrypted: {few([each.address for each in failures])}."
+        names = few(list(dict.fromkeys(each.address for each in failures)))
+        message = f"Some passwords cannot be decrypted: {names}."
         remedy = "Enter the password of each of these mailboxes again."
+        if not all(each.is_password for each in failures):
+            message = f"Some secrets cannot be decrypted: {names}."
+            remedy = "The Encryption page says of each why, and what to enter or connect again."
         agent_message = "An administrator must enter some mailbox passwords again."
         yield Check("passwords", False, message, remedy, PAGE, agent_message)
-    elif not key.total:
+    elif not key.stored:
         yield Check("passwords", True, "No passwords are stored yet.", passed_as=Label.OFF)
-    elif not key.sealed:
+    elif not key.sealed and not key.others:
         message = "Passwords are stored in clear text; there is nothing to decrypt."
         yield Check("passwords", True, message, passed_as=Label.OFF)
     elif install.deep:
-        yield Check("passwords", True, f"{counted(key.total, 'stored password')} can be decrypted.")
+        message = f"{counted(key.total, 'stored password')} can be decrypted."
+        if key.others:
+            message = f"{counted(key.stored, 'stored secret')} can be decrypted."
+        yield Check("passwords", True, message)
     else:
         yield _as_last_verified(install)
 
 
 def _as_last_verified(install: Install) -> Check:
-    verified_at = max(install.key.times.verified_at or 0, _reported_at())
+    verified_at = max(install.key.times.verified_at or 0, install.sign_ins.reported_at)
     if verified_at:
         return Check("passwords", True, f"0 errors. All passwords were last verified {ago(verified_at)}.")
     message = "0 errors so far, but not every password has been verified yet."
     return Check("passwords", True, message, link=PAGE, passed_as=Label.PENDING)
-
-
-def _reported_at() -> int:
-    """When the newest report of a sweep was finished; 0 where there is none."""
-    row = db.database.execute_sql(
-        "SELECT finished_at FROM sweep_report WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1"
-    ).fetchone()
-    return row[0] if row and isinstance(row[0], int) else 0
 
 
 def _unattested(verdict: verification.Verdict) -> Iterator[Check]:

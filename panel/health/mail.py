@@ -12,24 +12,31 @@ from panel.accounts import overview
 from panel.accounts.overview import Health
 from panel.accounts.service import without_server
 from panel.accounts.totals import Totals
+from panel.collect import parked
+from panel.deliver import status
+from panel.deliver.status import Outgoing
 from panel.health import causes, heartbeat
 from panel.health import spool as counting
 from panel.health.causes import FailingCause
-from panel.health.check import Check, Install, Label, Link, counted, few, without_paths
+from panel.health.check import Check, Install, Label, Link
 from panel.health.spool import Count
 from panel.times import ago
 from panel.vault.files import typed
+from panel.wording import counted, few, without_paths
 
 MANY_UNREAD = 10_000  # messages of one mailbox
 LONG_UNREAD = 24 * 3600  # that one message waits in new/
 CAUSES_NAMED = 20  # of failing mailboxes
 MAILBOXES = Link("/accounts", "Open Mailboxes")
 FAILING = Link("/accounts?state=failing", "Show all that fail")
+LEFT = "Mail stays in the Maildirs."
+DELIVERY = Link("/server/delivery", "Open Delivery")
 RESTORED = Link("/server/restored", "Confirm this server")
 READ_THE_LOG = "Check that script/server is running, and read its log."
 NOT_COLLECTED = {  # one, several
     Health.FAILING: ("is failing", "are failing"),
     Health.NO_PASSWORD: ("has no usable password", "have no usable password"),
+    Health.CONSENT: ("waits for its consent", "wait for their consent"),
     Health.WAITS_FOR_KEY: ("needs the encryption key", "need the encryption key"),
     Health.OVERDUE: ("is overdue", "are overdue"),
     Health.NEW: ("is waiting for its first run", "are waiting for their first run"),
@@ -95,8 +102,10 @@ def _collected(found: Totals) -> Check:
     good, others = found.health[Health.OK], ", ".join(not_collected(found.health))
     if good:
         message = (
-            f"{good} of {counted(found.total, 'mailbox')} collected, the least recent {ago(found.oldest)}."
+            f"{good:,} of {counted(found.total, 'mailbox')} collected, the least recent {ago(found.oldest)}."
         )
+        if at_once := parked.connected():
+            message += f" New mail of {at_once} arrives at once."
         message += f" {others}." if others else ""
         all_good = good + found.health[Health.PAUSED] == found.total
         return Check("collecting", True, message, passed_as=Label.OK if all_good else Label.ATTENTION)
@@ -118,7 +127,7 @@ def mailboxes(install: Install) -> Iterator[Check]:
     """Each mailbox that fails, and why; the first ones of many."""
     for account in without_server() if install.deep or install.mailboxes.without_server else ():
         message = f"{account.address} has no mail server in the database, so it is not collected."
-        link = Link(f"/accounts/{account.uuid}/remove", f"Remove {account.address}")
+        link = Link(f"/accounts/{account.uuid}/remove", "Remove mailbox", account.address)
         yield Check("mailboxes", False, message, "Remove the mailbox, then add it again.", link)
     yield from _each_failing(install) if install.deep else _by_cause()
 
@@ -134,7 +143,7 @@ def _failing(uuid: str, address: str, problem: str | None, remedy: str | None, s
         False,
         problem or "",
         remedy or "See the page of the mailbox.",
-        Link(f"/accounts/{quote(uuid, '')}", f"Open {address}"),
+        Link(f"/accounts/{quote(uuid, '')}", "Open mailbox", address),
         mailbox_problem(address, problem, success),
     )
 
@@ -169,7 +178,9 @@ def cause_text(found: FailingCause) -> str:
 def spool(install: Install) -> Iterator[Check]:
     """Whether the helpdesk picks mail up: each mailbox where many messages wait, or one for long."""
     yield from _group_access(install)
-    found = counting.waiting(install.settings.mail_spool if install.deep else None, MANY_UNREAD, LONG_UNREAD)
+    found = install.waiting
+    if install.deep:
+        found = counting.counted(install.settings.mail_spool, MANY_UNREAD, LONG_UNREAD)
     for address, count in found.left:
         yield _left(install, address, count)
     if not found.left and found.counted_at is None:
@@ -222,9 +233,52 @@ def _left(install: Install, address: str, count: Count) -> Check:
         False,
         f"The helpdesk does not pick up mail for {address}: {messages} in {new}{oldest}.",
         "Have the helpdesk collect mail from that folder, or pause the mailbox.",
-        Link(f"/accounts/{count.account}", f"Open {address}"),
+        Link(f"/accounts/{count.account}", "Open mailbox", address),
         f"Mail for {address} arrives, but the helpdesk does not pick it up.",
     )
+
+
+def delivery(install: Install) -> Iterator[Check]:
+    """Whether mail goes out to the targets that mailboxes have chosen."""
+    if install.settings.targets_file is None:
+        yield Check("delivery", True, LEFT, passed_as=Label.OFF)
+        return
+    found, good = status.outgoing(install.settings, reported_use=not install.deep), True
+    for name, message, remedy in _undelivered(found):
+        good = False
+        yield Check(name, False, message, remedy, DELIVERY, "Mail does not go out to the helpdesk.")
+    if not found.used:
+        yield Check("delivery", True, LEFT, passed_as=Label.OFF)
+    elif good:
+        names = few([each.name for each in found.used])
+        waiting = sum(each.waiting for each in found.used)
+        waits = (
+            f"{counted(waiting, 'message')} waited when last counted"
+            if waiting
+            else "none waited when last counted"
+        )
+        oldest = f", the oldest from {ago(found.oldest_at)}" if found.oldest_at else ""
+        yield Check("delivery", True, f"Mail goes out to {names}; {waits}{oldest}.")
+
+
+def _undelivered(found: Outgoing) -> Iterator[tuple[str, str, str]]:
+    """Name of the check, message and remedy of each reason for which mail does not go out."""
+    if found.problem:
+        yield "delivery", found.problem, found.remedy
+    for each in found.used:
+        name = f"delivery to {each.name}"
+        if not each.does:
+            remedy = "Add it there, or choose another target: flask accounts edit ADDRESS --deliver-to NAME"
+            yield name, f"The target {each.name} is not in the targets file, so mail waits.", remedy
+        elif each.since:
+            yield (
+                name,
+                f"{each.name} takes no mail and first failed {ago(each.since)}: {each.answer}",
+                "Mail waits until it does.",
+            )
+    if count := sum(found.aside.values()):
+        remedy = "The page of each mailbox says why. Then run: flask deliver again ADDRESS --set-aside"
+        yield "delivery", f"{counted(count, 'message')} could not be delivered, and lie set aside.", remedy
 
 
 def mailbox_problem(address: str, problem: str | None, last_success_at: int | None) -> str:

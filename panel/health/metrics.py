@@ -13,8 +13,11 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from panel import db
 from panel.accounts.overview import Health
+from panel.collect import parked
 from panel.config import Settings
-from panel.health import checks, mail, spool
+from panel.deliver import status
+from panel.deliver.status import Outgoing
+from panel.health import checks
 from panel.health.check import Install
 from panel.vault.state import State
 from panel.vault.vault import Vault
@@ -58,8 +61,8 @@ def text(settings: Settings, vault: Vault) -> bytes:
 
 def _numbers(install: Install) -> dict[str, tuple[str, int]]:
     """Each number without a label: its name, its meaning, its value. Ages only where there is one."""
-    key, found = install.key, install.mailboxes
-    unread = spool.waiting(None, mail.MANY_UNREAD, mail.LONG_UNREAD).unread
+    key, found, sign_ins = install.key, install.mailboxes, install.sign_ins
+    sending, unread = install.sending, install.waiting.unread
     numbers = {
         "passwords_stored": ("Stored mailbox passwords.", key.total),
         "passwords_encrypted": ("Stored passwords that are encrypted.", key.sealed),
@@ -70,9 +73,19 @@ def _numbers(install: Install) -> dict[str, tuple[str, int]]:
             key.times.backup_proved_at is not None,
         ),
         "accounts": ("Mailboxes.", found.total),
+        "accounts_oauth": ("Mailboxes that are collected by OAuth2.", sign_ins.by_consent),
+        "accounts_outside": (
+            "Mailboxes that are collected with a secret kept outside.",
+            sign_ins.by_reference,
+        ),
+        "accounts_without_consent": ("Mailboxes that must be connected.", sign_ins.waiting_count),
         "accounts_paused": ("Paused mailboxes.", found.health[Health.PAUSED]),
         "accounts_failing": ("Mailboxes whose last run failed, without the paused ones.", found.problems),
+        "accounts_connected": ("Mailboxes whose server announces new mail.", parked.connected()),
+        **_delivery(status.outgoing(install.settings)),
         "spool_unread_messages": ("Messages waiting for the helpdesk, as last counted.", unread),
+        "submission_mailboxes": ("Mailboxes that a helpdesk can send as.", sending.mailboxes),
+        "submission_sent_messages": ("Messages that helpdesks sent as those mailboxes.", sending.sent),
     }
     if found.newest:
         numbers["last_success_age_seconds"] = ("Since a mailbox was last collected.", _age(found.newest))
@@ -82,6 +95,17 @@ def _numbers(install: Install) -> dict[str, tuple[str, int]]:
             _age(install.heartbeat.beat_at),
         )
     return numbers
+
+
+def _delivery(found: Outgoing) -> dict[str, tuple[str, int]]:
+    age = _age(found.oldest_at) if found.oldest_at else 0
+    failing = sum(each.since is not None for each in found.used)
+    return {
+        "delivery_waiting_messages": ("Messages to go out.", sum(each.waiting for each in found.used)),
+        "delivery_oldest_age_seconds": ("Since the oldest of them came; 0 without one.", age),
+        "delivery_targets_failing": ("Targets that take no mail.", failing),
+        "delivery_set_aside": ("Messages that were set aside.", sum(found.aside.values())),
+    }
 
 
 def _age(at: int) -> int:

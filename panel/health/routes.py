@@ -109,4 +109,4 @@ def metrics() -> Response:
         if numbers.is_local(request.remote_addr or "", request.host, request.headers.keys()):
             found = numbers.text(services.settings, services.vault)
             return Response(found, content_type="text/plain; version=0.0.4; charset=utf-8")
-    raise NotFound("There is no such page.", "Check the address, or go back to the start page.")
+    raise NotFound("There is no such page.", "Check the address.")

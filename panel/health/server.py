@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from panel import db
-from panel.health.check import Check, Install, counted, few
+from panel.health.check import Check, Install
 from panel.models import (
     TABLES,
     AlertChannels,
@@ -24,6 +24,7 @@ from panel.models import (
 from panel.models.moment import SLACK, furthest
 from panel.times import ago, exact
 from panel.vault.files import typed
+from panel.wording import counted, few
 
 LEAST_DISK = 200 * 2**20  # bytes free: a sweep rewrites the database, and mail arrives
 LEAST_FILES = 10_000  # that the disk can still hold: each message is one

@@ -12,12 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from panel import db
+from panel.deliver.spool import is_uuid
 from panel.errors import SpoolError
 from panel.models import LISTED, Account, SpoolCount
-from panel.models.prepared import Prepared, given
+from panel.wording import reason
 
 MOST_LEFT = 20
-STORED = "SELECT (SELECT sum(unread) FROM waiting WHERE unread > 0), (SELECT counted_at FROM waiting LIMIT 1)"
+# What the worker counted last: rows as those of `sign_ins.FACTS`, with which they are read.
+FACTS = f"""
+SELECT 'unread', NULL, NULL, NULL, (SELECT counted_at FROM waiting LIMIT 1), NULL, NULL,
+  (SELECT sum(unread) FROM waiting WHERE unread > 0), NULL
+UNION ALL
+SELECT * FROM (SELECT 'left', CAST(w.account_id AS TEXT), CAST(a.address AS TEXT), NULL, w.counted_at,
+    w.oldest_at, NULL, w.unread, NULL
+  FROM waiting w JOIN account a ON a.uuid = w.account_id AND a.removed_at IS NULL
+  WHERE w.unread > 0 AND (w.unread > :many OR w.oldest_at < :since) ORDER BY a.address LIMIT {MOST_LEFT})
+"""  # noqa: S608 - a number of ours
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,7 @@ def count(spool: Path) -> list[Count]:
     return [
         _count(account.uuid, spool / account.uuid / "new")
         for account in Account.select(Account.uuid).where(LISTED)
+        if is_uuid(account.uuid)  # never a path that SQL put there
     ]
 
 
@@ -57,16 +68,27 @@ class WaitingMail:
     left: list[tuple[str, Count]]
 
 
-def waiting(spool: Path | None, many: int, long: int) -> WaitingMail:
-    """What the worker counted last, or with `spool` what is counted now.
+def stored(rows: list[Any]) -> WaitingMail:
+    """What the worker counted last, from the rows of FACTS."""
+    _, _, _, _, counted_at, _, _, unread, _ = next(row for row in rows if row[0] == "unread")
+    left = [
+        (address, Count(account, _whole(number) or 0, _whole(oldest_at), _whole(at) or 0))
+        for kind, account, address, _, at, oldest_at, _, number, _ in rows
+        if kind == "left"
+    ]
+    return WaitingMail(unread or 0, counted_at, left)
+
+
+def _whole(value: object) -> int | None:
+    """A number that SQL may have made anything else."""
+    return value if isinstance(value, int) else None
+
+
+def counted(spool: Path, many: int, long: int) -> WaitingMail:
+    """What waits now.
 
     `left` names the mailboxes where more than `many` messages wait, or one for longer than `long` seconds.
     """
-    if spool is None:
-        unread, counted_at = db.database.execute_sql(STORED).fetchone()
-        rows = _LEFT.all(many=many, since=db.now() - long) if unread else []
-        left = [(row.address, Count(row.account, row.unread, row.oldest_at, row.counted_at)) for row in rows]
-        return WaitingMail(unread or 0, counted_at, left)
     counts = count(spool)
     address = {row.uuid: row.address for row in Account.select(Account.uuid, Account.address).where(LISTED)}
     left = [(address[each.account], each) for each in counts if _is_left(each, many, long)]
@@ -77,27 +99,6 @@ def waiting(spool: Path | None, many: int, long: int) -> WaitingMail:
 def _is_left(found: Count, many: int, long: int) -> bool:
     old = found.oldest_at is not None and db.now() - found.oldest_at > long
     return found.unread > many or (found.unread > 0 and old)
-
-
-def _select_left() -> Any:
-    old = SpoolCount.oldest_at < given("since")
-    columns = (
-        SpoolCount.account,
-        SpoolCount.unread,
-        SpoolCount.oldest_at,
-        SpoolCount.counted_at,
-        Account.address,
-    )
-    return (
-        SpoolCount.select(*columns)
-        .join(Account)
-        .where(LISTED & (SpoolCount.unread > 0) & ((SpoolCount.unread > given("many")) | old))
-        .order_by(Account.address)
-        .limit(MOST_LEFT)
-    )
-
-
-_LEFT = Prepared(_select_left)
 
 
 def _count(account: str, new: Path) -> Count:
@@ -112,7 +113,7 @@ def _count(account: str, new: Path) -> Count:
         pass  # nothing delivered yet
     except OSError as error:
         raise SpoolError(
-            f"The mail folder {new} cannot be read: {(error.strerror or 'unknown reason').lower()}.",
+            f"The mail folder {new} cannot be read: {reason(error)}.",
             "Correct its owner and mode.",
         ) from None
     return Count(account, unread, oldest, db.now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from panel.accounts.listing import STATES
 from panel.accounts.overview import Health
 from panel.accounts.totals import Totals
 from panel.config import Settings
@@ -15,12 +16,12 @@ from panel.vault.state import State
 from panel.vault.vault import Vault
 
 NOT_RUNNING = (Label.OFF, Label.PAUSED)
-BAD = {Health.FAILING, Health.NO_PASSWORD, Health.OVERDUE}
 # Of checks, the gravest first; several have an address after their name.
 GRAVE = ("database", "encryption", "passwords", "restored copy", "worker", "collecting", "mailbox")
 ICONS = {
     "encryption": "shield", "passwords": "key", "key backup": "key", "mailbox": "inbox", "clock": "clock",
-    "alerts": "bell", "disk": "file", "mail spool": "file", "proxy": "link",
+    "alerts": "bell", "disk": "file", "mail spool": "file", "proxy": "link", "app": "key",
+    "outside secrets": "lock", "delivery": "upload", "helpdesk sending": "mail",
 }  # fmt: skip
 SENTENCES = {
     "OK": "Collecting mail", "Needs attention": "Collecting mail, but not from every mailbox",
@@ -68,24 +69,10 @@ class Summary:
         return self.mailboxes.total
 
     @property
-    def paused(self) -> int:
-        """How many of them are paused, by a person or until the key is back, as the list counts them."""
-        return self.mailboxes.health[Health.PAUSED] + self.mailboxes.health[Health.WAITS_FOR_KEY]
-
-    @property
-    def good(self) -> int:
-        """How many of them are collected."""
-        return self.mailboxes.health[Health.OK]
-
-    @property
-    def bad(self) -> int:
-        """How many of them are not, and should be."""
-        return sum(count for health, count in self.mailboxes.health.items() if health in BAD)
-
-    @property
-    def new(self) -> int:
-        """How many of them wait for their first round."""
-        return self.mailboxes.health[Health.NEW]
+    def states(self) -> dict[str, int]:
+        """How many of them are in each state, as the list of mailboxes counts them."""
+        health = self.mailboxes.health
+        return {state: sum(health[each] for each in healths) for state, healths in STATES.items()}
 
     @property
     def last_success_at(self) -> int | None:
@@ -122,11 +109,12 @@ class Summary:
         """Why no first message came yet, and what to do, where there are mailboxes."""
         if self.key.state.no_key:
             return "Collecting is paused until the encryption key is back."
-        if self.paused == self.accounts:
+        states = self.states
+        if states["paused"] == self.accounts:
             return "All mailboxes are paused. Resume one to collect its mail."
-        if self.new == self.accounts - self.paused:
+        if states["new"] == self.accounts - states["paused"]:
             return "The first run has not ended yet. It begins within a minute after a mailbox was added."
-        if not self.good:
+        if not states["ok"]:
             return "No mailbox could be collected. “Needs attention” says why."
         return (
             "Collecting works and has found no new mail so far. Send a message to one of the mailboxes: it"
@@ -140,7 +128,7 @@ def summary(settings: Settings, vault: Vault, rows: OneRows) -> Summary:
     results = checks.run(install)
     return Summary(
         mail=_mail(install, {check.check for check in results if not check.ok}),
-        passwords=_passwords(install.key),
+        passwords=_passwords(install),
         key=install.key,
         mailboxes=install.mailboxes,
         checks=results,
@@ -157,8 +145,9 @@ def _is_grave(check: Check) -> bool:
 
 
 def _kind(check: Check) -> str:
-    """The check's name without the address in it."""
-    return next((name for name in ("mailbox", "mail spool") if check.check.startswith(name)), check.check)
+    """The check's name without the address or name in it."""
+    several = ("mailbox", "mail spool", "delivery", "app")
+    return next((name for name in several if check.check.startswith(name)), check.check)
 
 
 def _cause(check: Check) -> Cause:
@@ -177,7 +166,7 @@ def _mail(install: Install, failed: set[str]) -> Badge:
     found = {health for health, count in install.mailboxes.health.items() if count} - {Health.PAUSED}
     if not found:
         return Badge("plain", "All mailboxes paused")
-    if failed & {"worker", "collecting"} or not found & {Health.OK, Health.NEW}:
+    if failed & {"worker", "collecting"} or not found & {Health.OK, Health.NEW, Health.CONSENT}:
         return Badge("bad", "Failing")
     if found - {Health.OK, Health.NEW}:
         return Badge("bad", "Needs attention")
@@ -186,11 +175,14 @@ def _mail(install: Install, failed: set[str]) -> Badge:
     return Badge("good", "OK")
 
 
-def _passwords(key: Snapshot) -> Badge:
+def _passwords(install: Install) -> Badge:
+    key = install.key
     if key.state.no_key or key.failures:
         return Badge("bad", "Needs attention")
     if key.state is State.ON:
-        return Badge("good", "Encrypted") if key.total else Badge("plain", "None stored yet")
+        if install.sign_ins.others and not install.sign_ins.passwords:
+            return Badge("good", "None stored here")
+        return Badge("good", "Encrypted") if key.stored else Badge("plain", "None stored yet")
     if key.state.working:
         return Badge("busy", "In progress")
-    return Badge("warn", "Not encrypted")
+    return Badge("warn", "Not encrypted" if key.stored else "Encryption is off")

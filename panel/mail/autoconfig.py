@@ -117,15 +117,14 @@ def _text(element: ElementTree.Element, tag: str) -> str:
 # -- DNS -------------------------------------------------------------------------------
 
 
-def mail_hosts(domain: str, ends_at: float, resolver: Resolver | None = None) -> list[str]:
+def mail_hosts(domain: str, ends_at: float) -> list[str]:
     """The names of the servers that receive the domain's mail (MX). Empty where DNS does not answer soon."""
     import dns.exception
     import dns.resolver
 
     try:
-        resolver = resolver or dns.resolver.Resolver()
         left = max(min(1.0, ends_at - time.monotonic()), 0.1)
-        answer = resolver.resolve(domain, "MX", lifetime=left)
+        answer = dns.resolver.Resolver().resolve(domain, "MX", lifetime=left)
     except dns.exception.DNSException:
         return []
     return [str(record.exchange).rstrip(".").lower() for record in answer][:MOST_SERVERS]

@@ -15,6 +15,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from panel.errors import MailError
 from panel.mail.policy import Network, Policy
@@ -192,8 +194,11 @@ def _unreachable(host: str, error: OSError) -> MailError:
     return MailError("connect", message, "Check the network of this server.")
 
 
-def encrypt(wire: Wire, policy: Policy) -> str:
-    """TLS over `wire`, the server verified as `wire.host`. Returns the version. Raises MailError."""
+def encrypt(wire: Wire, policy: Policy, remedy: str = "Check the URL.") -> str:
+    """TLS over `wire`, the server verified as `wire.host`. Returns the version. Raises MailError.
+
+    `remedy`: what to do where the server speaks no TLS.
+    """
     wire.step = "tls"
     context = _tls_context(policy)
     try:
@@ -204,28 +209,44 @@ def encrypt(wire: Wire, policy: Policy) -> str:
         message = f"The certificate of {wire.host} {what}"
         raise MailError("tls", message, remedy, permanent=True) from None
     except ssl.SSLError as error:
-        raise (wire.failure(error) if policy.interrupt.ended else _no_tls(wire, error)) from None
+        raise (wire.failure(error) if policy.interrupt.ended else _no_tls(wire, error, remedy)) from None
     except OSError as error:
         raise wire.failure(error) from None
 
 
 def _tls_context(policy: Policy) -> ssl.SSLContext:
-    """Trusts the CAs of the system and those of the policy's file; TLS 1.2 or newer."""
+    """Trusts the CAs of the system and those of the policy's file; TLS 1.2 or newer.
+
+    The same one for all sessions until one of these files changes: each holds 0.8 MiB of certificates.
+    """
+    system = ssl.get_default_verify_paths()
+    return _shared_context(policy.ca_file, *map(_version, (policy.ca_file, system.cafile, system.capath)))
+
+
+@lru_cache(4)
+def _shared_context(ca_file: Path | None, *_versions: object) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if policy.ca_file is not None:
+    if ca_file is not None:
         try:
-            context.load_verify_locations(policy.ca_file)
+            context.load_verify_locations(ca_file)
         except OSError:  # ssl.SSLError too
-            message = f"The CA file {policy.ca_file} cannot be read as certificates in PEM form."
+            message = f"The CA file {ca_file} cannot be read as certificates in PEM form."
             remedy = "Correct the file, or remove PANEL_MAIL_CA_FILE from the settings."
             raise MailError("tls", message, remedy, permanent=True) from None
     return context
 
 
-def _no_tls(wire: Wire, error: ssl.SSLError) -> MailError:
+def _version(path: str | Path | None) -> tuple[int, ...] | None:
+    try:
+        found = Path(path).stat() if path else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) if found else None
+
+
+def _no_tls(wire: Wire, error: ssl.SSLError, remedy: str) -> MailError:
     if error.reason in NOT_TLS:
-        remedy = "Choose STARTTLS (port 143), or the port for TLS (993)."
         return wire.error("does not begin with TLS on this port.", remedy, permanent=True)
     if isinstance(error, ssl.SSLEOFError):
         return wire.error("closed the connection during the TLS handshake.", "Check the port.")

@@ -12,7 +12,7 @@ import io
 import ipaddress
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.message import Message
@@ -23,7 +23,7 @@ from urllib.parse import urljoin, urlsplit
 from panel.errors import BadInput, MailError
 from panel.mail import connect
 from panel.mail.policy import KIB, Policy
-from panel.mail.server import MailServer, normalise_host
+from panel.mail.server import MailServer, is_loopback, normalise_host
 from panel.mail.wire import HungUp, Wire
 
 LONGEST_URL = 1000
@@ -52,10 +52,11 @@ class HttpLimits:
 
 @dataclass(frozen=True)
 class Body:
-    """What a POST sends."""
+    """What a POST sends: `content`, or `pieces`, whose length a Content-Length of `headers` tells."""
 
     content: bytes
     content_type: str
+    pieces: Iterable[bytes] | None = None
 
     @classmethod
     def of_json(cls, value: object) -> Body:
@@ -70,6 +71,14 @@ class Response:
     status: int
     headers: Message = field(repr=False)  # names in any case
     body: bytes = field(repr=False)
+
+    def json_object(self) -> dict[str, Any] | None:
+        """The JSON object that the body is; None where it is none."""
+        try:
+            found = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
 
     @property
     def retry_after(self) -> int | None:
@@ -115,7 +124,7 @@ def target(url: str) -> Target:
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise BadInput("The URL holds a user, a password or a #, which is not sent.")
     host = normalise_host(parts.hostname)
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise BadInput("Without HTTPS everything would cross the network unencrypted.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port or PORTS[parts.scheme], path)
@@ -179,6 +188,8 @@ def _exchange(
             connect.encrypt(wire, policy)
         wire.step = "send"
         return _request(wire, to, limits, body, headers)
+    except http.client.RemoteDisconnected:
+        raise wire.hung_up() from None
     except (http.client.HTTPException, ValueError):  # a status, header or length that is none
         raise wire.error("does not answer as a web server.", "Check the URL.") from None
     finally:
@@ -191,19 +202,36 @@ def _request(
     received = _Received(wire, limits.head)
     connection = http.client.HTTPConnection(to.host, to.port)
     connection.sock = _Connection(wire, received)
+    connection.response_class = _FinalResponse
     sent = {"Host": to.origin.partition("://")[2], "User-Agent": "Mailkeep", "Connection": "close", **headers}
     if body is not None:
         sent["Content-Type"] = body.content_type
     method = "GET" if body is None else "POST"
-    connection.request(method, to.path, None if body is None else body.content, sent)
+    content = None if body is None else body.pieces or body.content
+    whole = False
+    with suppress(HungUp):  # a server may refuse a long body before its end: then there is a response
+        connection.request(method, to.path, content, sent)
+        whole = True
     response = connection.getresponse()
-    content = b""
+    if not whole and response.status < 400:  # it has not got what it says that it took
+        raise wire.error("closed the connection before it had the whole request.", "Try again later.")
+    answer = b""
     if limits.body:
         received.left += limits.body
-        content = response.read(limits.body + 1)
-        if len(content) > limits.body or response.length:
+        answer = response.read(limits.body + 1)
+        if len(answer) > limits.body or response.length:
             raise wire.error("sent a response that is too long or incomplete.", "Check the URL.")
-    return Response(response.status, response.headers, content)
+    return Response(response.status, response.headers, answer)
+
+
+class _FinalResponse(http.client.HTTPResponse):
+    """A response, past those that only announce it, such as 103 (RFC 9110, 15.2)."""
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 <= self.status < 200:
+            self.headers = None  # type: ignore[assignment]
+            super().begin()
 
 
 class _Received(io.RawIOBase):
@@ -240,10 +268,3 @@ class _Connection:
 
     def close(self) -> None:
         """`_exchange` closes the wire."""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

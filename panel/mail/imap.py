@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from types import TracebackType
 
 from panel.errors import MailError
 from panel.mail import imap_folders
-from panel.mail.imap_protocol import Imap
+from panel.mail.imap_idle import IdleImap
 from panel.mail.imap_syntax import (
     Items,
     body_of,
@@ -36,6 +38,7 @@ UNDER_WAY = 2  # commands sent ahead, so that the server never waits for us
 
 MOST_MESSAGES = 1_000_000  # where the folder does not report how many it holds
 BAD_IN_A_ROW = 3  # commands that the server did not understand, one after the other
+DONE_SECONDS = 10.0  # for which a session that rested is given to answer
 
 
 def probe(endpoint: MailServer, secret: Secret, folder: str, policy: Policy) -> Iterator[ProbeStep]:
@@ -43,7 +46,7 @@ def probe(endpoint: MailServer, secret: Secret, folder: str, policy: Policy) -> 
     return ImapSession(endpoint, secret, folder, interactive(policy)).probe()
 
 
-class ImapSession(MailSession[Imap]):
+class ImapSession(MailSession[IdleImap]):
     """A folder opened read-only (EXAMINE) unless `writable`. Reading marks nothing as seen in either.
 
     `uidvalidity` and `uidnext` (0 if the server does not report it) and `exists` (None then)
@@ -52,7 +55,7 @@ class ImapSession(MailSession[Imap]):
     answers to it cannot be read: silence is never taken for 'nothing there'.
     """
 
-    client_type = Imap
+    client_type = IdleImap
     pause = 0  # IMAP has no minimum time between two sessions
 
     def __init__(
@@ -64,6 +67,7 @@ class ImapSession(MailSession[Imap]):
         self._refused = False
         self._bad = 0  # commands in a row that were not understood
         self._all: list[int] | None = None  # all UIDs, where they were listed for `highest`
+        self._rests = False
         self.uidvalidity = self.uidnext = 0
         self.exists: int | None = None
 
@@ -75,6 +79,62 @@ class ImapSession(MailSession[Imap]):
     def _open(self) -> None:
         opened = imap_folders.open_folder(self._client("folder"), self._folder, writable=self._writable)
         self.uidvalidity, self.uidnext, self.exists = opened.uidvalidity, opened.uidnext, opened.exists
+
+    # -- between two rounds: the server is asked to say what comes -----------------------
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it, unless it rests."""
+        if kind is not None or not self._rests:
+            self.close()
+
+    def rest(self) -> bool:
+        """Send IDLE at the end of a round: the session stays open after `with`. False where it cannot.
+
+        Until `resume` only `hear`, `has_news`, `fileno` and `close` may be called; none of them waits.
+        """
+        imap = self._client("fetch")
+        if b"IDLE" not in imap.capabilities():
+            return False
+        imap.idle()
+        self._rests, self._all = True, None
+        return True
+
+    def hear(self) -> None:
+        """Take in what the server has said. Raises MailError where the session has ended."""
+        self._client("fetch").hear()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the server has announced messages since it was last asked what there is."""
+        return self._client("fetch").has_news
+
+    def fileno(self) -> int:
+        """For `selectors`."""
+        return self._client("fetch").wire.fileno()
+
+    def resume(self, policy: Policy) -> None:
+        """End IDLE and open the folder anew, under `policy` and with a fresh deadline. Raises MailError.
+
+        UIDNEXT, EXISTS and UIDVALIDITY are of the moment of opening (RFC 3501, 6.3.1).
+        """
+        self._ends_at, self._policy = time.monotonic() + policy.deadline, policy
+        imap, self._rests = self._client("folder"), False
+        imap.wire.go_on(policy, time.monotonic() + min(policy.deadline, DONE_SECONDS))
+        imap.end_idle(policy)  # by that time, whatever else the server says
+        imap.wire.go_on(policy, self._ends_at)
+        imap.wire.allow_silence(min(policy.idle_timeout, DONE_SECONDS))
+        self._open()
+        imap.wire.allow_silence(policy.idle_timeout)
+
+    def close(self) -> None:
+        """As `MailSession.close`; one that rests does not wait for its goodbye to be taken."""
+        if self._rests and self._connected is not None and not self._closed:
+            self._closed = True
+            self._connected.wire.send_now(b"DONE\r\n" + self._connected.goodbye)
+            self._connected.wire.close()
+        super().close()
 
     # -- what is in the folder -----------------------------------------------------
 
@@ -88,6 +148,7 @@ class ImapSession(MailSession[Imap]):
         found: Iterable[int] | None
         found, self._all = self._all, None
         if found is None:
+            self._client("fetch").asked()
             may_be_none = 0 < self.uidnext <= after + 1
             found = self._listed(b"%d:*" % (after + 1), b"(UID)", may_be_none=may_be_none)
         return sorted(uid for uid in found if uid > after)  # n:* names the last one even if it is below n

@@ -12,6 +12,7 @@ from panel.mail.imap_names import folder_name, folder_of, folder_word
 from panel.mail.imap_protocol import Imap
 from panel.mail.imap_syntax import Answer, code_of, exists_of, number, quoted, status_items, status_of
 from panel.mail.refusal import RETRIES, ServerRefused, failure, recognised
+from panel.wording import counted
 
 MOST_SHOWN, MOST_NAMES = 30, 1000  # names of folders
 MISSING = frozenset({"NONEXISTENT", "TRYCREATE"})
@@ -99,7 +100,7 @@ def describe(imap: Imap, folder: str) -> tuple[str, int]:
         messages = open_folder(imap, folder).exists
     if messages is None:
         raise imap.unreadable("how many messages the folder holds")
-    holds = f"“{folder}” holds {messages} {'message' if messages == 1 else 'messages'}"
+    holds = f"“{folder}” holds {counted(messages, 'message')}"
     if (unseen := numbers.get(b"UNSEEN")) is not None:
         holds += f", {unseen} of them unread"
     return f"{holds}. Folders: {_listed(_names(imap))}.", messages

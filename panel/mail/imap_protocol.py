@@ -6,14 +6,18 @@ Not imaplib: docs/decisions/0033. A line that answers nothing asked is passed ov
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
+from functools import partial
 
 from panel.errors import MailError, MessageTooLarge
 from panel.mail.client import Mechanisms, ProtocolClient
 from panel.mail.imap_syntax import Answer, announces_body, code_of, fetched, quoted, status_of, uid_of
+from panel.mail.known_answers import MECHANISM, PASSWORD
 from panel.mail.policy import Policy
-from panel.mail.refusal import MECHANISM, PASSWORD, RETRIES, ServerRefused, recognised
+from panel.mail.refusal import RETRIES, ServerRefused, recognised
+from panel.mail.sasl_oauth import TokenExchange
+from panel.mail.server import MailServer
 from panel.mail.wire import HungUp, Wire
 from panel.secret import Secret
 
@@ -39,8 +43,8 @@ class Imap(ProtocolClient):
     protocol, tls_port, starttls_port = "IMAP", 993, 143
     goodbye = b"bye LOGOUT\r\n"
 
-    def __init__(self, wire: Wire, policy: Policy, username: str, secret: Secret) -> None:
-        super().__init__(wire, policy, username, secret)
+    def __init__(self, wire: Wire, policy: Policy, endpoint: MailServer, secret: Secret) -> None:
+        super().__init__(wire, policy, endpoint, secret)
         self.completed = b""  # what the server wrote when it completed the last command
         self.folders: dict[str, bytes] | None = None  # once `imap_folders` has asked for them
         self._count = 0
@@ -91,9 +95,7 @@ class Imap(ProtocolClient):
         """SASL PLAIN and LOGIN in UTF-8, the LOGIN command in ASCII; each tried at most once, so ordered."""
         offered = self.capabilities()
         self._capabilities = None  # what is offered may differ afterwards (RFC 3501, 6.2.2)
-        named = {name for word in offered if word.startswith(b"AUTH=") for name in word[5:].split(b",")}
-        if named:  # some servers write `AUTH=PLAIN LOGIN`
-            named |= offered & {b"PLAIN", b"LOGIN"}
+        named = _sasl_names(offered)
         plain, pair = self._plain_response(), self._login_responses()
         at_once: Mechanisms = {}
         if b"PLAIN" in named and len(plain) <= LONGEST_INITIAL:
@@ -112,7 +114,7 @@ class Imap(ProtocolClient):
         """AUTHENTICATE: a response for each `+`, until the command is completed (RFC 3501, 6.2.2)."""
         left = iter(responses)
 
-        def respond() -> None:
+        def respond(challenge: bytes) -> None:
             if response := next(left, None):
                 self.wire.send_credentials(response + b"\r\n")
             else:
@@ -120,6 +122,25 @@ class Imap(ProtocolClient):
 
         tag = self.send(b"AUTHENTICATE " + command, credentials=b" " in command)
         for _ in self.answers(tag, respond):
+            pass
+
+    def _offered(self) -> Collection[str]:
+        return [name.decode("latin-1") for name in _sasl_names(self.capabilities())]
+
+    def _token_mechanisms(self) -> Mechanisms:
+        """Each with the token in the command first, where that is offered (SASL-IR), then on its own line."""
+        mechanisms: Mechanisms = {}
+        for one in self._offered_for_tokens():
+            if b"SASL-IR" in self.capabilities():
+                mechanisms[f"{one.name} in one line"] = partial(self._by, one, initial=True)
+            mechanisms[one.name] = partial(self._by, one)
+        self._capabilities = None
+        return mechanisms
+
+    def _exchange(self, mechanism: str, exchange: TokenExchange) -> None:
+        words = [b"AUTHENTICATE", mechanism.encode(), *([exchange.begin()] if exchange.initial else [])]
+        tag = self.send(b" ".join(words), credentials=exchange.initial)
+        for _ in self.answers(tag, partial(self._answer_challenge, exchange)):
             pass
 
     def _login_command(self) -> None:
@@ -177,11 +198,11 @@ class Imap(ProtocolClient):
             self.wire.send(line)
         return tag
 
-    def answers(self, tag: bytes, respond: Callable[[], None] | None = None) -> Iterator[Answer]:
+    def answers(self, tag: bytes, respond: Callable[[bytes], None] | None = None) -> Iterator[Answer]:
         """Yield the untagged answers until the command `tag` is completed.
 
-        `respond` is called for each `+`. Raises ServerRefused when the command was completed
-        with NO or BAD, MailError when the server ends the session, or sends too much.
+        `respond` is called with what stands behind each `+`. Raises ServerRefused when the command
+        was completed with NO or BAD, MailError when the server ends the session, or sends too much.
         """
         while (status := self._done_early.pop(tag, None)) is None:
             line = self._line().lstrip(b" \t")
@@ -189,7 +210,7 @@ class Imap(ProtocolClient):
                 yield self._untagged(line)
             elif line.startswith(b"+") and respond is not None:
                 self._pass_over(line)
-                respond()
+                respond(line[1:])
             else:
                 self._tagged(line)
         self._under_way.discard(tag)
@@ -276,7 +297,7 @@ class Imap(ProtocolClient):
             return
         if word.upper() not in (b"NO", b"BAD"):
             raise self.protocol_violation()
-        self.check_throttling(self.completed)
+        self.check_refusal(self.completed)
         name, _, text = code_of(self.completed)
         code = _known(name)
         raise ServerRefused(
@@ -290,7 +311,7 @@ class Imap(ProtocolClient):
     def _check_status(self, word: bytes, text: bytes) -> None:
         """Obey an untagged refusal too: it may be all that comes before the server closes."""
         if word in (b"NO", b"BAD", b"BYE"):
-            self.check_throttling(text)
+            self.check_refusal(text)
 
     def _goodbye(self, text: bytes) -> HungUp:
         name, _, rest = code_of(text)
@@ -304,6 +325,13 @@ class Imap(ProtocolClient):
 
     def _note_capabilities(self, names: bytes) -> None:
         self._capabilities = frozenset(names.upper().split())
+
+
+def _sasl_names(capabilities: frozenset[bytes]) -> frozenset[bytes]:
+    named = {name for word in capabilities if word.startswith(b"AUTH=") for name in word[5:].split(b",")}
+    if named:  # some servers write `AUTH=PLAIN LOGIN`
+        named |= capabilities & {b"PLAIN", b"LOGIN"}
+    return frozenset(named)
 
 
 def _known(code: bytes) -> str:

@@ -23,6 +23,7 @@ TOKEN = re.compile(rb'[()]|"(?:[^"\\]|\\.)*"?|[^ \t()"]+', re.DOTALL)
 ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 FETCH = re.compile(rb"\*[ \t]+[0-9]+[ \t]+FETCH(?=[ \t(]|\Z)", re.IGNORECASE)
 EXISTS = re.compile(rb"\*[ \t]+([0-9]+)[ \t]+EXISTS\b", re.IGNORECASE)
+EXPUNGE = re.compile(rb"\*[ \t]+[0-9]+[ \t]+EXPUNGE\b", re.IGNORECASE)
 ONLY_UID = re.compile(rb"[ \t]*\([ \t]*UID[ \t]+([0-9]+)[ \t]*\)\Z", re.IGNORECASE)  # of a listing: thousands
 SEARCH = re.compile(rb"\*[ \t]+(E?)SEARCH(?=[ \t(]|\Z)", re.IGNORECASE)
 QUOTE = ord('"')
@@ -80,6 +81,11 @@ def exists_of(answer: Answer) -> int | None:
     """How many messages there are, in `* 3 EXISTS`; None for other answers and beyond all measure."""
     match = EXISTS.match(answer[0])
     return number(match[1]) if match else None
+
+
+def is_expunge(answer: Answer) -> bool:
+    """Whether one message was removed: `* 3 EXPUNGE`."""
+    return EXPUNGE.match(answer[0]) is not None
 
 
 def fetched(answer: Answer) -> Items | None:

@@ -41,22 +41,22 @@ class Maildir:
         """
         with self._named("made"):
             spool = self.path.parent
-            with suppress(FileExistsError):  # the first rounds of a new install all make it at once
-                spool.mkdir(parents=True, mode=0o700)
-                self._permit(spool, 0o2750 if self._group else 0o700)
-            self._make(self.path, 0o2750 if self._group else 0o700)
+            make_spool(spool, self._group)
+            make_folder(self.path, 0o2750, self._group)
             for name in FOLDERS:
-                shared = 0o2700 if name == "tmp" else 0o2770  # 2000: files made there are the group's
-                self._make(self.path / name, shared if self._group else 0o700)
+                make_folder(self.path / name, 0o2700 if name == "tmp" else 0o2770, self._group)
             for path in (self.path, spool, spool.parent):
                 durable.sync_directory(path)
 
-    def unique_name(self, size: int) -> str:
-        """A file name that no other delivery uses. It ends with the size in bytes, for who reads it."""
+    def unique_name(self, size: int, uid: int) -> str:
+        """A file name that no other delivery uses. It ends with the size in bytes, for who reads it.
+
+        Names tell the order of messages, and each its UID on the server (`panel.deliver.spool`).
+        """
         now = time.time_ns()
         return (
             f"{now // 10**9}.M{now // 1000 % 10**6:06d}P{os.getpid()}Q{next(self._numbers)}"
-            f"R{os.urandom(4).hex()}.{self._host},S={size}"
+            f"R{os.urandom(4).hex()}U{uid}.{self._host},S={size}"
         )
 
     def write(self, name: str, data: bytes) -> None:
@@ -89,35 +89,17 @@ class Maildir:
             for name in names:
                 (self.path / "tmp" / name).unlink(missing_ok=True)
 
+    def is_clean(self) -> bool:
+        """Whether there is nothing to remove."""
+        with self._named("read"), os.scandir(self.path / "tmp") as entries:
+            return not any(entry.is_file(follow_symlinks=False) for entry in entries)
+
     def clean(self, keep: set[str]) -> None:
         """Remove from `tmp/` what is not in `keep`: left behind by a crash. Only its owner writes there."""
         with self._named("cleaned"), os.scandir(self.path / "tmp") as entries:
             for entry in entries:
                 if entry.name not in keep and entry.is_file(follow_symlinks=False):
                     Path(entry.path).unlink(missing_ok=True)
-
-    def _make(self, path: Path, mode: int) -> None:
-        path.mkdir(exist_ok=True, mode=0o700)
-        self._permit(path, mode)
-
-    def _permit(self, path: Path, mode: int) -> None:
-        """Set group and mode of the directory itself: of nothing that a link in its place leads to."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if self._group:
-                os.fchown(descriptor, -1, self._gid(self._group))
-            os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
-
-    def _gid(self, group: str) -> int:
-        try:
-            return grp.getgrnam(group).gr_gid
-        except KeyError:
-            raise SpoolError(
-                f"There is no Unix group {group} on this machine.",
-                "Make it (groupadd), or change PANEL_MAIL_GROUP.",
-            ) from None
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:
@@ -128,3 +110,40 @@ class Maildir:
                 f"The mail folder {self.path} cannot be {what}: {error.strerror or error}.",
                 "Check free space, owner and mode there. Mail stays on its server until then.",
             ) from error
+
+
+def make_spool(path: Path, group: str | None) -> None:
+    """Make the folder around the Maildirs, open to the group. One that exists keeps its mode."""
+    with suppress(FileExistsError):  # the first rounds of a new install all make it at once
+        path.mkdir(parents=True, mode=0o700)
+        _permit(path, 0o2750, group)
+
+
+def make_folder(path: Path, mode: int, group: str | None) -> None:
+    """Make a folder unless it is there, and set its mode: `mode` with a Unix `group`, 0700 without one.
+
+    2000 in the mode: files made there are the group's. Raises OSError, and SpoolError for no such group.
+    """
+    path.mkdir(exist_ok=True, mode=0o700)
+    _permit(path, mode, group)
+
+
+def _permit(path: Path, mode: int, group: str | None) -> None:
+    """Set group and mode of the directory itself: of nothing that a link in its place leads to."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if group:
+            os.fchown(descriptor, -1, _gid(group))
+        os.fchmod(descriptor, mode if group else 0o700)
+    finally:
+        os.close(descriptor)
+
+
+def _gid(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise SpoolError(
+            f"There is no Unix group {group} on this machine.",
+            "Make it (groupadd), or change PANEL_MAIL_GROUP.",
+        ) from None

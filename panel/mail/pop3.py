@@ -21,6 +21,7 @@ from panel.mail.refusal import RETRIES, ServerRefused, failure
 from panel.mail.server import MailServer
 from panel.mail.session import MailSession, ProbeStep, interactive
 from panel.secret import Secret
+from panel.wording import counted
 
 UNDER_WAY = 20  # RETR sent ahead, where the server offers PIPELINING
 MOST_TRANSIENT = 20  # refusals in a row that are transient: then the server's storage is away
@@ -65,7 +66,7 @@ class Pop3Session(MailSession[Pop3]):
     def _probe_steps(self) -> Iterator[tuple[str, str]]:
         yield from self._login_steps()
         count = self._held = len(_listing(self._client("count")))
-        yield "count", f"The mailbox holds {count} {'message' if count == 1 else 'messages'}."
+        yield "count", f"The mailbox holds {counted(count, 'message')}."
 
     def _open(self) -> None:
         self.listed = _listing(self._client("folder"))

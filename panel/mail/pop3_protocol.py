@@ -6,14 +6,17 @@ Not poplib: docs/decisions/0033.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from panel.mail import throttling
 from panel.mail.client import Mechanisms, ProtocolClient
+from panel.mail.known_answers import MECHANISM, PASSWORD
 from panel.mail.policy import Policy
 from panel.mail.pop3_text import read_text
-from panel.mail.refusal import MECHANISM, PASSWORD, ServerRefused
+from panel.mail.refusal import ServerRefused
+from panel.mail.sasl_oauth import TokenExchange
+from panel.mail.server import MailServer
 from panel.mail.wire import Wire
 from panel.secret import Secret
 
@@ -30,8 +33,8 @@ class Pop3(ProtocolClient):
 
     protocol, tls_port, starttls_port = "POP3", 995, 110
 
-    def __init__(self, wire: Wire, policy: Policy, username: str, secret: Secret) -> None:
-        super().__init__(wire, policy, username, secret)
+    def __init__(self, wire: Wire, policy: Policy, endpoint: MailServer, secret: Secret) -> None:
+        super().__init__(wire, policy, endpoint, secret)
         self.login_delay = 0  # seconds that the server wants between two logins (RFC 2449, 6.5)
         self._ascii_command = True  # USER and PASS
         self._capabilities: dict[bytes, bytes] | None = None
@@ -45,7 +48,7 @@ class Pop3(ProtocolClient):
             return
         if line[:4].upper() != b"-ERR":
             raise self.not_greeted(None)
-        self.check_throttling(line[4:])
+        self.check_refusal(line[4:])
         raise self.not_greeted(self.wire.server_text(line[4:]))
 
     def capabilities(self) -> dict[bytes, bytes]:
@@ -106,6 +109,16 @@ class Pop3(ProtocolClient):
             self.wire.send_credentials(response + b"\r\n")
         self._status()
 
+    def _offered(self) -> Collection[str]:
+        return self.capabilities().get(b"SASL", b"").decode("latin-1").split()
+
+    def _exchange(self, mechanism: str, exchange: TokenExchange) -> None:
+        """In two steps always: Exchange ends the connection for a long line."""
+        self.wire.send(b"AUTH %s\r\n" % mechanism.encode())
+        while (line := self._answer()).startswith(b"+") and line[:3].upper() != b"+OK":
+            self._answer_challenge(exchange, line[1:])
+        self._completed(line)
+
     def _user_and_pass(self) -> None:
         self._send_credentials(b"USER " + self._username.encode())
         self._send_credentials(b"PASS " + self._secret.reveal_bytes())
@@ -162,7 +175,7 @@ class Pop3(ProtocolClient):
         if not line.startswith(b"-"):
             raise self.protocol_violation()
         rest = line[4:] if line[:4].upper() == b"-ERR" else line[1:]
-        self.check_throttling(rest)
+        self.check_refusal(rest)
         code = CODE.match(rest)
         name = code[1].decode().upper() if code else ""
         text = rest[code.end() :] if code else rest

@@ -31,7 +31,11 @@ def _tls(imap: str, smtp: str, pop3: str = "", note: str = "", smtp_starttls: bo
 
 GMAIL = _tls(
     "imap.gmail.com", "smtp.gmail.com", "pop.gmail.com",
-    "It requires an app password, which Google offers once two-step verification is on.",
+    "You sign in at Google, or create an app password once two-step verification is on.",
+)  # fmt: skip
+MICROSOFT_365 = _tls(
+    "outlook.office365.com", "smtp.office365.com", "outlook.office365.com",
+    "You sign in at Microsoft, which accepts no password from mail programs.", smtp_starttls=True,
 )  # fmt: skip
 GMX = _tls("imap.gmx.net", "mail.gmx.net", "pop.gmx.net", SWITCH_ON)
 ICLOUD = _tls(
@@ -41,6 +45,14 @@ YAHOO = _tls("imap.mail.yahoo.com", "smtp.mail.yahoo.com", "pop.mail.yahoo.com",
 
 PROVIDERS: dict[str, Provider] = {
     "gmail.com": GMAIL, "googlemail.com": GMAIL,
+    **dict.fromkeys(
+        (
+            "outlook.com", "outlook.de", "outlook.fr", "outlook.it", "outlook.es", "outlook.at",
+            "hotmail.com", "hotmail.de", "hotmail.co.uk", "hotmail.fr", "hotmail.it", "hotmail.es",
+            "live.com", "live.de", "live.fr", "live.co.uk", "windowslive.com", "msn.com",
+        ),
+        MICROSOFT_365,
+    ),
     "gmx.de": GMX, "gmx.net": GMX, "gmx.at": GMX, "gmx.ch": GMX,
     "gmx.com": _tls("imap.gmx.com", "mail.gmx.com", "pop.gmx.com", SWITCH_ON),
     "web.de": _tls(
@@ -73,26 +85,14 @@ PROVIDERS: dict[str, Provider] = {
     "yandex.com": _tls("imap.yandex.com", "smtp.yandex.com", "pop.yandex.com", WANTS_APP_KEY),
 }  # fmt: skip
 
-MICROSOFT = "Microsoft accepts mail programs only by OAuth2, which Mailkeep does not support yet."
-
 # Whose servers receive a domain's mail, by the end of their names.
 MAIL_HOSTS = {
     "microsoft": (".mail.protection.outlook.com", ".mx.microsoft"),
     "google": (".google.com", ".googlemail.com"),
 }
 
-# Domains whose mailboxes no password opens any more.
-WITHOUT_PASSWORDS = {
-    **dict.fromkeys(
-        (
-            "outlook.com", "outlook.de", "outlook.fr", "outlook.it", "outlook.es", "outlook.at",
-            "hotmail.com", "hotmail.de", "hotmail.co.uk", "hotmail.fr", "hotmail.it", "hotmail.es",
-            "live.com", "live.de", "live.fr", "live.co.uk", "windowslive.com", "msn.com",
-        ),
-        MICROSOFT,
-    ),
-    **dict.fromkeys(
-        ("proton.me", "protonmail.com", "pm.me"),
-        "Proton is reached only through its Bridge, a program on this server. Enter localhost as host.",
-    ),
-}  # fmt: skip
+# Domains whose mailboxes no mail program reaches directly.
+WITHOUT_PASSWORDS = dict.fromkeys(
+    ("proton.me", "protonmail.com", "pm.me"),
+    "Proton is reached only through its Bridge, a program on this server. Enter localhost as host.",
+)

@@ -8,16 +8,29 @@ codes and numbers (docs/decisions/0027).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from typing import TYPE_CHECKING
 
 from panel.errors import MailError
+from panel.mail.known_answers import (
+    BUSY,
+    BY_CLOCK,
+    KNOWN,
+    KNOWN_OF_TOKENS,
+    LOGIN_CODES,
+    NO_SCOPE,
+    REFUSED_LOGIN,
+    REFUSED_TOKEN,
+    SCOPE_MISSING,
+    KnownRefusal,
+)
 
 if TYPE_CHECKING:
     from panel.mail.wire import Wire
 
 LONGEST_SHOWN, LONGEST_READ = 200, 1000  # characters shown of an answer, bytes looked at
 RETRIES = "Mailkeep tries again automatically."
+IN_COMMANDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")  # no shell reads anything else into it
 
 
 class ServerRefused(Exception):
@@ -58,90 +71,15 @@ class ServerRefused(Exception):
         return f" Its code: {self.code}." if self.code else ""
 
 
-@dataclass(frozen=True)
-class KnownRefusal:
-    """An answer that is recognised by a phrase in it, whatever its code."""
-
-    phrases: tuple[bytes, ...]
-    message: str
-    remedy: str
-    permanent: bool = True
-
-
-KNOWN = (
-    KnownRefusal(
-        (b"authenticated but not connected",),
-        "{host} accepted the login, but cannot open the mailbox.",
-        "Check that the username names the mailbox itself or has full access to it. "
-        "Exchange also answers this way while it is busy.",
-        permanent=False,
-    ),
-    KnownRefusal(
-        (b"unsafe login",),
-        "{host} does not let mail programs open this mailbox.",
-        "Allow IMAP in the mailbox's settings, and enter the authorization code that it gives there.",
-    ),
-    KnownRefusal(
-        (b"application-specific password", b"app-specific password", b"app password"),
-        "{host} requires an app password instead of the usual password.",
-        "Create one in the security settings of the mailbox, and enter it here.",
-    ),
-    KnownRefusal(
-        (b"not enabled for imap", b"imap access is disabled", b"imap is disabled", b"imap access disabled",
-         b"not enabled for pop", b"pop access is disabled", b"pop3 is disabled", b"imap use is disabled"),
-        "{host} has access by mail programs switched off for this mailbox.",
-        "Switch it on in the mailbox's settings, or ask its provider.",
-    ),
-    KnownRefusal(
-        (b"web login required", b"log in via your web browser", b"please log in with your web browser"),
-        "{host} requires the user to sign in with a web browser first.",
-        "Sign in on the provider's web site and confirm that it was you.",
-    ),
-    KnownRefusal(
-        (b"basicauthblocked", b"basic authentication is disabled", b"smtpclientauthentication is disabled"),
-        "{host} accepts no password for this mailbox.",
-        "Ask the provider's administrator whether sign-in by password can be allowed.",
-    ),
-)  # fmt: skip
-
-# How a server refuses a mechanism, where its code does not distinguish that from a refused password.
-MECHANISM = (
-    b"mechanism", b"not supported", b"unsupported", b"not implemented", b"unknown command", b"unrecognized",
-    b"unrecognised", b"not available", b"auth type", b"initial response", b"authentication type",
-    b"authentication method", b"invalid command", b"bad command", b"no such command", b"command not",
-    b"syntax",
-)  # fmt: skip
-# What servers write without a code where it is not for good. ("Try again" alone follows a wrong password.)
-BUSY = (
-    b"temporar", b"unavailable", b"again later", b"try later", b"busy", b"in use", b"internal error",
-    b"server error", b"system error", b"too many connections", b"too many simultaneous", b"too many sessions",
-    b"timed out", b"already locked", b"mailbox locked", b"mailbox is locked", b"maildrop locked",
-    b"maildrop is locked",
-)  # fmt: skip
-PASSWORD = (b"password", b"credential", b"authentication fail", b"login fail", b"auth fail", b"login error")
-
-REFUSED_LOGIN = (
-    "refused the username or password.",
-    "Enter the new password, and check the username. Some providers require an app password.",
-)
-LOGIN_CODES = {
-    "AUTHORIZATIONFAILED": (
-        "does not let this user open the mailbox.",
-        "Check the username. It may need access to the mailbox at its provider.",
-    ),
-    "EXPIRED": (
-        "refused the password because it has expired.",
-        "Change it at the provider, then enter the new one here.",
-    ),
-    "PRIVACYREQUIRED": ("accepts no password without encryption.", "Choose TLS or STARTTLS."),
-    "IN-USE": ("cannot open the mailbox now.", "Another program has the mailbox open."),
-    "SYS/PERM": ("cannot open the mailbox now.", "Ask the mailbox provider."),
-}
-
-
-def recognised(refused: ServerRefused) -> KnownRefusal | None:
+def recognised(refused: ServerRefused, known: tuple[KnownRefusal, ...] = KNOWN) -> KnownRefusal | None:
     """The answer that we know, if it is one."""
-    return next((one for one in KNOWN if refused.mentions(one.phrases)), None)
+    return next((one for one in known if refused.mentions(one.phrases)), None)
+
+
+def ends_by_clock(text: bytes) -> bool:
+    """Whether a goodbye says that only the time of the session or of its token has run out."""
+    beginning = text[:LONGEST_READ].lower()
+    return any(phrase in beginning for phrase in BY_CLOCK)
 
 
 def failure(
@@ -153,8 +91,7 @@ def failure(
     unless it is transient, or where `permanent` is false.
     """
     if known := recognised(refused):
-        message = known.message.format(host=wire.host)
-        return MailError(wire.step, message, known.remedy, permanent=known.permanent)
+        return _as_known(known, wire)
     lasting = not refused.transient and permanent is not False
     return MailError(wire.step, message + refused.as_sentence, remedy, permanent=lasting)
 
@@ -166,10 +103,43 @@ def login_failure(refused: ServerRefused, wire: Wire) -> MailError:
     return failure(refused, wire, f"{wire.host} {what}", remedy)
 
 
-def refused_mechanisms(refused: ServerRefused, wire: Wire, tried: list[str]) -> MailError:
-    """No mechanism that the server offers was accepted: it never checked the password."""
-    message = f"{wire.host} refused each login method that it offers ({', '.join(tried)}), not the password."
-    return failure(refused, wire, message, "Ask its provider how mail programs sign in with a password.")
+def token_failure(refused: ServerRefused, wire: Wire, status: str) -> MailError:
+    """As `login_failure`, of an access token. `status` is what the server's challenge named as the reason.
+
+    The token counts as refused unless the answer says that another one would be refused too.
+    """
+    if known := recognised(refused, KNOWN_OF_TOKENS) or recognised(refused):
+        error = _as_known(known, wire)
+        error.token_refused = known in KNOWN and refused.mentions((b"invalid credential",))
+        return error
+    if refused.transient:
+        return login_failure(refused, wire)
+    if status in NO_SCOPE:
+        what, remedy, reason = (*SCOPE_MISSING, "no-scope")
+    elif refused.code == "AUTHORIZATIONFAILED":
+        what, remedy, reason = (*LOGIN_CODES[refused.code], "not-connected")
+    else:
+        what, remedy, reason = (*REFUSED_TOKEN, "token-refused")
+    error = failure(refused, wire, f"{wire.host} {what}", remedy)
+    error.reason, error.token_refused = reason, reason == "token-refused"
+    return error
+
+
+def refused_mechanisms(refused: ServerRefused, wire: Wire, tried: list[str], secret: str) -> MailError:
+    """No mechanism that the server offers was accepted: it never checked the `secret`, named for people."""
+    message = f"{wire.host} refused each login method that it offers ({', '.join(tried)}), not the {secret}."
+    return failure(refused, wire, message, f"Ask its provider how mail programs sign in with {_a(secret)}.")
+
+
+def _as_known(known: KnownRefusal, wire: Wire) -> MailError:
+    user = wire.username
+    message = known.message.format(host=wire.host, user=shown(user.encode()))
+    remedy = known.remedy.format(mailbox=user if IN_COMMANDS.match(user) else "MAILBOX")
+    return MailError(wire.step, message, remedy, permanent=known.permanent, reason=known.reason)
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def shown(text: bytes) -> str:

@@ -78,6 +78,14 @@ def _name(text: str) -> str:
     return name
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a normalised host leads to this server itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def address_to_wire(address: str) -> str:
     """The address with its domain in ASCII (IDNA: xn--…), which every server takes.
 

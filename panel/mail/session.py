@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import ClassVar, Generic, Self, TypeVar
 
 from panel.errors import MailError
-from panel.mail import connect
+from panel.mail import connect, sasl_oauth
 from panel.mail.client import ProtocolClient
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
@@ -29,6 +29,7 @@ class ProbeStep:
     """One step of a probe; `remedy` is what to do if it failed.
 
     `name` is name, connect, tls or login; at last folder (IMAP), count (POP3) or send (SMTP).
+    `error` is what it failed with, where that was the mail server's doing.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ProbeStep:
     message: str
     remedy: str = ""
     messages: int | None = None  # how many the mailbox holds, once that is known
+    error: MailError | None = None
 
 
 def interactive(policy: Policy) -> Policy:
@@ -105,7 +107,8 @@ class MailSession(Generic[C]):
                 yield ProbeStep(name, True, time.monotonic() - started, message, messages=self._held)
                 started = time.monotonic()
         except MailError as error:
-            yield ProbeStep(error.step, False, time.monotonic() - started, error.message, error.remedy)
+            seconds = time.monotonic() - started
+            yield ProbeStep(error.step, False, seconds, error.message, error.remedy, error=error)
         finally:
             self.close()
 
@@ -131,7 +134,7 @@ class MailSession(Generic[C]):
         found = connect.resolve(endpoint, policy, min(policy.connect_timeout, self.seconds_left()))
         yield "name", f"{endpoint.host} is {', '.join(dict.fromkeys(str(one.ip) for one in found))}."
         wire = connect.dial(endpoint.host, found, policy, self._ends_at)
-        client: C = self.client_type(wire, policy, endpoint.username, self._secret)  # type: ignore[assignment]
+        client: C = self.client_type(wire, policy, endpoint, self._secret)  # type: ignore[assignment]
         self._connected = client
         if endpoint.security != "tls":
             client.greeting()
@@ -139,13 +142,17 @@ class MailSession(Generic[C]):
         yield "tls", self._encrypt(client)
         client.wire.step = "login"
         client.login()
-        yield "login", f"Signed in as {endpoint.username}."
+        self._secret = Secret("")  # a session may stay open for days
+        by_token = endpoint.auth_method == "oauth"
+        yield "login", f"Signed in {'to' if by_token else 'as'} {endpoint.username}."
 
     def _require_known_kinds(self) -> None:
         endpoint = self._endpoint
         if endpoint.security not in SECURITIES:
             raise MailError("tls", "The kind of encryption is not known.", "Choose TLS.", permanent=True)
-        if endpoint.auth_method != "plain" or "\0" in endpoint.username:
+        if endpoint.auth_method == "oauth":
+            sasl_oauth.require_sendable(endpoint.username, self._secret)
+        elif endpoint.auth_method != "plain" or "\0" in endpoint.username:
             remedy = "Choose username and password, and enter the username again."
             raise MailError("login", "The login method is not known.", remedy, permanent=True)
 
@@ -155,7 +162,7 @@ class MailSession(Generic[C]):
             return "Not encrypted: the mail server runs on this server."
         if self._endpoint.security == "starttls":
             client.starttls()
-        version = connect.encrypt(client.wire, self._policy)
+        version = connect.encrypt(client.wire, self._policy, client.check_port)
         if self._endpoint.security == "tls":
             client.greeting()
         return f"Encrypted with {version}. The certificate is valid for {self._endpoint.host}."

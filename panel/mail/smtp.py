@@ -5,9 +5,10 @@ Commands and replies are the standard library's, over our `Wire`: its caps and i
 
 from __future__ import annotations
 
+import io
 import re
 import smtplib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import deepcopy
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -18,8 +19,10 @@ from panel.errors import BadInput, MailError
 from panel.mail.client import Mechanisms, ProtocolClient
 from panel.mail.policy import Policy
 from panel.mail.refusal import ServerRefused, failure, recognised
+from panel.mail.sasl_oauth import TokenExchange
 from panel.mail.server import MailServer, address_to_wire
 from panel.mail.session import MailSession, ProbeStep, interactive
+from panel.mail.smtp_data import as_data
 from panel.mail.wire import Wire
 from panel.secret import Secret
 
@@ -60,8 +63,8 @@ class Smtp(ProtocolClient):
 
     protocol, tls_port, starttls_port = "SMTP", 465, 587
 
-    def __init__(self, wire: Wire, policy: Policy, username: str, secret: Secret) -> None:
-        super().__init__(wire, policy, username, secret)
+    def __init__(self, wire: Wire, policy: Policy, endpoint: MailServer, secret: Secret) -> None:
+        super().__init__(wire, policy, endpoint, secret)
         self._smtp = smtplib.SMTP(local_hostname=OUR_NAME)
         self._smtp.sock = _Connection(wire)  # type: ignore[assignment]
         self._smtp.command_encoding = "utf-8"
@@ -81,6 +84,10 @@ class Smtp(ProtocolClient):
         """Whether the reply to EHLO named `extension`."""
         return self._smtp.has_extn(extension)
 
+    def parameter(self, extension: str) -> str:
+        """What stands behind the name of `extension` in the reply to EHLO; "" if nothing does."""
+        return self._smtp.esmtp_features.get(extension, "")
+
     def _request_starttls(self) -> None:
         if not self.offers("starttls"):
             raise ServerRefused("", "")
@@ -90,9 +97,7 @@ class Smtp(ProtocolClient):
         self._smtp.esmtp_features = {}
 
     def _mechanisms(self) -> Mechanisms:
-        if not self._smtp.esmtp_features:
-            self._hello()  # what was offered before STARTTLS may be forged (RFC 3207, 4.2)
-        offered = self._smtp.esmtp_features.get("auth", "").upper().split()
+        offered = self._offered()
         plain = self._plain_response().decode()
         name, password = (response.decode() for response in self._login_responses())
         mechanisms: Mechanisms = {}
@@ -110,8 +115,24 @@ class Smtp(ProtocolClient):
                 self.wire.credentials_sent += 1
             self.command(line, "334" if place < len(lines) else "235")
 
+    def _offered(self) -> Collection[str]:
+        if not self._smtp.esmtp_features:
+            self._hello()  # what was offered before STARTTLS may be forged (RFC 3207, 4.2)
+        return self._smtp.esmtp_features.get("auth", "").upper().split()
+
+    def _exchange(self, mechanism: str, exchange: TokenExchange) -> None:
+        """In two steps always: lines of commands are short (RFC 4954, 4)."""
+        self.write(f"AUTH {mechanism}")
+        while (reply := self.reply())[0] == 334:
+            self._answer_challenge(exchange, reply[1])
+        self._require(reply, "235")
+
     def _is_about_mechanism(self, refused: ServerRefused, *, was_sent: bool) -> bool:
         return not was_sent or (refused.code[:3] in MECHANISM and recognised(refused) is None)
+
+    def write(self, line: str) -> None:
+        """Send one command, which holds no line end, for `reply`."""
+        self._smtp.putcmd(line)
 
     def command(self, line: str, wanted: str = "2") -> None:
         """Send one command. `wanted`: how the code of the reply begins.
@@ -123,23 +144,34 @@ class Smtp(ProtocolClient):
     def data(self, message: bytes) -> None:
         """Hand over a message, whatever its line ends are. Raises as `command`."""
         self.command("DATA", "354")
-        lines = (b"." + line if line.startswith(b".") else line for line in message.splitlines())
-        self.wire.send(b"".join(line + b"\r\n" for line in lines))
+        for piece in as_data(io.BytesIO(message)):
+            self.wire.send(piece)
         self.command(".")
 
-    def _accepted(self, reply: Callable[[], tuple[int, bytes]], wanted: str = "2") -> None:
+    def reply(self, read: Callable[[], tuple[int, bytes]] | None = None) -> tuple[int, bytes]:
+        """The next reply: its code, and the text of its lines. Raises MailError for what is no SMTP."""
         try:
-            number, text = reply()
+            number, text = (read or self._smtp.getreply)()
         except smtplib.SMTPException:
             raise self.protocol_violation() from None
-        code = str(number)
         if not 200 <= number < 600:
             raise self.protocol_violation()
-        if not code.startswith(wanted):
-            enhanced = ENHANCED.match(text)
-            codes = f"{code} {enhanced[0].decode()}" if enhanced else code  # numbers cannot hold a password
-            raw = b"%d %b" % (number, text.replace(b"\n", b" "))
-            raise ServerRefused(codes, self.wire.server_text(raw), transient=number < 500, raw=raw)
+        return number, text
+
+    def _accepted(self, read: Callable[[], tuple[int, bytes]], wanted: str = "2") -> None:
+        self._require(self.reply(read), wanted)
+
+    def _require(self, reply: tuple[int, bytes], wanted: str) -> None:
+        number, text = reply
+        code = str(number)
+        if code.startswith(wanted):
+            return
+        if number < 500:
+            self.check_refusal(text)
+        enhanced = ENHANCED.match(text)
+        codes = f"{code} {enhanced[0].decode()}" if enhanced else code  # numbers cannot hold a password
+        raw = b"%d %b" % (number, text.replace(b"\n", b" "))
+        raise ServerRefused(codes, self.wire.server_text(raw), transient=number < 500, raw=raw)
 
 
 class SmtpSession(MailSession[Smtp]):

@@ -10,6 +10,7 @@ import math
 import re
 
 from panel.errors import MailError
+from panel.wording import counted
 
 LONGEST = 24 * 3600  # seconds that any server is obeyed
 UNNAMED = 300  # where a server asks for a pause and names none
@@ -24,9 +25,10 @@ LIMITED = (
     "too many request", "too many command", "too many session", "too many attempt", "too frequent",
     "too quickly", "too fast",
 )  # fmt: skip
+CONNECTIONS = ("connection", "simultaneous", "concurrent", "too many session")
 REFUSED = ("[authenticationfailed", "[authorizationfailed", "[expired", "[auth]")  # for good, not for now
 CUE = re.compile(r"back.?off|login.delay|try again|retry|wait")
-NUMBER = re.compile(r"([0-9]{1,12}) ?(ms|milli|s\b|sec|m\b|min|h\b|hour|hr)?")
+NUMBER = re.compile(r"(?<![a-z0-9])([0-9]{1,12}) ?(ms|milli|s\b|sec|m\b|min|h\b|hour|hr)?")
 SECONDS = {"": 1, "ms": 0.001, "milli": 0.001, "m": 60, "min": 60, "h": 3600, "hour": 3600, "hr": 3600}
 
 
@@ -55,17 +57,22 @@ def _named(text: str, *, needs_unit: bool) -> int | None:
     return None
 
 
-def asked_to_wait(step: str, host: str, seconds: int) -> MailError:
-    """What is raised in the place of the refusal. The session ends with it: nothing more is asked."""
+def asked_to_wait(step: str, host: str, seconds: int, line: bytes = b"") -> MailError:
+    """What is raised in the place of the refusal `line`. The session ends with it: nothing more is asked.
+
+    Its `reason` is `connections` where too many of them are open.
+    """
+    text = line[:LOOKED_AT].decode("latin-1").casefold()
     return MailError(
         step,
         f"{host} limits how often it is asked, and requires a pause of {_duration(seconds)}.",
         "Mailkeep waits that long, then tries again. Check less often, or from fewer programs.",
         retry_after=seconds,
+        reason="connections" if any(phrase in text for phrase in CONNECTIONS) else "",
     )
 
 
 def _duration(seconds: int) -> str:
     size, name = next(each for each in UNITS if seconds >= each[0])
     count = math.ceil(seconds / size)
-    return f"{count} {name}{'' if count == 1 else 's'}"
+    return counted(count, name)

@@ -18,7 +18,15 @@ from panel.mail.policy import Policy
 from panel.mail.refusal import shown
 
 CHUNK = 2**16
+RECORD = 2**14  # bytes, the most that TLS holds back of what it has read
 FRESH = 0.25  # seconds for which a timeout set on the socket is taken to be still right
+# Probes after two minutes keep the connection known to routers on the way, and find a dead peer in four.
+KEEP_ALIVE = (
+    ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 120),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL), 30),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPCNT), 4),
+)
 
 
 class HungUp(MailError):
@@ -32,10 +40,12 @@ class Wire:
         """Take over `connection`; `ends_at` is the session's deadline in `time.monotonic()` seconds."""
         self.step = "connect"
         self.host = host
+        self.username = ""  # whom the session is for, once that is known; for errors too
         self.credentials_sent = 0  # how often
         self._socket = connection
         self._policy = policy
         self._ends_at = ends_at
+        self._idle_timeout = policy.idle_timeout
         self._buffer = bytearray()
         self._start = 0  # of what is unread in the buffer
         self._received = 0
@@ -85,6 +95,56 @@ class Wire:
     def unread(self) -> int:
         """How many bytes were received and not yet asked for."""
         return len(self._buffer) - self._start
+
+    # -- without waiting, between two pieces of work (`panel.mail.imap_idle`) ---------------
+
+    def fileno(self) -> int:
+        """For `selectors`. What `line_now` and `read_now` find first does not make it readable."""
+        return self._socket.fileno()
+
+    def line_now(self) -> bytes | None:
+        """As `line`, but None where the end of the line is not here yet."""
+        if self._buffer.find(b"\n", self._start) >= 0:
+            return self.line()
+        if self.unread > self._policy.max_line:
+            raise self._protocol_violation("a line without an end")
+        return None
+
+    def read_now(self) -> bool:
+        """Read what has come, at most as much as one TLS record holds. False where nothing has."""
+        self._timed_at = float("-inf")
+        try:
+            self._socket.settimeout(0)
+            came = self._socket.recv(RECORD)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except (OSError, ValueError) as error:
+            raise self.failure(error) from None
+        if not came:
+            raise self.hung_up()
+        self._buffer = self._buffer[self._start :] + came
+        self._start = 0
+        return True
+
+    def send_now(self, data: bytes) -> None:
+        """Write `data` as far as that goes without waiting: for a goodbye that nobody depends on."""
+        self._timed_at = float("-inf")
+        with suppress(OSError, ValueError):
+            self._socket.settimeout(0)
+            self._socket.send(data)
+
+    def rest(self) -> None:
+        """Hold no more memory than needed, and notice a peer that is gone, while nothing is asked."""
+        self._buffer, self._start = self._buffer[self._start :], 0
+        with suppress(OSError):
+            for option, value in KEEP_ALIVE:
+                self._socket.setsockopt(*option, value)
+
+    def go_on(self, policy: Policy, ends_at: float) -> None:
+        """Begin another piece of work, with its own limits, deadline and interrupt."""
+        self._policy, self._ends_at, self._received = policy, ends_at, 0
+        self.allow_silence(policy.idle_timeout)
+        policy.interrupt.watch(self._socket)
 
     def _more(self) -> int:
         """Read into the buffer; returns by how many bytes what is unread moved towards its front."""
@@ -148,6 +208,11 @@ class Wire:
         with suppress(OSError):
             self._socket.close()
 
+    def allow_silence(self, seconds: float) -> None:
+        """From now on the server may say nothing for so long, within the session's deadline."""
+        self._idle_timeout = seconds
+        self._timed_at = float("-inf")
+
     def seconds_left(self) -> float:
         """Until the session's deadline; negative afterwards."""
         return self._ends_at - time.monotonic()
@@ -159,14 +224,14 @@ class Wire:
         if left <= 0 or self._policy.interrupt.ended:
             raise self._too_late()
         if now - self._timed_at > FRESH:
-            self._socket.settimeout(min(left, self._policy.idle_timeout))
+            self._socket.settimeout(min(left, self._idle_timeout))
             self._timed_at = now
 
     # -- errors ----------------------------------------------------------------------
 
-    def error(self, what: str, remedy: str, *, permanent: bool = False) -> MailError:
+    def error(self, what: str, remedy: str, *, permanent: bool = False, reason: str = "") -> MailError:
         """What the server did, as an error of the step that the session is at."""
-        return MailError(self.step, f"{self.host} {what}", remedy, permanent=permanent)
+        return MailError(self.step, f"{self.host} {what}", remedy, permanent=permanent, reason=reason)
 
     def failure(self, error: Exception) -> MailError:
         """What went wrong on the socket, in words."""

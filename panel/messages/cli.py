@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
 
 import click
 
-from panel.errors import BadInput, NotFound
+from panel.errors import NotFound
 from panel.listing import ListQuery
 from panel.messages import search
 from panel.messages.rows import MessageLine
 from panel.messages.search import Scope
 from panel.models import LISTED, Account
+from panel.printing import print_json, say
 from panel.services import current
-from panel.shell import PanelGroup, count_option, json_option, print_json, say
-from panel.times import exact, machine
+from panel.shell import PanelGroup, count_option, json_option
+from panel.times import exact, machine, parsed
+from panel.wording import counted
 
 messages = PanelGroup("messages", help="Collected mail: sender, subject, and where it is.")
 
@@ -41,9 +42,8 @@ def list_(
     Their text is not kept: it is in the Maildir alone.
     """
     settings = current().settings
-    scope = Scope(
-        account="" if address is None else _uuid(address), sender=sender.strip(), since=_moment(since)
-    )
+    at = None if since is None else parsed(since, settings.timezone)
+    scope = Scope(account="" if address is None else _uuid(address), sender=sender.strip(), since=at)
     query = ListQuery(q=" ".join([text, *words]).strip())
     found = search.find(query, settings.timezone, settings.mail_spool, scope, count)
     if json_:
@@ -51,9 +51,11 @@ def list_(
         return
     if not found.rows:
         days = settings.message_log_days
-        say(f"No matching messages in the last {days} days." if days else "Messages are not logged.")
+        nothing = f"No matching messages in the last {counted(days, 'day')}."
+        say(nothing if days else "Messages are not logged.")
     for each in found.rows:
-        state = f"{each.place}: {each.reason}" if each.reason else each.place
+        place = "set aside" if each.place == "aside" else each.place
+        state = f"{place}: {each.reason}" if each.reason else place
         sender = f"{each.sender_name} <{each.sender}>" if each.sender_name else each.sender
         head = f"{sender or '(no sender)'}: {each.subject or '(no subject)'}"
         say(f"{exact(each.at, settings.timezone)}  {each.mailbox}  {head}  {each.size} bytes, {state}")
@@ -66,18 +68,8 @@ def _uuid(address: str) -> str:
     return str(account.uuid)
 
 
-def _moment(text: str | None) -> int | None:
-    """Seconds of a day or time in the time zone of the install, unless it names another."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text.strip())
-        at = found if found.tzinfo else found.replace(tzinfo=current().settings.timezone)
-        return max(int(at.timestamp()), 0)
-    except (ValueError, OverflowError):
-        raise BadInput(f"--since is {text!r}.", "It takes a date such as 2026-11-25.") from None
-
-
 def _as_json(each: MessageLine) -> dict[str, object]:
     found = asdict(each)
-    return {"at": machine(found.pop("at")), "state": found.pop("place"), **found}
+    went_at = found.pop("went_at")
+    times = {"at": machine(found.pop("at")), "went_at": None if went_at is None else machine(went_at)}
+    return {**times, "state": found.pop("place"), **found}

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint
 from flask_login import current_user
 
+from panel.deliver import status
 from panel.messages import search
 from panel.messages.search import STATES, Scope
 from panel.services import current
@@ -24,5 +25,6 @@ def show() -> Any:
     """One page of the message log. Agents see it without subjects."""
     settings = current().settings
     scope = Scope(subjects=current_user.role == "admin")
-    found = search.find(read_query(STATES), viewer.zone(), settings.mail_spool, scope)
-    return page("messages/list.html", found=found, days=settings.message_log_days)
+    gone = status.gone(settings)
+    found = search.find(read_query(STATES), viewer.zone(), settings.mail_spool, scope, gone=gone)
+    return page("messages/list.html", found=found, days=settings.message_log_days, gone=gone)

@@ -9,10 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from panel import db
+from panel.deliver import status
+from panel.deliver.spool import ASIDE, SENT
 
 WAITING = "waiting"  # its file lies where it was delivered
 TAKEN = "taken"
 SKIPPED = "skipped"
+DELIVERED, SET_ASIDE = "delivered", "aside"  # by the deliverer
+PLACES = {SENT: DELIVERED, ASIDE: SET_ASIDE}
 
 COLUMNS = (
     "l.id, l.at, l.size, l.sender, l.sender_name, l.subject, l.message_id, l.reason, l.account_id,"
@@ -33,9 +37,12 @@ class MessageLine:
     subject: str | None  # None for whoever may not read it
     message_id: str
     size: int
-    place: str  # waiting, taken or skipped: then `reason` says why
+    place: str  # waiting, delivered, aside, taken, or skipped: then `reason` says why
     reason: str
     file: str  # in the Maildir; empty where it was skipped
+    went_at: int | None = None  # when it was delivered or set aside
+    attempts: int = 0  # to deliver it
+    answer: str = ""  # of its target, for whoever may read subjects
 
     @property
     def known_as(self) -> str:
@@ -46,11 +53,13 @@ class MessageLine:
 def line(row: Sequence[Any], spool: Path, subjects: bool) -> MessageLine:
     """The line of a row of COLUMNS. Looks for its file."""
     _, at, size, sender, name, subject, message_id, reason, account, mailbox, file, ready, waiting = row
+    place, went_at = SKIPPED, None
     if reason is None:
         seen = is_waiting(spool, account, file, ready)
         place = WAITING if (waiting if seen is None else seen) else TAKEN
-    else:
-        place = SKIPPED
+    attempts, answer = status.tries(spool, text(account), text(file)) if place == WAITING else (0, "")
+    if place == TAKEN and (went := status.where(spool, text(account), text(file))):
+        place, went_at = PLACES[went[0]], went[1]
     return MessageLine(
         at=whole(at),
         mailbox=text(mailbox),
@@ -63,6 +72,9 @@ def line(row: Sequence[Any], spool: Path, subjects: bool) -> MessageLine:
         place=place,
         reason=text(reason),
         file=text(file),
+        went_at=went_at,
+        attempts=attempts,
+        answer=answer if subjects else "",
     )
 
 

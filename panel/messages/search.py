@@ -6,30 +6,51 @@ no index of words would be worth. Whoever may not read subjects does not search 
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from panel import db
+from panel.deliver.status import Gone
+from panel.deliver.targets import MAILDIR
 from panel.listing import LONGEST_SEARCH, ROWS, Listing, ListQuery
 from panel.messages import chart
-from panel.messages.rows import COLUMNS, JOINS, SKIPPED, TAKEN, WAITING, MessageLine, line, rows
+from panel.messages.rows import (
+    COLUMNS,
+    DELIVERED,
+    JOINS,
+    SET_ASIDE,
+    SKIPPED,
+    TAKEN,
+    WAITING,
+    MessageLine,
+    line,
+    rows,
+)  # fmt: skip
 
-STATES = (WAITING, TAKEN, SKIPPED)
+STATES = (WAITING, TAKEN, DELIVERED, SET_ASIDE, SKIPPED)
 TERMS = 8  # of a search
 DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})|(\d{1,2})\.(\d{1,2})\.(\d{4})")
 SPECIAL = re.compile("([!%_])")
-# By what the worker last saw; where a shown message is now is looked up.
-IN_STATE = {
-    "": "1",
-    WAITING: "waiting",
-    TAKEN: "NOT waiting AND reason IS NULL",
-    SKIPPED: "reason IS NOT NULL",
-}
-COUNTED = ("", WAITING, SKIPPED)
+LEFT = "NOT waiting AND reason IS NULL"
+# What was set aside is found by its files, which are few. Copies of what was delivered may be many: for these
+# stand the messages of mailboxes with a target, as long as copies are kept.
+OUT = f"""
+aside AS MATERIALIZED (
+  SELECT l.id FROM message_log l JOIN message m ON m.id = l.fetched_id
+  WHERE l.account_id IN (SELECT value FROM json_each(?)) AND m.name IN (SELECT value FROM json_each(?))
+), outgoing AS (
+  SELECT uuid FROM account WHERE CASE deliver_to WHEN '' THEN ? ELSE deliver_to END <> '{MAILDIR}'
+), kept AS (SELECT id FROM message_log WHERE at >= ? ORDER BY at LIMIT 1)"""  # noqa: S608 - text of ours
+IS_ASIDE = "id IN (SELECT id FROM aside)"
+# Ids ascend; by an index on account or time, each line would be sought on its own.
+IS_DELIVERED = "id >= (SELECT id FROM kept) AND +account_id IN (SELECT uuid FROM outgoing)"
 
 
 @dataclass(frozen=True)
@@ -43,29 +64,53 @@ class Scope:
 
 
 def find(
-    query: ListQuery, zone: ZoneInfo, spool: Path, scope: Scope, count: int = ROWS
+    query: ListQuery, zone: ZoneInfo, spool: Path, scope: Scope, count: int = ROWS, gone: Gone | None = None
 ) -> Listing[MessageLine]:
     """Messages with all words of `query.q` in sender, subject or mailbox, newest first.
 
-    A date (2026-11-25, 25.11.2026, today, yesterday) stands for the messages of that day.
+    A date (2026-11-25, 25.11.2026, today, yesterday) stands for the messages of that day. With `gone`, those
+    that were delivered or set aside have states of their own; otherwise they count as taken.
     """
     where, values = _where(query.q, zone, scope)
-    statement = _statement(where, query.state)
-    found = rows(statement, (*values, count, query.skipped))
-    every, waiting, skipped = found[0][:3]
-    states = {"": every, WAITING: waiting, TAKEN: every - waiting - skipped, SKIPPED: skipped}
-    lines = [line(row[3:], spool, scope.subjects) for row in found if row[3] is not None]
-    return Listing(lines, states[query.state], query, states)
+    conditions = _conditions(gone)
+    statement = _statement(where, conditions, query.state, gone is not None)
+    found = rows(statement, (*_out_values(gone), *values, count, query.skipped))
+    every, *numbers, _ = found[0][: len(conditions)]
+    states = dict(zip(conditions, [every, *numbers, every - sum(numbers)], strict=True))
+    lines = [line(each, spool, scope.subjects) for row in found if (each := row[len(conditions) :])[0]]
+    return Listing(lines, states.get(query.state, 0), query, states)
 
 
-def _statement(where: str, state: str) -> str:
-    """One reading of the log: the counts of all states, and one page."""
-    hit = f"WITH hit AS (SELECT id, waiting, reason FROM message_log l WHERE {where})" if where else ""  # noqa: S608
+def _conditions(gone: Gone | None) -> dict[str, str]:
+    """Each state by what the worker last saw, TAKEN last; where a shown message is now is looked up."""
+    taken, states = LEFT, {"": "1", WAITING: "waiting", SKIPPED: "reason IS NOT NULL"}
+    if gone is not None:
+        states[SET_ASIDE] = f"{LEFT} AND {IS_ASIDE}"
+        states[DELIVERED] = f"{LEFT} AND NOT {IS_ASIDE} AND {IS_DELIVERED}"
+        taken = f"{LEFT} AND NOT ({IS_ASIDE} OR {IS_DELIVERED})"
+    return {**states, TAKEN: taken}
+
+
+def _out_values(gone: Gone | None) -> tuple[str | int, ...]:
+    """The values of OUT."""
+    if gone is None:
+        return ()
+    return json.dumps([*gone.aside]), json.dumps([*chain(*gone.aside.values())]), gone.default, gone.since
+
+
+def _statement(where: str, conditions: Mapping[str, str], state: str, out: bool) -> str:
+    """One reading of the log: the counts of all states but TAKEN, which is the rest, and one page."""
+    hit = f"hit AS (SELECT id, waiting, reason, account_id FROM message_log l WHERE {where})"  # noqa: S608
+    tables = ", ".join([OUT] * out + [hit] * bool(where))
     table = "hit" if where else "message_log"
-    counts = [f"(SELECT count(*) FROM {table} WHERE {IN_STATE[each]})" for each in COUNTED]  # noqa: S608
-    page = f"SELECT id FROM {table} WHERE {IN_STATE[state]} ORDER BY id DESC LIMIT ? OFFSET ?"  # noqa: S608
+    counts = [
+        "NULL" if each == TAKEN else f"(SELECT count(*) FROM {table} WHERE {condition})"  # noqa: S608
+        for each, condition in conditions.items()
+    ]
+    page = f"SELECT id FROM {table} WHERE {conditions[state]} ORDER BY id DESC LIMIT ? OFFSET ?"  # noqa: S608
     return (
-        f"{hit} SELECT {', '.join(counts)}, f.* FROM (SELECT 1) LEFT JOIN (SELECT {COLUMNS} FROM ({page}) p"  # noqa: S608
+        f"{'WITH ' + tables if tables else ''} SELECT {', '.join(counts)}, f.* FROM (SELECT 1)"  # noqa: S608
+        f" LEFT JOIN (SELECT {COLUMNS} FROM ({page}) p"
         f" JOIN message_log l ON l.id = p.id {JOINS}) f ON 1 ORDER BY f.id DESC"
     )
 

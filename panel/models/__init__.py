@@ -9,7 +9,10 @@ from panel.models.events import Activity, Alert, AlertChannels
 from panel.models.install import Heartbeat, InstallCopy, SetupState
 from panel.models.job import Job
 from panel.models.messages import LoggedMessage, MailCount, MailTotal, RoundLog
+from panel.models.oauth import Consent, OauthApp, Pending
+from panel.models.secret_row import SecretRow
 from panel.models.sign_in import PendingForm, Person, Session, SignInTry
+from panel.models.submission import SubmissionAnswer, SubmissionPassword
 from panel.models.sweeps import ForgottenSecret, SweepReport
 
 TABLES: tuple[type[BaseModel], ...] = (
@@ -21,6 +24,11 @@ TABLES: tuple[type[BaseModel], ...] = (
     SetupState,
     Account,
     Endpoint,
+    OauthApp,
+    Consent,
+    Pending,
+    SubmissionPassword,
+    SubmissionAnswer,
     Collection,
     Message,
     Skipped,
@@ -40,8 +48,14 @@ TABLES: tuple[type[BaseModel], ...] = (
     RoundLog,
 )
 
+# Every table whose rows hold a secret: whatever is done with all secrets walks these.
+SECRET_ROWS: tuple[type[SecretRow], ...] = (
+    Endpoint, OauthApp, Consent, Pending, SubmissionPassword,
+)  # fmt: skip
+
 __all__ = [
     "LISTED",
+    "SECRET_ROWS",
     "TABLES",
     "Account",
     "Activity",
@@ -49,6 +63,7 @@ __all__ = [
     "AlertChannels",
     "BaseModel",
     "Collection",
+    "Consent",
     "Encryption",
     "Endpoint",
     "ForgottenSecret",
@@ -59,14 +74,19 @@ __all__ = [
     "MailCount",
     "MailTotal",
     "Message",
+    "OauthApp",
+    "Pending",
     "PendingForm",
     "Person",
     "RoundLog",
+    "SecretRow",
     "Session",
     "SetupState",
     "SignInTry",
     "Skipped",
     "SpoolCount",
+    "SubmissionAnswer",
+    "SubmissionPassword",
     "SweepReport",
     "Uidl",
 ]

@@ -32,6 +32,8 @@ class Account(BaseModel):
     )  # kept for `removal.UNDO_SECONDS` then, its records included; no list shows it
     on_server = CharField(max_length=8, default="keep")
     move_to = CharField(max_length=255, default="")  # the folder, where on_server is 'move'
+    # A name of PANEL_TARGETS_FILE, which says what it does; empty: that file's default.
+    deliver_to = CharField(max_length=32, default="")
     created_at = UtcTime(index=True)  # small numbers: by this index all mailboxes are counted
 
 

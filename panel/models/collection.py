@@ -31,16 +31,23 @@ class Collection(BaseModel):
     failing_since = PastTime(null=True)
     failures = IntegerField(default=0)
     next_due_at = FutureTime(LONGEST_WAIT, default=0, index=True)
-    waits = IntegerField(null=True)  # seconds: how far ahead next_due_at was when it was set
+    # Seconds: how far ahead next_due_at was when it was set. None: a round was asked for and has not begun.
+    waits = IntegerField(null=True)
     quiet_rounds = IntegerField(default=0)  # that found nothing, since the last one in the table round_log
     took = IntegerField(null=True)  # milliseconds: how long the last round was that succeeded
     # Lease: its holder collects; after a crash it expires.
     leased_by = CharField(max_length=64, null=True)
     leased_until = FutureTime(LEASE_SECONDS, default=0, index=True)
+    leases = IntegerField(default=0)  # how often it was taken: by this a round sees that another came between
+    # The process that holds an open session in which the server says what comes (IDLE).
+    parked_by = CharField(max_length=64, null=True)
 
 
 Collection.add_index(
     SQL("CREATE INDEX collection_problem ON collection (account_id) WHERE problem IS NOT NULL")
+)
+Collection.add_index(
+    SQL("CREATE INDEX collection_parked ON collection (parked_by) WHERE parked_by IS NOT NULL")
 )
 
 

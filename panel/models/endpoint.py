@@ -3,51 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import astuple, dataclass
-from typing import Any, Protocol
+from dataclasses import astuple, dataclass, replace
+from typing import Any
 
-from peewee import SQL, AutoField, DoesNotExist
+from peewee import SQL, AutoField, Check, DoesNotExist
 
-from panel.crypto.record import Binding
 from panel.mail.server import MailServer
 from panel.models.account import Account
-from panel.models.base import BigIntegerField, IntegerField, TextField
 from panel.models.moment import UtcTime
 from panel.models.prepared import Prepared, given
-from panel.models.secret_row import BoundForeignKey, BoundInteger, BoundText, SecretRow
+from panel.models.secret_fields import BoundForeignKey, BoundInteger, BoundText
+from panel.models.secret_row import SecretRow, Words
 
-PASSWORD = "password"  # noqa: S105 - a kind of secret
+# Kinds of secret: the password itself, the uid of a Consent, the name of a file in PANEL_SECRETS_DIR.
+PASSWORD, CONSENT, REFERENCE = "password", "consent", "reference"
 LABEL = "mailkeep/mail"
 # Sealed by a sweep from a clear value that no attestation lists: it opens, but nothing shows that the server
 # beside it is the one it was entered for (docs/decisions/0005-found-in-clear.md and 0030-licence.md).
 UNATTESTED_LABEL = "mailkeep/mail found in clear"
-
-
-class Bound(Protocol):
-    """A row of `endpoint`, as the model or as a sweep reads it: what its secret is bound to."""
-
-    @property
-    def account_id(self) -> Any: ...
-    @property
-    def direction(self) -> Any: ...
-    @property
-    def protocol(self) -> Any: ...
-    @property
-    def host(self) -> Any: ...
-    @property
-    def port(self) -> Any: ...
-    @property
-    def security(self) -> Any: ...
-    @property
-    def username(self) -> Any: ...
-    @property
-    def auth_method(self) -> Any: ...
-    @property
-    def token_url(self) -> Any: ...
-    @property
-    def address(self) -> Any: ...
-    @property
-    def kind(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -72,25 +45,34 @@ class Place:
         return hashlib.sha256(repr(astuple(self)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def binding(row: Bound, instance_id: bytes, label: str) -> Binding:
-    """The fields that the sealed record of `row` is authenticated with."""
-    return Binding(
-        label, instance_id, str(row.account_id), str(row.direction), str(row.protocol), str(row.host),
-        str(row.port), str(row.security), str(row.username), str(row.auth_method), str(row.token_url),
-        str(row.address), str(row.kind),
-    )  # fmt: skip
-
-
 _ADDRESS = Prepared(lambda: Account.select(Account.address).where(Account.uuid == given("uuid")))
 
 
 class Endpoint(SecretRow):
-    """One server of an account. Bound columns are written by `save()` only, together with a password."""
+    """One server of an account. Bound columns are written by `save()` only, together with a secret."""
 
     BOUND = (
         "account", "direction", "protocol", "host", "port", "security", "username",
         "auth_method", "token_url", "address", "kind",
     )  # fmt: skip
+    LABEL = LABEL
+    CLEAR_KIND = PASSWORD
+    KEY = ("account", "direction")
+    WORDS = Words(
+        "mailbox", "mail server", "server settings", "password", "The mailbox's server",
+        ("This mailbox was removed.", "Go back to the list of mailboxes."),
+        "Open the mailbox and enter its server and password again.",
+    )  # fmt: skip
+
+    WORDS_OF = {
+        CONSENT: replace(
+            WORDS, noun="consent", again="Open the mailbox and choose its server and its app again."
+        ),
+        REFERENCE: replace(
+            WORDS, noun="name of a secret",
+            again="Open the mailbox and enter its server and the name of its secret again.",
+        ),
+    }  # fmt: skip
 
     account_id: str
 
@@ -102,22 +84,23 @@ class Endpoint(SecretRow):
     port = BoundInteger()
     security = BoundText()  # tls, starttls, none
     username = BoundText()
-    auth_method = BoundText()  # plain; never 'auto'
+    auth_method = BoundText()  # plain; oauth for a consent; never 'auto'
     token_url = BoundText()
     address = BoundText()  # of the mailbox; its account's must equal it
-    kind = BoundText()  # of secret
+    kind = BoundText()  # of secret: PASSWORD, CONSENT, REFERENCE
     secret_set_at = UtcTime(null=True, index=True)  # when a person last entered the secret
-    # What the last opening found. It counts only for this `rev` and this generation of the key file.
-    failed_rev = IntegerField(null=True, index=True)
-    failed_generation = BigIntegerField(null=True)
-    failure = TextField(null=True)
 
     class Meta:
+        constraints = [
+            Check("clear IS NULL OR sealed IS NULL"),
+            Check(f"clear IS NULL OR kind = '{PASSWORD}'"),
+        ]
         indexes = ((("account", "direction"), True),)
 
-    def binding(self, instance_id: bytes, label: str = LABEL) -> Binding:
-        """The fields that this row's sealed record is authenticated with."""
-        return binding(self, instance_id, label)
+    @property
+    def is_moved(self) -> bool:
+        """Whether its account says that it has another address than this row is bound to."""
+        return self.account_address not in (None, self.address)
 
     @property
     def place(self) -> Place:
@@ -151,12 +134,12 @@ class Endpoint(SecretRow):
             return None
 
 
+Endpoint.index_secrets()
 for _index in (  # by which pages count
-    "endpoint_key ON endpoint (substr(sealed, 3, 8)) WHERE sealed IS NOT NULL",
-    "endpoint_unsealed ON endpoint (failed_rev) WHERE sealed IS NULL",
     "endpoint_clear ON endpoint (account_id) WHERE clear IS NOT NULL",
     "endpoint_empty ON endpoint (account_id) WHERE sealed IS NULL AND clear IS NULL",
     "endpoint_sending ON endpoint (direction) WHERE direction <> 'in'",
     "endpoint_server ON endpoint (host, address) WHERE direction = 'in'",
+    f"endpoint_other ON endpoint (sealed IS NULL) WHERE kind <> '{PASSWORD}'",
 ):
     Endpoint.add_index(SQL(f"CREATE INDEX {_index}"))

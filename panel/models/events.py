@@ -30,8 +30,12 @@ class Alert(BaseModel):
     """
 
     id = AutoField()
-    topic = CharField(max_length=16)  # key, records, mailboxes, backup, worker, disk
-    subject = CharField(max_length=36)  # of mailboxes: a digest of why they fail; else empty
+    topic = CharField(
+        max_length=16
+    )  # key, records, mailboxes, consents, app, app-secret, backup, worker, disk
+    subject = CharField(
+        max_length=36
+    )  # a digest of why mailboxes fail, a mailbox's uuid, an app's uid; else empty
     condition = CharField(max_length=32)  # such as key-missing; sent to the webhook
     severity = CharField(max_length=4, default="bad")  # or warn
     mailboxes = IntegerField(default=0)  # how many it is about
@@ -73,3 +77,4 @@ class AlertChannels(BaseModel):
     failing_minutes = IntegerField(default=60)  # a mailbox
     unverified_days = IntegerField(default=7)  # the backup of the key
     disk_percent = IntegerField(default=5)  # free space
+    waiting_minutes = IntegerField(default=60)  # mail that is to go out

@@ -24,9 +24,12 @@ def is_ahead(at: object, longest: int = 0) -> bool:
     return isinstance(at, int) and at > db.now() + longest + SLACK
 
 
-def ahead(column: Any, longest: Any = 0) -> Any:
-    """The same as an SQL condition that an index on `column` serves; `longest` may be an expression."""
-    limit = db.now() + SLACK
+def ahead(column: Any, longest: Any = 0, now: Any = None) -> Any:
+    """The same as an SQL condition that an index on `column` serves; `longest` may be an expression.
+
+    `now`: a time, or one that is given when a prepared query is asked.
+    """
+    limit = (db.now() if now is None else now) + SLACK
     return (column > limit) & (column > limit + longest)
 
 

@@ -7,7 +7,7 @@ from peewee import AutoField, BlobField, ForeignKeyField
 from panel.models.account import Account
 from panel.models.base import BaseModel, IntegerField, TextField
 from panel.models.moment import UtcTime
-from panel.models.secret_row import as_bytes
+from panel.models.secret_fields import as_bytes
 
 
 class SweepReport(BaseModel):
@@ -33,19 +33,9 @@ class RecordField(BlobField):
 class ForgottenSecret(BaseModel):
     """One record that `flask encryption forget-lost-key` set aside; it is restored if its key turns up."""
 
-    account_id: str
-
     id = AutoField()
-    account = ForeignKeyField(Account, on_delete="CASCADE")
-    direction = TextField()
-    protocol = TextField()
-    host = TextField()
-    port = IntegerField()
-    security = TextField()
-    username = TextField()
-    auth_method = TextField()
-    token_url = TextField()
-    address = TextField()
-    kind = TextField()
+    table_name = TextField()  # of its row
+    account = ForeignKeyField(Account, null=True, on_delete="CASCADE")  # None: it is an app's
+    bound = TextField()  # JSON: the bound columns of its row as text, in their order
     sealed = RecordField()
     forgotten_at = UtcTime()

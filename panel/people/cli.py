@@ -7,9 +7,10 @@ import click
 from panel.models.sign_in import ROLES
 from panel.people import invitations, service
 from panel.people.service import PersonInfo
+from panel.printing import print_json, say
 from panel.secret import Secret
 from panel.services import current
-from panel.shell import PanelGroup, ask, json_option, password_option, print_json, say, yes_option
+from panel.shell import PanelGroup, ask, json_option, password_option, yes_option
 
 people = PanelGroup("people", help="The people who may sign in.")
 

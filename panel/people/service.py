@@ -10,7 +10,7 @@ from peewee import IntegrityError
 from panel import db
 from panel.audit import Actor
 from panel.crypto import login_hash
-from panel.errors import BadInput, EditedMeanwhile, NotFound, Refused
+from panel.errors import BadInput, Conflict, EditedMeanwhile, NotFound, Refused
 from panel.models.install import SetupState
 from panel.models.sign_in import ROLES, Person, Session
 from panel.people import password_rules
@@ -270,5 +270,5 @@ def an_admin_exists() -> bool:
     return found
 
 
-def _taken(email: str) -> BadInput:
-    return BadInput(f"{email} has been added already.", "Use another address.", "email")
+def _taken(email: str) -> Conflict:
+    return Conflict(f"{email} has been added already.", "Use another address.", "email")

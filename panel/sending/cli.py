@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
 
-from panel.accounts import rules
+from panel.accounts import auth, rules
 from panel.accounts import service as accounts
+from panel.accounts.auth import Oauth
 from panel.accounts.service import Seen
 from panel.audit import Actor
-from panel.secret import Secret
+from panel.oauth import connections
+from panel.printing import say
+from panel.program import command_line
 from panel.sending import service
 from panel.services import current
-from panel.shell import PanelGroup, ask, password_option, say, yes_option
+from panel.shell import PanelGroup, ask, ask_new, sign_in_options, yes_option
 
 sending = PanelGroup("sending", help="The servers that mailboxes send mail through.")
 
@@ -24,18 +30,29 @@ sending = PanelGroup("sending", help="The servers that mailboxes send mail throu
     "--security", default="tls", show_default=True, help="tls, starttls or none (on this server only)."
 )
 @click.option("--username", default=None, help="Default: the address.")
-@password_option()
+@sign_in_options
 def set_(
-    account: str, host: str, port: int | None, security: str, username: str | None, password: Secret
+    account: str, host: str, port: int | None, security: str, username: str | None, **entered: Any
 ) -> None:
-    """Set the server, with its password, that ACCOUNT sends through."""
+    """Set the server that ACCOUNT sends through. Without a way to sign in, its password is asked for.
+
+    With the app that the mailbox is collected through, one consent serves both. Except for Microsoft 365 and
+    Google, connect the mailbox once more then: its tokens go to one more server.
+    """
+    how = auth.chosen(**entered)
+    if how is None and not sys.stdin.isatty():
+        raise click.UsageError("Missing option '--password-file', or else '--app' or '--secret-name'.")
     found, _ = accounts.find(account)
     settings = current().settings
     port = rules.PORTS.get(("smtp", security), 465) if port is None else port
     where = rules.server(settings, "smtp", host, port, security, username or found.address)
     seen = Seen.of(endpoint) if (endpoint := accounts.sending_of(found.uuid)) else Seen()
-    service.store(current().vault, found.uuid, where, password, seen, Actor())
-    say(f"{found.address} sends through {where.host} now.")
+    how = how if how is not None else ask_new("Password")
+    service.store(current().vault, found.uuid, where, how, seen, Actor())
+    consent = connections.state_of(found.uuid)
+    waits = f" It waits for its consent. To connect it: {command_line('oauth connect')} {found.address}"
+    needed = isinstance(how, Oauth) and consent is not None and consent.state != "ok"
+    say(f"{found.address} sends through {where.host} now.{waits if needed else ''}")
 
 
 @sending.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from email.message import EmailMessage
+from functools import partial
 
 from peewee import SQL
 
@@ -14,7 +15,7 @@ from panel.mail import smtp
 from panel.mail.policy import Policy
 from panel.mail.session import ProbeStep
 from panel.models import LISTED, Account, Endpoint
-from panel.vault import credential
+from panel.oauth.login import with_login
 from panel.vault.credential import Credential
 from panel.vault.vault import Vault
 
@@ -76,17 +77,20 @@ def _through(
     if endpoint is None:
         return NO_ACCOUNT
     try:
-        opened = credential.open_for(endpoint, vault)
-        refused = _submit(opened, account.address, compose(account.address), recipients, settings)
+        message = compose(account.address)
+        submit = partial(
+            _submit, sender=account.address, message=message, recipients=recipients, settings=settings
+        )
+        refused = with_login(endpoint, vault, settings, submit)
     except KeyAbsent:
         raise
     except PanelError as error:
-        message = f"{account.address}: {error.message}"
-        return ProbeStep("send", False, time.monotonic() - started, message, error.remedy)
-    message = f"{opened.server.host} accepted it from {account.address}."
+        text = f"{account.address}: {error.message}"
+        return ProbeStep("send", False, time.monotonic() - started, text, error.remedy)
+    text = f"{endpoint.host} accepted it from {account.address}."
     if refused:
-        message += f" It refused {', '.join(refused)}."
-    return ProbeStep("send", True, time.monotonic() - started, message, REFUSED if refused else "")
+        text += f" It refused {', '.join(refused)}."
+    return ProbeStep("send", True, time.monotonic() - started, text, REFUSED if refused else "")
 
 
 def _submit(

@@ -6,12 +6,14 @@ from typing import Any
 
 from flask import Blueprint, Response, flash, stream_template, url_for
 
-from panel.accounts import rules
+from panel.accounts import auth, rules
 from panel.accounts import service as accounts
 from panel.accounts.service import Seen
 from panel.errors import EditedMeanwhile, PanelError
 from panel.mail.server import MailServer
 from panel.models import Account, Endpoint
+from panel.models.endpoint import CONSENT
+from panel.oauth import apps, connections
 from panel.secret import Secret
 from panel.sending import service
 from panel.sending.forms import SendingForm
@@ -29,16 +31,27 @@ allow(blueprint, read={"admin"}, write={"admin"})
 @blueprint.get("")
 def show(uuid: str) -> Any:
     """The form, without the password."""
-    account, _ = accounts.find(uuid)
-    endpoint = accounts.sending_of(account.uuid)
-    return _page(account, endpoint, SendingForm(formdata=None, data=_stored(endpoint)))
+    account, incoming, endpoint = accounts.find_servers(uuid)
+    data = _stored(endpoint) if endpoint is not None else _usual(incoming)
+    return _page(account, endpoint, SendingForm(formdata=None, data=data))
 
 
-def _stored(endpoint: Endpoint | None) -> dict[str, Any]:
-    """The form's initial values; without the server where its record is not authentic."""
-    if endpoint is None:
+def _usual(incoming: Endpoint) -> dict[str, Any]:
+    """Where a mailbox signs in at its provider, it can send so too: with the same consent."""
+    values: dict[str, Any] = auth.as_typed(incoming, current().vault) if incoming.kind == CONSENT else {}
+    if "app" not in values:
         return {}
-    values = {"rev": endpoint.rev, "seen": endpoint.place.digest}
+    consent = connections.state_of(str(incoming.account_id))
+    known = rules.KNOWN.get(consent.provider) if consent else None
+    server = dict(zip(("host", "port", "security"), known("smtp"), strict=True)) if known else {}
+    return values | server
+
+
+def _stored(endpoint: Endpoint) -> dict[str, Any]:
+    """The form's initial values; without the server where its record is not authentic."""
+    seen = Seen.of(endpoint)
+    values: dict[str, Any] = {"rev": seen.rev, "seen": seen.place}
+    values |= auth.as_typed(endpoint, current().vault)
     if _is_forged(endpoint):
         return values | {"port": None, "security": None}
     return values | {name: getattr(endpoint, name) for name in ("host", "port", "security", "username")}
@@ -60,6 +73,7 @@ def _page(
         forged=_is_forged(endpoint),
         last_change=accounts.last_change(current().vault, endpoint) if endpoint else None,
         stale=isinstance(problem, EditedMeanwhile),
+        apps=apps.by_provider(), secrets_dir=current().settings.secrets_dir,
     )  # fmt: skip
 
 
@@ -72,11 +86,17 @@ def store(uuid: str) -> Any:
     if not form.validate_on_submit():
         return _invalid(account, form)
     try:
+        vault, entered = current().vault, auth.entered(*form.ways, _password(form))
+        auth.require_encryption(entered, vault)
+        auth.require_password_for(accounts.sending_of(account.uuid), entered)
         require_reauth()
         seen = Seen(form.rev.data, form.seen.data or None)
-        service.store(current().vault, account.uuid, _server(form, account), _password(form), seen, actor())
+        service.store(vault, account.uuid, _server(form, account), entered, seen, actor())
     except PanelError as error:
         return _invalid(account, form, error)
+    if form.by == "oauth":  # its page offers to connect it, where that is needed
+        flash(f"The server that {account.address} sends through was saved.", "good")
+        return go(url_for("accounts.mailbox", uuid=account.uuid))
     flash(f"{account.address} sends through {form.host.data} now.", "good")
     return go(url_for("sending.show", uuid=account.uuid))
 

@@ -1,6 +1,7 @@
 """`python -m panel.serve`: prepares the install, then is the parent of web and worker.
 
-It runs itself twice as `web SOCKET LISTENING` and once as `worker SOCKET`: fresh processes, which the
+It runs itself twice as `web SOCKET LISTENING`, once as `worker SOCKET` and, where it is set, once as
+`submission SOCKET LISTENING`: fresh processes, which the
 kernel kills when their parent is gone (`panel.serve.children`). All web processes accept on one
 listening socket of the parent, so the port stays open while one restarts.
 """
@@ -15,7 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 
 from flask import Flask
@@ -24,6 +25,7 @@ from werkzeug.exceptions import HTTPException
 from panel import create_app, db, identity, install, logs, process
 from panel.alerts.watch import Watch
 from panel.config import Settings
+from panel.deliver import targets_file
 from panel.errors import ServeError, SettingsError
 from panel.program import command_line
 from panel.serve.children import SIGNALS, Child, run
@@ -31,13 +33,17 @@ from panel.serve.http_server import Server
 from panel.serve.jobs import Jobs
 from panel.setup import service as setup
 from panel.shell import exit_on_error
+from panel.submission import server as submission_server
+from panel.submission.service import serving
 from panel.vault import unfinished
 from panel.web.headers import LARGEST_FILE, LARGEST_REQUEST
 from panel.web.text import takes_file
+from panel.wording import reason
 
 WEB_PROCESSES = 2
 WEB_THREADS = 8  # a live test occupies one while a mail server is slow
 WEB_STOP_SECONDS = 10
+SUBMISSION_STOP_SECONDS = 20  # for messages that a mail server thinks about
 HEALTH_CHECK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 log = logging.getLogger("panel.serve")
@@ -60,6 +66,11 @@ def main(arguments: list[str]) -> None:
                 web(settings, int(control), int(listening))
             case ["worker", control]:
                 worker(settings, int(control))
+            case ["submission", control, listening]:
+                submission(settings, int(control), int(listening))
+            case ["deliverer", control]:  # without what this process has imported
+                os.set_inheritable(int(control), True)
+                os.execv(sys.executable, [sys.executable, "-m", "panel.deliver", "deliverer", control])  # noqa: S606
             case _:
                 sys.exit("usage: python -m panel.serve")
 
@@ -71,7 +82,11 @@ def serve(settings: Settings) -> bool:
     """
     log.info("Starting Mailkeep on the data directory %s.", settings.data_dir)
     install.prepare(settings)
-    with _only_one(settings), listen(settings.bind_host, settings.bind_port) as listening:
+    with (
+        _only_one(settings),
+        listen(settings.bind_host, settings.bind_port) as listening,
+        _submission_socket(settings) as submitting,
+    ):
         app = create_app(settings)
         app.extensions["mailkeep.jobs"].prepare()
         with db.explained(), db.database.connection_context():
@@ -83,7 +98,21 @@ def serve(settings: Settings) -> bool:
                 "%s Collecting is paused until you confirm: %s", copy.message, command_line("backup confirm")
             )
         webs = [Child("web", HEALTH_CHECK, (listening.fileno(),)) for _ in range(WEB_PROCESSES)]
-        return run([*webs, Child("worker")], partial(_log_address, settings, invitation))
+        others = [Child("worker")]
+        if submitting is not None:
+            others.append(Child("submission", b"?", (submitting.fileno(),)))
+        others += _deliverer(settings)
+        return run([*webs, *others], partial(_log_address, settings, invitation))
+
+
+def _deliverer(settings: Settings) -> list[Child]:
+    """The deliverer, where the targets file has it run as this Unix user."""
+    try:
+        found = targets_file.read(settings.targets_file, {0, os.geteuid()})
+    except SettingsError as error:
+        log.error("Mail does not go out. %s", error)
+        return []
+    return [Child("deliverer")] if found.same_user else []
 
 
 def web(settings: Settings, control: int, listening: int) -> None:
@@ -123,14 +152,30 @@ def worker(settings: Settings, ready_fd: int) -> None:
     _end()
 
 
+def submission(settings: Settings, control: int, listening: int) -> None:
+    """The submission server, until SIGTERM."""
+    vault = create_app(settings).extensions["mailkeep"].vault
+    accepting, asking = socket.socket(fileno=listening), socket.socket(fileno=control)
+    server = submission_server.SubmissionServer(accepting, asking, serving(settings, vault))
+    signal.signal(signal.SIGTERM, lambda _signum, _frame: server.stop())
+    server.run(SUBMISSION_STOP_SECONDS)
+    _end()
+
+
+def _submission_socket(settings: Settings) -> AbstractContextManager[socket.socket | None]:
+    if settings.submission_bind is None:
+        return nullcontext()
+    return listen(*settings.submission_bind, "PANEL_SUBMISSION_BIND")
+
+
 def _end() -> None:
     """Exit without waiting for threads: each of their steps may be the last."""
     logging.shutdown()
     os._exit(0)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """The socket that web processes accept on. Raises SettingsError."""
+def listen(host: str, port: int, name: str = "PANEL_BIND") -> socket.socket:
+    """A socket that child processes accept on, as the setting `name` says. Raises SettingsError."""
     family, address = resolve(host, port)
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -139,7 +184,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen()
     except OSError as error:
         listening.close()
-        raise _cannot_listen(host, port, error) from None
+        raise _cannot_listen(host, port, name, error) from None
     return listening
 
 
@@ -156,15 +201,15 @@ def resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]
     return family, (str(address[0]), port)
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> SettingsError:
+def _cannot_listen(host: str, port: int, name: str, error: OSError) -> SettingsError:
     if error.errno == errno.EADDRINUSE:
         return SettingsError(
             f"Port {port} on {host} is in use by another program.",
-            "Stop that program, or set PANEL_BIND to another port.",
+            f"Stop that program, or set {name} to another port.",
         )
     return SettingsError(
-        f"Mailkeep cannot listen on {host}, port {port} ({(error.strerror or '').lower()}).",
-        "Set PANEL_BIND to an address of this server and, unless you are root, to a port from 1024 up.",
+        f"Mailkeep cannot listen on {host}, port {port} ({reason(error)}).",
+        f"Set {name} to an address of this server and, unless you are root, to a port from 1024 up.",
     )
 
 

@@ -106,6 +106,12 @@ class Channel(HTTPChannel):
             self.handle_close()
         return took
 
+    def write_soon(self, data: Any) -> int:
+        """Take a part of a response. The client has its time to read from here, however long we took."""
+        if not self.total_outbufs_len:
+            self._moved = time.monotonic()
+        return int(super().write_soon(data))
+
     def next_request(self) -> None:
         """Hand the next request to a thread, once the last response has been read.
 

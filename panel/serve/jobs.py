@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,11 @@ from panel import db, install
 from panel.accounts import removal
 from panel.collect import due
 from panel.collect.control import RoundControl
+from panel.collect.parking import Parking
 from panel.collect.round import Collector
 from panel.collect.scheduler import Scheduler, look_up
 from panel.config import Settings
+from panel.deliver import mailboxes
 from panel.encryption.leftovers import scan
 from panel.errors import DatabaseError, KeyAbsent, PanelError, RestoredCopy
 from panel.health import heartbeat, maintenance
@@ -89,10 +92,14 @@ class Jobs:
             shutdown_timeout=STOP_SECONDS,
         )
         scheduler = self._scheduler
+        db.database.obj.pool_connections()  # to open one takes a tenth of a round without news
+        self._parking.start()
         threading.Thread(target=self._tick_forever, daemon=True).start()
         ready()
         consumer.run()
+        self._parking.stop()
         scheduler.stop(ROUND_STOP_SECONDS)
+        db.database.obj.close_idle()
 
     def _tick_forever(self) -> None:
         # Huey's crontab knows whole minutes only: an account due a second later would wait for two.
@@ -153,19 +160,31 @@ class Jobs:
         # The sweep reports a missing key in Activity, once; the server's start logs a restored copy.
         with suppress(KeyAbsent, RestoredCopy):
             self._collector.require_ready()
-            accounts = due.accounts()
-        self._scheduler.offer(accounts)
+            accounts = [*due.accounts(), *self._parking.calling()]
+        self._scheduler.offer({account.uuid: account for account in accounts}.values())
+        mailboxes.publish(self._services.settings)
 
     @cached_property
     def _scheduler(self) -> Scheduler:
         """Runs the rounds, in the worker alone, which creates it before it has other threads."""
 
         def collect(uuid: str, control: RoundControl) -> None:
-            outcome = self._collector.collect(uuid, control=control)
+            collector = replace(self._collector, parking=self._parking)
+            outcome = collector.collect(uuid, control=control)
             if outcome and outcome.delivered:
                 log.info("%s: %d new.", outcome.address, outcome.delivered)
 
         return Scheduler(_logged(collect, "collect_account"), address_of=look_up)
+
+    @cached_property
+    def _parking(self) -> Parking:
+        """The sessions that stay open between rounds, in the worker alone too."""
+        most = self._services.settings.idle_connections
+
+        def call(account: due.DueAccount) -> None:
+            self._scheduler.add(account, again=True)
+
+        return Parking(most, call, self._collector.require_ready)
 
     @property
     def _huey(self) -> Huey:

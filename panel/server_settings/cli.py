@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from panel.config import ROOT
+from panel.printing import print_json, say
 from panel.server_settings import service
 from panel.services import current
-from panel.shell import PanelCommand, json_option, print_json, say
+from panel.shell import PanelCommand, json_option
 
 
 @click.command("settings", cls=PanelCommand)

@@ -23,7 +23,10 @@ SECRET = {"PANEL_SECRET_KEY"}
 EXAMPLES = {
     "PANEL_URL": "https://mail.example.org/",
     "PANEL_MAIL_GROUP": "helpdesk",
+    "PANEL_TARGETS_FILE": "/etc/mailkeep/targets.toml",
     "PANEL_MAIL_CA_FILE": "/etc/ssl/ca.pem",
+    "PANEL_SUBMISSION_BIND": "127.0.0.1:2587",
+    "PANEL_SECRETS_DIR": "/etc/mailkeep-secrets",
     "PANEL_CONTACT": "Dana, extension 17",
     "PANEL_SECRET_KEY": "/etc/mailkeep.secret-key",  # of its _FILE form
 }
@@ -106,9 +109,14 @@ def shown(name: str, settings: Settings) -> str:
     if name in SECRET:
         return "set" if settings.secret_key else f"in {settings.data_dir / 'secret-key'}"
     if name == "PANEL_BIND":
-        host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
-        return f"{host}:{settings.bind_port}"
+        return _address(settings.bind_host, settings.bind_port)
+    if name == "PANEL_SUBMISSION_BIND" and settings.submission_bind:
+        return _address(*settings.submission_bind)
     return _text(getattr(settings, name.removeprefix("PANEL_").lower()))
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,7 @@ from flask_login import current_user
 
 from panel.errors import AlreadySetUp, BadInput, NotFound, PanelError
 from panel.models import LISTED, Account, SetupState
+from panel.oauth import connections
 from panel.people.password_rules import LONGEST, SHORTEST
 from panel.secret import Secret
 from panel.services import current, one_rows
@@ -72,6 +73,9 @@ def _finished() -> str:
     first = Account.select().where(LISTED).order_by(Account.created_at).first()
     if first is None:
         return "Mailkeep is set up. No mailboxes yet: add the first one to collect mail."
+    consent = connections.state_of(first.uuid)
+    if consent is not None and consent.state != "ok":
+        return f"Mailkeep is set up. {first.address} is not connected yet: open it under Mailboxes."
     return f"Mailkeep is set up. Mail of {first.address} is collected now and shown here."
 
 

@@ -10,7 +10,7 @@ from wtforms.validators import InputRequired
 from panel.web.fields import stripped
 
 APPEARANCES = [
-    SelectChoice("", "Automatic: as this device is set"),
+    SelectChoice("", "Same as this device"),
     SelectChoice("light", "Light"),
     SelectChoice("dark", "Dark"),
 ]

@@ -24,6 +24,7 @@ KNOWN_WINDOW = 15 * 60  # for a known browser, and for a session
 PER_DEVICE = 5
 PER_SESSION = 10
 PER_PERSON = 30  # in all sessions of a person together
+PER_OWNER = 1_000  # by one Unix user to send, as whomever, or it would delete the rows of all others
 MOST_ROWS = 50_000  # the oldest are deleted first
 
 
@@ -64,6 +65,22 @@ def count_reauth(session: str, person_id: int) -> Attempt:
     )
 
 
+def count_submission(address: str, owner: str) -> Attempt:
+    """Count one attempt of the Unix user `owner` to send as a mailbox: others are not locked out by it.
+
+    As `count_sign_in`.
+    """
+    return _count(
+        Limit(f"{_submission(address)}:{owner}", PER_SESSION, KNOWN_WINDOW),
+        Limit(f"submitter:{owner}", PER_OWNER, WINDOW),
+    )
+
+
+def forgive_submission(address: str) -> None:
+    """The mailbox has a new password: what was tried with the last one counts no more."""
+    SignInTry.delete().where(SignInTry.who.startswith(f"{_submission(address)}:")).execute()
+
+
 def succeeded(attempt: Attempt) -> None:
     """Clear `attempt` and earlier failures of its key; other failures of the network stay counted."""
     SignInTry.delete().where((SignInTry.id << attempt.ids) | (SignInTry.who == attempt.key)).execute()
@@ -97,8 +114,16 @@ def _wait(limit: Limit, now: int) -> int:
 
 
 def _account(email: str) -> str:
-    # As a digest: people enter their password into this field by mistake.
-    return "account:" + hashlib.sha256(fold_email(email).encode("utf-8", "replace")).hexdigest()
+    return f"account:{_digest(email)}"
+
+
+def _submission(address: str) -> str:
+    return f"submission:{_digest(address)}"
+
+
+def _digest(email: str) -> str:
+    # People enter their password into this field by mistake.
+    return hashlib.sha256(fold_email(email).encode("utf-8", "replace")).hexdigest()
 
 
 def _network(address: str) -> str:

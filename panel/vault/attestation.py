@@ -23,19 +23,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from panel import durable
-from panel.crypto.keyfile import KEY_ID_BYTES, Key
-from panel.crypto.record import LONGEST_SECRET, Binding
+from panel.crypto.keyfile import KEY_ID_BYTES, Key, KeyFile
+from panel.crypto.record import LONGEST_SECRET
 from panel.errors import Refused
 from panel.models import Endpoint
+from panel.models.secret_fields import StoredClear
 from panel.vault import rows
 from panel.vault.files import durable_beside, explained, remove
 from panel.vault.keystore import KeyStore
+from panel.vault.rows import AnyRow
 
 ATTESTATION = "encryption-attestation"
 UNATTESTED = (  # said of a clear value beside a key file
@@ -51,43 +52,27 @@ Tags = dict[int, bytes]  # by the ids of rows
 MOST = 2**20  # rows: 40 MiB, ten times what was measured
 
 
-class Attestable(Protocol):
-    """A row that holds a secret, as the model or as a sweep reads it."""
-
-    @property
-    def id(self) -> Any: ...
-    @property
-    def rev(self) -> Any: ...
-    @property
-    def clear(self) -> Any: ...  # StoredClear | None
-
-    def binding(self, instance_id: bytes) -> Binding: ...
-
-
-def write(
-    keystore: KeyStore, key: Key, instance_id: bytes, found: Iterable[tuple[Attestable, bytes]]
-) -> None:
+def write(keystore: KeyStore, file: KeyFile, found: Iterable[tuple[AnyRow, bytes]]) -> None:
     """List `found`, rows by id with the secret of each, durably, in the place of any other list.
 
     Call it under `keystore.locked()`, before anything else is changed. Raises
     Refused, nothing being changed, where the disk does not take it or there are more than MOST.
     """
-    attestation_id = secrets.token_bytes(ID_BYTES)
     path = keystore.data_dir / ATTESTATION
-    with durable_beside(path, _content(key, attestation_id, instance_id, found)) as temporary:
+    with durable_beside(path, _content(file, found)) as temporary:
         temporary.rename(path)
         durable.sync_directory(path.parent)
 
 
-def in_clear() -> Iterator[tuple[Attestable, bytes]]:
-    """Every row that stands in clear text, in the order of the ids, with its secret."""
-    for row in rows.each(Endpoint.clear.is_null(False)):
-        if row.clear is not None:
-            yield row, _secret(row)
+def in_clear() -> Iterator[tuple[AnyRow, bytes]]:
+    """Every password that stands in clear text: its row, in the order of the ids, and itself."""
+    for row in rows.each(Endpoint, Endpoint.clear.is_null(False)):
+        if row.clear is not None and row.may_be_clear:
+            yield row, _text(row.clear)
 
 
-def of(keystore: KeyStore, key: Key, instance_id: bytes) -> Attestation | None:
-    """The stored list; one that was made for another key than `key` permits nothing.
+def of(keystore: KeyStore, file: KeyFile) -> Attestation | None:
+    """The stored list; one that was made for another key than the primary one of `file` permits nothing.
 
     Raises Refused where it is there and cannot be read: it is no reason to distrust every row.
     """
@@ -96,14 +81,14 @@ def of(keystore: KeyStore, key: Key, instance_id: bytes) -> Attestation | None:
         if fd is None:
             return None
         header = os.pread(fd, HEADER.size, 0)
-    good = len(header) == HEADER.size and header.startswith(MAGIC + key.id)
-    mac = _mac(key, header[-ID_BYTES:]) if good else None
-    return Attestation(header, path, mac, instance_id)
+    good = len(header) == HEADER.size and header.startswith(MAGIC + file.primary.id)
+    mac = _mac(file.primary, header[-ID_BYTES:]) if good else None
+    return Attestation(header, path, mac, file.instance_id)
 
 
-def permits(keystore: KeyStore, key: Key, instance_id: bytes, row: Attestable) -> bool:
+def permits(keystore: KeyStore, file: KeyFile, row: AnyRow) -> bool:
     """Whether `row`, which stands in clear text, is listed and unchanged. Raises Refused as `of` does."""
-    listed = of(keystore, key, instance_id)
+    listed = of(keystore, file)
     return listed is not None and listed.has(row, listed.tags([row]))
 
 
@@ -130,19 +115,19 @@ class Attestation:
     mac: HMAC | None = field(repr=False, compare=False)  # None: of another key, so it permits nothing
     instance_id: bytes = field(compare=False)
 
-    def tags(self, found: Sequence[Attestable]) -> Tags:
+    def tags(self, found: Sequence[AnyRow]) -> Tags:
         """What is listed of the rows `found`, which come in the order of their ids."""
         with _opened(self.path) as fd:
             if self.mac is None or fd is None or not found:
                 return {}
             return _between(fd, found[0].id, found[-1].id)
 
-    def has(self, row: Attestable, tags: Tags) -> bool:
+    def has(self, row: AnyRow, tags: Tags) -> bool:
         """Whether `row`, which stands in clear text, is listed in `tags` and unchanged."""
         listed = tags.get(row.id)
         if self.mac is None or listed is None or row.clear is None:
             return False
-        found = _tag(self.mac, row, self.instance_id, _secret(row))
+        found = _tag(self.mac, row, self.instance_id, _text(row.clear))
         return found is not None and hmac.compare_digest(found, listed)
 
 
@@ -159,13 +144,12 @@ def _id(fd: int, at: int) -> int:
     return int.from_bytes(os.pread(fd, 8, HEADER.size + at * ENTRY.size), "big", signed=True)
 
 
-def _content(
-    key: Key, attestation_id: bytes, instance_id: bytes, found: Iterable[tuple[Attestable, bytes]]
-) -> Iterator[bytes]:
-    yield HEADER.pack(MAGIC, key.id, attestation_id)
-    mac, count = _mac(key, attestation_id), 0
+def _content(file: KeyFile, found: Iterable[tuple[AnyRow, bytes]]) -> Iterator[bytes]:
+    attestation_id = secrets.token_bytes(ID_BYTES)
+    yield HEADER.pack(MAGIC, file.primary.id, attestation_id)
+    mac, count = _mac(file.primary, attestation_id), 0
     for row, secret in found:
-        tag = _tag(mac, row, instance_id, secret)
+        tag = _tag(mac, row, file.instance_id, secret)
         if tag is None:
             continue
         count += 1
@@ -178,7 +162,7 @@ def _mac(key: Key, attestation_id: bytes) -> HMAC:
     return HMAC(key.derive(b"mailkeep/licence" + attestation_id, TAG_BYTES), SHA256())
 
 
-def _tag(mac: HMAC, row: Attestable, instance_id: bytes, secret: bytes) -> bytes | None:
+def _tag(mac: HMAC, row: AnyRow, instance_id: bytes, secret: bytes) -> bytes | None:
     """What stands for `row` with `secret`; None where SQL gave it a revision or a value that cannot be."""
     if type(row.rev) is not int or len(secret) > LONGEST_SECRET:
         return None
@@ -187,8 +171,8 @@ def _tag(mac: HMAC, row: Attestable, instance_id: bytes, secret: bytes) -> bytes
     return one.finalize()
 
 
-def _secret(row: Attestable) -> bytes:
-    return str(row.clear.text).encode("utf-8", "surrogatepass")
+def _text(clear: StoredClear) -> bytes:
+    return clear.text.encode("utf-8", "surrogatepass")
 
 
 @contextmanager

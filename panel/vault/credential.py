@@ -4,35 +4,19 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from panel.crypto import keyring, record
 from panel.crypto.keyfile import KeyFile
-from panel.crypto.record import Binding
 from panel.errors import BadInput, CannotOpen, Malformed, PasswordNeeded, Refused, Tampered, WrongKey
 from panel.mail.server import MailServer
-from panel.models import Endpoint
-from panel.models.endpoint import LABEL, UNATTESTED_LABEL
+from panel.models import Endpoint, SecretRow
+from panel.models.endpoint import LABEL, PASSWORD, UNATTESTED_LABEL
+from panel.models.secret_row import Words
 from panel.secret import Secret
-from panel.vault import attestation
+from panel.vault import attestation, rows
+from panel.vault.rows import AnyRow
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
-
-
-class ClearOrSealed(Protocol):
-    """A row that holds a secret: the model's, or the plain one that a sweep reads."""
-
-    @property
-    def clear(self) -> Any: ...  # StoredClear | None
-    @property
-    def sealed(self) -> Any: ...  # StoredRecord | None
-
-    @property
-    def address(self) -> Any: ...
-    @property
-    def account_address(self) -> str | None: ...  # None: SQL removed the account
-
-    def binding(self, instance_id: bytes, label: str = ...) -> Binding: ...
 
 
 @dataclass(frozen=True)
@@ -43,8 +27,29 @@ class Credential:
     secret: Secret
 
 
-def open_for(endpoint: Endpoint, vault: Vault) -> Credential:
-    """Open the secret of `endpoint`, a row read whole, and note in the row whether it opened.
+@dataclass(frozen=True)
+class Opened:
+    """What the record of one server holds: the password, or what leads to one (kinds: `models.endpoint`)."""
+
+    server: MailServer
+    kind: str
+    secret: Secret
+
+    def with_password(self) -> Credential:
+        """What to log in with, where it is a password. Raises Refused for another kind."""
+        if self.kind != PASSWORD:
+            raise Refused("This mailbox has no password of its own.", "Connect it on its page.")
+        return Credential(self.server, self.secret)
+
+
+def open_for(endpoint: Endpoint, vault: Vault) -> Opened:
+    """Open the record of `endpoint`; raises as `open_row`. Nothing is done by any column before it opened."""
+    secret = open_row(endpoint, vault)
+    return Opened(endpoint.server, endpoint.kind, secret)
+
+
+def open_row(row: SecretRow, vault: Vault) -> Secret:
+    """The secret of `row`, a row read whole; the row keeps whether it opened.
 
     Raises KeyAbsent where the key is missing, unreadable or wrong (nothing is noted: the row is not at
     fault), another CannotOpen where this record does not open, PasswordNeeded where none is stored.
@@ -52,12 +57,18 @@ def open_for(endpoint: Endpoint, vault: Vault) -> Credential:
     now = vault.read()
     now.require_readable()
     try:
-        secret, _ = unseal(endpoint, now.file, now.row.instance_id)
+        secret, _ = unseal(row, now.file, now.row.instance_id)
     except CannotOpen as error:
-        _note(endpoint, now, error)
+        rows.note(now.file, [(row, error.message)])
         raise
-    _note(endpoint, now, None)
-    return Credential(endpoint.server, secret)
+    rows.note(now.file, [(row, None)])
+    return secret
+
+
+def shown(row: SecretRow, now: Snapshot) -> Secret:
+    """As `open_row`, for what a page shows, by the reading that it has. What it finds is noted nowhere."""
+    now.require_readable()
+    return unseal(row, now.file, now.row.instance_id)[0]
 
 
 def is_authentic(endpoint: Endpoint, vault: Vault) -> bool:
@@ -70,7 +81,7 @@ def is_authentic(endpoint: Endpoint, vault: Vault) -> bool:
     now = vault.read()
     try:
         now.require_readable()
-        if endpoint.clear is not None and endpoint.account_address == endpoint.address:
+        if endpoint.clear is not None and endpoint.may_be_clear and not endpoint.is_moved:
             return is_clear_authentic(endpoint, vault, now)
         _, label = unseal(endpoint, now.file, now.row.instance_id)
     except (CannotOpen, PasswordNeeded, Refused):
@@ -78,38 +89,49 @@ def is_authentic(endpoint: Endpoint, vault: Vault) -> bool:
     return label == LABEL
 
 
-def is_clear_authentic(endpoint: attestation.Attestable, vault: Vault, now: Snapshot) -> bool:
+def is_clear_authentic(row: AnyRow, vault: Vault, now: Snapshot) -> bool:
     """`is_authentic` for a row in clear text."""
-    if now.file is None:
-        return True
-    return attestation.permits(vault.keystore, now.file.primary, now.row.instance_id, endpoint)
+    return now.file is None or attestation.permits(vault.keystore, now.file, row)
 
 
-def unseal(endpoint: ClearOrSealed, file: KeyFile | None, instance_id: bytes) -> tuple[Secret, str | None]:
+def unseal(row: AnyRow, file: KeyFile | None, instance_id: bytes) -> tuple[Secret, str | None]:
     """The secret of the row, and the label that its record was sealed with; None for a clear value."""
-    if endpoint.account_address not in (None, endpoint.address):
-        raise Tampered(
-            "The address of the mailbox was changed outside Mailkeep.",
-            "Open the mailbox and enter its server and password again.",
-        )
-    return unseal_record(endpoint, file, instance_id)
+    if row.is_moved:
+        raise Tampered("The address of the mailbox was changed outside Mailkeep.", row.words.again)
+    return unseal_record(row, file, instance_id)
 
 
-def unseal_record(
-    endpoint: ClearOrSealed, file: KeyFile | None, instance_id: bytes
-) -> tuple[Secret, str | None]:
+def unseal_record(row: AnyRow, file: KeyFile | None, instance_id: bytes) -> tuple[Secret, str | None]:
     """`unseal` for a row apart from its account: to move it, or to check a backup. Never to log in."""
+    if row.clear is not None and not row.may_be_clear:
+        raise Tampered(rows.PLANTED, row.words.again)
     try:
-        if endpoint.clear is not None:
-            return _clear(endpoint.clear.text), None
-        if endpoint.sealed is None or file is None:
-            raise PasswordNeeded("No password is stored for this mailbox.", "Open the mailbox and enter it.")
-        opened, label = _opened(file, endpoint, instance_id)
+        if row.clear is not None:
+            return _clear(row.clear.text), None
+        if row.sealed is None or file is None:
+            again = "Open the mailbox and enter it." if row.may_be_clear else row.words.again
+            raise PasswordNeeded(f"No {row.words.noun} is stored for this {row.words.owner}.", again)
+        opened, label = _opened(file, row, instance_id)
         return Secret(opened.decode("utf-8")), label
+    except CannotOpen as error:
+        raise _in_words(error, row.words) from None
     except (BadInput, UnicodeDecodeError):
+        secret = row.words.noun
         raise Malformed(
-            "What is stored as the password was not written by Mailkeep.", "Enter the password again."
+            f"What is stored as the {secret} was not written by Mailkeep.", f"Enter the {secret} again."
         ) from None
+
+
+def _in_words(error: CannotOpen, words: Words) -> CannotOpen:
+    """`error`, which speaks of a mailbox's password, in the words of the row."""
+    if words.noun == "password":
+        return error
+    message = error.message.replace("stored password", f"stored {words.noun}")
+    if words.owner != "mailbox":
+        message = message.replace("server settings", "settings")
+    first, enter, _ = error.remedy.partition("enter the password again.")
+    remedy = f"{first}{words.again[0].lower()}{words.again[1:]}" if enter else words.again
+    return type(error)(message, remedy)
 
 
 def _clear(text: str) -> Secret:
@@ -120,25 +142,15 @@ def _clear(text: str) -> Secret:
     return secret
 
 
-def _opened(file: KeyFile, endpoint: ClearOrSealed, instance_id: bytes) -> tuple[bytes, str]:
-    assert endpoint.sealed is not None
+def _opened(file: KeyFile, row: AnyRow, instance_id: bytes) -> tuple[bytes, str]:
+    assert row.sealed is not None
+    binding = row.binding(instance_id)
     try:
-        return keyring.unseal(file, endpoint.sealed.record, endpoint.binding(instance_id)), LABEL
+        return keyring.unseal(file, row.sealed.record, binding), binding.label
     except (Tampered, WrongKey):  # under another label the commitment differs too
-        unattested = endpoint.binding(instance_id, UNATTESTED_LABEL)
+        if not row.may_be_clear:
+            raise
+        unattested = row.binding(instance_id, UNATTESTED_LABEL)
         with suppress(Tampered, WrongKey):
-            return keyring.unseal(file, endpoint.sealed.record, unattested), UNATTESTED_LABEL
+            return keyring.unseal(file, row.sealed.record, unattested), UNATTESTED_LABEL
         raise
-
-
-def _note(endpoint: Endpoint, now: Snapshot, error: CannotOpen | None) -> None:
-    """Store what opening found, for this revision of the row and this key file only."""
-    model = type(endpoint)
-    here = (model.id == endpoint.id) & (model.rev == endpoint.rev)
-    if error is None:
-        if endpoint.failed_rev is not None:
-            model.update(failed_rev=None, failed_generation=None, failure=None).where(here).execute()
-    elif now.file is not None:
-        model.update(
-            failed_rev=endpoint.rev, failed_generation=now.file.generation, failure=error.message
-        ).where(here).execute()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pwd
 import secrets
 import shlex
 import stat
@@ -16,7 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from panel import durable
-from panel.errors import Refused
+from panel.errors import DamagedKeyFile, KeyFileError, OutOfFiles, Refused
+from panel.wording import reason
 
 PIECE = 16384  # bytes read at once: a key file with a few keys
 
@@ -46,6 +48,15 @@ def explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def require_open_files(error: OSError) -> None:
+    """Raise OutOfFiles where `error` says nothing about the file: there was no room to open any."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        raise OutOfFiles(
+            "Mailkeep has as many files open as the system allows.",
+            "Raise that limit (LimitNOFILE in the unit file), or lower PANEL_IDLE_CONNECTIONS.",
+        ) from None
+
+
 def remove(path: Path) -> None:
     """Remove `path`, durably."""
     with explained(path):
@@ -73,6 +84,75 @@ def durable_beside(path: Path, data: bytes | Iterable[bytes]) -> Iterator[Path]:
 def typed(path: Path) -> str:
     """`path` as it is typed in a shell, spaces and all."""
     return shlex.quote(str(path))
+
+
+def owner_of(path: Path) -> str:
+    """The Unix user that `path` belongs to, for the commands shown to people."""
+    uid = path.stat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
+
+
+def read_private(path: Path, limit: int, data_dir: Path) -> bytes | None:
+    """At most `limit` + 1 bytes of a file; None where there is none.
+
+    Raises KeyFileError, with what to type against it, for one that is damaged, or that another than the owner
+    of `data_dir` could have read or put there.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        require_open_files(error)
+        raise _unopenable(path, error, data_dir) from None
+    try:
+        _require_private(path, os.fstat(fd), data_dir)
+        return at_most(fd, limit + 1)
+    except OSError as error:
+        raise _unopenable(path, error, data_dir) from None
+    finally:
+        os.close(fd)
+
+
+def _unopenable(path: Path, error: OSError, data_dir: Path) -> KeyFileError:
+    if error.errno == errno.ELOOP:
+        here = typed(path)
+        remedy = f'Put the file itself there: cp --remove-destination "$(readlink -f {here})" {here}'
+        return KeyFileError(f"The file {path} is a symbolic link.", remedy)
+    if error.errno == errno.EACCES:
+        remedy = f"Run: sudo chown {owner_of(data_dir)} {typed(path)}"
+        return KeyFileError(f"The file {path} may not be read.", remedy)
+    return DamagedKeyFile(
+        f"The file {path} cannot be read ({reason(error)}).", "Put it back from its backup."
+    )
+
+
+def _require_private(path: Path, found: os.stat_result, data_dir: Path) -> None:
+    """Refuse what others could have put there or could read (see `docs/encryption.md`)."""
+    if not stat.S_ISREG(found.st_mode):
+        raise DamagedKeyFile(
+            f"{path} is not a regular file.",
+            f"Move it away (mv {typed(path)} {typed(path)}.away), then put the file back.",
+        )
+    if found.st_uid != data_dir.stat().st_uid:
+        raise KeyFileError(
+            f"The file {path} belongs to another user than the data directory.",
+            f"Run: sudo chown {owner_of(data_dir)} {typed(path)}",
+        )
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077:
+        raise KeyFileError(
+            f"The file {path} can be read or written by other users (mode {mode:04o}).",
+            f"Run: chmod 600 {typed(path)}",
+        )
+    if stat.S_IMODE(path.parent.stat().st_mode) & 0o022:
+        raise KeyFileError(
+            f"The directory {path.parent} can be written by other users.",
+            f"Run: chmod go-w {typed(path.parent)}",
+        )
 
 
 def content_if_any(path: Path, limit: int) -> bytes:
@@ -116,8 +196,3 @@ def at_most(fd: int, limit: int) -> bytes:
         pieces.append(piece)
         limit -= len(piece)
     return b"".join(pieces)
-
-
-def reason(error: OSError) -> str:
-    """What the system says, in the middle of a sentence."""
-    return (error.strerror or "unknown reason").lower()

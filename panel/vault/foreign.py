@@ -6,16 +6,20 @@ from collections.abc import Mapping
 
 from panel.crypto.keyfile import KeyFile
 from panel.errors import CannotOpen, PasswordNeeded
-from panel.models import Endpoint
-from panel.models.secret_row import StoredRecord
+from panel.models import SecretRow
+from panel.models.secret_fields import StoredRecord
 from panel.secret import Secret
 from panel.vault import credential
 
 
-def opened(columns: Mapping[str, object], record: bytes, instance_id: bytes, file: KeyFile) -> Secret | None:
-    """The secret in `record`, read with the `columns` of its row; None: it does not open with `file`."""
-    bound = {name: columns.get(name) for name in Endpoint.BOUND if name != "account"}
-    row = Endpoint(account=columns.get("account_id"), **bound)
+def opened(
+    model: type[SecretRow], columns: Mapping[str, object], record: bytes, instance_id: bytes, file: KeyFile
+) -> Secret | None:
+    """The secret in `record`, read with the `columns` of its row in the table of `model`; None: it does not
+    open with `file`.
+    """
+    fields = model._meta.fields
+    row = model(**{name: columns.get(fields[name].column_name) for name in model.BOUND})
     row.__data__["sealed"] = StoredRecord(record)
     try:
         return credential.unseal_record(row, file, instance_id)[0]

@@ -7,92 +7,114 @@ away; the expected key goes last. A kill in between is made good by doing it onc
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from peewee import fn
+from peewee import ColumnBase
 
 from panel import audit, db
 from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.errors import CannotOpen, PasswordNeeded, Refused
-from panel.models import Account, Encryption, Endpoint, ForgottenSecret
-from panel.models.secret_row import StoredRecord
-from panel.vault import attestation, backup_proof, credential, rows
+from panel.models import (
+    SECRET_ROWS,
+    Consent,
+    Encryption,
+    Endpoint,
+    ForgottenSecret,
+    Pending,
+    SecretRow,
+)
+from panel.models.secret_fields import StoredRecord
+from panel.vault import attestation, backup_proof, credential, owners, rows
 from panel.vault.files import typed
 from panel.vault.snapshot import Snapshot
 from panel.vault.vault import Vault
 
-BOUND = tuple(name for name in Endpoint.BOUND if name not in ("account", "direction"))
-PUT_BACK = (
-    "UPDATE endpoint SET sealed = ?, protocol = ?, host = ?, port = ?, security = ?, username = ?,"
-    " auth_method = ?, token_url = ?, address = ?, kind = ?, rev = rev + 1"
-    " WHERE account_id = ? AND direction = ? AND clear IS NULL AND sealed IS NULL"
+# Raw SQL, as in the sweep: no secret is stored here, one is taken away or put back (docs/decisions/0003).
+TAKE_AWAY = (
+    "UPDATE {} SET sealed = NULL, rev = rev + 1, failed_rev = NULL, failed_generation = NULL, failure = NULL"
+    " WHERE id = ? AND rev = ?"
 )
+PUT_BACK = (
+    "UPDATE OR IGNORE {} SET sealed = ?, {} = ?, rev = rev + 1"
+    " WHERE {} = ? AND clear IS NULL AND sealed IS NULL"
+)
+
+
+class Lost(NamedTuple):
+    """Whose record cannot be read any more. `what`: mailbox, app, consent or sign-in."""
+
+    name: str
+    what: str
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was done: whose passwords are asked for again, and where a bad key file lies now.
+    """What was done: what is to be entered again, and where a bad key file lies now.
 
-    `removed`: the records that had no account any more, one for each account.
+    `removed`: the records that had no account any more, and flows under way.
     """
 
-    addresses: tuple[str, ...]
-    removed: tuple[str, ...]
+    lost: tuple[Lost, ...]
+    removed: tuple[Lost, ...]
     moved_to: Path | None
 
 
-def lost(vault: Vault) -> list[str]:
-    """Whose passwords would be lost: addresses, then accounts that are no more.
+def lost(vault: Vault) -> list[Lost]:
+    """Whose records would be lost: first those that can be entered again.
 
     Raises Refused unless the key is lost.
     """
-    endpoints, orphans = _require_lost(vault)
-    return [*_names(endpoints), *_names(orphans)]
+    found, hopeless = _require_lost(vault)
+    return [*_names(found), *_names(hopeless)]
 
 
 def forget(vault: Vault, actor: Actor) -> Forgotten:
     """Set every sealed record aside and begin without a key; encryption is off then.
 
-    A record whose account was removed behind the panel's back could go back to nobody: it is removed.
+    A record whose account was removed behind the panel's back could go back to nobody: it is removed, and so
+    is a flow under way.
     Refused unless the key file is missing, unusable or the wrong one, and while
     any key file beside it, whatever its name and mode, opens one of the records.
     """
     keystore = vault.keystore
     with keystore.locked():
         with db.transaction():
-            endpoints, orphans = _require_lost(vault)
-            for endpoint in endpoints:
-                _set_aside(endpoint)
-            for orphan in orphans:
-                orphan.delete_instance()
+            found, hopeless = _require_lost(vault)
+            for row in found:
+                _set_aside(row)
+            for row in hopeless:
+                row.delete_instance()
             Encryption.update(
                 active_key_id=None, decrypt_id=None, scrub_pending=None, key_created_at=None, enabled_at=None,
                 verified_at=None, trouble_since=None, **backup_proof.UNVERIFIED,
             ).execute()  # fmt: skip
-            addresses, removed = _names(endpoints), _names(orphans)
-            audit.record("lost key forgotten", ", ".join((*addresses, *removed))[:320], **vars(actor))
-            for address in _names(_in_clear()):  # without a key file they are taken as they stand from now on
-                audit.record("unattested password found", address, attestation.UNATTESTED, **vars(actor))
+            names, removed = _names(found), _names(hopeless)
+            named = dict.fromkeys(each.name for each in (*names, *removed))
+            audit.record("lost key forgotten", ", ".join(named)[:320], **vars(actor))
+            in_clear = owners.by_owner(Endpoint, Endpoint.clear.is_null(False))
+            for each in _names(in_clear):  # without a key file they are taken as they stand from now on
+                audit.record("unattested password found", each.name, attestation.UNATTESTED, **vars(actor))
             # Before the commit: beside a row that names no key, an earlier key's file would be a good one.
             moved_to = keystore.set_aside_lost()
         attestation.remove_if(keystore)
         keystore.abandon_expected_key()
-    return Forgotten(addresses, removed, moved_to)
+    return Forgotten(names, removed, moved_to)
 
 
-def _in_clear() -> list[Endpoint]:
-    return list(Endpoint.select().where(Endpoint.clear.is_null(False)))
+def _names(found: Iterable[SecretRow]) -> tuple[Lost, ...]:
+    return tuple(dict.fromkeys(Lost(owners.address(row), row.words.owner) for row in found))
 
 
-def _names(endpoints: list[Endpoint]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(rows.address(endpoint) for endpoint in endpoints))
-
-
-def _require_lost(vault: Vault) -> tuple[list[Endpoint], list[Endpoint]]:
-    """Every endpoint with a sealed record, and those of no account; none opens with what is here."""
+def _require_lost(vault: Vault) -> tuple[list[SecretRow], list[SecretRow]]:
+    """Every row with a sealed record, those apart that nothing could go back to; none opens with what is
+    here.
+    """
     now = vault.read(counts=True)
     row, keystore = now.row, vault.keystore
     if not now.state.no_key:
@@ -104,16 +126,15 @@ def _require_lost(vault: Vault) -> tuple[list[Endpoint], list[Endpoint]]:
             "The database does not have exactly one encryption row, so the state of the key is unknown.",
             "See docs/encryption.md, 'A damaged state row'.",
         )
-    sealed = Endpoint.sealed.is_null(False)
-    query = Endpoint.select(Endpoint, Account).join(Account).where(sealed)
-    endpoints = list(query.order_by(Account.address, Endpoint.id))
-    orphans = rows.without_account(sealed)
+    sealed = [each for model in SECRET_ROWS for each in owners.by_owner(model, model.sealed.is_null(False))]
     for path, file in keystore.here():
-        if file.find(row.active_key_id) or any(
-            _opens(file, row.instance_id, endpoint) for endpoint in (*endpoints, *orphans)
-        ):
+        if file.find(row.active_key_id) or any(_opens(file, row.instance_id, each) for each in sealed):
             raise Refused(f"The key is still here, in {path}.", _remedy(path, now, vault))
-    return endpoints, orphans
+    found: list[SecretRow] = []
+    hopeless: list[SecretRow] = []
+    for each in sealed:
+        (hopeless if isinstance(each, Pending) or owners.is_orphan(each) else found).append(each)
+    return found, hopeless
 
 
 def _remedy(path: Path, now: Snapshot, vault: Vault) -> str:
@@ -122,80 +143,120 @@ def _remedy(path: Path, now: Snapshot, vault: Vault) -> str:
     return f"Put it in its place: {vault.keystore.put_back(typed(path))}"
 
 
-def _opens(file: KeyFile, ours: bytes, endpoint: Endpoint) -> bool:
+def _opens(file: KeyFile, ours: bytes, row: SecretRow) -> bool:
     """Whether `file` opens the record, be it as one of this install or of the one that the file names."""
     for instance_id in {ours, file.instance_id}:
         with suppress(CannotOpen, PasswordNeeded):
-            credential.unseal_record(endpoint, file, instance_id)
+            credential.unseal_record(row, file, instance_id)
             return True
     return False
 
 
-def _set_aside(endpoint: Endpoint) -> None:
-    assert endpoint.sealed is not None
+def _set_aside(row: SecretRow) -> None:
+    assert row.sealed is not None
+    table = row._meta.table_name
     ForgottenSecret.create(
-        account=endpoint.account_id,
-        direction=endpoint.direction,
-        sealed=endpoint.sealed.record,
+        table_name=table,
+        account=getattr(row, "account_id", None),
+        bound=json.dumps(row.bound),
+        sealed=row.sealed.record,
         forgotten_at=db.now(),
-        **{name: getattr(endpoint, name) for name in BOUND},
     )
-    # Raw SQL, as in the sweep: no secret is stored here, one is taken away (docs/decisions/0003).
-    db.database.execute_sql(
-        "UPDATE endpoint SET sealed = NULL, rev = rev + 1, failed_rev = NULL, failed_generation = NULL,"
-        " failure = NULL WHERE id = ? AND rev = ?",
-        (endpoint.id, endpoint.rev),
-    )
+    db.database.execute_sql(TAKE_AWAY.format(table), (row.id, row.rev))
 
 
 # -- the key turned up ---------------------------------------------------------------
 
 
-def restorable(vault: Vault) -> list[ForgottenSecret]:
-    """The records set aside that open now, of mailboxes that nobody has given a newer password.
+class Waiting(NamedTuple):
+    """A record that was set aside, and the row that it was sealed for."""
 
-    Of several of one mailbox only the newest counts, be it lost still.
+    record: ForgottenSecret
+    row: SecretRow
+
+    @property
+    def name(self) -> str:
+        """Whose it is, for people."""
+        return owners.address(self.row)
+
+
+def restorable(vault: Vault) -> list[Waiting]:
+    """The records set aside that open now and whose rows have got nothing newer.
+
+    Of several of one row only the newest counts, be it lost still.
     """
     now = vault.read()
-    each_row = (ForgottenSecret.account, ForgottenSecret.direction)
-    newest = ForgottenSecret.select(fn.max(ForgottenSecret.id)).group_by(*each_row)
-    found = (
-        ForgottenSecret.select(ForgottenSecret, Account)
-        .join(Account)
-        .where(ForgottenSecret.id.in_(newest))
-        .order_by(Account.address)
-    )
     file, ours = now.file, now.row.instance_id
-    return [each for each in found if file and _is_open(each) and _opens(file, ours, _as_row(each))]
+    newest: dict[object, Waiting] = {}
+    for record in ForgottenSecret.select().order_by(ForgottenSecret.id):
+        row = _row_of(record)
+        if row is not None:
+            newest[(type(row), *_key(row).values())] = Waiting(record, row)
+    found = [
+        each for each in newest.values() if file and _is_open(each.row, file) and _opens(file, ours, each.row)
+    ]
+    return sorted(found, key=lambda each: each.name)
 
 
 def restore(vault: Vault, actor: Actor) -> list[str]:
-    """Put these records back, each with the server it was sealed for, and return the addresses.
+    """Put these records back, each with what it was sealed for, and return whose they are.
 
     A record that was changed meanwhile does not open and stays where it is.
     """
-    restored = []
     with db.transaction():
-        for each in restorable(vault):
-            values = (each.sealed, *(getattr(each, name) for name in BOUND))
-            db.database.execute_sql(PUT_BACK, (*values, each.account_id, each.direction))
-            each.delete_instance()
-            restored.append(str(each.account.address))
+        found = [each for each in restorable(vault) if _put_back(each)]
+        restored = list(dict.fromkeys(each.name for each in found))
         if restored:
             audit.record("forgotten passwords restored", ", ".join(restored)[:320], **vars(actor))
     return restored
 
 
-def _is_open(each: ForgottenSecret) -> bool:
-    """Whether the row that the record came from is still there and has no password now."""
-    here = (Endpoint.account == each.account_id) & (Endpoint.direction == each.direction)
-    empty = Endpoint.clear.is_null() & Endpoint.sealed.is_null()
-    return bool(Endpoint.select().where(here & empty).exists())
+def _put_back(each: Waiting) -> bool:
+    """Whether the record is in its row again; not where SQL gave another row what must be unique."""
+    key, fields = _key(each.row), each.row._meta.fields
+    columns, named = ([fields[name].column_name for name in some] for some in (each.row.BOUND, key))
+    table = each.row._meta.table_name
+    statement = PUT_BACK.format(table, " = ?, ".join(columns), " = ? AND ".join(named))
+    values = (each.record.sealed, *each.row.bound, *key.values())
+    if db.database.execute_sql(statement, values).rowcount != 1:
+        return False
+    each.record.delete_instance()
+    return True
 
 
-def _as_row(each: ForgottenSecret) -> Endpoint:
-    """The record as the row that it was sealed for."""
-    bound = {name: getattr(each, name) for name in BOUND}
-    row = Endpoint(account=each.account_id, direction=each.direction, **bound)
-    row.__data__["sealed"] = StoredRecord(each.sealed)
+def _key(row: SecretRow) -> dict[str, str]:
+    return {name: value for name, value in zip(row.BOUND, row.bound, strict=True) if name in row.KEY}
+
+
+def _is_open(row: SecretRow, file: KeyFile) -> bool:
+    """Whether the row that the record came from is still there and holds nothing now.
+
+    A consent is not, where its mailbox was connected anew meanwhile. While encryption is being turned off,
+    nothing but a password is.
+    """
+    model, key = type(row), _key(row)
+    if file.decrypt_id is not None and not row.may_be_clear:
+        return False
+    if isinstance(row, Consent) and _any(Consent, rows.stored(Consent), account=row.account_id):
+        return False
+    return _any(model, ~rows.stored(model), **key)
+
+
+def _any(model: rows.Model, wanted: ColumnBase, **columns: object) -> bool:
+    for name, value in columns.items():
+        wanted = wanted & (model._meta.fields[name] == value)
+    return bool(model.select().where(wanted).exists())
+
+
+def _row_of(record: ForgottenSecret) -> SecretRow | None:
+    """The row that the record was sealed for; None where SQL made it the record of none."""
+    model = next((each for each in SECRET_ROWS if each._meta.table_name == record.table_name), None)
+    try:
+        bound = json.loads(record.bound)
+    except (ValueError, RecursionError):
+        return None
+    if model is None or not isinstance(bound, list) or len(bound) != len(model.BOUND):
+        return None
+    row = model(**dict(zip(model.BOUND, map(str, bound), strict=True)))
+    row.__data__["sealed"] = StoredRecord(record.sealed)
     return row

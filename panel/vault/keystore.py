@@ -7,12 +7,9 @@ holds a key is ever overwritten in place or removed without a durable copy.
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
-import pwd
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,15 +20,17 @@ from panel.crypto.keyfile import KEY_ID_BYTES, LARGEST, KeyFile, NotAKeyFile, fi
 from panel.durable import sync_directory
 from panel.errors import DamagedKeyFile, KeyFileError, Refused
 from panel.vault.files import (
-    at_most,
     content_if_any,
     durable_beside,
     explained,
     flocked,
-    reason,
+    owner_of,
+    read_private,
     remove,
+    require_open_files,
     typed,
 )
+from panel.wording import reason
 
 EXPECTED_KEY = "encryption-expected"
 LOCK = "encryption-key.lock"
@@ -62,11 +61,7 @@ class KeyStore:
     @property
     def owner(self) -> str:
         """The Unix user that all of it belongs to, for the commands shown to people."""
-        uid = self.data_dir.stat().st_uid
-        try:
-            return pwd.getpwuid(uid).pw_name
-        except KeyError:
-            return f"#{uid}"
+        return owner_of(self.data_dir)
 
     def put_back(self, copy: str = "BACKUP") -> str:
         """What to type to put `copy`, a path fit for a shell, in the key file's place."""
@@ -80,7 +75,7 @@ class KeyStore:
         Raises KeyFileError, with what to type against it, for a file that is damaged, or that others could
         have read or put there. Never cached: each save and each sweep reads it.
         """
-        data = self._read_private(self.path, LARGEST)
+        data = read_private(self.path, LARGEST, self.data_dir)
         return None if data is None else self._parse(self.path, data)
 
     def create(self, file: KeyFile, path: Path | None = None) -> bool:
@@ -161,7 +156,7 @@ class KeyStore:
     def version(self) -> tuple[object, ...]:
         """What changes whenever `read` or `expected_key` may find something else: cheaper than either."""
         files = (self.path, self.data_dir / EXPECTED_KEY)
-        owners = (self.path.parent, self.data_dir)  # `_check` looks at them
+        owners = (self.path.parent, self.data_dir)  # `read_private` looks at them
         return tuple(map(_identity, files)) + tuple(_identity(path)[:2] for path in owners)
 
     @contextmanager
@@ -199,7 +194,10 @@ class KeyStore:
             data = bytes.fromhex(path.read_text("ascii").strip())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError):
+        except OSError as error:
+            require_open_files(error)
+            return b""
+        except ValueError:
             return b""
         return data if len(data) == KEY_ID_BYTES else b""
 
@@ -235,7 +233,7 @@ class KeyStore:
                 return path
         return None
 
-    # -- the marker: proof of access to the file system --------------------------------
+    # -- the authorization file: proof of access to the file system ----------------------
 
     @property
     def authorization_path(self) -> Path:
@@ -247,7 +245,7 @@ class KeyStore:
 
         Raises KeyFileError for one that another user could have made.
         """
-        data = self._read_private(self.authorization_path, LARGEST_AUTHORIZATION)
+        data = read_private(self.authorization_path, LARGEST_AUTHORIZATION, self.data_dir)
         if data is None:
             return None
         return AuthorizationFile(data.decode("utf-8", "replace"), self.authorization_path.stat().st_mtime)
@@ -258,7 +256,7 @@ class KeyStore:
             return self.path.stat().st_mtime
 
     def delete_authorization_file(self) -> None:
-        """Remove the marker, durably: it is good for one use. Symbolic links are removed, not followed."""
+        """Remove it, durably: it is good for one use. Symbolic links are removed, not followed."""
         try:
             self.authorization_path.unlink()
         except FileNotFoundError:
@@ -272,58 +270,6 @@ class KeyStore:
 
     # -- reading and writing safely ------------------------------------------------------
 
-    def _read_private(self, path: Path, limit: int) -> bytes | None:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._unopenable(path, error) from None
-        try:
-            self._check(path, os.fstat(fd))
-            return at_most(fd, limit + 1)
-        except OSError as error:
-            raise self._unopenable(path, error) from None
-        finally:
-            os.close(fd)
-
-    def _unopenable(self, path: Path, error: OSError) -> KeyFileError:
-        if error.errno == errno.ELOOP:
-            here = typed(path)
-            remedy = f'Put the file itself there: cp --remove-destination "$(readlink -f {here})" {here}'
-            return KeyFileError(f"The file {path} is a symbolic link.", remedy)
-        if error.errno == errno.EACCES:
-            return KeyFileError(
-                f"The file {path} may not be read.", f"Run: sudo chown {self.owner} {typed(path)}"
-            )
-        return DamagedKeyFile(
-            f"The file {path} cannot be read ({reason(error)}).", "Put it back from its backup."
-        )
-
-    def _check(self, path: Path, found: os.stat_result) -> None:
-        """Refuse what others could have put there or could read (see `docs/encryption.md`)."""
-        if not stat.S_ISREG(found.st_mode):
-            raise DamagedKeyFile(
-                f"{path} is not a regular file.",
-                f"Move it away (mv {typed(path)} {typed(path)}.away), then put the file back.",
-            )
-        if found.st_uid != self.data_dir.stat().st_uid:
-            raise KeyFileError(
-                f"The file {path} belongs to another user than the data directory.",
-                f"Run: sudo chown {self.owner} {typed(path)}",
-            )
-        mode = stat.S_IMODE(found.st_mode)
-        if mode & 0o077:
-            raise KeyFileError(
-                f"The file {path} can be read or written by other users (mode {mode:04o}).",
-                f"Run: chmod 600 {typed(path)}",
-            )
-        if stat.S_IMODE(path.parent.stat().st_mode) & 0o022:
-            raise KeyFileError(
-                f"The directory {path.parent} can be written by other users.",
-                f"Run: chmod go-w {typed(path.parent)}",
-            )
-
     def _parse(self, path: Path, data: bytes) -> KeyFile:
         try:
             return KeyFile.from_bytes(data)
@@ -335,7 +281,7 @@ class KeyStore:
     def _holds(self, path: Path) -> KeyFile | None:
         """What a copy holds, or None where it is no intact key file of ours."""
         try:
-            data = self._read_private(path, LARGEST)
+            data = read_private(path, LARGEST, self.data_dir)
             return None if data is None else KeyFile.from_bytes(data)
         except (KeyFileError, NotAKeyFile):
             return None

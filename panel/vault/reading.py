@@ -13,12 +13,20 @@ from panel.crypto.keyfile import KeyFile, fingerprint
 from panel.errors import Refused
 from panel.models import Encryption
 from panel.models.moment import is_ahead
-from panel.models.secret_row import as_bytes
+from panel.models.secret_fields import as_bytes
 from panel.vault.keystore import KeyStore
-from panel.vault.state import Failure, FileFacts, RecordFacts, RowFacts, State, derive
+from panel.vault.owners import Failure
+from panel.vault.state import FileFacts, RecordFacts, RowFacts, State, derive
+from panel.wording import counted
 
 BACKUP_LABEL, TAG_BYTES = b"mailkeep/backup-proved", 32
 STUCK_SECONDS = 3600  # turning on and changing the key take seconds, or minutes
+
+
+def secrets(count: int, *, others: int) -> str:
+    """'1 password', '3 passwords'; where `others` are stored besides, '3 secrets'."""
+    noun = "secret" if others else "password"
+    return counted(count, noun)
 
 
 @dataclass(frozen=True)
@@ -83,12 +91,29 @@ class Reading:
     @property
     def total(self) -> int:
         """Stored passwords."""
-        return self.records.sealed + self.records.clear
+        return self.sealed + self.records.clear
 
     @property
     def sealed(self) -> int:
         """Encrypted passwords."""
-        return self.records.sealed
+        return self.records.sealed - self.records.others
+
+    @property
+    def others(self) -> int:
+        """What is stored besides, always encrypted: client secrets, consents, and where mailboxes find
+        theirs.
+        """
+        return self.records.others
+
+    @property
+    def stored(self) -> int:
+        """All that is stored: passwords and the others."""
+        return self.total + self.others
+
+    @property
+    def tokens(self) -> int:
+        """Sign-in tokens of mailboxes: one for each consent."""
+        return self.records.tokens
 
     @property
     def clear(self) -> int:
@@ -97,17 +122,22 @@ class Reading:
 
     @property
     def moved(self) -> int:
-        """Passwords under the primary key."""
+        """All that is encrypted under the primary key."""
         return self.records.sealed_by_key.get(self.file.primary.id, 0) if self.file else 0
 
     @property
     def unreadable(self) -> int:
         """Passwords that cannot be decrypted, as far as is known."""
-        return self.sealed if self.state.no_key else len(self.failures)
+        return self.sealed if self.state.no_key else sum(each.is_password for each in self.failures)
+
+    @property
+    def others_unreadable(self) -> int:
+        """The same of `others`."""
+        return self.others if self.state.no_key else sum(not each.is_password for each in self.failures)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """The mailboxes whose record is known not to open."""
+        """Whose record is known not to open."""
         return self.records.failures
 
     @property

@@ -17,7 +17,9 @@ from panel import db
 from panel.models import SweepReport
 from panel.models.prepared import Prepared
 from panel.program import as_typed
-from panel.vault.state import Failure
+from panel.vault.owners import Failure
+from panel.vault.reading import secrets
+from panel.wording import counted
 
 Kind = Literal["enable", "rotate", "disable", "cancel", "found", "check"]
 DID = {
@@ -82,12 +84,11 @@ class Scan:
     def verdict(self) -> str:
         """What was looked for, where, and what was found: nothing more is promised."""
         if self.found:
-            return (
-                f"Leftovers in clear text were found in {_files(len(self.found))}. {self.left_out}".rstrip()
-            )
+            files = counted(len(self.found), "file")
+            return f"Leftovers in clear text were found in {files}. {self.left_out}".rstrip()
         if not self.is_green:
             return f"No password was searched for. {self.left_out}".rstrip()
-        none = f"No leftovers in clear text found in {_files(len(self.searched))}."
+        none = f"No leftovers in clear text found in {counted(len(self.searched), 'file')}."
         return f"{none} {self.left_out}".rstrip()
 
     @property
@@ -120,6 +121,7 @@ class Findings:
     opened: int
     failed: tuple[tuple[str, str], ...]  # address, reason
     scan: Scan | None
+    others: int = 0  # of those opened, how many are no passwords
 
     @property
     def did(self) -> str:
@@ -133,7 +135,7 @@ class Findings:
             return "No passwords were stored."
         if self.scan is None:
             return ""
-        moved = f"{_passwords(self.moved)} encrypted. " if self.moved else ""
+        moved = f"{secrets(self.moved, others=self.others)} encrypted. " if self.moved else ""
         return f"{moved}{self.opened} of {self.opened + len(self.failed)} can be decrypted."
 
     @property
@@ -142,16 +144,10 @@ class Findings:
         if self.scan is None:
             if not self.opened:
                 return "No passwords are stored."
-            return f"{_passwords(self.opened)} in clear text in the database, and in every new backup."
+            return (
+                f"{counted(self.opened, 'password')} in clear text in the database, and in every new backup."
+            )
         return self.scan.verdict
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
-
-
-def _passwords(count: int) -> str:
-    return "1 password" if count == 1 else f"{count} passwords"
 
 
 def begin(kind: Kind) -> None:
@@ -168,8 +164,13 @@ def count_moved(count: int) -> None:
 
 def cancel() -> None:
     """Turning off was cancelled: what is pending now is the report of encrypting again."""
-    SweepReport.delete().where(SweepReport.finished_at.is_null() & (SweepReport.kind == "disable")).execute()
+    drop("disable")
     begin("cancel")
+
+
+def drop(kind: Kind) -> None:
+    """Forget the pending report of what was not done."""
+    SweepReport.delete().where(SweepReport.finished_at.is_null() & (SweepReport.kind == kind)).execute()
 
 
 def pending() -> int | None:
@@ -179,21 +180,26 @@ def pending() -> int | None:
     return newest.id if newest else None
 
 
-def finish(report_id: int, opened: int, failures: tuple[Failure, ...], scan: Scan | None) -> None:
-    """Write what was found into the report `report_id` and into older ones that never came to it."""
+def finish(
+    report_id: int, opened: int, failures: tuple[Failure, ...], scan: Scan | None, others: int = 0
+) -> None:
+    """Write what was found into the report `report_id` and into older ones that never came to it.
+
+    `others`: how many of those `opened` are no passwords.
+    """
     with db.transaction():
         SweepReport.update(
-            finished_at=db.now(), opened=opened, result=_result(failures, scan)
+            finished_at=db.now(), opened=opened, result=_result(failures, scan, others)
         ).where(SweepReport.finished_at.is_null() & (SweepReport.id <= report_id)).execute()  # fmt: skip
         _forget_old()
 
 
-def keep_check(opened: int, failures: tuple[Failure, ...], scan: Scan) -> None:
+def keep_check(opened: int, failures: tuple[Failure, ...], scan: Scan, others: int = 0) -> None:
     """Keep what a person's own check found, as the newest report."""
     with db.transaction():
         SweepReport.insert(
             kind="check", begun_at=db.now(), finished_at=db.now(), opened=opened,
-            result=_result(failures, scan),
+            result=_result(failures, scan, others),
         ).execute()  # fmt: skip
         _forget_old()
 
@@ -233,9 +239,9 @@ def _finished(*fields: Any) -> Any:
     return SweepReport.select(*fields).where(SweepReport.finished_at.is_null(False))
 
 
-def _result(failures: tuple[Failure, ...], scan: Scan | None) -> str:
+def _result(failures: tuple[Failure, ...], scan: Scan | None, others: int) -> str:
     failed = [(failure.address, failure.reason) for failure in failures]
-    return json.dumps({"failed": failed, "scan": asdict(scan) if scan else None})
+    return json.dumps({"failed": failed, "scan": asdict(scan) if scan else None, "others": others})
 
 
 def _report(row: Any) -> Findings:
@@ -249,6 +255,7 @@ def _report(row: Any) -> Findings:
         opened=int(row.opened),
         failed=_pairs(result["failed"]),
         scan=_scan(scan) if scan else None,
+        others=int(result.get("others", 0)),
     )
 
 

@@ -31,7 +31,7 @@ def add(vault: Vault, copy: bytes, actor: Actor) -> list[str]:
     Raises BadCopy, Refused; nothing is changed then.
     """
     other = backup_proof.parse(copy)
-    with vault.locked():
+    with vault.keystore.locked():
         with db.transaction():  # committed before the file has a key that no copy of it holds
             file = _changeable(vault)
             new = _lacking(vault, file, other)
@@ -147,7 +147,7 @@ def prune(vault: Vault, actor: Actor, shown: Collection[str] | None = None) -> l
     retired meanwhile, where there is none, and while a record is under one of them,
     stored or set aside, counted under the lock.
     """
-    with vault.locked():
+    with vault.keystore.locked():
         with db.transaction():  # a database that takes nothing is met here, before the key file changes
             _going(vault, shown)
             backup_proof.withdraw()
@@ -180,9 +180,7 @@ def _require_unused(vault: Vault, file: KeyFile, going: set[bytes]) -> None:
             "Passwords are still encrypted with a retired key.", "First run: flask encryption resume"
         )
     waiting = [
-        str(each.account.address)
-        for each in forget.restorable(vault)
-        if each.sealed[2 : 2 + KEY_ID_BYTES] in going
+        each.name for each in forget.restorable(vault) if each.record.sealed[2 : 2 + KEY_ID_BYTES] in going
     ]
     if waiting:
         raise Refused(

@@ -12,7 +12,7 @@ from panel import audit, db
 from panel.audit import Actor
 from panel.crypto.keyfile import Key, KeyFile, fingerprint
 from panel.errors import Refused
-from panel.vault import activate, backup_proof, retired_keys, snapshot, verification
+from panel.vault import activate, backup_proof, counts, retired_keys, verification
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.vault import Vault
@@ -27,6 +27,7 @@ class Preview:
     """What a rotation would do."""
 
     passwords: int
+    others: int  # what is stored besides, and moved too
     seconds: int  # at most, about
     replaces: str  # fingerprint of the key in use
     retired: tuple[str, ...]  # fingerprints of the keys that are kept besides, for old database backups
@@ -34,7 +35,7 @@ class Preview:
 
 def preview(now: Snapshot) -> Preview:
     """What rotating would do in the state `now`."""
-    return Preview(now.sealed, 1 + now.sealed // ROWS_A_SECOND, now.found or "", now.retired)
+    return Preview(now.sealed, now.others, 1 + now.stored // ROWS_A_SECOND, now.found or "", now.retired)
 
 
 def rotate(vault: Vault, actor: Actor, replaces: str | None = None) -> bool:
@@ -45,7 +46,7 @@ def rotate(vault: Vault, actor: Actor, replaces: str | None = None) -> bool:
     """
     require_ready(vault.read(counts=True))
     verification.require_all_open(vault, "the key was not changed")
-    with vault.locked():
+    with vault.keystore.locked():
         with db.transaction():  # a database that takes nothing is met here, before the key file changes
             file = _good_file(vault)
             if len(file.usable) > 1 or replaces not in (None, fingerprint(file.primary.id)):
@@ -93,12 +94,7 @@ def finish(vault: Vault) -> None:
         now = vault.read()
         file = now.good_file()
         others = {key.id for key in file.usable if key != file.primary} if file else set()
-        if (
-            file is None
-            or not others
-            or now.row.active_key_id != file.primary.id
-            or snapshot.any_under(others)
-        ):
+        if file is None or not others or now.row.active_key_id != file.primary.id or counts.any_under(others):
             return
         vault.keystore.replace(file, file.retire_others())
         for key_id in sorted(others):

@@ -1,107 +1,127 @@
 """Many rows that hold a secret, for a sweep and for `verify`: a page at a time, in the order of their ids.
 
-They come as plain tuples, because making the model's objects would take longer
-than opening their records. What is in them reads as it does from the model.
+Every table of `SECRET_ROWS` is walked. Rows come as plain tuples, because making the model's objects would
+take longer than opening their records. What is in them reads as it does from the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from contextlib import nullcontext
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from peewee import JOIN, ColumnBase, DoesNotExist, Field, IntegerField
+from peewee import JOIN, SQL, ColumnBase, Field, IntegerField
 
 from panel import db
 from panel.crypto.keyfile import KeyFile
 from panel.crypto.record import Binding
-from panel.models import Account, Endpoint
-from panel.models.endpoint import LABEL, binding
-from panel.models.secret_row import StoredClear, StoredRecord
-from panel.vault.state import Failure
+from panel.models import SECRET_ROWS, Account, Endpoint, SecretRow
+from panel.models.secret_fields import StoredClear, StoredRecord
+from panel.models.secret_row import Words
 
 PAGE = 500  # rows read at once
-NO_ACCOUNT = "It belongs to no account, so it cannot be entered again: docs/encryption.md, 'Inconsistent'."
-STORED = Endpoint.clear.is_null(False) | Endpoint.sealed.is_null(False)
+PLANTED = "A value in clear text was put where only an encrypted one may be, outside Mailkeep."
 
+Model = type[SecretRow]
+Wanted = Callable[[Model], ColumnBase]  # which rows of a table
 # What the last opening found: at which `rev`, with which generation of the key file, it failed, and why.
 Finding = tuple[int | None, int | None, str | None]
-NOTE = "UPDATE endpoint SET failed_rev = ?, failed_generation = ?, failure = ? WHERE id = ? AND rev = ?"
+NOTE = "UPDATE {} SET failed_rev = ?, failed_generation = ?, failure = ? WHERE id = ? AND rev = ?"
+HEAD, FAILED = ("id", "rev", "clear", "sealed"), ("failed_rev", "failed_generation", "failure")
 
 
 class Row(NamedTuple):
-    """A row of `endpoint` as it was read. `credential` opens it."""
+    """A row as it was read. `credential` opens it."""
 
+    model: Model
     id: int
     rev: int
     clear: StoredClear | None
     sealed: StoredRecord | None
-    account_id: str
-    direction: str
-    protocol: str
-    host: str
-    port: object
-    security: str
-    username: str
-    auth_method: str
-    token_url: str
-    address: str
-    kind: str
-    account_address: str | None
+    bound: tuple[object, ...]  # the columns that `model.BOUND` names
+    is_moved: object  # true where its account says that it has another address than the row is bound to
     failed_rev: int | None
     failed_generation: int | None
     failure: str | None
 
-    def binding(self, instance_id: bytes, label: str = LABEL) -> Binding:
+    def binding(self, instance_id: bytes, label: str | None = None) -> Binding:
         """The fields that this row's sealed record is authenticated with."""
-        return binding(self, instance_id, label)
+        model = self.model
+        return Binding(label or model.LABEL, instance_id, (*model.FIRST, *map(str, self.bound)))
 
     @property
-    def finding(self) -> Finding:
-        """What the row says of its last opening."""
-        return self.failed_rev, self.failed_generation, self.failure
+    def may_be_clear(self) -> bool:
+        """Whether the secret is a password."""
+        return self.bound[-1] == self.model.CLEAR_KIND
+
+    @property
+    def words(self) -> Words:
+        """What the row and its secret are called."""
+        return self.model.words_of(self.bound[-1])
 
 
-WRAPPED = ("clear", "sealed")
-FIELDS = [
-    Account.address if name == "account_address" else Endpoint._meta.columns[name] for name in Row._fields
-]
+AnyRow = SecretRow | Row  # as the model or as a sweep reads it
 
 
-def after(last: int | None, wanted: ColumnBase, size: int) -> list[Row]:
+def stored(model: Model) -> ColumnBase:
+    """Rows that hold something."""
+    return model.clear.is_null(False) | model.sealed.is_null(False)
+
+
+def planted(model: Model) -> ColumnBase:
+    """Rows with a value in clear text where only an encrypted one may be."""
+    in_clear = model.clear.is_null(False)
+    return in_clear if model.CLEAR_KIND is None else in_clear & (model.kind != model.CLEAR_KIND)
+
+
+def after(model: Model, last: int | None, wanted: ColumnBase, size: int) -> list[Row]:
     """The next `size` rows behind the id `last` that are as `wanted`; None: from the first one on."""
-    query = Endpoint.select(*FIELDS).join(Account, JOIN.LEFT_OUTER).where(wanted)
-    query = query.order_by(Endpoint.id).limit(size)
+    query = model.select(*_columns(model)).where(wanted)
+    if model is Endpoint:
+        query = query.join(Account, JOIN.LEFT_OUTER)
+    query = query.order_by(model.id).limit(size)
     if last is not None:
-        query = query.where(Endpoint.id > last)
-    return [_row(values) for values in db.database.execute(query)]
+        query = query.where(model.id > last)
+    return [_row(model, values) for values in db.database.execute(query)]
 
 
-def each(wanted: ColumnBase) -> Iterator[Row]:
+def each(model: Model, wanted: ColumnBase) -> Iterator[Row]:
     """All rows that are as `wanted`, by id, no more than a page of them in memory.
 
     Call it inside a transaction where they must be of one moment.
     """
     last: int | None = None
-    while page := after(last, wanted, PAGE):
+    while page := after(model, last, wanted, PAGE):
         yield from page
         last = page[-1].id
 
 
-def _row(values: tuple[Any, ...]) -> Row:
+@cache
+def _columns(model: Model) -> list[Any]:
+    """The columns of a `Row`, the bound ones one after the other."""
+    named = [model._meta.fields[name] for name in (*HEAD, *model.BOUND)]
+    moved = Account.address != Endpoint.address if model is Endpoint else SQL("NULL")
+    return [*named, moved, *(model._meta.fields[name] for name in FAILED)]
+
+
+def _row(model: Model, values: tuple[Any, ...]) -> Row:
     read = list(values)
-    for index, python_value in _conversions(tuple(map(type, values))):
+    for index, python_value in _conversions(model, tuple(map(type, values))):
         read[index] = python_value(read[index])
-    return Row._make(read)
+    head, end = len(HEAD), len(HEAD) + len(model.BOUND)
+    return Row._make((model, *read[:head], tuple(read[head:end]), *read[end:]))
 
 
-@lru_cache(maxsize=64)  # a table has a few such patterns; only what SQL forced in has others
-def _conversions(kinds: tuple[type, ...]) -> list[tuple[int, Callable[[Any], Any]]]:
+@lru_cache(maxsize=256)  # a table has a few such patterns; only what SQL forced in has others
+def _conversions(model: Model, kinds: tuple[type, ...]) -> list[tuple[int, Callable[[Any], Any]]]:
     """Which columns are not taken as the driver returned them, and how each is read."""
     return [
         (index, field.python_value)
-        for index, (name, field, kind) in enumerate(zip(Row._fields, FIELDS, kinds, strict=True))
-        if kind is not type(None) and (name in WRAPPED or kind is not _plain(field))
+        for index, (field, kind) in enumerate(zip(_columns(model), kinds, strict=True))
+        if isinstance(field, Field)
+        and kind is not type(None)
+        and (field.name in ("clear", "sealed") or kind is not _plain(field))
     ]
 
 
@@ -117,68 +137,40 @@ def mark() -> tuple[object, ...]:
 
 def still_clear(found: Iterable[Row]) -> list[Row]:
     """Those rows that still stand in clear text at the same `rev`."""
-    query = Endpoint.select().where(Endpoint.clear.is_null(False))
-    return [row for row in found if query.where((Endpoint.id == row.id) & (Endpoint.rev == row.rev)).exists()]
+    return [row for row in found if _is_there(row, row.model.clear.is_null(False))]
 
 
-def count(wanted: ColumnBase) -> int:
+def _is_there(row: Row, wanted: ColumnBase) -> bool:
+    here = (row.model.id == row.id) & (row.model.rev == row.rev)
+    return bool(row.model.select().where(wanted & here).exists())
+
+
+def count(wanted: Wanted) -> int:
     """How many rows are as `wanted`."""
-    return int(Endpoint.select().where(wanted).count())
+    return sum(int(model.select().where(wanted(model)).count()) for model in SECRET_ROWS)
 
 
-def note(file: KeyFile | None, found: Iterable[tuple[Row, str | None]]) -> None:
+def note(file: KeyFile | None, found: Iterable[tuple[AnyRow, str | None]]) -> None:
     """Store in each row why it could not be opened with `file`, or None; rows that have it already are left
     alone.
 
     It counts for this revision of the row and this generation of the key file only.
     """
-    news = [(*finding, row.id, row.rev) for row, finding in _findings(file, found) if finding != row.finding]
-    if news:
-        with db.transaction():
-            db.database.connection().cursor().executemany(NOTE, news)
+    news = list(_news(file, found))
+    with db.transaction() if news else nullcontext():
+        for row, finding in news:
+            table = (row.model if isinstance(row, Row) else type(row))._meta.table_name
+            db.database.execute_sql(NOTE.format(table), (*finding, row.id, row.rev))
 
 
-def _findings(file: KeyFile | None, found: Iterable[tuple[Row, str | None]]) -> Iterator[tuple[Row, Finding]]:
+def _news(
+    file: KeyFile | None, found: Iterable[tuple[AnyRow, str | None]]
+) -> Iterator[tuple[AnyRow, Finding]]:
     for row, reason in found:
-        if reason is None:
-            yield row, (None, None, None)
-        elif file is not None:
-            yield row, (row.rev, file.generation, reason)
-
-
-# -- whose they are -----------------------------------------------------------------
-
-
-def without_account(wanted: ColumnBase) -> list[Endpoint]:
-    """The servers that match `wanted` and whose account was removed by SQL, without them."""
-    joined = Endpoint.select().join(Account, JOIN.LEFT_OUTER)
-    return list(joined.where(wanted & Account.uuid.is_null()).order_by(Endpoint.id))
-
-
-def failure(endpoint: Endpoint, reason: str) -> Failure:
-    """The account of `endpoint`, whose record cannot be opened for `reason`."""
-    direction = str(endpoint.direction)
-    text = reason if direction == "in" else f"The password for sending: {reason}"
-    account = _account(endpoint)
-    if account is None:
-        return Failure("", address(endpoint), f"{text} {NO_ACCOUNT}", direction)
-    return Failure(account.uuid, address(endpoint), text, direction)
-
-
-def address(endpoint: Endpoint) -> str:
-    """The address of its account, or that it has none."""
-    account = _account(endpoint)
-    return str(account.address) if account else f"(no account {str(endpoint.account_id)[:36]})"
-
-
-def _account(endpoint: Endpoint) -> Account | None:
-    try:
-        account: Account = endpoint.account
-    except DoesNotExist:  # removed by SQL without its servers; one bad row stops no other
-        return None
-    return account
-
-
-def failures(found: Iterable[tuple[Row, str]]) -> list[Failure]:
-    """The accounts of the rows that cannot be opened, each for the reason beside it."""
-    return [failure(endpoint, reason) for row, reason in found if (endpoint := Endpoint.get_or_none(row.id))]
+        finding: Finding = None, None, None
+        if reason is not None:
+            if file is None:
+                continue
+            finding = row.rev, file.generation, reason
+        if finding != (row.failed_rev, row.failed_generation, row.failure):
+            yield row, finding

@@ -14,6 +14,7 @@ import peewee
 
 from panel import db
 from panel.models import Encryption, Endpoint
+from panel.models.endpoint import PASSWORD
 from panel.vault.vault import Vault
 
 TRIES = 20
@@ -45,7 +46,7 @@ def scrub(vault: Vault) -> bool:
 
 def _clear_to_come(encrypting: bool) -> int:
     """How many clear values the sweep has still to seal; not those that are known not to be passwords."""
-    clear = Endpoint.select().where(Endpoint.clear.is_null(False))
+    clear = Endpoint.select().where(Endpoint.clear.is_null(False) & (Endpoint.kind == PASSWORD))
     hopeless = (Endpoint.failed_rev == Endpoint.rev) & Endpoint.failed_rev.is_null(False)
     return clear.where(~hopeless).count() if encrypting else clear.count()
 

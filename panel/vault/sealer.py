@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import cast
 
 from panel.crypto import record
-from panel.errors import BadInput
+from panel.errors import BadInput, CannotStore
 from panel.models.endpoint import Endpoint
-from panel.models.secret_row import Clear, Sealed, SecretRow
+from panel.models.secret_fields import Clear, Sealed
+from panel.models.secret_row import SecretRow
 from panel.secret import Secret
 from panel.vault import activate
 from panel.vault.vault import Vault
@@ -61,20 +61,25 @@ class Sealer:
         """What to store for `secret` in the complete `row`, by what file and state row say now."""
         if len(secret.reveal_bytes()) > record.LONGEST_SECRET:
             raise BadInput(
-                f"The password is longer than {record.LONGEST_SECRET} bytes.",
+                f"The {row.words.noun} is longer than {record.LONGEST_SECRET} bytes.",
                 "Use a shorter one.",
                 field="password",
             )
         now = self._now.reading
-        key = now.sealing_key()
+        key = now.sealing_key(row.words.noun)
+        if key is None and not row.may_be_clear:
+            raise CannotStore(
+                "While encryption is off only a mailbox's password can be stored.",
+                "Turn on encryption first: on the Encryption page, or with flask encryption enable",
+            )
         if key is None:
             return Clear(secret)
         if now.disk.expected_key != key.id:
             self._vault.keystore.expect(key.id)
             self._now.reading = self._vault.read()
-        endpoint = cast(Endpoint, row)
-        activate.require_scrub_for_clear(endpoint)
-        return Sealed(record.seal(key, secret.reveal_bytes(), endpoint.binding(now.row.instance_id)))
+        if isinstance(row, Endpoint):
+            activate.require_scrub_for_clear(row)
+        return Sealed(record.seal(key, secret.reveal_bytes(), row.binding(now.row.instance_id)))
 
 
 def connect(vault: Vault) -> None:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from panel.crypto.keyfile import KeyFile
 from panel.errors import KeyFileError
+
+if TYPE_CHECKING:
+    from panel.vault.owners import Failure
 
 
 class State(StrEnum):
@@ -62,23 +66,14 @@ class RowFacts:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """One mailbox whose record cannot be decrypted, and why. `direction`: in or out, of that record.
-
-    `account` is empty where the account itself no longer exists.
+class RecordFacts:
+    """How many secrets are stored in which way. Only passwords stand in clear text; `others`: sealed records
+    that are none, of which `tokens` are consents.
     """
 
-    account: str
-    address: str
-    reason: str
-    direction: str = "in"
-
-
-@dataclass(frozen=True)
-class RecordFacts:
-    """How many secrets are stored in which way."""
-
     clear: int = 0
+    others: int = 0
+    tokens: int = 0
     sealed_by_key: dict[bytes, int] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 

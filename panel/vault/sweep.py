@@ -1,5 +1,7 @@
 """Moving every stored secret to where the key file says it belongs. Any process may resume it at any time.
 
+Only passwords ever go to clear text, or come from there.
+
 A page of rows is read, opened, sealed and opened again in memory, while others may
 write. Then, under the lock of the state row, key file and row are read again:
 they alone decide direction and key, and what was prepared is thrown away unless it
@@ -13,7 +15,7 @@ was opened, at the same `rev`: what a person saved meanwhile wins. The sweep lea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,13 +26,14 @@ from panel.crypto import keyring, record
 from panel.crypto.keyfile import KEY_ID_BYTES, Key, KeyFile
 from panel.crypto.record import Binding
 from panel.errors import CannotOpen, PanelError
-from panel.models import Endpoint
+from panel.models import SECRET_ROWS
 from panel.models.endpoint import LABEL, UNATTESTED_LABEL
 from panel.secret import Secret
-from panel.vault import activate, attestation, credential, reports, rows
+from panel.vault import activate, attestation, credential, owners, reports, rows
 from panel.vault.attestation import UNATTESTED, Attestation
+from panel.vault.owners import Failure
 from panel.vault.rows import Row
-from panel.vault.state import Failure, FileFacts, RowFacts
+from panel.vault.state import FileFacts, RowFacts
 from panel.vault.vault import Vault
 
 BATCH = 500  # rows written while others wait: a few milliseconds (script/bench sweep)
@@ -39,9 +42,10 @@ Progress = Callable[[int, int], None]  # rows where they belong, rows in all
 
 # Raw SQL: besides save() only this and `forget` write the secret columns (docs/decisions/0003).
 REPLACE = (
-    "UPDATE endpoint SET clear = ?, sealed = ?, failed_rev = NULL, failed_generation = NULL, failure = NULL"
+    "UPDATE {} SET clear = ?, sealed = ?, failed_rev = NULL, failed_generation = NULL, failure = NULL"
     " WHERE id = ? AND rev = ? AND sealed IS ?"
 )
+NEVER_CLEAR = "It is no password, so it is never written in clear text."
 Replacement = tuple[str | None, bytes | None, int, int, bytes | None]
 
 
@@ -70,13 +74,15 @@ class _Target:
         assert self.disk.file is not None
         return self.disk.file
 
-    @property
-    def pending(self) -> Any:
-        """The condition of rows that are not there yet."""
+    def pending(self, model: rows.Model) -> Any:
+        """The condition of rows that are not there yet. What was planted in clear text is never sealed."""
+        sealed = model.sealed.is_null(False)
         if self.key is None:
-            return Endpoint.sealed.is_null(False)
-        other = fn.substr(Endpoint.sealed, 3, KEY_ID_BYTES) != self.key.id
-        return Endpoint.clear.is_null(False) | (Endpoint.sealed.is_null(False) & other)
+            return sealed
+        other = sealed & (fn.substr(model.sealed, 3, KEY_ID_BYTES) != self.key.id)
+        if model.CLEAR_KIND is None:
+            return other
+        return (model.clear.is_null(False) & (model.kind == model.CLEAR_KIND)) | other
 
     def continues(self, first: _Target) -> bool:
         """Whether rows go the same way under the same attestation as those of `first` did."""
@@ -88,6 +94,7 @@ class _Page:
     """Rows that are not where they belong, with what is to be written for them."""
 
     target: _Target
+    model: rows.Model
     rows: list[Row]
     replacements: list[Replacement] = field(default_factory=list)
     unattested_rows: list[Row] = field(default_factory=list)  # in clear text, not attested
@@ -107,7 +114,7 @@ def run(vault: Vault, progress: Progress | None = None) -> Report:
         report.failures.clear()
         changed, ended = _pass(vault, report, progress)
         if ended is not None:
-            with vault.locked():
+            with vault.keystore.locked():
                 attestation.remove_if(vault.keystore, ended.header)
         report.changed += changed
         if changed == 0:
@@ -115,30 +122,37 @@ def run(vault: Vault, progress: Progress | None = None) -> Report:
 
 
 def _pass(vault: Vault, report: Report, progress: Progress | None) -> tuple[int, Attestation | None]:
-    """Once through the table, page by page in the order of the ids.
+    """Once through every table, page by page in the order of the ids.
 
     Returns the number of rows changed, and the attestation that it sealed under from first to last.
     """
     with db.transaction():
         pass  # every save that looked at the file before this commit has committed
     tally = _Tally(progress)
-    last: int | None = None
-    changed = 0
     first: _Target | None = None
-    turned = False
-    while True:
-        page = _prepared(vault, last)
+    changed, turned = 0, False
+    for page, written in _pages(vault):
         first = first or page.target
         turned = turned or not page.target.continues(first)
-        if not page.rows:
-            return changed, None if turned or first.key is None else first.attestation
-        with db.transaction():
-            if _target(vault) != page.target:
-                continue  # the key was changed, or turned off, since: read and prepare these rows anew
-            written = _write(page, vault)
-        report.failures += rows.failures(page.failed)
-        last, changed = page.rows[-1].id, changed + written
-        tally.add(page.target, written)
+        report.failures += owners.failures(page.failed)
+        changed += written
+        if page.rows:
+            tally.add(page.target, written)
+    return changed, None if turned or first is None or first.key is None else first.attestation
+
+
+def _pages(vault: Vault) -> Iterator[tuple[_Page, int]]:
+    """Each page once it is written, with the number of rows changed; an empty one ends each table."""
+    for model in SECRET_ROWS:
+        last: int | None = None
+        while (page := _prepared(vault, model, last)).rows:
+            with db.transaction():
+                if _target(vault) != page.target:
+                    continue  # the key was changed, or turned off, since: read and prepare these rows anew
+                written = _write(page, vault)
+            last = page.rows[-1].id
+            yield page, written
+        yield page, 0
 
 
 def _target(vault: Vault) -> _Target:
@@ -148,20 +162,23 @@ def _target(vault: Vault) -> _Target:
     now = replace(now, row=replace(now.row, scrub_pending=None), any_sealed=True)
     now.require_readable()
     assert now.file is not None  # else it was not readable
-    attested = attestation.of(vault.keystore, now.file.primary, now.row.instance_id)
+    attested = attestation.of(vault.keystore, now.file)
     key = None if now.file.decrypt_id is not None else now.sealing_key()
     return _Target(now.disk, now.row, key, attested)
 
 
-def _prepared(vault: Vault, last: int | None) -> _Page:
+def _prepared(vault: Vault, model: rows.Model, last: int | None) -> _Page:
     """The next rows that are not where they belong, and what would be written. Nothing is written here."""
     target = _target(vault)
-    page = _Page(target, rows.after(last, target.pending, BATCH))
+    page = _Page(target, model, rows.after(model, last, target.pending(model), BATCH))
     tags = target.attestation.tags(page.rows) if target.attestation and target.key else {}
     for row in page.rows:
         listed = target.attestation is not None and target.attestation.has(row, tags)
         if row.clear is not None and target.key is not None and not listed:
             page.unattested_rows.append(row)
+        if target.key is None and not row.may_be_clear:
+            page.failed.append((row, NEVER_CLEAR))
+            continue
         try:
             page.replacements.append(_moved(target, row, LABEL if listed else UNATTESTED_LABEL))
         except CannotOpen as error:
@@ -207,7 +224,7 @@ def _write(page: _Page, vault: Vault) -> int:
     _name_unattested(page)
     rows.note(page.target.file, page.failed)
     cursor = db.database.connection().cursor()
-    cursor.executemany(REPLACE, page.replacements)
+    cursor.executemany(REPLACE.format(page.model._meta.table_name), page.replacements)
     written = int(cursor.rowcount) if page.replacements else 0
     if written:
         reports.count_moved(written)
@@ -223,7 +240,7 @@ def _name_unattested(page: _Page) -> None:
         return
     known = {row.id for row, _ in page.failed if row.failed_rev == row.rev}
     still = rows.still_clear(row for row in page.unattested_rows if row.id not in known)
-    for each in rows.failures((row, UNATTESTED) for row in still):
+    for each in owners.failures((row, UNATTESTED) for row in still):
         audit.record("unattested password found", each.address, each.reason, who="worker")
 
 
@@ -241,7 +258,7 @@ class _Tally:
         if self.progress is None:
             return
         if target != self.target:
-            self.target, self.total = target, rows.count(rows.STORED)
+            self.target, self.total = target, rows.count(rows.stored)
             self.done = self.total - rows.count(target.pending)
         else:
             self.done += written

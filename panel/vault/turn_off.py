@@ -17,7 +17,7 @@ from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.errors import Refused
 from panel.models import Encryption
-from panel.vault import attestation, backup_proof, reports, snapshot, verification
+from panel.vault import attestation, backup_proof, counts, only_encrypted, reports, verification
 from panel.vault.keystore import AUTHORIZATION_FILE
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
@@ -89,20 +89,22 @@ def turn_off(vault: Vault, actor: Actor, *, in_shell: bool = False) -> None:
     """Begin to write every password back in clear text; `resume` does the rest and retires the key file.
 
     From the web it takes the authorization file; a shell is the proof itself. Refused unless every record has
-    just been opened; nothing is changed then.
+    just been opened, and while anything but passwords is stored; nothing is changed then.
     """
     if not in_shell:
         require_authorization(vault)
-    with vault.locked():
+    with vault.keystore.locked():
         if not in_shell:
             require_authorization(vault)  # another press may have used it up while this one waited
         now = vault.read(counts=True)
         _require_on(now)
+        only_encrypted.require_none()
         _attest_all(vault, now)
         file, decrypt_id = _choose_decrypt_id(vault)
         with db.transaction():
             if vault.read().row.decrypt_id != decrypt_id:
                 raise Refused("Encryption was turned off or on by another process.", "Reload the page.")
+            only_encrypted.require_none()  # who saves another from here on reads the flag under the same lock
             vault.keystore.replace(file, file.with_decrypting_flag(decrypt_id))
         vault.keystore.delete_authorization_file()
     audit.record("turning off encryption started", **vars(actor))
@@ -128,7 +130,7 @@ def _attest_all(vault: Vault, now: Snapshot) -> None:
     if now.file is None:
         raise Refused("The key file was removed.", "Reload the page.")
     authentic = verification.each_authentic(vault, "encryption stays on")
-    attestation.write(vault.keystore, now.file.primary, now.file.instance_id, authentic)
+    attestation.write(vault.keystore, now.file, authentic)
 
 
 def _choose_decrypt_id(vault: Vault) -> tuple[KeyFile, bytes]:
@@ -188,7 +190,7 @@ def finish(vault: Vault) -> None:
         if _decrypted_file(vault.read()) is None:
             return
         Encryption.update(active_key_id=None).execute()
-    with vault.locked():
+    with vault.keystore.locked():
         with db.transaction():
             now = vault.read()
             file = _decrypted_file(now)
@@ -209,4 +211,4 @@ def finish(vault: Vault) -> None:
 def _decrypted_file(now: Snapshot) -> KeyFile | None:
     """The key file, where it is marked for decrypting and no record is sealed any more; None otherwise."""
     marked = now.file is not None and now.file.decrypt_id is not None and not now.is_wrong
-    return now.file if marked and not snapshot.any_sealed() else None
+    return now.file if marked and not counts.any_sealed() else None

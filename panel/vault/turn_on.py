@@ -42,7 +42,7 @@ def turn_on(vault: Vault, confirmations: Confirmations, actor: Actor) -> bool:
     every state but off, enabling and on; nothing is changed then.
     """
     confirmations.require_both()
-    with vault.locked():
+    with vault.keystore.locked():
         now = vault.read(counts=True)
         if now.state in (State.ENABLING, State.ON):
             return False
@@ -65,7 +65,7 @@ def turn_on(vault: Vault, confirmations: Confirmations, actor: Actor) -> bool:
 
 
 def _attest_clear(vault: Vault, file: KeyFile) -> None:
-    attestation.write(vault.keystore, file.primary, file.instance_id, attestation.in_clear())
+    attestation.write(vault.keystore, file, attestation.in_clear())
 
 
 def _lost_the_race(vault: Vault) -> bool:

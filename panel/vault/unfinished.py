@@ -9,7 +9,8 @@ from __future__ import annotations
 from panel import audit, db
 from panel.errors import KeyAbsent, PanelError
 from panel.models import Encryption
-from panel.vault import attestation, rotation, scrub, sweep, turn_off
+from panel.vault import attestation, only_encrypted, reports, rotation, scrub, sweep, turn_off
+from panel.vault.reading import secrets
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.sweep import Progress, Report
@@ -25,8 +26,8 @@ def resume(vault: Vault, progress: Progress | None = None) -> Report:
     Safe to call at any time, also by several at once. Raises KeyAbsent where the key is missing, unreadable
     or wrong.
     """
-    now = settle(vault).state
-    if not now.working:
+    now = settle(vault)
+    if not now.state.working:
         return Report()
     try:
         report = sweep.run(vault, progress)
@@ -34,14 +35,14 @@ def resume(vault: Vault, progress: Progress | None = None) -> Report:
         if vault.read(counts=True).state is State.OFF:
             return Report()  # another process has finished turning it off
         raise
-    if now is State.DISABLING:
+    if now.state is State.DISABLING:
         turn_off.finish(vault)
     else:
         rotation.finish(vault)
         scrub.scrub(vault)
         if report.changed:
-            count = "1 password." if report.changed == 1 else f"{report.changed} passwords."
-            audit.record("passwords encrypted", detail=count, who="worker")
+            count = secrets(report.changed, others=now.others)
+            audit.record("passwords encrypted", detail=f"{count}.", who="worker")
     return report
 
 
@@ -59,7 +60,8 @@ def settle(vault: Vault) -> Snapshot:
     """Put right what a crash may have left of the last step; the reading that was decided by.
 
     An expected key whose file was retired goes, a decrypt id that never reached the file goes, an attestation
-    whose sweep has ended goes; since when the key is in trouble is noted for the page.
+    whose sweep has ended goes, flows that are over go; since when the key is in trouble is noted for the
+    page.
     """
     with vault.changing():
         now = vault.read(counts=True)
@@ -67,8 +69,11 @@ def settle(vault: Vault) -> Snapshot:
             vault.keystore.forget_expected_key()
         if now.file is not None and now.file.decrypt_id is None and now.row.decrypt_id is not None:
             Encryption.update(decrypt_id=None).execute()  # of a turning off that never reached the file
+            reports.drop("disable")
         if now.state in FINISHED and attestation.is_there(vault.keystore):
             attestation.remove_if(vault.keystore)
+        if not now.row.altered:
+            only_encrypted.forget_flows()
         _note_trouble(now)
     return now
 

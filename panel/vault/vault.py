@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+from peewee import OperationalError
 
 from panel.config import Settings
 from panel.vault import snapshot
@@ -20,6 +22,8 @@ class Vault:
 
     database: Any  # peewee's, which the models are bound to
     keystore: KeyStore
+    # What services remember in this process; nothing of it is stored.
+    memory: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _latest: threading.local = field(default_factory=threading.local, init=False, repr=False, compare=False)
 
     @classmethod
@@ -29,7 +33,11 @@ class Vault:
 
     def read(self, *, counts: bool = False) -> Snapshot:
         """A fresh reading. A step that changes something takes it inside `changing()`."""
-        return snapshot.read(self.keystore, counts=counts)
+        found = snapshot.read(self.keystore, counts=counts)
+        if found.may_be_midway and not self.database.in_transaction():
+            with suppress(OperationalError), self.database.atomic():  # which a refused form may not begin
+                return snapshot.read(self.keystore, counts=counts)
+        return found
 
     def latest(self) -> Snapshot:
         """A reading for a page, with counts: the one of before while neither database nor key file changed.
@@ -48,12 +56,6 @@ class Vault:
             found = self._latest.found = (connection, version, self.read(counts=True))
         reading: Snapshot = found[2]
         return reading
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One process at a time changes the key file. Always taken before the lock of the state row."""
-        with self.keystore.locked():
-            yield
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from panel import db
 from panel.errors import CannotOpen, PasswordNeeded, Refused
-from panel.models import Encryption
-from panel.models.endpoint import LABEL
+from panel.models import SECRET_ROWS, Encryption
 from panel.secret import Secret
-from panel.vault import credential, rows
+from panel.vault import credential, owners, rows
 from panel.vault.attestation import UNATTESTED
+from panel.vault.owners import Failure
 from panel.vault.rows import Row
 from panel.vault.snapshot import Snapshot
-from panel.vault.state import Failure
 from panel.vault.sweep import BATCH, Progress
 from panel.vault.vault import Vault
 
@@ -28,6 +27,7 @@ class Verdict:
     opened: int
     failures: tuple[Failure, ...]
     unattested: tuple[Failure, ...] = ()
+    others: int = 0  # of those that can be decrypted, how many are no passwords
 
 
 class Tried(NamedTuple):
@@ -62,15 +62,16 @@ def note_verified(vault: Vault) -> None:
 
 def verdict(tried: Iterable[Tried]) -> Verdict:
     """What opening came to."""
-    opened, failed, unattested = 0, [], []
+    opened, others, failed, unattested = 0, 0, [], []
     for row, found, authentic in tried:
         if isinstance(found, Secret):
             opened += 1
+            others += not row.may_be_clear
             if not authentic:
                 unattested.append((row, UNATTESTED))
         else:
             failed.append((row, found.message))
-    return Verdict(opened, tuple(rows.failures(failed)), tuple(rows.failures(unattested)))
+    return Verdict(opened, tuple(owners.failures(failed)), tuple(owners.failures(unattested)), others)
 
 
 def each_opened(vault: Vault, progress: Progress | None = None) -> Iterator[Tried]:
@@ -78,9 +79,8 @@ def each_opened(vault: Vault, progress: Progress | None = None) -> Iterator[Trie
 
     Raises KeyAbsent as `run` does.
     """
-    total, done = rows.count(rows.STORED), 0
-    last: int | None = None
-    while page := rows.after(last, rows.STORED, BATCH):
+    total, done = rows.count(rows.stored), 0
+    for page in _pages():
         # Looked at after the rows were read: a key is in the file before a row is sealed under it.
         now = replace(vault.read(), any_sealed=any(row.sealed for row in page))
         now.require_readable()
@@ -91,9 +91,17 @@ def each_opened(vault: Vault, progress: Progress | None = None) -> Iterator[Trie
         news = [(row, None if isinstance(found, Secret) else found.message) for row, found, _ in tried]
         rows.note(now.file, news)
         yield from tried
-        last, done = page[-1].id, done + len(page)
+        done += len(page)
         if progress is not None:
             progress(done, max(done, total))
+
+
+def _pages() -> Iterator[list[Row]]:
+    for model in SECRET_ROWS:
+        last: int | None = None
+        while page := rows.after(model, last, rows.stored(model), BATCH):
+            yield page
+            last = page[-1].id
 
 
 def _opened(row: Row, now: Snapshot, vault: Vault) -> Tried:
@@ -103,7 +111,7 @@ def _opened(row: Row, now: Snapshot, vault: Vault) -> Tried:
         return Tried(row, error, False)
     if label is None:
         return Tried(row, secret, credential.is_clear_authentic(row, vault, now))
-    return Tried(row, secret, label == LABEL)
+    return Tried(row, secret, label == row.model.LABEL)
 
 
 def require_all_open(vault: Vault, otherwise: str) -> None:
@@ -112,7 +120,7 @@ def require_all_open(vault: Vault, otherwise: str) -> None:
 
 
 def each_authentic(vault: Vault, otherwise: str) -> Iterator[tuple[Row, bytes]]:
-    """Every row that was entered here as it stands, with its secret.
+    """Every row with a password that was entered here as it stands, with its secret.
 
     At its end it raises Refused, saying `otherwise`, where one did not open, or stands in clear text
     and was not entered here.
@@ -122,19 +130,24 @@ def each_authentic(vault: Vault, otherwise: str) -> Iterator[tuple[Row, bytes]]:
     for row, found, authentic in each_opened(vault):
         if isinstance(found, CannotOpen):
             failed.append((row, found.message))
-        elif authentic:
+        elif authentic and row.may_be_clear:
             yield row, found.reveal_bytes()
         elif row.clear is not None:
             planted.append((row, UNATTESTED))
-    _refuse(rows.failures(failed), otherwise)
+    _refuse(owners.failures(failed), otherwise)
     if planted:
         raise Refused(
-            f"Passwords were found in clear text, so {otherwise}: {_names(rows.failures(planted))}.",
+            f"Passwords were found in clear text, so {otherwise}: {_names(owners.failures(planted))}.",
             "Have them encrypted first: flask encryption resume",
         )
 
 
 def _refuse(failures: Sequence[Failure], otherwise: str) -> None:
+    if not all(failure.is_password for failure in failures):
+        raise Refused(
+            f"Some secrets cannot be decrypted, so {otherwise}: {_names(failures)}.",
+            "Server > Encryption says of each what to enter or connect again; or remove it.",
+        )
     if failures:
         raise Refused(
             f"Some passwords cannot be decrypted, so {otherwise}: {_names(failures)}.",

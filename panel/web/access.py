@@ -57,7 +57,7 @@ def _check(app: Flask) -> Any:
     if not current_user.is_authenticated:
         raise SignInNeeded
     if not roles:
-        raise NotFound("This page does not exist.", "Go back to the start page.")
+        raise NotFound("This page does not exist.", "Check the address.")
     if current_user.role not in roles and current_user.granted_role in roles:
         raise ReauthNeeded
     if current_user.role not in roles:

@@ -21,10 +21,10 @@ logger = logging.getLogger("mailkeep.web")
 
 HTTP = {
     400: ("The request is not valid.", "Go back, reload the page and try again."),
-    404: ("This page does not exist.", "Check the address, or go back to the start page."),
-    405: ("This address does not accept this kind of request.", "Go back to the start page."),
+    404: ("This page does not exist.", "Check the address."),
+    405: ("This address does not accept this kind of request.", ""),
     413: ("The request is too large.", "Shorten it and try again."),
-    414: ("The address of the page is too long.", "Go back to the start page."),
+    414: ("The address of the page is too long.", ""),
     421: ("The panel does not answer to this host name.", "Use the address in PANEL_URL."),
 }
 
@@ -69,7 +69,7 @@ def _csrf_error(error: CSRFError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
-    message, remedy = HTTP.get(code, ("The request failed.", "Go back to the start page."))
+    message, remedy = HTTP.get(code, ("The request failed.", ""))
     return _render(code, message, remedy)
 
 
@@ -89,8 +89,8 @@ def _render(
         return Response(f"{message} {remedy}\n", status, mimetype="text/plain")
     try:
         return page(
-            "errors/error.html", fragment="errors/_error.html", status=status, message=message, remedy=remedy,
-            link=link, topic=topic,
+            "errors/error.html", fragment="errors/_error.html", message=message, remedy=remedy,
+            link=link, topic=topic, code=status, status=status,
         )  # fmt: skip
     except (peewee.DatabaseError, DatabaseError):  # the page frame reads the database too
         alone = current_app.jinja_env.get_template("errors/alone.html")

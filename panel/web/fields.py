@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wtforms import Field, Form, FormField, HiddenField, IntegerField, PasswordField, SelectField, StringField
+from wtforms import (
+    Field,
+    Form,
+    FormField,
+    HiddenField,
+    IntegerField,
+    PasswordField,
+    RadioField,
+    SelectField,
+    StringField,
+)  # fmt: skip
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import StopValidation
 
@@ -14,6 +24,11 @@ from panel.secret import Secret
 
 LONGEST_NUMBER = 18  # characters: fits a database's integer
 FALSE = (False, "false", "0", "off", "no", "")  # values of an unchecked box
+AUTHS = [
+    SelectChoice("password", "Password"),
+    SelectChoice("oauth", "OAuth2"),
+    SelectChoice("outside", "Secret kept outside"),
+]
 SECURITIES = [
     SelectChoice("tls", "TLS"),
     SelectChoice("starttls", "STARTTLS"),
@@ -68,6 +83,30 @@ class NumberField(IntegerField):
         """Refuse a field that is missing and has no default."""
         if self.data is None and not self.may_be_empty:
             raise StopValidation(self.message)
+
+
+class SignInFields(Form):
+    """How a server is signed in to: `auth` says which of the other fields count."""
+
+    auth = RadioField("Sign-in", choices=AUTHS, default="password", validate_choice=False)
+    app = SelectField("App", choices=[], validate_choice=False)
+    signs_in_as = StringField("Signs in as", filters=[stripped])
+    secret_name = StringField("Name of the secret", filters=[stripped])
+
+    @property
+    def by(self) -> str:
+        """Which way counts: password, oauth or outside."""
+        return self.auth.data if self.auth.data in ("oauth", "outside") else "password"
+
+    @property
+    def app_field(self) -> SelectField:
+        """The field with the app."""
+        return self.app
+
+    @property
+    def ways(self) -> tuple[str, str, str, str]:
+        """The way that counts, the app, who signs in, and the secret's name."""
+        return self.by, self.app_field.data or "", self.signs_in_as.data or "", self.secret_name.data or ""
 
 
 class ServerFields(Form):

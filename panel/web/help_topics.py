@@ -29,11 +29,15 @@ TOPICS = {
     "accounts.ask": "accounts#many-at-once",
     "accounts.ask_remove": "accounts#pausing-and-removing",
     "sending": "accounts#sending",
+    "submission": "sending",
     "messages": "handing-over#did-the-mail-come",
     "encryption": "encryption",
     "encryption.ask_off": "encryption#turning-it-off",
     "encryption.ask_rotate": "encryption#changing-the-key",
     "encryption.ask_prune": "encryption#changing-the-key",
+    "connect": "oauth#connecting-a-mailbox",
+    "oauth": "oauth#apps",
+    "oauth_callback": "oauth#connecting-a-mailbox",
     "alerts": "alerts",
     "backup": "backup#the-question-of-a-restored-copy",
     "activity": "activity",
@@ -44,6 +48,8 @@ TOPICS = {
     "sign_in": "forgotten-password",
     "setup_steps": "install#the-first-administrator",
     "server_settings": "settings",
+    "delivery": "deliver#the-targets-file",
+    "mailbox_delivery": "deliver#choosing-a-target",
 }
 
 

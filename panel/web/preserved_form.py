@@ -18,7 +18,7 @@ from panel.web.htmx import is_htmx
 
 FIELD = "preserved_form"
 NOT_TYPED = {form_tokens.NAME, FIELD, "came_from", "next"}
-SECRETS = re.compile(r"(^|-)password$|^old$")
+SECRETS = re.compile(r"(^|-)password$|^old$|^client_secret$")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,13 @@ from panel.program import command_line
 from panel.times import ago, clock, day, exact, machine, short, until, zone_of
 from panel.web.headers import plain_http_exposed
 
-PARTS = {"sending": "accounts"}  # blueprints whose pages belong to the entry of another
+# Blueprints whose pages belong to the entry of another.
+PARTS = {
+    "connect": "accounts",
+    "mailbox_delivery": "accounts",
+    "sending": "accounts",
+    "submission": "accounts",
+}
 ROLES = {"admin": "Administrator", "agent": "Agent", "user": "User"}
 # endpoint, label, icon, roles that see it
 MAIL = (
@@ -27,6 +33,8 @@ MAIL = (
 )
 SERVER = (
     ("encryption.show", "Encryption", "shield", {"admin", "agent"}),
+    ("oauth.show", "OAuth2 apps", "key", {"admin"}),
+    ("delivery.show", "Delivery", "upload", {"admin"}),
     ("alerts.show", "Alerts", "bell", {"admin"}),
     ("activity.show", "Activity", "clock", {"admin"}),
     ("people.show", "People", "people", {"admin"}),

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from flask import Flask
 
 from panel import db
 from panel.accounts import service
 from panel.accounts.forms import settings_digest
-from panel.config import Settings
+from panel.accounts.importing import Wanted
 from panel.models import Endpoint
-from tests.encryption.conftest import House
+from panel.secret import Secret
 from tests.running import Environ
 from tests.servers.dovecot import DovecotServer
-from tests.sign_in.browser import Browser, add_person
 
 
 @pytest.fixture
 def environ(environ: Environ, dovecot: DovecotServer) -> Environ:
     ports = f"110,143,465,587,993,995,{dovecot.tls_port},{dovecot.starttls_port}"
     return environ | {"PANEL_MAIL_PORTS": ports, "PANEL_MAIL_CA_FILE": str(dovecot.ca_file)}
-
-
-@pytest.fixture
-def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].vault)
-
-
-@pytest.fixture
-def admin(app: Flask) -> Browser:
-    add_person()
-    browser = Browser(app)
-    assert browser.sign_in().status_code == 303
-    return browser
 
 
 def form(**over: str) -> dict[str, str]:
@@ -43,6 +28,12 @@ def form(**over: str) -> dict[str, str]:
         "interval": "60", **over,
     }  # fmt: skip
     return values | {"force": settings_digest(values)}
+
+
+def secret_of(one: Wanted) -> str:
+    """The password that a line of an import names."""
+    assert isinstance(one.login.auth, Secret)
+    return one.login.auth.reveal()
 
 
 def stored(address: str = "support@example.org") -> Endpoint:

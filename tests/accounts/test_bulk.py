@@ -29,19 +29,6 @@ from tests.sign_in.browser import Browser, add_person, later
 Run = Callable[..., CompletedProcess[str]]
 
 
-@pytest.fixture
-def house(app: Flask) -> House:
-    return House(app.extensions["mailkeep"].settings, app.extensions["mailkeep"].vault)
-
-
-@pytest.fixture
-def admin(app: Flask) -> Browser:
-    add_person()
-    browser = Browser(app)
-    browser.sign_in()
-    return browser
-
-
 def add(house: House, count: int, **over: Any) -> list[str]:
     with db.database.connection_context():
         return [str(house.add(**over).account_id) for _ in range(count)]
@@ -290,11 +277,11 @@ def test_a_job_whose_process_ended_says_so(
     def work() -> object:
         yield Done(1, 1)
         begun.set()
-        go_on.wait(20)
+        go_on.wait(60)
 
     with db.database.connection_context():
         number = job.start("pause", 5, Actor("ada"), work)  # type: ignore[arg-type]
-    assert begun.wait(20)
+    assert begun.wait(60)
     shown = admin.get(f"/accounts/jobs/{number}")
     assert "1 of 5" in shown.text and "Stopped" not in shown.text and "Undo" not in shown.text
     headers = {"HX-Request": "true"}

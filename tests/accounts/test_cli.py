@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 from collections.abc import Callable
@@ -11,11 +12,16 @@ import pytest
 from flask import Flask
 
 from panel import create_app, db, identity
+from panel.accounts import export
+from panel.accounts.auth import Oauth, Outside
 from panel.config import Settings
-from panel.models import Collection
+from panel.listing import ListQuery
+from panel.models import Collection, Endpoint
 from panel.vault.vault import Vault
 from tests import installs
 from tests.accounts.conftest import stored
+from tests.accounts.test_auth import add as add_by
+from tests.accounts.test_auth import app as add_app
 from tests.encryption.conftest import House
 from tests.servers.dovecot import DovecotServer
 
@@ -45,7 +51,8 @@ def test_list_json_has_the_agreed_shape(cli: Cli, house: House) -> None:
     assert line == {
         "address": "support@example.org", "protocol": "imap", "host": "imap.example.org", "port": 993, "security": "tls",
         "username": "support@example.org", "paused": False, "password": "clear", "last_success_at": None, "problem": None, "remedy": None, "next_try_at": None,
-        "folder": "INBOX", "interval": 60, "on_server": "keep", "move_to": "",
+        "folder": "INBOX", "interval": 60, "on_server": "keep", "move_to": "", "deliver_to": "",
+        "auth": "password", "consent": None, "app": None, "signs_in_as": "",
     }  # fmt: skip
     assert json.loads(cli("accounts", "show", uuid, "--json").stdout)["address"] == "support@example.org"
 
@@ -80,11 +87,11 @@ def test_no_password_is_taken_from_the_command_line(cli: Cli, house: House) -> N
         (("--folder", "a\nb"), "control character"),
     ],
 )
-def test_the_same_checks_as_the_form_exit_3_and_nothing_is_stored(
+def test_the_same_checks_as_the_form_are_wrong_usage_and_nothing_is_stored(
     cli: Cli, house: House, more: tuple[str, str], message: str
 ) -> None:
     done = add(cli, "support@example.org", "hunter2", *more)
-    assert (done.returncode, message in done.stderr, "Traceback" in done.stderr) == (3, True, False), (
+    assert (done.returncode, message in done.stderr, "Traceback" in done.stderr) == (2, True, False), (
         done.stderr
     )
     assert json.loads(cli("accounts", "list", "--json").stdout) == []
@@ -162,7 +169,7 @@ def test_an_empty_or_zero_option_is_a_value_and_not_left_out(
 ) -> None:
     add(cli)
     done = cli("accounts", "edit", "support@example.org", *change)
-    assert (done.returncode, message in done.stderr) == (3, True), done.stderr
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
     assert stored().account.interval == 60
 
 
@@ -233,7 +240,7 @@ def test_a_password_is_on_no_stream_whatever_happens(cli: Cli, house: House) -> 
         cli("accounts", "test", "support@example.org"),
         cli("accounts", "show", "support@example.org", "--json"),
     ]
-    assert [run.returncode for run in runs] == [0, 3, 3, 3, 1, 0]
+    assert [run.returncode for run in runs] == [0, 3, 2, 2, 1, 0]
     assert all("MARKER" not in run.stdout + run.stderr and "Traceback" not in run.stderr for run in runs)
 
 
@@ -251,9 +258,114 @@ def test_a_password_file_that_is_no_text_or_holds_nul_is_wrong_usage(
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr
 
 
-def test_an_empty_password_is_refused_by_the_shell_as_by_the_form(cli: Cli, house: House) -> None:
+def test_an_empty_password_is_taken_by_the_shell_no_more_than_by_the_form(cli: Cli, house: House) -> None:
     done = add(cli, "support@example.org", "\n")
-    assert (done.returncode, "The password is empty." in done.stderr) == (3, True), done.stderr
+    assert (done.returncode, "The password is empty." in done.stderr) == (2, True), done.stderr
     add(cli)
     done = cli("accounts", "set-password", "support@example.org", "--password-file", "-", stdin="")
-    assert (done.returncode, "The password is empty." in done.stderr) == (3, True), done.stderr
+    assert (done.returncode, "The password is empty." in done.stderr) == (2, True), done.stderr
+
+
+# -- without a password --------------------------------------------------------------------
+
+
+@pytest.fixture
+def on(house: House) -> House:
+    with db.database.connection_context():
+        house.enable()
+        add_app(house, "corporate")
+    return house
+
+
+def oauth(cli: Cli, *more: str) -> subprocess.CompletedProcess[str]:
+    return cli(
+        "accounts",
+        "add",
+        *SERVER,
+        "--auth",
+        "oauth",
+        "--app",
+        "corporate",
+        *more,
+        "--",
+        "support@example.org",
+    )
+
+
+def test_a_mailbox_by_oauth_waits_and_says_how_to_connect_it(cli: Cli, on: House) -> None:
+    done = oauth(cli, "--sign-in-as", "kim@example.org")
+    assert (done.returncode, "flask oauth connect support@example.org" in done.stdout) == (0, True)
+    (line,) = json.loads(cli("accounts", "list", "--json").stdout)
+    assert [line[name] for name in ("auth", "consent", "app", "signs_in_as", "password")] == [
+        "oauth", "needed", "corporate", "kim@example.org", "sealed",
+    ]  # fmt: skip
+    shown = cli("accounts", "show", "support@example.org").stdout
+    assert "OAuth2 through corporate as kim@example.org" in shown
+    assert "Needs attention: waits for its consent; connect it (" in shown
+    test = cli("accounts", "test", "support@example.org")
+    assert test.returncode == 1 and test.stdout.startswith("FAILED  app: ")  # nobody answers there
+
+
+def test_a_mailbox_changes_its_way_in_the_shell(cli: Cli, on: House) -> None:
+    assert add(cli).returncode == 0
+    for options, auth, consent in (
+        (("--secret-name", "support"), "outside", None),
+        (("--auth", "oauth", "--app", "corporate"), "oauth", "needed"),
+        (("--auth", "outside", "--secret-name", "support"), "outside", None),
+        (("--password-file", "-"), "password", None),
+    ):
+        done = cli("accounts", "edit", "support@example.org", *options, stdin="another")
+        assert done.returncode == 0, done.stderr
+        (line,) = json.loads(cli("accounts", "list", "--json").stdout)
+        assert (line["auth"], line["consent"]) == (auth, consent)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [(("--app", "corporate", "--secret-name", "x"), "More than one way"),
+     (("--secret-name", "x", "--sign-in-as", "kim@example.org"), "More than one way"),
+     (("--auth", "oauth"), "--auth oauth needs --app NAME"), (("--auth", "smoke"), "no way to sign in"),
+     (("--app", "unknown"), "There is no app"), (("--secret-name", "../../etc/shadow"), "not the name"),
+     (("--app", "--password-file"), "There is no app"), ((), "--password-file")],
+)  # fmt: skip
+def test_what_names_no_way_or_two_adds_nothing(
+    cli: Cli, on: House, options: tuple[str, ...], says: str
+) -> None:
+    done = cli("accounts", "add", *SERVER, *options, "--", "support@example.org")
+    assert done.returncode == (3 if says == "There is no app" else 2) and says in done.stderr
+    assert json.loads(cli("accounts", "list", "--json").stdout) == []
+
+
+def test_a_shell_that_cannot_see_the_directory_says_so(cli: Cli, on: House) -> None:
+    done = cli("accounts", "add", *SERVER, "--secret-name", "support", "--", "support@example.org")
+    assert done.returncode == 0
+    test = cli("accounts", "test", "support@example.org")
+    assert test.returncode == 1
+    assert (
+        "PANEL_SECRETS_DIR is not set" in test.stderr and "this shell cannot read such secrets" in test.stderr
+    )
+
+
+def test_sending_is_set_by_the_same_options(cli: Cli, on: House) -> None:
+    assert oauth(cli).returncode == 0
+    set_ = ("sending", "set", "support@example.org", "--host", "smtp.example.org")
+    assert cli(*set_, "--app", "corporate").returncode == 0
+    assert cli(*set_, "--secret-name", "support").returncode == 0
+    assert cli(*set_).returncode == 2
+    with db.database.connection_context():
+        assert [row.kind for row in Endpoint.select().order_by(Endpoint.direction)] == [
+            "consent",
+            "reference",
+        ]
+
+
+def test_an_export_says_how_each_signs_in(on: House) -> None:
+    with db.database.connection_context():
+        add_by(on, Oauth("corporate", "kim@example.org"))
+        add_by(on, Outside("support"), address="other@example.org")
+        rows = list(csv.DictReader("".join(export.as_csv(on.vault, ListQuery())).splitlines()))
+    found = {row["address"]: (row["auth"], row["app"], row["sign_in_as"], row["consent"]) for row in rows}
+    assert found == {
+        "support@example.org": ("oauth", "corporate", "kim@example.org", "needed"),
+        "other@example.org": ("outside", "", "", ""),
+    }

@@ -14,7 +14,7 @@ from panel.accounts.rules import Mailbox
 from panel.audit import Actor
 from panel.errors import PasswordNeeded
 from panel.mail.server import MailServer
-from panel.models import Activity, Endpoint
+from panel.models import Activity
 from panel.secret import Secret
 from panel.vault import unfinished, verification
 from panel.vault.state import State
@@ -60,6 +60,7 @@ def forged(admin: Browser, house: House, request: pytest.FixtureRequest) -> str:
 def test_the_form_fills_in_no_forged_server(admin: Browser, forged: str) -> None:
     page = admin.get(forged).text
     assert "Enter the server and its password again" in page
+    assert "keep the stored password" not in page and 'placeholder="993"' in page
     values = dict(re.findall(r'<input[^>]*name="(host|username|port)"[^>]*value="([^"]*)"', page))
     assert set(values.values()) <= {""}
     assert "evil.example.org" in page  # shown as found, that is all
@@ -94,10 +95,6 @@ def test_a_planted_value_is_sealed_and_named_once(admin: Browser, house: House) 
         assert Activity.select().where(Activity.what == "unattested password found").count() == 1
         assert [failure.address for failure in house.vault.latest().failures] == ["support@example.org"]
         assert house.vault.read().row.scrub_pending is None  # old copies of the others do not wait for it
-
-
-def stored_here() -> Endpoint:
-    return service.find("support@example.org")[1]
 
 
 def test_an_account_of_the_time_before_encryption_is_filled_in_as_ever(admin: Browser, house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import subprocess
@@ -12,14 +13,19 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from panel import db
-from panel.accounts import importing, service
+from panel import create_app, db
+from panel.accounts import cli, export, importing, overview, service
 from panel.accounts.importing import LONGEST_LINE
 from panel.audit import Actor
-from panel.errors import BadInput
-from panel.models import Account, Endpoint
+from panel.config import Settings
+from panel.errors import BadInput, SettingsError
+from panel.listing import ListQuery
+from panel.models import Account, Activity, Endpoint
 from panel.vault import credential
+from tests import installs
+from tests.accounts.conftest import secret_of
 from tests.encryption.conftest import House
+from tests.running import Environ
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -93,6 +99,34 @@ def test_one_bad_line_is_named_and_loses_no_other(app: Flask, cli: Cli, bad: str
         assert {account.address for account in Account.select()} == {"a@example.org", "c@example.org"}
 
 
+def test_a_target_is_imported_listed_and_exported_and_an_unknown_one_is_refused(
+    environ: Environ, tmp_path: Path
+) -> None:
+    file = tmp_path / "targets.toml"
+    file.write_text('desk = { type = "command", command = ["/bin/true"] }')
+    file.chmod(0o600)
+    settings = Settings.load(environ | {"PANEL_TARGETS_FILE": str(file)})
+    installs.prepare(settings)
+    house = House(settings, create_app(settings).extensions["mailkeep"].vault)
+    with db.database.connection_context():
+        text = "address,host,password,deliver_to\na@x.org,h,p,desk\nb@x.org,h,p,\nc@x.org,h,p,rt\n"
+        found = importing.read(io.BytesIO(text.encode()), settings)
+        ((line, why),) = [(bad.line, str(bad.why)) for bad in found.bad]
+        assert line == 4 and why.startswith(
+            "There is no target “rt” in the targets file. Choose one of these:"
+        )
+        assert "maildir, desk" in why and "PANEL_TARGETS_FILE" in why
+        list(importing.store(house.vault, found.wanted, Actor()))
+        listed = [cli.as_json(each)["deliver_to"] for each in overview.lines(house.vault)]
+        assert listed == ["desk", ""]
+        rows = list(csv.DictReader("".join(export.as_csv(house.vault, ListQuery())).splitlines()))
+        assert [row["deliver_to"] for row in rows] == ["desk", ""]
+        assert Activity.get(Activity.subject == "a@x.org").detail == "Goes out to desk."
+    file.write_text("desk = 1")
+    with pytest.raises(SettingsError, match="cannot be used"):
+        importing.read(io.BytesIO(text.encode()), settings)
+
+
 def test_only_bad_lines_add_nothing(cli: Cli, app: Flask) -> None:
     done = cli("accounts", "import", "-", stdin="{\n" * 30)
     assert done.returncode == 3 and done.stdout == "No mailbox was added.\n"
@@ -164,7 +198,7 @@ def test_byte_order_marks_and_crlf_mean_nothing_and_the_password_stays(
     text = json.dumps(ONE, ensure_ascii=False).encode()
     source = io.BytesIO(bom + text + b"\r\n" + bom + b"\r\n" + bom + lines(TWO).encode() + b"\r\n")
     wanted = importing.read(source, house.settings).wanted
-    assert [one.password.reveal() for one in wanted] == [ONE["password"], TWO["password"]]
+    assert [secret_of(one) for one in wanted] == [ONE["password"], TWO["password"]]
 
 
 @pytest.mark.parametrize("bad", ["[" * 100_000, "1" * 5000, '{"port":' * 20_000, "x" * (LONGEST_LINE + 1)])

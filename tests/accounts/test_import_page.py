@@ -14,7 +14,8 @@ from panel.accounts import importing, overview
 from panel.errors import BadInput
 from panel.models import Account, Activity, Endpoint
 from panel.web.headers import LARGEST_FILE
-from tests.accounts.test_bulk import admin, finished, house  # noqa: F401
+from tests.accounts.conftest import secret_of
+from tests.accounts.test_bulk import finished
 from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser
 
@@ -150,7 +151,7 @@ def test_a_form_that_is_out_of_date_imports_nothing(house: House, admin: Browser
 def test_csv_of_any_kind_and_json_lines_say_the_same(app: Flask, text: str) -> None:
     settings = app.extensions["mailkeep"].settings
     [one] = importing.read(io.BytesIO(text.encode()), settings).wanted
-    assert (one.box.address, one.where.host, one.where.port, one.password.reveal()) == (
+    assert (one.box.address, one.login.server.host, one.login.server.port, secret_of(one)) == (
         "a@x.example",
         "h.example",
         993,

@@ -22,11 +22,6 @@ from tests.encryption.conftest import House
 from tests.sign_in.browser import Browser, add_person
 
 
-@pytest.fixture
-def house(app: Flask) -> House:
-    return House(app.extensions["mailkeep"].settings, app.extensions["mailkeep"].vault)
-
-
 def walk(house: House, **query: Any) -> list[Line]:
     """Every row of a list, page after page; each page says which of how many they are."""
     found: list[Line] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from panel.collect.round import Collector
 from panel.config import Settings
 from panel.mail.policy import Policy
 from panel.models import Account, Activity, Collection, Skipped
+from panel.process import holder
 from tests.accounts.conftest import form, stored
 from tests.encryption.conftest import House
 from tests.servers.dovecot import DovecotServer
@@ -61,12 +63,12 @@ def at_dovecot(admin: Browser, dovecot: DovecotServer, *messages: bytes, **over:
 
 def test_the_page_says_in_words_how_the_mailbox_is_set(admin: Browser, settings: Settings) -> None:
     admin.post(NEW, **form(on_server="move", move_to="Done", interval="120", folder="Tickets"))
-    page = " ".join(re.sub(r"<[^>]+>", " ", admin.get(url()).text).split())
+    page = " ".join(re.sub(r"<[^>]+>", " ", admin.get(url()).text.replace("<wbr>", "")).split())
     for words in (
         "Server imap.example.org", "Port 993, IMAP with TLS", "Stored password Not encrypted", "Folder Tickets",
         "Interval 120 s", "On the server Move to “Done”", "Started with New mail only",
         f"Delivered to {settings.mail_spool / stored().account.uuid}", "Not set up. This mailbox only collects mail.",
-        "New Last collected never",
+        "New Not collected yet Checked every 120 seconds",
     ):  # fmt: skip
         assert words in page, words
 
@@ -358,3 +360,17 @@ def test_a_server_that_sql_put_there_gets_no_login(admin: Browser, house: House,
         )
         assert answer.status_code == 422 and "problem" in answer.text
         assert rogue.connections == 0
+
+
+def test_the_page_says_how_mail_comes_in_and_believes_no_process_that_is_dead(admin: Browser) -> None:
+    admin.post(NEW, **form())
+    assert "Checked every 60 seconds" in admin.get(url()).text
+    account = stored().account
+    Collection.insert(account=account, parked_by=holder(), last_success_at=db.now()).execute()
+    page = admin.get(url()).text
+    assert "Connected, new mail arrives at once" in page and "Checked every" not in page
+    with subprocess.Popen(["sleep", "60"]) as process:
+        Collection.update(parked_by=holder().replace(str(os.getpid()), str(process.pid))).execute()
+        assert "Connected, new mail" in admin.get(url()).text
+        process.kill()
+    assert "Checked every 60 seconds" in admin.get(url()).text

@@ -182,7 +182,7 @@ def test_a_test_that_cannot_begin_says_why_in_the_form(admin: Browser, gate: Gat
 def test_a_page_without_scripts_grows_step_by_step(panel_server: PanelServer, gate: Gate) -> None:
     cookie, token = signed_in(panel_server)
     host = panel_server.environ["PANEL_BIND"]
-    connection = http.client.HTTPConnection(host, timeout=20)
+    connection = http.client.HTTPConnection(host, timeout=60)
     body = urlencode(form(**gate.typed) | {"csrf_token": token})
     kind = "application/x-www-form-urlencoded"
     connection.request("POST", "/accounts/test", body, {"Content-Type": kind, "Cookie": cookie})
@@ -215,7 +215,7 @@ def set_up(server: PanelServer) -> None:
 def signed_in(server: PanelServer) -> tuple[str, str]:
     """The cookie and the CSRF token of an administrator."""
     set_up(server)
-    connection = http.client.HTTPConnection(server.environ["PANEL_BIND"], timeout=20)
+    connection = http.client.HTTPConnection(server.environ["PANEL_BIND"], timeout=60)
 
     def ask(method: str, path: str, cookie: str = "", **fields: str) -> tuple[str, str]:
         kind = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie}
@@ -280,7 +280,7 @@ def test_in_a_browser_a_test_after_five_minutes_asks_for_the_own_password_first(
     new_page: Page, panel_server: PanelServer, gate: Gate
 ) -> None:
     gate.opened.set()
-    with closing(sqlite3.connect(panel_server.data_dir / "panel.db", timeout=15)) as database, database:
+    with closing(sqlite3.connect(panel_server.data_dir / "panel.db", timeout=60)) as database, database:
         database.execute("UPDATE session SET confirmed_at = confirmed_at - 301")
     new_page.get_by_role("button", name="Test connection").click()
     new_page.get_by_label("Your password").fill(OWN_PASSWORD)
@@ -304,7 +304,7 @@ def test_axe_finds_nothing_in_an_account_with_every_trouble(
 ) -> None:
     add_by_shell_while_a_test_waits(panel_server)
     now = int(time.time())
-    with closing(sqlite3.connect(panel_server.data_dir / "panel.db", timeout=15)) as database, database:
+    with closing(sqlite3.connect(panel_server.data_dir / "panel.db", timeout=60)) as database, database:
         (uuid,) = database.execute("SELECT uuid FROM account").fetchone()
         database.execute("UPDATE account SET paused_at = ?", (now,))
         database.execute("DELETE FROM collection")

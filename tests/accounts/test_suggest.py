@@ -53,7 +53,8 @@ def test_a_known_provider_is_filled_in_with_its_note(admin: Browser) -> None:
 
 def test_a_mailbox_that_no_password_opens_is_named_as_such(admin: Browser) -> None:
     values, page = filled(admin, "someone@outlook.com")
-    assert values["host"] == "" and "only by OAuth2" in page
+    assert values["host"] == "outlook.office365.com" and "accepts no password" in page
+    assert re.search(r'checked[^>]*value="microsoft"', page)
 
 
 def test_what_a_domain_publishes_is_filled_in_and_said(

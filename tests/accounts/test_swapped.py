@@ -20,8 +20,6 @@ from tests import running
 from tests.encryption.conftest import House, house  # noqa: F401
 from tests.terminal import Terminal
 
-SWAP = "UPDATE {} SET {} = CASE id WHEN {} THEN {} ELSE {} END"
-
 
 def swap(house: House, table: str, column: str, *, key: str = "id") -> None:
     """Exchange one column of the two mailboxes, as an attacker who writes the database does."""

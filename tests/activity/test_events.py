@@ -11,7 +11,6 @@ from flask import Flask
 
 from panel import db
 from panel.audit import Actor, record
-from panel.config import Settings
 from panel.models import Activity
 from panel.vault import backup_proof, turn_off, turn_on, unfinished
 from tests.encryption.conftest import House
@@ -22,11 +21,6 @@ NEW = "another long phrase 🐑 MARKER"
 MAILBOX = "mailbox MARKER password"
 FROM = "192.0.2.7"
 ADMIN, OTHER = "ada@example.org", "bob@example.org"
-
-
-@pytest.fixture
-def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].vault)
 
 
 @pytest.fixture

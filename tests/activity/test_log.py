@@ -21,14 +21,6 @@ from panel.models import Activity
 from tests.sign_in.browser import Browser, add_person
 
 
-@pytest.fixture
-def admin(app: Flask) -> Browser:
-    add_person()
-    browser = Browser(app)
-    browser.sign_in()
-    return browser
-
-
 def recorded(*subjects: str, what: str = "mailbox added") -> None:
     with db.database.connection_context():
         for subject in subjects:
@@ -48,6 +40,12 @@ def test_the_page_shows_who_did_what_when_and_from_where(admin: Browser) -> None
         "UTC",
     ):
         assert words in page
+
+
+def test_an_event_begins_with_a_capital_and_keeps_its_names(admin: Browser) -> None:
+    with db.database.connection_context():
+        record("OAuth2 app added", "Contoso", who="ada@example.org")
+    assert "<strong>OAuth2 app added</strong>" in admin.get("/activity").text
 
 
 def test_what_was_recorded_is_escaped(admin: Browser) -> None:

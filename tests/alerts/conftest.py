@@ -107,7 +107,7 @@ def add_sending(smtp: SmtpServer, account: Account, password: str) -> Endpoint:
         port=smtp.tls_port,
         username=account.address,
     )
-    endpoint.password = Secret(password)
+    endpoint.secret = Secret(password)
     endpoint.save()
     return endpoint
 

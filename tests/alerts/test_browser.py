@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -26,13 +24,6 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def environ(environ: Environ) -> Environ:
     return {name: value for name, value in environ.items() if name != "PANEL_URL"}
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    yield receiver
-    receiver.stop()
 
 
 def test_the_page_its_bell_and_its_tests(

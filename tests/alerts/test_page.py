@@ -241,18 +241,21 @@ def test_thresholds_are_shown_set_and_kept_within_reason(world: World, admin: Br
     shown = admin.get(PAGE).text
     for value in ("60", "7", "5"):
         assert f'value="{value}"' in shown
-    url, set_ = f"{PAGE}/thresholds", {"failing_minutes": "10", "unverified_days": "1", "disk_percent": "20"}
+    url, set_ = (
+        f"{PAGE}/thresholds",
+        {"failing_minutes": "10", "unverified_days": "1", "disk_percent": "20", "waiting_minutes": "90"},
+    )
     assert admin.post(url, on=PAGE, **set_).status_code == 303
-    assert thresholds.of(AlertChannels.get()) == Thresholds(10, 1, 20)
+    assert thresholds.of(AlertChannels.get()) == Thresholds(10, 1, 20, 90)
     for name, bad in (
         ("failing_minutes", "4"), ("failing_minutes", "1441"), ("unverified_days", ""), ("disk_percent", "x"),
-        ("disk_percent", "0"), ("failing_minutes", "9" * 1024), ("disk_percent", "-1"), ("unverified_days", "1e3"),
+        ("waiting_minutes", "4"), ("disk_percent", "0"), ("failing_minutes", "9" * 1024), ("disk_percent", "-1"), ("unverified_days", "1e3"),
     ):  # fmt: skip
         refused = admin.post(url, on=PAGE, **set_ | {name: bad})
         assert refused.status_code == 422 and 'aria-invalid="true"' in refused.text
-    assert thresholds.of(AlertChannels.get()) == Thresholds(10, 1, 20)
+    assert thresholds.of(AlertChannels.get()) == Thresholds(10, 1, 20, 90)
     AlertChannels.update(failing_minutes=2**40, disk_percent=-1).execute()
-    assert thresholds.of(AlertChannels.get()) == Thresholds(60, 1, 5), "what SQL wrote silences nothing"
+    assert thresholds.of(AlertChannels.get()) == Thresholds(60, 1, 5, 90), "what SQL wrote silences nothing"
     [event] = Activity.select().where(Activity.what == "alert thresholds changed")
     assert "10" in event.detail
     Session.update(confirmed_at=1).execute()
@@ -318,12 +321,14 @@ def test_the_shell_does_the_same(world: World, cli: Callable[..., subprocess.Com
     assert "The server says no." in cli("alerts", "list").stdout
     world.receiver.status = 500
     assert cli("alerts", "test").returncode == 1
-    assert cli("alerts", "set", "--webhook", "http://hooks.example.org").returncode == 3
+    assert cli("alerts", "set", "--webhook", "http://hooks.example.org").returncode == 2
     assert cli("alerts", "set").returncode == 2
     done = cli("alerts", "set", "--failing-minutes", "30", "--disk-percent", "10")
     assert "mailbox failing 30 min, backup not verified 7 days, disk under 10% free" in done.stdout
     assert stored()[0] == (TO, "b@example.net"), "the recipients stay"
-    assert cli("alerts", "set", "--unverified-days", "0").returncode == 3
+    assert cli("alerts", "set", "--unverified-days", "0").returncode == 2
+    assert cli("alerts", "set", "--failing-minutes", "90", "--to", "nobody").returncode == 2
+    assert "failing 30 min" in cli("alerts", "set", "--disk-percent", "10").stdout, "all of it or nothing"
 
 
 def test_an_old_choice_of_an_account_that_is_gone_does_no_harm(world: World) -> None:

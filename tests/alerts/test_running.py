@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,26 +31,19 @@ def environ(tmp_path: Path) -> Environ:
     return environ_for(tmp_path) | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    yield receiver
-    receiver.stop()
-
-
 def test_a_worker_that_hangs_is_one_alert_and_so_is_its_recovery(
     panel_server: PanelServer, environ: Environ, receiver: Receiver
 ) -> None:
     create_app(Settings.load({name: value for name, value in environ.items() if name.startswith("PANEL_")}))
     with db.database.connection_context():
         service.store((), "", receiver.url, Actor("ada"))
-        wait_until(lambda: heartbeat.read().noticed_at, 15, "a web process to check")
+        wait_until(lambda: heartbeat.read().noticed_at, "a web process to check")
     worker = child(panel_server, "worker")
     os.kill(worker, signal.SIGSTOP)
     try:
-        wait_until(lambda: receiver.taken, 40, f"the alert:\n{panel_server.log}")
+        wait_until(lambda: receiver.taken, lambda: f"the alert:\n{panel_server.log}")
     finally:
         os.kill(worker, signal.SIGCONT)
-    wait_until(lambda: len(receiver.taken) > 1, 40, f"its resolution:\n{panel_server.log}")
+    wait_until(lambda: len(receiver.taken) > 1, lambda: f"its resolution:\n{panel_server.log}")
     assert receiver.events == [("opened", "worker-silent"), ("resolved", "worker-silent")]
     assert "The worker is not responding" in panel_server.log and "Traceback" not in panel_server.log

@@ -391,7 +391,7 @@ def test_two_processes_that_check_at_once_send_one_mail(world: World, environ: d
         assert process.stdin
         process.stdin.write(b"\n")
         process.stdin.flush()
-    assert [process.wait(30) for process in processes] == [0, 0]
+    assert [process.wait(60) for process in processes] == [0, 0]
     assert len(world.smtp.taken) == 1 and len(world.receiver.taken) == 1
     assert [(row.condition, row.notified_times) for row in rows()] == [("mailbox-failing", 1)]
 

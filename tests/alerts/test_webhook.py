@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
 
 import pytest
 
@@ -72,11 +71,9 @@ def test_a_redirect_is_not_followed(world: World, settings: Settings) -> None:
 
 def test_a_long_answer_is_not_read_and_nothing_of_it_is_shown(world: World, settings: Settings) -> None:
     world.receiver.status, world.receiver.answer = 500, b"secret of the receiver " * 2**16
-    begun = time.monotonic()
     with pytest.raises(WebhookFailed) as refused:
         webhook.call(world.receiver.url, {"a": 1}, settings)
     assert "secret" not in str(refused.value) and "in-the-path" not in str(refused.value)
-    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("message", [b"220 hello\r\n", b"HTTP/1.1 abc\r\n", b"x" * 100_000])

@@ -350,13 +350,6 @@ def test_a_path_that_is_none_is_refused(on: House, tmp_path: Path) -> None:
 
 # -- the live data directory ---------------------------------------------------------------
 
-WRITING = """
-print("begun", flush=True)
-for line in sys.stdin:
-    Account.create(address=line.strip(), created_at=db.now())
-    print("committed", flush=True)
-"""
-
 
 def test_the_live_data_directory_is_looked_at_and_no_commit_is_lost(
     house: House, panel_server: PanelServer, cli: Callable[..., subprocess.CompletedProcess[str]]
@@ -372,7 +365,7 @@ def test_the_live_data_directory_is_looked_at_and_no_commit_is_lost(
     (live,) = [each for each in found["databases"] if each["live"]]
     assert (live["intact"], live["mailboxes"], live["opened"]) == (True, 3, 3)
     panel_server.kill()
-    wait_until(lambda: not panel_server.answers(), 10, "the web processes to be gone")
+    wait_until(lambda: not panel_server.answers(), "the web processes to be gone")
     assert len(json.loads(cli("accounts", "list", "--json").stdout)) == 3
     assert house.sql("PRAGMA integrity_check") == [("ok",)]
 

@@ -33,7 +33,7 @@ import itertools, sys
 print("begun", flush=True)
 for turn in itertools.count():
     for endpoint in Endpoint.select():
-        endpoint.password = Secret(f"password number {turn}")
+        endpoint.secret = Secret(f"password number {turn}")
         endpoint.save()
 """
 ROTATING = """

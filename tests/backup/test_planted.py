@@ -45,8 +45,8 @@ PLANTS = {
         "DELETE FROM account WHERE address = '0@example.org'",
         "UPDATE account SET address = '0@example.org' WHERE uuid = 'u'",
         "INSERT INTO endpoint (id, account_id, direction, protocol, host, port, security, username, auth_method,"
-        " token_url, address, clear, rev) VALUES (1, 'u', 'in', 'imap', 'evil.example.org', 993, 'tls', 'mallory', 'plain',"
-        " '', '0@example.org', 'x', 1)",
+        " token_url, address, kind, clear, rev) VALUES (1, 'u', 'in', 'imap', 'evil.example.org', 993, 'tls', 'mallory',"
+        " 'plain', '', '0@example.org', 'password', 'x', 1)",
     ],
 }
 

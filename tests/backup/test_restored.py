@@ -259,7 +259,7 @@ def test_from_two_backups_a_new_machine_collects_once_it_is_told_and_never_besid
         assert not spool.exists()
         assert flask(new, "encryption", "verify").returncode == 0
         assert flask(new, "backup", "confirm", "--yes").returncode == 0
-        wait_until(lambda: spool.exists() and len(list(spool.iterdir())) == 2, 30, f"mail:\n{server.log}")
+        wait_until(lambda: spool.exists() and len(list(spool.iterdir())) == 2, lambda: f"mail:\n{server.log}")
         # What came since the backup comes again, what was delivered before does not.
         mail = sorted(path.read_bytes() for path in spool.iterdir())
         assert mail == sorted([letter(2), letter(3)])

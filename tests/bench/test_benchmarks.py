@@ -64,3 +64,11 @@ def test_the_log_of_messages_is_measured(tmp_path: Path) -> None:
     assert set(found["bytes"]) == {"what was fetched", "log", "counts", "totals"}
     assert {"search: first page", "overview, 90 days", "fold and prune one day"} <= set(found["seconds"])
     assert "search: a sender" in told
+
+
+def test_sending_for_a_helpdesk_is_measured(tmp_path: Path) -> None:
+    told, found = run(
+        tmp_path / "submission.json", "submission", "--messages", "2", "--emailproxy", "/nowhere"
+    )
+    assert found["Mailkeep"]["p50_ms"] > 0 and found["Mailkeep"]["large_mib_more"] < 20
+    assert "email-oauth2-proxy is not installed" in told

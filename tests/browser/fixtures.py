@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.running import WAIT_SECONDS
 
 AXE = next((Path(__file__).parents[1] / "vendor").glob("axe-*.min.js"))
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")
@@ -25,6 +27,9 @@ ARGUMENTS = (
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 NARROW_RULES = ("target-size", "scrollable-region-focusable")  # which only a page's layout breaks
 NARROW = {"width": 320, "height": 640}
+
+PATIENCE = 1000 * WAIT_SECONDS  # milliseconds, instead of five seconds: a busy machine is slow
+expect.set_options(timeout=PATIENCE)
 
 CheckAxe = Callable[[Page], None]
 Photograph = Callable[[Page, str], None]
@@ -45,6 +50,20 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Close what the test has open before any server that it loads from ends, whichever began first.
+
+    What the browser has complained about by then still fails the test (`watched`).
+    """
+    browser = getattr(item, "funcargs", {}).get("browser")
+    try:
+        for context in browser.contexts if isinstance(browser, Browser) else ():
+            context.close()
+    finally:
+        yield
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page of a browser of its own. Errors of scripts or of the content policy fail the test."""
@@ -60,7 +79,7 @@ def page_without_scripts(browser: Browser) -> Iterator[Page]:
 def watched(context: BrowserContext) -> Iterator[Page]:
     """A page of `context`, which is closed afterwards. Errors of scripts or of the policy fail the test."""
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(PATIENCE)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.extend(_complaint(message)))
@@ -128,6 +147,7 @@ def check_axe(page: Page, photograph: Callable[[Page, str], None]) -> None:
     found = _findings(page, RULES)
     before = page.viewport_size
     page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    page.evaluate("scrollTo(0, 0)")  # what happens to lie below the bar at the top can be scrolled out of it
     photograph(page, "narrow")
     found += [f"narrow: {line}" for line in _findings(page, NARROW_RULES)]
     if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):

@@ -9,14 +9,24 @@ from __future__ import annotations
 import math
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from panel import db
+from panel.accounts import service
+from panel.accounts.auth import Auth, Login, Oauth, Outside
+from panel.accounts.service import Seen
 from panel.alerts.watch import Watch
+from panel.audit import Actor
+from panel.deliver import mailboxes as targets
 from panel.health import heartbeat, spool
+from panel.mail.server import MailServer
 from panel.models import Account, Activity, Collection, Endpoint, Message
 from panel.models.messages import LoggedMessage, MailCount, MailTotal, RoundLog
+from panel.models.oauth import Consent, new_uid
+from panel.oauth import app_rules, apps
 from panel.secret import Secret
+from panel.submission import passwords
 from panel.vault import verification
 from tests.browser.served import served
 from tests.encryption.conftest import House, new_endpoint
@@ -55,6 +65,23 @@ LETTERS = (
     ("", "", "", 900),
 )
 DAY, HOUR = 86_400, 3_600
+MICROSOFT = MailServer("imap", "outlook.office365.com", 993, "tls", "")
+TARGETS = """
+zammad = { type = "http", url = "https://desk.northwind.example/mail" }
+rt = { type = "command", command = ["/usr/bin/rt-mailgate"] }
+"""
+ADA = Actor("ada@northwind.example")
+
+
+def settings(directory: Path) -> dict[str, str]:
+    """Settings with which mail goes out, helpdesks send and passwords may be kept outside."""
+    (secrets := directory / "secrets").mkdir(mode=0o700)
+    (file := directory / "targets.toml").write_text(TARGETS)
+    file.chmod(0o600)
+    return {
+        "PANEL_TARGETS_FILE": str(file), "PANEL_SUBMISSION_BIND": "127.0.0.1:2525",
+        "PANEL_SECRETS_DIR": str(secrets), "PANEL_CONTACT": "Dana, extension 17",
+    }  # fmt: skip
 
 
 def fill(house: House, mailboxes: int = 120, messages: int = 400) -> None:
@@ -62,14 +89,17 @@ def fill(house: House, mailboxes: int = 120, messages: int = 400) -> None:
     chance, now = random.Random(1), db.now()
     with db.database.atomic():
         Account.delete().execute()
+        Activity.delete().execute()
         accounts = [_mailbox(number, now) for number in range(mailboxes)]
+    Activity.insert_many(_events(accounts, now)).execute()
     house.enable()
     house.prove()
+    _connected(house, accounts, now)
+    _sends(house, accounts)
     with db.database.atomic():
         _collected(accounts, now, chance)
         _counted(accounts, now, chance)
         _logged(accounts, now, messages, chance)
-        Activity.insert_many(_events(accounts, now)).execute()
     heartbeat.beat()
     verification.run_and_note(house.vault)
     spool.store(spool.count(house.settings.mail_spool))
@@ -86,9 +116,46 @@ def _mailbox(number: int, now: int) -> Account:
     )
     pop = host.startswith("pop.")
     row = new_endpoint(account, host=host, protocol="pop3" if pop else "imap", port=995 if pop else 993)
-    row.password = Secret(f"the password of {address}")
+    row.secret = Secret(f"the password of {address}")
     row.save()
     return account
+
+
+def _connected(house: House, accounts: list[Account], now: int) -> None:
+    """Apps, and a mailbox of each way to sign in without a password."""
+    for name, provider, more, days in (
+        ("Northwind", "microsoft", {"tenant": "northwind.example"}, 300),
+        ("Workspace", "google", {}, None),
+        ("Keycloak", "issuer", {"issuer": "https://login.hafenwerk.example", "scopes": "mail"}, 12),
+    ):  # fmt: skip
+        place = app_rules.place(new_uid(), name, provider, client_id=f"{name}-5f2c", **more)  # type: ignore[arg-type]
+        apps.add(house.vault, place, Secret(f"of {name}"), days and now + days * DAY, ADA)
+    _signs_in(house, accounts[0], Oauth("Northwind"))
+    _signs_in(house, accounts[12], Oauth("Northwind", "ada@northwind.example"))
+    _signs_in(house, accounts[13], Oauth("Northwind"))
+    _signs_in(house, accounts[3], Outside("cedar-and-pine"))
+    for number, ended in ((0, None), (12, now - 3 * HOUR)):
+        consent = Consent.get(Consent.account == accounts[number])
+        consent.secret, consent.connected_at = Secret("a refresh token"), now - 20 * DAY
+        consent.ended_at, consent.ended_code = ended, "AADSTS50173" if ended else None
+        consent.save(place=consent.place)
+
+
+def _signs_in(house: House, account: Account, how: Auth) -> None:
+    host = replace(MICROSOFT, username=account.address) if isinstance(how, Oauth) else None
+    service.edit(house.vault, account.uuid, service.mailbox_of(account), host, how, Seen(), ADA)
+
+
+def _sends(house: House, accounts: list[Account]) -> None:
+    """Two mailboxes send, one of them for a helpdesk; the mail of some goes out."""
+    for account in accounts[1:3]:
+        server = MailServer("smtp", "smtp.northwind.example", 465, "tls", account.address)
+        with Endpoint.storing():
+            service.insert_endpoint(house.vault, account, "out", Login(server, Secret("x")), ADA)
+    passwords.create(accounts[1].uuid, ["sales@alpenverlag.example"], ADA)
+    if house.settings.targets_file is not None:
+        for number, account in enumerate(accounts[:6]):
+            targets.choose(house.settings, account.uuid, "rt" if number == 5 else "zammad", ADA)
 
 
 def _collected(accounts: list[Account], now: int, chance: random.Random) -> None:
@@ -163,11 +230,11 @@ def _logged(accounts: list[Account], now: int, count: int, chance: random.Random
 
 def _events(accounts: list[Account], now: int) -> list[dict[str, object]]:
     happened = (
-        (20 * 60, "ada@northwind.example", "signed in", "", ""),
-        (HOUR, "lena@northwind.example", "signed in", "", ""),
-        (DAY, "ada@northwind.example", "account added", accounts[0].address, "imap.northwind.example:993"),
-        (2 * DAY, "ada@northwind.example", "key backup verified", "", "Key 2a1a-917a-c9f8-d3d3"),
         (2 * DAY, "shell (root)", "passwords verified", "", "120 of 120 OK"),
+        (2 * DAY, "ada@northwind.example", "key backup verified", "", "Key 2a1a-917a-c9f8-d3d3"),
+        (DAY, "ada@northwind.example", "mailbox added", accounts[0].address, "imap.northwind.example:993"),
+        (HOUR, "lena@northwind.example", "signed in", "", ""),
+        (20 * 60, "ada@northwind.example", "signed in", "", ""),
     )
     return [
         {
@@ -185,7 +252,7 @@ def _events(accounts: list[Account], now: int) -> list[dict[str, object]]:
 if __name__ == "__main__":
     with (
         tempfile.TemporaryDirectory() as directory,
-        served(Path(directory), PANEL_TIMEZONE="Europe/Berlin") as site,
+        served(Path(directory), PANEL_TIMEZONE="Europe/Berlin", **settings(Path(directory))) as site,
     ):
         with db.database.connection_context():
             fill(site.house)

@@ -44,7 +44,7 @@ class Gate:
         """Answer one request, when the gate is open."""
         self.asked[f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"] += 1
         if environ["REQUEST_METHOD"] == "POST":
-            assert self._open.wait(20), "the gate stayed shut"
+            assert self._open.wait(60), "the gate stayed shut"
         return self._inner(environ, start_response)
 
     @contextmanager
@@ -90,7 +90,7 @@ def sign_in(page: Page, url: str, role: str = "admin") -> Page:
 
 @contextmanager
 def served(directory: Path, **more: str) -> Iterator[Site]:
-    """An install below `directory`, served until the block ends."""
+    """An install below `directory`, served at its PANEL_BIND until the block ends."""
     settings = Settings.load(environ_for(directory) | more)
     installs.prepare(settings)
     app = create_app(settings)
@@ -102,7 +102,7 @@ def served(directory: Path, **more: str) -> Iterator[Site]:
         house.add()
     gate = Gate(app.wsgi_app)
     app.wsgi_app = gate  # type: ignore[method-assign]
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Silent)
+    server = make_server("127.0.0.1", settings.bind_port, app, threaded=True, request_handler=_Silent)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

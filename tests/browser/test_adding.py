@@ -178,13 +178,17 @@ def test_found_settings_go_with_their_address_but_not_what_was_typed(
 
 def test_the_tiles_say_honestly_what_each_provider_takes(form: Page, axe: CheckAxe) -> None:
     form.get_by_label("Microsoft 365").check()
-    expect(form.get_by_text("accepts no password over IMAP or POP3")).to_be_visible()
-    expect(form.get_by_role("button", name="Add mailbox")).to_be_hidden()
-    expect(form.get_by_role("link", name="Cancel")).to_be_visible()
+    expect(form.get_by_text("Turn on encryption first.")).to_be_visible()
+    expect(form.get_by_text("No app is registered")).to_have_count(0)  # what comes first is said first
+    for hidden in ("#host", "#password", "#auth", "#secret_name"):
+        expect(form.locator(hidden)).to_be_hidden()
     axe(form)
     form.get_by_label("Google").check()
-    expect(form.get_by_text("Google requires an app password.")).to_be_visible()
+    expect(form.get_by_text("Google takes an app password only.")).to_be_visible()
     expect(form.locator("#host")).to_be_hidden()
+    form.get_by_label("OAuth2", exact=True).check()
+    expect(form.get_by_text("Turn on encryption first.")).to_be_visible()
+    expect(form.locator("#password")).to_be_hidden()
     axe(form)
 
 

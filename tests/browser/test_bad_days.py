@@ -146,7 +146,6 @@ def test_a_key_that_goes_missing_while_a_sweep_runs_stops_it_and_it_goes_on_when
         turn_on.turn_on(house.vault, BOTH, Actor())
         wait_until(
             lambda: house.sql("SELECT sealed FROM endpoint WHERE id = 2") != [(None,)],
-            20,
             "the worker to have sealed the other one",
         )
     good = house.key_file.read_bytes()
@@ -168,7 +167,7 @@ def test_an_older_database_is_read_through_the_retired_key_and_moved_on(
         (active,) = house.sql("SELECT active_key_id FROM encryption")[0]
         house.rotate()
         older_database(house, records, active)
-        wait_until(lambda: house.state is State.ON, 30, "the worker to have moved the records on")
+        wait_until(lambda: house.state is State.ON, "the worker to have moved the records on")
     admin.goto(f"{panel_server.url}/server/encryption")
     expect(admin.locator("main")).to_contain_text("2 of 2")
 

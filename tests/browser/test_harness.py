@@ -18,13 +18,18 @@ BAD = '<!doctype html><html lang="en"><title>T</title><main><h1>Hello</h1><img s
 
 
 class _Pages(http.server.BaseHTTPRequestHandler):
-    """Serves the two pages under the panel's kind of policy."""
+    """Serves the two pages under the panel's kind of policy, and what is never there before the server ends."""
+
+    ended: threading.Event
 
     def do_GET(self) -> None:
+        if self.path == "/late.png":
+            self.ended.wait(60)
+            return
         body = (BAD if self.path == "/bad" else GOOD).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Security-Policy", "default-src 'self'; img-src data:")
+        self.send_header("Content-Security-Policy", "default-src 'self'; img-src data: 'self'")
         self.end_headers()
         self.wfile.write(body)
 
@@ -34,9 +39,11 @@ class _Pages(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[str]:
+    _Pages.ended = threading.Event()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Pages)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
+    _Pages.ended.set()
     server.shutdown()
     server.server_close()
 
@@ -50,6 +57,13 @@ def test_axe_fails_a_page_with_an_image_that_has_no_text(page: Page, site: str, 
     page.goto(f"{site}/bad")
     with pytest.raises(AssertionError, match="image-alt"):
         axe(page)
+
+
+def test_a_page_may_still_load_when_its_test_and_then_its_server_ends(page: Page, site: str) -> None:
+    """`page` begins before the server, so the server ends first: nothing of that is the page's fault."""
+    page.goto(site)
+    with page.expect_request("**/late.png"):
+        page.evaluate("new Image().src = '/late.png'")
 
 
 def test_the_browser_reaches_no_other_machine(page: Page) -> None:

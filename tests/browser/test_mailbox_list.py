@@ -96,7 +96,7 @@ def test_what_changes_elsewhere_appears_without_losing_the_selection(site: Site,
     with db.database.connection_context():
         assert uuid
         service.pause(uuid, Actor())
-    expect(second).to_contain_text("Paused", timeout=15_000)
+    expect(second).to_contain_text("Paused")
     expect(first_box).to_be_checked()
     expect(second.locator("td.pick input")).to_be_checked()
 
@@ -112,7 +112,7 @@ def test_a_hundred_mailboxes_come_from_a_file(site: Site, admin: Page, axe: Chec
     picture(admin, "checked")
     axe(admin)
     admin.get_by_role("button", name="Import the valid lines").click()
-    expect(admin.locator("#job")).to_contain_text("100 mailboxes added", timeout=20_000)
+    expect(admin.locator("#job")).to_contain_text("100 mailboxes added")
     picture(admin, "imported")
     axe(admin)
     admin.goto(f"{site.url}/accounts?q=import.example")

@@ -11,14 +11,14 @@ from playwright.sync_api import Page, expect
 from panel import db
 from panel.models import Account, LoggedMessage
 from tests.browser.fixtures import CheckAxe
-from tests.browser.lived_in import fill
+from tests.browser.lived_in import fill, settings
 from tests.browser.served import Site, served
 from tests.browser.test_no_jumps import POLL
 
 
 @pytest.fixture
 def lived_in(tmp_path: Path) -> Iterator[Site]:
-    with served(tmp_path) as site:
+    with served(tmp_path, **settings(tmp_path)) as site:
         with db.database.connection_context():
             fill(site.house, 24, 120)
         yield site

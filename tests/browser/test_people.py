@@ -159,7 +159,7 @@ def test_on_the_server_as_it_runs_a_step_is_done_after_the_password_too(
     page.get_by_label("Name", exact=True).fill("Bo Berg 🐑")
     page.get_by_label("Email address").fill("bo@northwind.example")
     page.get_by_label("Password", exact=True).fill("  grün, a long phrase 🐑 ")
-    with closing(sqlite3.connect(panel_server.data_dir / "panel.db", timeout=15)) as database, database:
+    with closing(sqlite3.connect(panel_server.data_dir / "panel.db", timeout=60)) as database, database:
         database.execute("UPDATE session SET confirmed_at = confirmed_at - 301")
     page.get_by_role("button", name="Add person").click()
     page.get_by_label("Your password").fill(PASSWORD)

@@ -54,7 +54,6 @@ def hands(browser: Browser, scripts: bool) -> Iterator[Hands]:
         yield Hands(page)
 
 
-@pytest.mark.timeout(180)
 def test_the_wizard_alone_leads_to_sealed_and_collected_mail(
     hands: Hands, scripts: bool, panel_server: PanelServer, dovecot: DovecotServer, axe: CheckAxe,
     record_property: Callable[[str, object], None],
@@ -88,10 +87,10 @@ def test_the_wizard_alone_leads_to_sealed_and_collected_mail(
     expect(page).to_have_title("Overview · Mailkeep")
     expect(page.get_by_text(f"Mailkeep is set up. Mail of {user} is collected now")).to_be_visible()
     check(page)
-    wait_until(lambda: list((data / "mail").glob("*/new/*")), 30, "the first message")
+    wait_until(lambda: list((data / "mail").glob("*/new/*")), "the first message")
     if not scripts:
         page.reload()
-    expect(page.get_by_text(FIRST).first).to_be_visible(timeout=40_000)  # by itself, with scripts
+    expect(page.get_by_text(FIRST).first).to_be_visible()  # by itself, with scripts
 
     assert find_marker(data, authorization_file) == []
     record_property(

@@ -26,6 +26,20 @@ from tests.running import Environ
 from tests.servers.dovecot import DovecotServer
 
 PASSWORD = "correct horse  battery"
+# For a program: kills its own process at call `number` of `step` of `owner`, before or after it.
+DEADLY = """
+import itertools
+real, calls = getattr(owner, step), itertools.count(1)
+def deadly(*arguments, **named):
+    call = next(calls)
+    if when == "before" and call == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = real(*arguments, **named)
+    if when == "after" and call == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(owner, step, deadly)
+"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ class PostOffice:
             "address": account.address, "kind": "password",
         }  # fmt: skip
         endpoint = Endpoint(account=account, **{**values, **over})
-        endpoint.password = Secret(PASSWORD)
+        endpoint.secret = Secret(PASSWORD)
         endpoint.save()
         return account
 

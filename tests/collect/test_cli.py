@@ -88,10 +88,10 @@ def test_without_once_it_goes_on_until_ctrl_c(post: PostOffice) -> None:
     code = "from app import app\nfrom panel.collect import cli\ncli.TICK_SECONDS = 0.2\napp.cli.main(['collect'])"
     process = post._start(["-c", code], {})
     new = post.spool(account) / "new"
-    wait_until(lambda: new.exists() and len(list(new.iterdir())) == 1, 20, "the first message")
+    wait_until(lambda: new.exists() and len(list(new.iterdir())) == 1, "the first message")
     post.deliver(account, letter(2))
-    wait_until(lambda: len(list(new.iterdir())) == 2, 20, "the second message")
+    wait_until(lambda: len(list(new.iterdir())) == 2, "the second message")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert output.endswith("Stopped. The next start continues unfinished rounds.\n")

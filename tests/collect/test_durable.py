@@ -28,7 +28,7 @@ def calls_of(post: PostOffice, trace: Path) -> list[str]:
         env=running.process_environ(post.environ),
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     return trace.read_text().splitlines()
 

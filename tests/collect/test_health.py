@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from panel import db
 from panel.collect import due
+from panel.collect.visit import Visit
 from panel.errors import MailError, SpoolError
 from panel.mail.throttling import asked_to_wait
 from panel.models import Account, Collection
@@ -20,7 +23,7 @@ def set_endpoint(post: PostOffice, account: Account, password: str = PASSWORD, *
     endpoint = post.endpoint(account)
     for name, value in over.items():
         setattr(endpoint, name, value)
-    endpoint.password = Secret(password)
+    endpoint.secret = Secret(password)
     endpoint.save()
 
 
@@ -40,6 +43,36 @@ def test_a_success_is_noted_and_the_next_round_is_an_interval_away(post: PostOff
     assert row.last_success_at is not None and before <= row.last_success_at <= db.now()
     assert before + account.interval <= row.next_due_at <= db.now() + account.interval
     assert row.leased_by is None
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_asked_for_while_a_round_runs_is_done_by_one_that_follows(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch, asked_before: bool, fails: bool
+) -> None:
+    account = post.add(letter(1))
+    post.collect(account)
+    real, asked = Visit.run, [True]
+
+    def run(visit: Visit) -> None:
+        real(visit)
+        if asked.pop():
+            post.deliver(account, letter(2))  # after its search
+            due.make_due(account.uuid)
+        if fails:
+            raise MailError("connect", "The connection broke.")
+
+    monkeypatch.setattr(Visit, "run", run)
+    if asked_before:
+        due.make_due(account.uuid)
+    with pytest.raises(MailError) if fails else nullcontext():
+        post.collect(account)
+    assert due_uuids() == [account.uuid]
+    asked.append(False)
+    with pytest.raises(MailError) if fails else nullcontext():
+        post.collect(account)
+    assert post.mail(account) == [letter(1), letter(2)]
+    assert due_uuids() == [], "it was asked for once"
 
 
 def test_an_error_that_may_pass_is_tried_again_after_1_2_5_15_and_60_minutes(post: PostOffice) -> None:

@@ -54,7 +54,7 @@ def test_without_the_key_file_collecting_pauses_without_blame_and_goes_on_by_its
 
 def test_one_account_that_does_not_open_pauses_alone(post: PostOffice, sealed: Account) -> None:
     other = post.add(letter(2))
-    post.sql("UPDATE endpoint SET sealed = substr(sealed, 1, length(sealed) - 1) || x'00'"
+    post.sql("UPDATE endpoint SET sealed = substr(sealed, 1, length(sealed) - 1)"
              " WHERE account_id = ?", sealed.uuid)  # fmt: skip
     status, output = once(post.environ)
     assert status == 1

@@ -99,7 +99,7 @@ def test_a_round_that_read_the_mailbox_just_before_collects_the_older_mail_too(
     post: PostOffice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account = started(post, "imap", *LETTERS[:2])
-    real = Lease.take
+    real = Lease.look
     asked: list[Lease] = []
 
     def late(self: Lease) -> bool:
@@ -108,7 +108,7 @@ def test_a_round_that_read_the_mailbox_just_before_collects_the_older_mail_too(
             older.collect_older(account.uuid)
         return real(self)
 
-    monkeypatch.setattr(Lease, "take", late)
+    monkeypatch.setattr(Lease, "look", late)
     assert post.collect(account).delivered == 2
 
 

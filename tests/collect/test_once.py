@@ -13,33 +13,27 @@ from peewee import fn
 
 from panel.mail import envelope
 from panel.models import Account, LoggedMessage, MailCount, MailTotal
-from tests.collect.conftest import PostOffice, letter
+from tests.collect.conftest import DEADLY, PostOffice, letter
 
 KILLS = 10
 MESSAGES = 2000
 
 # Kills its own process at the n-th call of a step, before or after it.
-KILL_AT = """
-import itertools
+KILL_AT = f"""
 from pathlib import Path
-from panel.collect import delivery, transfer
+from panel.collect import delivery, pop3, transfer
 from panel.collect.cursor import Cursor
+from panel.mail.imap import ImapSession
 from panel.mail.maildir import Maildir
 transfer.BATCH = 5
 step, when, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
 from panel.messages import record
-owners = {"save": Cursor, "rename": Path, "delivered": record, "_run": record, "_insert": delivery.Delivery, "_clear_ready": delivery.Delivery}
+owners = dict(
+    save=Cursor, rename=Path, delivered=record, _run=record, _insert=delivery.Delivery,
+    _clear_ready=delivery.Delivery, move=ImapSession, _number=pop3,
+)
 owner = owners.get(step, Maildir)
-real, calls = getattr(owner, step), itertools.count(1)
-def deadly(*arguments, **named):
-    call = next(calls)
-    if when == "before" and call == number:
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = real(*arguments, **named)
-    if when == "after" and call == number:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(owner, step, deadly)
+{DEADLY}
 collector.collect(sys.argv[4], force=True)
 """
 
@@ -71,7 +65,7 @@ def killed(post: PostOffice) -> Account:
 
 def kill_at(post: PostOffice, account: Account, step: str, when: str, number: int) -> None:
     process = post.python(KILL_AT, step, when, str(number), account.uuid)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, output
 
 

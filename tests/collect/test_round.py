@@ -191,7 +191,7 @@ def test_another_host_with_the_same_mailbox_brings_nothing_twice(post: PostOffic
     post.deliver(account, LETTERS[4])
     endpoint = post.endpoint(account)
     endpoint.host = "127.0.0.1"
-    endpoint.password = Secret(PASSWORD)
+    endpoint.secret = Secret(PASSWORD)
     endpoint.save()
     assert post.collect(account).delivered == 1
     assert post.mail(account) == LETTERS

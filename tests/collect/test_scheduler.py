@@ -19,6 +19,7 @@ from panel.collect.due import DueAccount
 from panel.collect.scheduler import Limits, Scheduler
 from panel.errors import PanelError
 from panel.models import Account, Collection
+from panel.models.prepared import Prepared, given
 from tests.collect.conftest import PostOffice, due_uuids, letter
 from tests.running import wait_until
 from tests.servers.hostile import ScriptedServer, Talk, enter
@@ -61,7 +62,7 @@ class Pretended:
         self.let_go |= set(self.controls)
         for control in self.controls.values():
             control.interrupt.end()
-        assert self.scheduler.stop(5)
+        assert self.scheduler.stop(60)
 
 
 @pytest.fixture
@@ -88,14 +89,14 @@ def count(begun: list[str], kind: str) -> int:
 def test_servers_that_never_worked_share_half_of_the_rounds(pretended: Callable[..., Pretended]) -> None:
     rounds = pretended(Limits())
     rounds.offer(*(at(f"hung{n}") for n in range(50)), *(at(f"good{n}", worked=True) for n in range(20)))
-    wait_until(lambda: count(rounds.begun, "good") == 20, 5, "the good ones")
-    wait_until(lambda: count(rounds.begun, "hung") == 32, 5, "half of the rounds")
+    wait_until(lambda: count(rounds.begun, "good") == 20, "the good ones")
+    wait_until(lambda: count(rounds.begun, "hung") == 32, "half of the rounds")
 
 
 def test_one_server_has_eight_rounds_whatever_its_names(pretended: Callable[..., Pretended]) -> None:
     rounds = pretended(Limits(), address_of=lambda host, port: "192.0.2.1")
     rounds.offer(*(at(f"slow{n}", worked=True) for n in range(30)))
-    wait_until(lambda: len(rounds.begun) == 8, 5, "eight")
+    wait_until(lambda: len(rounds.begun) == 8, "eight")
     rounds.offer(*(at(f"slow{n}", worked=True) for n in range(30)))
     time.sleep(0.2)
     assert len(rounds.begun) == 8
@@ -107,18 +108,16 @@ def test_a_server_is_slowed_when_most_of_its_rounds_fail_and_not_for_one(
     rounds = pretended(replace(FAST, login_seconds=0.1, slice_seconds=0.1))
     same = partial(at, host="one.example")
     rounds.offer(*(same(f"good{n}") for n in range(3)), same("hung0"))
-    wait_until(lambda: len(rounds.begun) == 4, 5, "all")
+    wait_until(lambda: len(rounds.begun) == 4, "all")
     rounds.controls["hung0"].interrupt.end()
-    wait_until(lambda: not rounds.scheduler._running, 5, "the end")
+    wait_until(lambda: not rounds.scheduler._running, "the end")
     rounds.offer(*(same(f"wait{n}") for n in range(9)))
-    wait_until(
-        lambda: count(rounds.begun, "wait") == 8, 5, "eight: one that hangs says nothing of the others"
-    )
+    wait_until(lambda: count(rounds.begun, "wait") == 8, "eight: one that hangs says nothing of the others")
     for control in list(rounds.controls.values()):
         control.interrupt.end()
-    wait_until(lambda: "wait8" in rounds.controls, 5, "the ninth")
+    wait_until(lambda: "wait8" in rounds.controls, "the ninth")
     rounds.controls["wait8"].interrupt.end()
-    wait_until(lambda: not rounds.scheduler._running, 5, "the end")
+    wait_until(lambda: not rounds.scheduler._running, "the end")
     rounds.offer(*(same(f"again{n}") for n in range(9)))
     time.sleep(0.2)
     assert count(rounds.begun, "again") == 2
@@ -129,25 +128,25 @@ def test_who_has_delivered_gives_way_only_while_others_wait(pretended: Callable[
     same = partial(at, host="one.example", worked=True)
     large = [same(f"large{n}") for n in range(8)]
     rounds.offer(*large)
-    wait_until(lambda: len(rounds.begun) == 8, 5, "all")
+    wait_until(lambda: len(rounds.begun) == 8, "all")
     time.sleep(0.3)
     rounds.offer()
     assert not any(control.should_yield for control in rounds.controls.values())
     rounds.offer(same("good0"), *large)
     assert all(control.should_yield for control in rounds.controls.values())
-    wait_until(lambda: "good0" in rounds.begun, 5, "the one that waited")
+    wait_until(lambda: "good0" in rounds.begun, "the one that waited")
 
 
 def test_who_gave_way_comes_after_those_that_are_due(pretended: Callable[..., Pretended]) -> None:
     rounds = pretended(replace(FAST, slice_seconds=0.1, per_server=1))
     same = partial(at, host="one.example", worked=True)
     rounds.offer(same("large0"))
-    wait_until(lambda: rounds.begun == ["large0"], 5, "the large one")
+    wait_until(lambda: rounds.begun == ["large0"], "the large one")
     time.sleep(0.2)
     rounds.offer(same("good0", since=1))
-    wait_until(lambda: not rounds.scheduler._running, 5, "the end")
+    wait_until(lambda: not rounds.scheduler._running, "the end")
     rounds.offer(same("large0", since=1), same("good1", since=2))
-    wait_until(lambda: len(rounds.begun) == 4, 5, "all")
+    wait_until(lambda: len(rounds.begun) == 4, "all")
     assert rounds.begun == ["large0", "good0", "good1", "large0"]
 
 
@@ -161,22 +160,36 @@ def test_who_was_ended_has_twice_as_long_the_next_time(pretended: Callable[..., 
             rounds.offer(at("good0", since=9))
             time.sleep(0.02)
         took.append(time.monotonic() - begun)
-        wait_until(lambda: not rounds.scheduler._running, 5, "the other")
+        wait_until(lambda: not rounds.scheduler._running, "the other")
         rounds.begun.clear()
         rounds.scheduler._servers.clear()
-    assert 0.2 <= took[0] < took[1] < took[2] and took[2] >= 0.75
+    assert took[0] >= 0.2 and took[1] >= 0.4 and took[2] >= 0.8
+
+
+def test_mail_that_is_announced_while_a_round_ends_has_another_one(
+    pretended: Callable[..., Pretended],
+) -> None:
+    rounds = pretended()
+    rounds.offer(at("slow0", worked=True))
+    wait_until(lambda: rounds.begun == ["slow0"], "the round")
+    for _ in range(2):
+        rounds.scheduler.add(at("slow0", worked=True), again=True)
+    rounds.let_go.add("slow0")
+    wait_until(lambda: len(rounds.begun) == 2 and not rounds.scheduler._running, "another")
+    time.sleep(0.1)
+    assert rounds.begun == ["slow0"] * 2
 
 
 def test_who_asks_comes_first_and_once(pretended: Callable[..., Pretended]) -> None:
     rounds = pretended(replace(FAST, per_server=1))
     same = partial(at, host="one.example", worked=True)
     rounds.offer(same("slow0"), same("good1", since=1))
-    wait_until(lambda: rounds.begun == ["slow0"], 5, "the first")
+    wait_until(lambda: rounds.begun == ["slow0"], "the first")
     for _ in range(3):
         rounds.scheduler.add(same("good2"))
         rounds.scheduler.add(same("slow0"))
     rounds.let_go.add("slow0")
-    wait_until(lambda: len(rounds.begun) == 3, 5, "all")
+    wait_until(lambda: len(rounds.begun) == 3, "all")
     assert rounds.begun == ["slow0", "good2", "good1"], rounds.begun
 
 
@@ -190,7 +203,7 @@ def test_an_error_in_one_round_stops_no_other() -> None:
 
     scheduler = Scheduler(collect, replace(FAST, per_server=1))
     scheduler.offer([at("bad", "one.example"), at("good", "one.example")])
-    assert done.wait(5)
+    assert done.wait(60)
     scheduler.finish()
 
 
@@ -246,7 +259,15 @@ class Worker:
             self.scheduler.stop(0)
             for each in list(self.scheduler._running.values()):
                 each.control.interrupt.end()
-            assert self.scheduler.stop(20)
+            assert self.scheduler.stop(60)
+
+
+def slice_here(post: PostOffice, least: float, **over: Any) -> float:
+    """The seconds of a time slice that no round of a good server needs on this machine, as busy as it is."""
+    account = post.add(letter(0), **over)
+    began = time.monotonic()
+    post.collect(account)
+    return max(least, 5 * (time.monotonic() - began))
 
 
 @pytest.mark.parametrize("script", [drip, let_in_and_drip])
@@ -260,16 +281,16 @@ def test_forty_servers_that_drip_keep_no_good_mailbox_waiting(
             here.add(port=server.port, security="none", host="127.0.0.1")
         good = here.add(letter(0))
         Collection.create(account=good, next_due_at=1)
-        worker = Worker(here, replace(FAST, login_seconds=1.0, slice_seconds=2.0))
+        seconds = slice_here(here, 1.0)
+        worker = Worker(here, replace(FAST, login_seconds=seconds, slice_seconds=2 * seconds))
         with worker.running():
             for number in range(4):
                 if number:
                     here.deliver(good, letter(number))
                     due.make_due(good.uuid)
-                # Real rounds have 15 times as long, and an interval is 30 s at least.
-                wait_until(lambda n=number: len(mail(here, good)) == n + 1, 10, f"round {number}")
-                wait_until(lambda: not here.row(good).leased_by, 10, "its end")
-        assert sum(server.connections > 0 for server in servers) == 40
+                wait_until(lambda n=number: len(mail(here, good)) == n + 1, f"round {number}")
+                wait_until(lambda: not here.row(good).leased_by, "its end")
+            wait_until(lambda: all(one.connections for one in servers), "all of them to be tried")
 
 
 @pytest.mark.parametrize("protocol", ["imap", "pop3"])
@@ -280,21 +301,20 @@ def test_first_collections_of_large_mailboxes_keep_no_good_mailbox_waiting_and_g
     monkeypatch.setattr("panel.collect.pop3.UNLOCK_SECONDS", 0)
     port = post.dovecot.tls_port if protocol == "imap" else post.dovecot.pop3_port
     post = post.reaching(port)
-    slow_down(monkeypatch, 0.1)
+    seconds = slice_here(post, 1.5, protocol=protocol, port=port)
+    slow_down(monkeypatch, seconds / 15)
     letters = [letter(number) for number in range(30)]
     large = [post.add(*letters, protocol=protocol, port=port) for _ in range(3)]
     good = post.add(letter(0), protocol=protocol, port=port)
     Collection.create(account=good, next_due_at=1)
-    worker = Worker(post, replace(FAST, per_server=2, slice_seconds=1.5))
+    worker = Worker(post, replace(FAST, per_server=2, login_seconds=seconds, slice_seconds=seconds))
     with worker.running():
-        wait_until(lambda: len(mail(post, good)) == 1, 10, "the good one's mail")
+        wait_until(lambda: len(mail(post, good)) == 1, "the good one's mail")
         assert any(len(mail(post, account)) < 30 for account in large)
-        wait_until(lambda: all(len(mail(post, account)) >= 30 for account in large), 30, "all mail")
-        wait_until(lambda: not worker.scheduler._running, 10, "the last rounds")
+        wait_until(lambda: all(len(mail(post, account)) >= 30 for account in large), "all mail")
+        wait_until(lambda: not any(post.row(account).problem for account in large), "the last rounds")
     for account in large:
         assert mail(post, account) == sorted(letters)
-        assert sum(worker.delivered[account.uuid]) == 30
-        assert post.row(account).problem is None
     assert any(len([n for n in worker.delivered[account.uuid] if n]) > 1 for account in large)
 
 
@@ -367,7 +387,7 @@ def test_a_round_that_cannot_give_way_because_the_server_has_stopped_is_ended_an
         control = RoundControl()
 
         def end() -> None:
-            wait_until(lambda: control.delivered and len(mail(here, account)) == 2, 10, "two messages")
+            wait_until(lambda: control.delivered and len(mail(here, account)) == 2, "two messages")
             control.should_yield = True
             control.interrupt.end()
 
@@ -383,8 +403,8 @@ def test_two_workers_with_one_database_collect_each_mailbox_once(post: PostOffic
     accounts = [post.add(letter(1), letter(2)) for _ in range(8)]
     one, other = Worker(post, FAST), Worker(post, FAST)
     with one.running(), other.running():
-        wait_until(lambda: all(len(mail(post, account)) == 2 for account in accounts), 20, "all mail")
-        wait_until(lambda: all(post.row(account).last_success_at for account in accounts), 10, "notes")
+        wait_until(lambda: all(len(mail(post, account)) == 2 for account in accounts), "all mail")
+        wait_until(lambda: all(post.row(account).last_success_at for account in accounts), "notes")
     for account in accounts:
         assert mail(post, account) == [letter(1), letter(2)]
         rounds = [*one.delivered.get(account.uuid, []), *other.delivered.get(account.uuid, [])]
@@ -408,8 +428,9 @@ def test_a_mailbox_that_announces_a_login_delay_is_not_asked_before(post: PostOf
 
 
 def test_due_is_one_query_by_index_and_a_task_asks_for_its_own_row(post: PostOffice) -> None:
-    sql, values = due._known(Collection.next_due_at <= db.now()).sql()
-    plan = str(db.database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", values).fetchall())
+    sql, values, *_ = Prepared(lambda: due._known(Collection.next_due_at <= given("now")))._written
+    known = [value if isinstance(value, int | str) else db.now() for value in values]
+    plan = str(db.database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", known).fetchall())
     assert "collection_next_due_at" in plan and "SCAN" not in plan
     accounts = [post.add() for _ in range(3)]
     for account in accounts:

@@ -30,8 +30,8 @@ def test_a_running_server_collects_what_is_due(post: PostOffice, server: PanelSe
     server.start()
     for account in accounts:
         new = post.spool(account) / "new"
-        wait_until(lambda new=new: new.exists() and any(new.iterdir()), 20, "mail in the spool")
-    wait_until(lambda: all(post.row(a).last_success_at for a in accounts), 10, "the rounds to be noted")
+        wait_until(lambda new=new: new.exists() and any(new.iterdir()), "mail in the spool")
+    wait_until(lambda: all(post.row(a).last_success_at for a in accounts), "the rounds to be noted")
     server.stop()
     assert [post.mail(account) for account in accounts] == [[letter(number)] for number in range(3)]
     assert not any(post.row(account).leased_by for account in accounts)
@@ -44,11 +44,11 @@ def test_with_the_key_away_it_waits_and_goes_on_by_itself(post: PostOffice, serv
     key, away = post.settings.key_file, post.settings.data_dir / "away.bin"
     key.rename(away)
     server.start()
-    wait_until(lambda: "collecting paused" in server.log, 20, "the pause in the log")
+    wait_until(lambda: "collecting paused" in server.log, "the pause in the log")
     assert not (post.spool(account) / "new").exists()
     away.rename(key)
     new = post.spool(account) / "new"
-    wait_until(lambda: new.exists() and any(new.iterdir()), 20, "mail in the spool")
+    wait_until(lambda: new.exists() and any(new.iterdir()), "mail in the spool")
 
 
 def test_the_worker_killed_again_and_again_loses_and_doubles_nothing(
@@ -59,9 +59,9 @@ def test_the_worker_killed_again_and_again_loses_and_doubles_nothing(
     new = post.spool(account) / "new"
     server.start()
     for share in (0, MANY // 8, MANY // 3):
-        wait_until(lambda share=share: new.exists() and len(list(new.iterdir())) >= share, 40, "some mail")
+        wait_until(lambda share=share: new.exists() and len(list(new.iterdir())) >= share, "some mail")
         os.kill(child(server, "worker"), signal.SIGKILL)
-    wait_until(lambda: len(list(new.iterdir())) >= MANY, 60, "all mail")
-    wait_until(lambda: post.row(account).last_success_at, 30, "the round to be noted")
+    wait_until(lambda: len(list(new.iterdir())) >= MANY, "all mail")
+    wait_until(lambda: post.row(account).last_success_at, "the round to be noted")
     server.stop()
     assert post.mail(account) == sorted(letter(number) for number in range(MANY))

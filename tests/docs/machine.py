@@ -150,6 +150,7 @@ def names(mail_ports: Mapping[str, int]) -> dict[str, str]:
     return {
         "-o mailkeep -g mailkeep": f"-o {user} -g {group}",
         "mailkeep:mailkeep": f"{user}:{group}",
+        **{f".example.org {port} ": f".example.org {there} " for port, there in mail_ports.items()},
         "127.0.0.1:8000": f"127.0.0.1:{free_port()}",
         **{f"{what}.example.org": "localhost" for what in ("imap", "pop", "smtp")},
         **{f"--port {port}": f"--port {there}" for port, there in mail_ports.items()},

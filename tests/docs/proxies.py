@@ -67,7 +67,7 @@ class Proxy:
             self._process = subprocess.Popen(
                 command, stdout=said, stderr=said, env={"HOME": str(folder), "PATH": "/usr/bin:/bin"}
             )
-        wait_until(self._listens, 20, f"{block.kind}: {self._said.read_text()}")
+        wait_until(self._listens, lambda: f"{block.kind}: {self._said.read_text()}")
 
     def _listens(self) -> bool:
         assert self._process.poll() is None, self._said.read_text("utf-8")
@@ -77,7 +77,7 @@ class Proxy:
     def stop(self) -> None:
         """End it."""
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
 
 def _name(block: Block) -> str:

@@ -53,6 +53,7 @@ class Shop:
         for mailbox in MAILBOXES:
             self._secret(machine, mailbox, PASSWORD)
         self._secret(machine, "key-passphrase", LOGIN_PASSWORD)
+        self._secret(machine, "client-secret", "Value~of.a-client_secret")
         return machine
 
     def installed(self, name: str, other: Machine) -> Machine:

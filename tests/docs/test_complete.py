@@ -15,10 +15,11 @@ import pytest
 from flask import Flask
 
 from panel.config import FROM_FILE, NAMES, NOT_OURS, ROOT, Settings
+from panel.deliver import targets_file
 from tests.docs.pages import Block, Page, manual, page
 
 PAGES = manual()
-KINDS = {"console", "sh", "cron", "python", "jsonl", "ini", "nginx", "caddy", "text", "mermaid"}
+KINDS = {"console", "sh", "cron", "python", "jsonl", "ini", "toml", "nginx", "caddy", "text", "mermaid"}
 FLASKS_OWN = {"routes", "run", "shell"}
 SECTIONS = ("docs/decisions/",)  # written for who changes the code
 
@@ -55,6 +56,13 @@ def test_settings_that_are_shown_are_taken(tmp_path_factory: pytest.TempPathFact
     for block in every("ini"):
         path.write_text(block.text, "utf-8")
         Settings.load({"PANEL_ENV_FILE": str(path)})
+
+
+def test_targets_files_that_are_shown_are_taken(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("targets") / "targets.toml"
+    for block in every("toml"):
+        path.write_text(block.text, "utf-8")
+        assert targets_file.read(path).by_name
 
 
 # -- commands --------------------------------------------------------------------

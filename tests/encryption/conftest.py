@@ -59,7 +59,7 @@ class House:
     def add(self, password: str = "hunter2hunter2", **over: Any) -> Endpoint:
         account = Account.create(address=f"{Account.select().count()}@example.org", created_at=db.now())
         endpoint = new_endpoint(account, **over)
-        endpoint.password = Secret(password)
+        endpoint.secret = Secret(password)
         endpoint.save()
         return Endpoint.get_by_id(endpoint.id)
 

@@ -31,7 +31,7 @@ class Killed(BaseException):
 
 def enter(house: House, password: str) -> None:
     endpoint = Endpoint.get_by_id(1)
-    endpoint.password = Secret(password)
+    endpoint.secret = Secret(password)
     endpoint.save()
 
 

@@ -193,7 +193,7 @@ def _in_thread(step) -> None:  # type: ignore[no-untyped-def]
 
 def _joined_result() -> bool:
     thread, results = _threads.pop()
-    thread.join(10)  # type: ignore[attr-defined]
+    thread.join(60)  # type: ignore[attr-defined]
     return results[0]
 
 

@@ -32,7 +32,8 @@ def write(house: House, statement: str, *values: object) -> None:
 
 ORPHAN = (
     "INSERT INTO endpoint (id, account_id, direction, protocol, host, port, security, username, auth_method,"
-    " token_url, sealed, rev) VALUES (99, 'nobody', 'in', 'imap', 'h', 993, 'tls', 'u', 'plain', '', zeroblob(40), 1)"
+    " token_url, address, kind, sealed, rev) VALUES (99, 'nobody', 'in', 'imap', 'h', 993, 'tls', 'u', 'plain', '',"
+    " 'a', 'password', zeroblob(40), 1)"
 )
 
 

@@ -13,10 +13,11 @@ from panel import db
 from panel.alerts import alert_log, conditions
 from panel.audit import Actor, record
 from panel.encryption.leftovers import scan
-from panel.vault import turn_on, unfinished
+from panel.vault import turn_on, unfinished, verification
 from tests.alerts.conftest import fail
 from tests.browser.fixtures import CheckAxe
 from tests.browser.served import Site, served
+from tests.encryption import kinds
 from tests.installs import BOTH
 
 pytestmark = pytest.mark.browser
@@ -67,6 +68,30 @@ def test_turning_on_verifying_and_opening_the_danger_zone(site: Site, page: Page
     site.house.key_file.unlink()
     page.goto(f"{site.url}/server/encryption")
     expect(page.locator(".hero.bad h2")).to_have_text("The key file is missing")
+    axe(page)
+
+
+def test_what_keeps_encryption_on_is_named_with_links(site: Site, page: Page, axe: CheckAxe) -> None:
+    with db.database.connection_context():
+        site.house.enable()
+        stored = kinds.add_all()
+    site.sign_in(page)
+    page.goto(f"{site.url}/server/encryption")
+    expect(page.locator(".hero")).to_contain_text("1 sign-in token")
+    axe(page)
+    page.locator("#off > summary").click()
+    expect(page.locator("#off-steps")).to_contain_text("kind-token-one@example.org: a consent")
+    expect(page.get_by_role("button", name="Turn off encryption")).to_have_count(0)
+    axe(page)
+    page.get_by_role("link", name="kind-consent-one@example.org").click()
+    expect(page).to_have_url(re.compile(r"/accounts/[0-9a-f-]{36}"))
+    with db.database.connection_context():
+        site.house.sql("UPDATE consent SET subject = 'other'")
+        site.house.sql("UPDATE oauth_app SET client_id = 'other'")
+        assert len(verification.run(site.house.vault).failures) == 2
+        assert stored["a password"].opened(site.house)
+    page.goto(f"{site.url}/server/encryption")
+    expect(page.locator(".hero.bad h2")).to_have_text("2 of 9 secrets cannot be decrypted")
     axe(page)
 
 

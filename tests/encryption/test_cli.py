@@ -48,6 +48,7 @@ def test_status_json_has_the_agreed_shape(cli: Cli, house: House) -> None:
         "state": "off",
         "key": {"file": "encryption-key.bin", "found": None, "expected": None, "created_at": None},
         "passwords": {"total": 2, "sealed": 0, "clear": 2, "unreadable": 0},
+        "others": {"sealed": 0, "tokens": 0, "unreadable": 0},
         "backup_proved_at": None,
         "exit": 0,
     }

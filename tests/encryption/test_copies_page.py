@@ -150,7 +150,7 @@ def test_500_mailboxes_are_ten_pages(page_for: Callable[[str], FlaskClient], hou
             for n in range(498):
                 account = Account.create(address=f"box{n:03}@example.org", created_at=db.now())
                 endpoint = new_endpoint(account)
-                endpoint.password = Secret(SECRET)
+                endpoint.secret = Secret(SECRET)
                 endpoint.save()
 
     in_database(add)

@@ -84,9 +84,13 @@ def test_each_password_is_asked_again_and_encryption_can_be_turned_on_anew(
     house: House, safe: Path, lose: Callable[[House], Any]
 ) -> None:
     lose(house)
-    assert forget.lost(house.vault) == ["0@example.org", "1@example.org", "2@example.org"]
+    assert [each.name for each in forget.lost(house.vault)] == [
+        "0@example.org",
+        "1@example.org",
+        "2@example.org",
+    ]
     done = forget.forget(house.vault, ACTOR)
-    assert done.addresses == ("0@example.org", "1@example.org", "2@example.org")
+    assert [each.name for each in done.lost] == ["0@example.org", "1@example.org", "2@example.org"]
     assert house.state is State.OFF
     assert not os.path.lexists(house.key_file)
     assert done.moved_to is None or os.path.lexists(done.moved_to)
@@ -97,7 +101,7 @@ def test_each_password_is_asked_again_and_encryption_can_be_turned_on_anew(
     assert Activity.get(Activity.what == "lost key forgotten").who == ACTOR.who
     house.enable()
     endpoint = Endpoint.get_by_id(1)
-    endpoint.password = Secret("entered again")
+    endpoint.secret = Secret("entered again")
     endpoint.save()
     assert house.opened(endpoint) == "entered again"
     assert house.state is State.ON
@@ -177,12 +181,12 @@ def test_records_of_no_account_are_removed_and_told_and_nothing_else_is_lost(
     house.orphan(99, "out", b"\x01\x01" + bytes(80))
     house.orphan(100, "else", None, "in clear")
     house.key_file.unlink()
-    assert forget.lost(house.vault) == [
+    assert [each.name for each in forget.lost(house.vault)] == [
         "0@example.org", "1@example.org", "2@example.org", "(no account nobody)",
     ]  # fmt: skip
     done = forget.forget(house.vault, ACTOR)
-    assert done.addresses == ("0@example.org", "1@example.org", "2@example.org")
-    assert done.removed == ("(no account nobody)",)
+    assert [each.name for each in done.lost] == ["0@example.org", "1@example.org", "2@example.org"]
+    assert done.removed == (("(no account nobody)", "mailbox"),)
     assert "(no account nobody)" in Activity.get(Activity.what == "lost key forgotten").subject
     assert house.state is State.OFF
     assert ForgottenSecret.select().count() == 3
@@ -212,7 +216,7 @@ def test_passwords_in_clear_are_kept(house: House, safe: Path) -> None:
     turn_off.turn_off(house.vault, ACTOR, in_shell=True)
     later = house.add("saved in clear meanwhile")
     house.key_file.unlink()
-    assert len(forget.forget(house.vault, ACTOR).addresses) == 3
+    assert len(forget.forget(house.vault, ACTOR).lost) == 3
     assert house.state is State.OFF
     assert house.opened(later) == "saved in clear meanwhile"
 
@@ -228,7 +232,7 @@ def test_killed_in_between_it_is_finished_by_running_it_again(house: House, safe
         f"{step.replace('keystore', 'files.KeyStore')} = lambda self: os.kill(os.getpid(), 9)\n"
         "forget.forget(vault, actor)",
     )
-    killed.wait(timeout=60)
+    killed.wait(timeout=120)
     assert killed.returncode == -9
     assert house.state.no_key
     forget.forget(house.vault, ACTOR)
@@ -261,7 +265,7 @@ def test_when_the_key_turns_up_the_passwords_come_back_but_none_that_was_entered
     forget.forget(house.vault, ACTOR)
     house.enable()
     entered = Endpoint.get_by_id(2)
-    entered.password = Secret("newer")
+    entered.secret = Secret("newer")
     entered.save()
     assert forget.restorable(house.vault) == []
     retired_keys.add(house.vault, safe.read_bytes(), ACTOR)
@@ -276,7 +280,9 @@ def test_when_the_key_turns_up_the_passwords_come_back_but_none_that_was_entered
 def test_a_forgotten_record_whose_server_was_edited_does_not_come_back(house: House, safe: Path) -> None:
     house.key_file.unlink()
     forget.forget(house.vault, ACTOR)
-    house.sql("UPDATE forgotten_secret SET host = 'evil.example.org' WHERE id = 1")
+    house.sql(
+        "UPDATE forgotten_secret SET bound = json_replace(bound, '$[3]', 'evil.example.org') WHERE id = 1"
+    )
     house.enable()
     retired_keys.add(house.vault, safe.read_bytes(), ACTOR)
     assert forget.restore(house.vault, ACTOR) == ["1@example.org", "2@example.org"]

@@ -429,7 +429,7 @@ def test_no_page_in_any_state_holds_the_password(admin: FlaskClient, house: Hous
     def store() -> None:
         account = Account.create(address="m@example.org", created_at=0)
         endpoint = new_endpoint(account)
-        endpoint.password = Secret(authorization_file)
+        endpoint.secret = Secret(authorization_file)
         endpoint.save()
 
     in_database(store)

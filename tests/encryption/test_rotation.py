@@ -83,7 +83,7 @@ def test_a_rotation_that_was_killed_is_finished_by_anybody(house: House) -> None
         "import os; sweep.BATCH = 50; rotation.rotate(vault, actor);"
         "unfinished.resume(vault, lambda done, total: done >= 200 and os.kill(os.getpid(), 9))",
     )
-    killed.wait(timeout=60)
+    killed.wait(timeout=120)
     assert killed.returncode == -signal.SIGKILL
     now = house.vault.latest()
     assert now.state is State.ROTATING
@@ -139,7 +139,7 @@ def test_two_who_press_at_once_change_the_key_once(house: House) -> None:
         for _ in range(4)
     ]
     for other in others:
-        output, _ = other.communicate(timeout=60)
+        output, _ = other.communicate(timeout=120)
         assert other.returncode == 0 or "being changed already" in output, output
     unfinished.resume(house.vault)
     assert len(file_of(house).keys) == 2
@@ -258,11 +258,11 @@ def test_ten_rotations_while_others_save_lose_nothing(
     saver = in_process(
         house,
         "for n in range(120):\n"
-        "    e = Endpoint.get_by_id(1 + n % 6); e.password = Secret(f'password {n}'); e.save()\n",
+        "    e = Endpoint.get_by_id(1 + n % 6); e.secret = Secret(f'password {n}'); e.save()\n",
     )
     while saver.poll() is None:
         house.rotate()
-    output, _ = saver.communicate(timeout=60)
+    output, _ = saver.communicate(timeout=120)
     assert saver.returncode == 0, output
     unfinished.resume(house.vault)
     assert [house.opened(e) for e in endpoints] == [f"password {n}" for n in range(114, 120)]
@@ -281,8 +281,13 @@ def test_ten_rotations_while_others_save_lose_nothing(
 def test_the_sweep_of_a_process_with_old_memory_uses_the_key_of_the_file(house: House) -> None:
     endpoint = house.add("kept")
     house.enable()
-    other = in_process(house, "unfinished.resume(vault); print(vault.latest().state)")
+    other = in_process(
+        house,
+        "vault.latest(); print('read', flush=True); sys.stdin.readline(); "
+        "unfinished.resume(vault); print(vault.latest().state)",
+    )
+    assert other.stdout and other.stdout.readline() == "read\n"
     rotation.rotate(house.vault, ACTOR)
-    rotation_of_other, _ = other.communicate(timeout=60)
+    rotation_of_other, _ = other.communicate("\n", timeout=120)
     assert rotation_of_other.strip().endswith("on")
     assert key_of(house, endpoint) == file_of(house).primary.id

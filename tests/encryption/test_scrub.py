@@ -56,7 +56,7 @@ def told(house: House) -> Findings:
 def replaced_and_removed(house: House) -> None:
     """A password in clear that is replaced, and another whose account is removed."""
     first, second = house.add(OLD), house.add(GONE)
-    first.password = Secret(NOW)
+    first.secret = Secret(NOW)
     first.save()
     Account.get_by_id(second.account_id).delete_instance()
 
@@ -134,7 +134,7 @@ def test_of_hundreds_of_passwords_stored_replaced_and_removed_none_is_left(
     for number in range(300):
         row = house.add(f"{OLD if number < 100 else NOW}-{number}")
         if number < 100:
-            row.password = Secret(f"{NOW}-{number}")
+            row.secret = Secret(f"{NOW}-{number}")
             row.save()
         elif number < 200:
             Account.get_by_id(row.account_id).delete_instance()
@@ -202,7 +202,7 @@ def test_a_save_that_replaces_a_clear_value_put_there_by_sql_owes_its_removal(ho
     house.sql("UPDATE endpoint SET sealed = NULL, clear = ? WHERE id = ?", GONE, planted.id)
     for endpoint, pending in ((other, False), (planted, True)):
         fresh = Endpoint.get_by_id(endpoint.id)
-        fresh.password = Secret(NOW)
+        fresh.secret = Secret(NOW)
         fresh.save()
         assert (house.sql("SELECT scrub_owed FROM encryption") != [(None,)]) is pending
     unfinished.resume(house.vault)
@@ -624,7 +624,7 @@ def on_since(house: House) -> Iterator[int]:
         box = {"account": account, "direction": "in", "protocol": "imap", "host": "h", "port": 993, "security": "tls",
                "username": "u", "auth_method": "plain", "token_url": "", "address": name, "kind": "password", "secret_set_at": since + entered}  # fmt: skip
         endpoint = Endpoint(**box)
-        endpoint.password = Secret(NOW)
+        endpoint.secret = Secret(NOW)
         endpoint.save()
     house.enable()
     Encryption.update(enabled_at=since).execute()

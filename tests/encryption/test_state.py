@@ -9,8 +9,9 @@ import pytest
 
 from panel.crypto.keyfile import Key, KeyFile
 from panel.errors import CannotStore, KeyAbsent, KeyFileError
+from panel.vault.owners import Failure
 from panel.vault.snapshot import Snapshot
-from panel.vault.state import Failure, FileFacts, RecordFacts, RowFacts, State
+from panel.vault.state import FileFacts, RecordFacts, RowFacts, State
 
 INSTANCE, RELEASE = b"i" * 16, b"r" * 16
 KEY, SECOND, STRANGER = Key.generate(), Key.generate(), Key.generate()

@@ -15,7 +15,6 @@ from panel.models import Endpoint
 from panel.secret import Secret
 from panel.vault import rotation, rows, sweep, turn_off, turn_on, verification
 from panel.vault.state import State
-from panel.vault.vault import Vault
 from tests.encryption.conftest import House
 from tests.installs import BOTH
 
@@ -27,8 +26,8 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     real: Any = sweep._prepared
     done: list[bool] = []
 
-    def prepared(vault: Vault, last: int) -> Any:
-        page = real(vault, last)
+    def prepared(*given: Any) -> Any:
+        page = real(*given)
         if page.rows and not done:
             done.append(True)
             act()
@@ -95,7 +94,7 @@ def test_a_password_saved_while_rows_were_prepared_wins(
 
     def save() -> None:
         row = Endpoint.get_by_id(endpoint.id)
-        row.password = Secret("new")
+        row.secret = Secret("new")
         row.save()
 
     turn_on.turn_on(house.vault, BOTH, ACTOR)
@@ -186,7 +185,7 @@ def test_what_sql_forced_in_reads_as_the_model_reads_it(house: House) -> None:
     house.add("kept")
     house.enable()
     house.sql("UPDATE endpoint SET host = CAST(host AS BLOB), port = CAST(port AS TEXT)")
-    (row,) = rows.after(0, rows.STORED, 10)
+    (row,) = rows.after(Endpoint, 0, rows.stored(Endpoint), 10)
     assert row.binding(b"i") == Endpoint.get().binding(b"i")
     assert verification.run(house.vault).opened == 1
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from queue import Queue
 
 import peewee
 import pytest
 
+from panel import db
 from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.errors import CannotOpen, CannotStore, KeyAbsent, PanelError, Refused, Tampered
 from panel.models import Activity, Encryption, Endpoint
 from panel.secret import Secret
 from panel.vault import rotation, scrub, sweep, turn_off, turn_on, unfinished, verification
+from panel.vault.keystore import KeyStore
 from panel.vault.state import State
 from panel.vault.turn_on import Confirmations
 from tests.encryption.conftest import House, in_process
 from tests.installs import BOTH
+from tests.running import WAIT_SECONDS
 
 ACTOR = Actor("admin@example.org", "192.0.2.1")
 
@@ -59,7 +64,7 @@ def test_a_password_replaced_while_enabling_leaves_no_old_copy_either(house: Hou
     authorization_file = "MARKER-replaced-meanwhile"
     endpoint = house.add(authorization_file)
     turn_on.turn_on(house.vault, BOTH, ACTOR)
-    endpoint.password = Secret("the new one")
+    endpoint.secret = Secret("the new one")
     endpoint.save()
     unfinished.resume(house.vault)
     assert house.state is State.ON
@@ -102,7 +107,7 @@ def test_two_processes_that_enable_at_once_end_with_one_key(house: House) -> Non
         in_process(house, "turn_on.turn_on(vault, BOTH, actor); unfinished.resume(vault)") for _ in range(4)
     ]
     for other in others:
-        output, _ = other.communicate(timeout=60)
+        output, _ = other.communicate(timeout=120)
         assert other.returncode == 0, output
     assert house.state is State.ON
     assert [p.name for p in house.data.glob("encryption-key*.bin")] == ["encryption-key.bin"]
@@ -116,7 +121,7 @@ def test_a_sweep_that_was_killed_is_finished_by_anybody(house: House) -> None:
         house,
         "import os; sweep.BATCH = 50; unfinished.resume(vault, lambda done, total: done >= 100 and os.kill(os.getpid(), 9))",
     )
-    killed.wait(timeout=60)
+    killed.wait(timeout=120)
     assert killed.returncode == -9
     status = house.vault.latest()
     assert status.state is State.ENABLING
@@ -139,7 +144,7 @@ def test_with_the_key_file_away_nothing_is_stored_read_or_generated_and_it_goes_
     assert house.state is State.KEY_MISSING
     with pytest.raises(KeyAbsent):
         house.opened(endpoint)
-    endpoint.password = Secret("not stored")
+    endpoint.secret = Secret("not stored")
     with pytest.raises(CannotStore):
         endpoint.save()
     with pytest.raises(Refused):
@@ -475,7 +480,7 @@ def test_200_saves_in_two_processes_racing_enable_and_disable(
         assert house.sql("SELECT count(*) FROM endpoint WHERE sealed IS NOT NULL") == [(0,)]
     last: dict[int, str] = {}
     for saver in savers:
-        output, _ = saver.communicate(timeout=60)
+        output, _ = saver.communicate(timeout=120)
         assert saver.returncode == 0, output
         last |= {int(line.split()[0]): line.split(maxsplit=1)[1] for line in output.splitlines()}
     assert len(last) == 10
@@ -500,7 +505,7 @@ ids = [e.id for e in Endpoint.select(Endpoint.id)][part::2]
 last = {}
 for n in range(100):
     endpoint = Endpoint.get_by_id(ids[n % len(ids)])
-    endpoint.password = Secret(f"password {part} {n}")
+    endpoint.secret = Secret(f"password {part} {n}")
     for attempt in range(200):
         try:
             endpoint.save()
@@ -509,7 +514,7 @@ for n in range(100):
             if type(error).__name__ not in ("CannotStore", "EditedMeanwhile"):
                 raise
             endpoint = Endpoint.get_by_id(endpoint.id)
-            endpoint.password = Secret(f"password {part} {n}")
+            endpoint.secret = Secret(f"password {part} {n}")
     else:
         raise SystemExit("never stored")
     last[endpoint.id] = f"password {part} {n}"
@@ -526,3 +531,27 @@ def test_the_state_row_and_progress_are_read_from_the_database(house: House) -> 
     unfinished.resume(house.vault, lambda done, total: seen.append((done, total)))
     assert seen[-1] == (4, 4)
     assert Encryption.only() is not None
+
+
+def test_the_last_steps_of_turning_off_never_look_like_a_lost_key(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that is asked between them would say so for good: it asks again only while work goes on."""
+    house.add()
+    house.enable()
+    forget, seen = KeyStore.forget_expected_key, Queue[State]()
+
+    def look() -> None:
+        with db.database.connection_context():
+            seen.put(house.vault.latest().state)
+
+    def midway(keystore: KeyStore) -> None:
+        if not house.key_file.exists():
+            other = threading.Thread(target=look)
+            other.start()
+            other.join(1)  # it waits for these steps, or has looked between them
+        forget(keystore)
+
+    monkeypatch.setattr(KeyStore, "forget_expected_key", midway)
+    house.disable()
+    assert seen.get(timeout=WAIT_SECONDS) is State.OFF

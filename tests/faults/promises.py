@@ -8,7 +8,7 @@ from panel.config import Settings
 from panel.crypto import keyring
 from panel.crypto.keyfile import KeyFile, NotAKeyFile
 from panel.errors import CannotOpen
-from panel.models import Endpoint
+from panel.models import SECRET_ROWS, Endpoint
 from panel.vault import credential, forget, retired_keys, unfinished
 from panel.vault.state import State
 from panel.vault.vault import Vault
@@ -59,6 +59,29 @@ def check_forgotten(settings: Settings, allowed: frozenset[str], why: str) -> No
         assert vault.latest().state is State.ON, why
         assert {house.opened(endpoint) for endpoint in Endpoint.select()} == allowed, why
         assert not list(house.data.glob(".*.tmp")), why
+
+
+def check_every_kind(settings: Settings, expected: dict[str, frozenset[str]], new: str, why: str) -> None:
+    """Every secret of every table is there and sealed, and is given back after a resume; then all but passwords
+    go, and encryption can be turned off.
+    """
+    create_app(settings)
+    vault = Vault.of(settings, db.database)
+    house = House(settings, vault)
+    with db.database.connection_context():
+        unfinished.start(vault)
+        unfinished.resume(vault)
+        assert vault.latest().state is State.ON, why
+        for model in SECRET_ROWS:
+            table = model._meta.table_name
+            assert house.sql(f"SELECT count(*) FROM {table} WHERE clear IS NOT NULL") == [(0,)], why
+            found = {credential.open_row(row, vault).reveal() for row in model.select()}
+            assert found == expected[table] or (found == {new} and table == "consent"), why
+        assert not list(house.data.glob(".*.tmp")), why
+        for model in SECRET_ROWS:
+            house.sql(f"DELETE FROM {model._meta.table_name} WHERE kind <> 'password'")
+        house.disable()
+        assert house.state is State.OFF, why
 
 
 def on_disk(house: House) -> set[str]:

@@ -1,6 +1,6 @@
 """The whole life of a key at random, against a plain dict: whatever happens, in whatever order, no password is lost.
 
-People save and edit, turn encryption on and off, change, prune and add keys; processes die at any step;
+People save and edit, connect mailboxes by consents through apps, turn encryption on and off, change, prune and add keys; processes die at any step;
 databases and key files of other times are put back; a process saves with old memory; somebody edits the
 database by SQL. After each step every password can be read with the key files that exist, and what the
 panel says of its state is so. In the end the right key file is put back and all of them open.
@@ -15,11 +15,13 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -34,19 +36,30 @@ from panel.audit import Actor
 from panel.crypto import keyring
 from panel.crypto.keyfile import Key, KeyFile, NotAKeyFile
 from panel.errors import CannotOpen, CannotStore, EditedMeanwhile, PanelError
-from panel.models import Account, Endpoint
+from panel.models import SECRET_ROWS, Account, Endpoint
 from panel.secret import Secret
-from panel.vault import credential, retired_keys, rotation, turn_off, turn_on, unfinished
+from panel.vault import (
+    credential,
+    only_encrypted,
+    retired_keys,
+    rotation,
+    sweep,
+    turn_off,
+    turn_on,
+    unfinished,
+)
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.vault import Vault
+from tests.encryption import kinds
 from tests.encryption.conftest import House, new_endpoint, settings_in
+from tests.encryption.kinds import OTHERS, Stored
 from tests.faults.failpoints import Failpoints, drop_connection, dying
 from tests.faults.test_planted_bugs import old_key_dropped_early
 from tests.installs import BOTH
 
 ACTOR = Actor("admin@example.org")
-MOST_ACCOUNTS = 4
+MOST_ACCOUNTS, MOST_OTHERS = 4, 5
 HOST = "imap.example.org"
 NO_KEY = (State.KEY_MISSING, State.KEY_UNREADABLE, State.KEY_WRONG)
 
@@ -117,8 +130,11 @@ class LifeOfAKey(RuleBasedStateMachine):
         self.unsure: set[int] = set()  # rows whose server may be asked for again
         self.backups: list[bytes] = []  # of every key file that there was
         self.undisturbed = True  # nobody put another key file or database in place
-        self.databases: list[tuple[Path, dict[int, str], set[int]]] = []
+        self.databases: list[tuple[Path, dict[int, str], set[int], dict[str, Stored], set[str]]] = []
         self.old_memory: Endpoint | None = None
+        self.others: dict[str, Stored] = {}  # what is no password: sealed, or not stored at all
+        self.edited_others: set[str] = set()
+        self.number = 0
         self._connect()
         self.add_account("first")
         if encrypted:
@@ -168,6 +184,58 @@ class LifeOfAKey(RuleBasedStateMachine):
         if self._saved(endpoint, password):
             self._now(endpoint.id, password)
 
+    @precondition(lambda self: len(self.others) < MOST_OTHERS)
+    @rule(name=st.sampled_from(OTHERS))
+    def store_another_secret(self, name: str) -> None:
+        """Somebody adds an app, connects a mailbox, or names a secret that is kept outside."""
+        self.number += 1
+        file = self._file_now()
+        sealing = file is not None and file.decrypt_id is None
+        try:
+            stored = kinds.add(name, str(self.number))
+        except CannotStore:
+            assert not sealing or self.house.vault.latest().state in NO_KEY or not self._is_active(file)
+            return
+        assert sealing
+        assert stored.columns(self.house)[0] is None
+        self.others[f"{name} {self.number}"] = stored
+
+    @precondition(lambda self: self.others)
+    @rule(n=which, text=passwords)
+    def replace_another_secret(self, n: int, text: str) -> None:
+        """A token is refreshed, a client secret replaced."""
+        name = sorted(self.others)[n % len(self.others)]
+        row = self.others[name].row
+        row.secret = Secret(text)
+        with suppress(CannotStore, EditedMeanwhile):
+            row.save()
+            self.others[name] = replace(self.others[name], secret=text)
+            self.edited_others.discard(name)
+
+    @precondition(lambda self: self.others)
+    @rule(n=which)
+    def remove_another_secret(self, n: int) -> None:
+        """An app or a consent goes: what must go before encryption can be turned off."""
+        name = sorted(self.others)[n % len(self.others)]
+        self.others.pop(name).row.delete_instance()
+        self.edited_others.discard(name)
+
+    @rule()
+    def remove_all_other_secrets(self) -> None:
+        """All of them."""
+        for stored in self.others.values():
+            stored.row.delete_instance()
+        self.others, self.edited_others = {}, set()
+
+    @precondition(lambda self: self.others)
+    @rule(n=which)
+    def edit_another_by_sql(self, n: int) -> None:
+        """Somebody who writes the database makes something else of it."""
+        name = sorted(self.others)[n % len(self.others)]
+        stored = self.others[name]
+        self.house.sql(f"UPDATE {stored.table} SET kind = kind || 'x' WHERE id = ?", stored.id)
+        self.edited_others.add(name)
+
     @rule(step=st.sampled_from(STEPS))
     def take(self, step: Callable[[House], None]) -> None:
         """A step with the key; refused where it does not fit."""
@@ -211,7 +279,7 @@ class LifeOfAKey(RuleBasedStateMachine):
         endpoint = self._row(n)
         before = self.stored[endpoint.id]
         endpoint.host = HOST
-        endpoint.password = Secret(password)
+        endpoint.secret = Secret(password)
         with suppress(PanelError), dying(Failpoints(at, after)):
             endpoint.save()
         drop_connection()
@@ -239,18 +307,20 @@ class LifeOfAKey(RuleBasedStateMachine):
         """A copy, as `flask backup` makes it."""
         path = self.place / f"backup-{len(self.databases)}.db"
         self.house.sql("VACUUM INTO ?", str(path))
-        self.databases.append((path, dict(self.stored), set(self.edited)))
+        kept = dict(self.others), set(self.edited_others)
+        self.databases.append((path, dict(self.stored), set(self.edited), *kept))
 
     @precondition(lambda self: self.databases)
     @rule(n=which)
     def restore_a_database(self, n: int) -> None:
         """An older database comes back, whatever the key file is today."""
-        path, stored, edited = self.databases[n % len(self.databases)]
+        path, stored, edited, others, edited_others = self.databases[n % len(self.databases)]
         drop_connection()
         for old in self.house.data.glob("panel.db*"):
             old.unlink()
         shutil.copy(path, self.house.data / "panel.db")
         self.stored, self.edited, self.old_memory = dict(stored), set(edited), None
+        self.others, self.edited_others = dict(others), set(edited_others)
         self.undisturbed, self.planted, self.unsure = False, set(), set(stored)
         self._connect()
         unfinished.start(self.house.vault)
@@ -297,15 +367,20 @@ class LifeOfAKey(RuleBasedStateMachine):
     def no_password_is_lost(self) -> None:
         """Each can be read."""
         self._keep_key_file()
-        for endpoint in Endpoint.select():
+        for endpoint in self._passwords():
             assert self._readable(endpoint) == self.stored[endpoint.id]
+        for name, stored in self.others.items():
+            assert stored.columns(self.house)[0] is None, f"{name} stands in clear text"
+            assert self._readable_other(stored) == stored.secret, name
 
     @invariant()
     def the_state_is_so(self) -> None:
         """What pages and shell would say now is what is on the disk."""
         now = self.house.vault.latest()
-        rows = list(Endpoint.select())
+        rows = [row for model in SECRET_ROWS for row in model.select()]
+        assert now.others == len(self.others)
         if now.state is State.OFF:
+            assert not self.others
             assert not self.house.key_file.exists()
             assert all(row.sealed is None for row in rows)
         if now.state in (State.ON, State.INCONSISTENT):
@@ -317,7 +392,9 @@ class LifeOfAKey(RuleBasedStateMachine):
             assert all(row.sealed.record[2:10] == file.primary.id for row in rows)
             assert len(file.usable) == 1
         if now.state is State.INCONSISTENT:
-            assert self.edited
+            assert self.edited or self.edited_others
+        if now.state is State.DISABLING:
+            assert not self.others
         if now.state is State.KEY_MISSING:
             assert not self.house.key_file.exists()
 
@@ -329,7 +406,7 @@ class LifeOfAKey(RuleBasedStateMachine):
             self.planted, self.unsure = set(), set()
         if now is State.OFF or now in NO_KEY:
             return
-        for row in Endpoint.select():
+        for row in self._passwords():
             authentic = credential.is_authentic(row, self.house.vault)
             assert not (authentic and row.id in self.planted), f"row {row.id} was planted"
             doubtful = self.planted | self.unsure | self.edited
@@ -340,6 +417,26 @@ class LifeOfAKey(RuleBasedStateMachine):
     def _connect(self) -> None:
         create_app(self.house.settings)
         db.database.connect()
+
+    def _passwords(self) -> list[Endpoint]:
+        return [row for row in Endpoint.select() if row.id in self.stored]
+
+    def _is_active(self, file: KeyFile | None) -> bool:
+        active = self.house.sql("SELECT active_key_id FROM encryption")[0][0]
+        key = file.find(active) if file else None
+        return key is not None and key.state == "usable"
+
+    def _readable_other(self, stored: Stored) -> str:
+        """Its secret, whatever an edit by SQL has made of its kind."""
+        row = stored.row
+        row.__data__["kind"] = str(row.kind).rstrip("x")
+        (instance,) = self.house.sql("SELECT instance_id FROM encryption")[0]
+        assert row.sealed is not None
+        for data in self._key_files_here() if self.undisturbed else self.backups:
+            with suppress(CannotOpen):
+                file = KeyFile.from_bytes(data)
+                return keyring.unseal(file, row.sealed.record, row.binding(instance)).decode()
+        raise AssertionError(f"no key opens {stored}")
 
     def _row(self, n: int) -> Endpoint:
         ids = sorted(self.stored)
@@ -358,7 +455,7 @@ class LifeOfAKey(RuleBasedStateMachine):
     def _saved(self, endpoint: Endpoint, password: str) -> bool:
         """Save and say whether it is stored; in which form, and when it may be refused, is checked."""
         file, state = self._file_now(), self.house.vault.latest().state
-        endpoint.password = Secret(password)
+        endpoint.secret = Secret(password)
         try:
             endpoint.save()
         except EditedMeanwhile:
@@ -433,7 +530,8 @@ class LifeOfAKey(RuleBasedStateMachine):
         file = self._file_now()
         return all(
             row.sealed is None or (file is not None and file.find(row.sealed.record[2:10]))
-            for row in Endpoint.select()
+            for model in SECRET_ROWS
+            for row in model.select()
         )
 
     def _all_open(self) -> None:
@@ -444,10 +542,13 @@ class LifeOfAKey(RuleBasedStateMachine):
                 continue
             endpoint = Endpoint.get_by_id(row)
             assert credential.open_for(endpoint, self.house.vault).secret.reveal() == password
+        for name, stored in self.others.items():
+            if name not in self.edited_others:
+                assert stored.opened(self.house) == stored.secret
         state = self.house.vault.latest().state
         # A turning off waits for the record that does not open.
         stuck = (State.INCONSISTENT, State.ON, State.DISABLING)
-        assert state in (stuck if self.edited else (State.ON, State.OFF))
+        assert state in (stuck if self.edited or self.edited_others else (State.ON, State.OFF))
 
 
 @pytest.mark.reliability
@@ -490,7 +591,7 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def dropped_uncounted(patch: pytest.MonkeyPatch) -> None:
     def prune(vault: Vault, actor: Actor) -> list[str]:
-        with vault.locked():
+        with vault.keystore.locked():
             file = vault.read().file
             assert file is not None
             vault.keystore.replace(file, file.without([key for key in file.keys if key != file.primary]))
@@ -508,8 +609,23 @@ def stored_in_clear_while_the_key_is_away(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Snapshot, "sealing_key", careless)
 
 
+def turned_off_whatever_is_stored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(only_encrypted, "require_none", lambda: None)
+
+
+def swept_in_one_table(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sweep, "SECRET_ROWS", SECRET_ROWS[:1])
+
+
 @pytest.mark.parametrize(
-    "plant", [old_key_dropped_early, dropped_uncounted, stored_in_clear_while_the_key_is_away]
+    "plant",
+    [
+        old_key_dropped_early,
+        dropped_uncounted,
+        stored_in_clear_while_the_key_is_away,
+        turned_off_whatever_is_stored,
+        swept_in_one_table,
+    ],
 )
 def test_a_planted_bug_is_met_in_some_life(
     plant: Callable[[pytest.MonkeyPatch], None], lives: Path, monkeypatch: pytest.MonkeyPatch
@@ -517,4 +633,5 @@ def test_a_planted_bug_is_met_in_some_life(
     plant(monkeypatch)
     with pytest.raises(Exception) as caught:
         live(lives, 200, 25, shrink=False)  # until it is met
-    assert isinstance(caught.value, AssertionError) or "key" in str(caught.value)
+    # Flaky: it was met, and another time it was not; how often a reader is waited for is a matter of time.
+    assert isinstance(caught.value, AssertionError | Flaky) or "key" in str(caught.value)

@@ -29,6 +29,7 @@ from panel.vault.vault import Vault
 from tests.encryption.conftest import House
 from tests.faults.failpoints import Play, play_with_death_at_every_step
 from tests.installs import BOTH
+from tests.running import WAIT_SECONDS
 
 ACTOR = Actor("admin@example.org")
 ON, OFF = State.ON, State.OFF
@@ -76,7 +77,7 @@ def add(house: House) -> None:
 
 def save(house: House) -> None:
     endpoint = Endpoint.get_by_id(1)
-    endpoint.password = Secret("new")
+    endpoint.secret = Secret("new")
     endpoint.save()
 
 
@@ -124,7 +125,7 @@ def row_before_file(patch: pytest.MonkeyPatch) -> None:
         new = file.with_primary(Key.generate())
         with db.transaction():
             Encryption.update(active_key_id=new.primary.id).execute()
-        with vault.locked():
+        with vault.keystore.locked():
             vault.keystore.replace(file, new)
 
     patch.setattr(rotation, "rotate", rotate)
@@ -169,7 +170,7 @@ def licence_ended_before_the_pass(patch: pytest.MonkeyPatch) -> None:
     real: Any = sweep._pass
 
     def one_pass(vault: Vault, *given: Any) -> Any:
-        with vault.locked():
+        with vault.keystore.locked():
             attestation.remove_if(vault.keystore)
         return real(vault, *given)
 
@@ -242,8 +243,11 @@ def test_planted_a_sweep_to_clear_without_the_flag_of_the_file_is_caught(
     assert cancelled_in_the_middle(house) > 0
 
 
-def saved_while_turned_on(house: House) -> int:
-    """Another thread turns encryption on while a save stands between looking and writing; clear rows after."""
+def saved_while_turned_on(house: House, patience: float) -> int:
+    """Another thread turns encryption on while a save stands between looking and writing; clear rows after.
+
+    `patience`: seconds that the save stands there, unless it is turned on before.
+    """
     endpoint = house.add("first")
     other = threading.Thread(target=_turn_on_elsewhere, args=(house,))
     real = Sealer.seal
@@ -251,14 +255,14 @@ def saved_while_turned_on(house: House) -> int:
     def slow(self: Sealer, row: Any, secret: Secret) -> Any:
         sealed = real(self, row, secret)
         other.start()
-        other.join(timeout=1.5)
+        other.join(patience)
         return sealed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Sealer, "seal", slow)
-        endpoint.password = Secret("second")
+        endpoint.secret = Secret("second")
         endpoint.save()
-    other.join(timeout=20)
+    other.join(WAIT_SECONDS)
     return int(house.sql("SELECT count(*) FROM endpoint WHERE clear IS NOT NULL")[0][0])
 
 
@@ -268,7 +272,7 @@ def _turn_on_elsewhere(house: House) -> None:
 
 
 def test_a_save_that_began_before_encryption_was_turned_on_does_not_end_in_clear(house: House) -> None:
-    assert saved_while_turned_on(house) == 0
+    assert saved_while_turned_on(house, patience=1.5) == 0
     assert house.opened(Endpoint.get_by_id(1)) == "second"
 
 
@@ -281,4 +285,4 @@ def _without_the_lock(self: Sealer) -> Iterator[None]:
 def test_planted_a_save_without_the_lock_is_caught(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sealer, "storing", _without_the_lock)
     monkeypatch.setattr(Sealer, "before_commit", lambda self, row, check: None)
-    assert saved_while_turned_on(house) > 0
+    assert saved_while_turned_on(house, patience=WAIT_SECONDS) > 0

@@ -1,7 +1,7 @@
 """Two web processes, a worker and a shell at once: whatever one does to the key, the next save of the others obeys.
 
 Four people save passwords over HTTP as fast as they can, while commands turn encryption on, change the
-key, drop retired ones and turn it off again. What a save was told to be stored is stored, under the key of that moment.
+key, drop retired ones and turn it off again; a secret of every other kind is stored meanwhile. What a save was told to be stored is stored, under the key of that moment.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import pytest
 from panel import create_app, db
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile
-from panel.models import Endpoint
+from panel.models import SECRET_ROWS, Endpoint
 from panel.vault.vault import Vault
+from tests.encryption import kinds
 from tests.encryption.conftest import House
+from tests.encryption.kinds import Stored
 from tests.running import Environ, PanelServer, flask
 from tests.sign_in.browser import PASSWORD, add_person
 
@@ -127,11 +129,19 @@ def test_every_process_obeys_the_key_of_the_moment(
             saver.start()
         changes = 0
         for _ in range(10 if pytestconfig.getoption("--long") else 1):
+            others: dict[str, Stored] = {}
             for command, promise in COMMANDS:
+                if command[0] == "disable":
+                    assert flask(environ, "encryption", *command).returncode == 3  # while these are stored
+                    assert kinds.opened(house, others) == kinds.secrets(others)
+                    for stored in others.values():
+                        stored.row.delete_instance()
                 done = flask(environ, "encryption", *command)
                 assert done.returncode == 0, done.stdout + done.stderr
                 promise(house)
                 changes += 1
+                if command[0] == "enable":
+                    others = {name: kinds.add(name, str(changes)) for name in kinds.OTHERS}
         for saver in savers:
             saver.enough.set()
         for saver in savers:
@@ -150,8 +160,10 @@ def test_every_process_obeys_the_key_of_the_moment(
 
 def all_sealed_under_todays_key(house: House) -> None:
     primary = KeyFile.from_bytes(house.key_file.read_bytes()).primary.id
-    rows = house.sql("SELECT clear, substr(sealed, 3, 8) FROM endpoint")
-    assert rows == [(None, primary)] * PEOPLE
+    for model in SECRET_ROWS:
+        rows = house.sql(f"SELECT clear, substr(sealed, 3, 8) FROM {model._meta.table_name}")
+        assert set(rows) <= {(None, primary)}
+    assert house.sql("SELECT count(*) FROM endpoint WHERE kind = 'password'") == [(PEOPLE,)]
 
 
 def all_in_clear(house: House) -> None:

@@ -43,13 +43,24 @@ SAVE = """
 last = {}
 def save(row, text):
     endpoint = Endpoint.get_by_id(row)
-    endpoint.password = Secret(text)
+    endpoint.secret = Secret(text)
     endpoint.save()
 for n in range(int(sys.argv[2])):
     row = int(sys.argv[3]) + 2 * (n % 3)
     if attempt(lambda: save(row, f"password {row} {n}")):
         last[row] = f"password {row} {n}"
 told = {'last': last}
+"""
+
+CONNECT = """
+def connect(n):
+    row = Consent(uid=f"{n:032x}", app="a" * 32, account=Account.get(), signs_in_as="", subject="s",
+                  kind="refresh-token", created_at=1)
+    row.secret = Secret(f"refresh token {n}")
+    row.save()
+for n in range(int(sys.argv[2])):
+    if attempt(lambda: connect(n)):
+        Consent.delete().where(Consent.uid == f"{n:032x}").execute()
 """
 
 
@@ -63,7 +74,7 @@ def test_who_rotates_prunes_turns_and_saves_at_once_loses_nothing(
     everybody = [
         in_process(house, ATTEMPT + script + TELL, str(often * times), *more)
         for script, times, more in (
-            (ROTATE, 12, ()), (PRUNE, 40, ()), (TURN, 6, ()), (SAVE, 90, ("1",)), (SAVE, 90, ("2",)),
+            (ROTATE, 12, ()), (PRUNE, 40, ()), (TURN, 6, ()), (SAVE, 90, ("1",)), (SAVE, 90, ("2",)), (CONNECT, 90, ()),
         )
     ]  # fmt: skip
     tried = 0
@@ -80,5 +91,6 @@ def test_who_rotates_prunes_turns_and_saves_at_once_loses_nothing(
     assert {e.id: house.opened(e) for e in Endpoint.select()} == stored
     wrong = "clear" if house.state is State.ON else "sealed"
     assert house.sql(f"SELECT count(*) FROM endpoint WHERE {wrong} IS NOT NULL") == [(0,)]
-    what = "rotations, prunings, turnings and saves of five processes at once"
+    assert not house.files_with("refresh token")
+    what = "rotations, prunings, turnings and saves of six processes at once"
     record_property("reliability", {"table": "races", "row": what, "column": "tried", "tried": tried})

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from flask import Flask
 
 from panel import db
-from panel.config import Settings
 from panel.health import checks, heartbeat, spool
 from panel.health.check import Check
 from panel.models import Collection
 from panel.vault import verification
 from tests.encryption.conftest import House
-from tests.sign_in.browser import Browser, add_person
-
-
-@pytest.fixture
-def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].vault)
 
 
 @pytest.fixture
@@ -32,14 +24,6 @@ def healthy(house: House) -> House:
         heartbeat.beat()
         spool.store(spool.count(house.settings.mail_spool))
     return house
-
-
-@pytest.fixture
-def admin(app: Flask) -> Browser:
-    add_person()
-    browser = Browser(app)
-    browser.sign_in()
-    return browser
 
 
 def look(house: House, *, deep: bool = False) -> list[Check]:

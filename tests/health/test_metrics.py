@@ -49,9 +49,11 @@ def test_a_healthy_install_in_numbers(app: Flask, healthy: House) -> None:
     assert {name[0]: value for name, value in found.items() if len(name) == 1} == {
         "passwords_stored": 1, "passwords_encrypted": 1, "passwords_clear_text": 0, "passwords_unreadable": 0,
         "key_backup_verified": 1, "accounts": 1, "accounts_paused": 0, "accounts_failing": 0,
+        "accounts_oauth": 0, "accounts_outside": 0, "accounts_without_consent": 0,
         "last_success_age_seconds": pytest.approx(0, abs=5),
         "worker_beat_age_seconds": pytest.approx(0, abs=5),
-        "spool_unread_messages": 0,
+        "delivery_waiting_messages": 0, "delivery_oldest_age_seconds": 0, "delivery_targets_failing": 0,
+        "delivery_set_aside": 0, "spool_unread_messages": 0, "submission_mailboxes": 0, "submission_sent_messages": 0, "accounts_connected": 0,
     }  # fmt: skip
 
 
@@ -141,7 +143,7 @@ def test_the_real_server_answers_a_scrape_and_nobody_who_comes_through_a_proxy(
     panel_server: PanelServer,
 ) -> None:
     def asked(headers: dict[str, str]) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(panel_server.environ["PANEL_BIND"], timeout=20)
+        connection = http.client.HTTPConnection(panel_server.environ["PANEL_BIND"], timeout=60)
         connection.request("GET", "/metrics", headers=headers)
         answer = connection.getresponse()
         text = answer.read().decode()

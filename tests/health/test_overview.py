@@ -55,7 +55,7 @@ def test_each_problem_is_shown_with_its_remedy_and_a_link_to_the_page_that_solve
         "Ask it nicely.",
     ):
         assert words in page
-    assert f'<a class="button small" href="/accounts/{uuid}">Open 0@example.org</a>' in page
+    assert f'href="/accounts/{uuid}">Open mailbox<span class="hidden"> 0@example.org</span></a>' in page
 
 
 def test_one_of_two_mailboxes_that_fails_does_not_mean_that_no_mail_comes(
@@ -82,6 +82,17 @@ def test_mailboxes_that_wait_for_the_key_are_paused_not_failing(admin: Browser, 
     healthy.key_file.unlink()
     page = admin.get("/").text
     assert "1 paused" in page and "failing</strong>" not in page and "Key unavailable" in page
+
+
+def test_mailboxes_are_counted_as_their_list_counts_them(admin: Browser, healthy: House) -> None:
+    with db.database.connection_context():
+        Collection.insert(account=healthy.add().account, problem="No.").execute()
+        late = {"last_success_at": db.now() - 90_000, "next_due_at": db.now() - 80_000}
+        Collection.insert(account=healthy.add().account, **late).execute()
+    page, listed = admin.get("/").text, admin.get("/accounts").text
+    assert "1 OK</strong>" in page and "1 failing</strong>" in page and "1 needs attention</strong>" in page
+    for state in ("OK", "Failing", "Needs attention"):
+        assert f'{state} <span class="num">1</span>' in listed
 
 
 def test_a_silent_worker_is_never_shown_as_mail_coming_in(admin: Browser, healthy: House) -> None:

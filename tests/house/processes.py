@@ -28,7 +28,7 @@ def child(server: PanelServer, name: str) -> int:
         found[:] = [pid for pid in children(server.pid) if name in (*arguments(pid), command(pid))]
         return bool(found)
 
-    wait_until(look, 10, f"a {name} process:\n{server.log}")
+    wait_until(look, lambda: f"a {name} process:\n{server.log}")
     return found[0]
 
 
@@ -48,9 +48,14 @@ def command(pid: int) -> str:
         return ""
 
 
+def state(pid: int) -> str:
+    """R, S, T, Z … as in proc(5); "" once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def alive(pid: int) -> bool:
     """Whether `pid` runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return state(pid) not in ("", "Z")

@@ -63,7 +63,7 @@ def bootstrap(clone: Path, *arguments: str, **environ: str) -> subprocess.Comple
         env=os.environ | environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
 
 
@@ -138,7 +138,7 @@ def test_two_at_once_make_one_environment(clone: Path) -> None:
     both = [
         subprocess.Popen([clone / "script/bootstrap"], stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    told = [process.communicate(timeout=120)[1] for process in both]
+    told = [process.communicate(timeout=280)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum("making .venv" in text for text in told) == 1
 

@@ -19,7 +19,7 @@ from flask.cli import cli as flask_group
 
 from panel import create_app, db, shell_help
 from panel.config import ROOT, Settings
-from panel.models import Account, Collection
+from panel.models import Account, Activity, Collection
 from panel.people import service as people
 from panel.shell_help import FLASKS_OWN, SECTIONS
 from panel.vault.vault import Vault
@@ -129,6 +129,11 @@ def test_where_nobody_can_be_asked_the_option_is_named(house: House, cli: Cli) -
     assert "Missing option '--password-file'" in done.stderr
 
 
+def test_an_option_that_is_missing_because_of_another_is_named(house: House, cli: Cli) -> None:
+    done = cli("oauth", "add", "Contoso", "--provider", "microsoft", "--client-id", "f00d")
+    assert done.returncode == 2 and done.stderr.endswith("Error: The tenant is empty. Enter it: --tenant\n")
+
+
 # -- completion, as docs/commands.md says -------------------------------------------------------
 
 
@@ -144,7 +149,7 @@ def complete(environ: Environ, shell: str, script: str, tmp_path: Path) -> str:
         pytest.skip(f"{shell} is not installed")
     path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
     done = subprocess.run(
-        [shell, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        [shell, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120,
         env=process_environ(environ) | {"PATH": path, "HOME": str(tmp_path), "TERM": "dumb"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -204,7 +209,7 @@ def test_a_reader_that_goes_away_is_no_failure(house: House, environ: Environ, c
             Account.insert(row | new).execute()
     line = f"{FLASK} {command} | head -1 >/dev/null; echo ${{PIPESTATUS[0]}}; {FLASK} {command} | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", line], cwd=ROOT, env=process_environ(environ), capture_output=True, text=True, timeout=60
+        ["bash", "-c", line], cwd=ROOT, env=process_environ(environ), capture_output=True, text=True, timeout=120
     )  # fmt: skip
     expected = "1" if command == "doctor" else "0"
     assert done.stdout.split() == [expected, expected], done.stderr
@@ -257,7 +262,7 @@ REFUSED = [
     "accounts test nobody@example.org", "sending test nobody@example.org", "sending remove nobody@example.org --yes",
     "people disable nobody@example.org", "people role nobody@example.org user", "collect --once --account nobody@example.org",
     "encryption rotate", "encryption disable --yes", "encryption key prune --confirm x", "backup confirm --yes",
-    "backup create /nowhere/x.db", "alerts test", "encryption key add /etc/hostname", "encryption key import /etc/hostname", "encryption key export --to /dev/shm/never-made",
+    "backup create /nowhere/x.db", "alerts test", "encryption key add /etc/hostname", "encryption key import /etc/hostname",
 ]  # fmt: skip
 
 
@@ -269,10 +274,55 @@ def test_what_is_refused_ends_with_3_and_says_why(house: House, cli: Cli, comman
 
 
 USAGE = ["accounts", "accounts nonsense", "accounts show", "people role x@example.org king", "collect --json", "alerts set",
-         "encryption key check /nowhere", "activity list --count 0", "settings --nonsense"]  # fmt: skip
+         "encryption key check /nowhere", "activity list --count 0", "settings --nonsense",
+         "encryption key export --to /dev/shm/never-made"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", USAGE)
 def test_wrong_usage_ends_with_2(house: House, cli: Cli, command: str) -> None:
     done = cli(*command.split())
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), (command, done.stdout, done.stderr)
+
+
+MAILBOX = "accounts add x@example.org --password-file - --host h.example.org"
+ISSUER = "oauth add A --client-id c --provider issuer --issuer https://id.example.org"
+WRONG = {
+    "oauth add A --client-id c --provider yahoo": "Choose microsoft, google or issuer.",
+    "oauth add A --client-id c --provider google --application": "Choose sign-in by a person.",
+    "oauth add A --client-id c --provider microsoft --tenant common": "your own tenant's ID or domain",
+    f"{ISSUER} --scopes a\"b": "Separate scopes by spaces.",
+    f"{ISSUER} --client-secret-expires soon": "Enter it as 2027-11-26",
+    f"{MAILBOX} --protocol smtp": "Choose imap or pop3.",
+    f"{MAILBOX} --security ssl": "Choose tls, starttls or none.",
+    f"{MAILBOX} --port 70000": "Allowed are: 25,",
+    f"{MAILBOX} --begin yesterday": "Choose now, unread or all.",
+    f"{MAILBOX} --on-server shred": "Choose keep, seen, move or delete.",
+    f"{MAILBOX} --interval 0": "Enter 30 to 86400 seconds.",
+    f"{MAILBOX} --auth smoke": "Choose password, oauth or outside.",
+    f"{MAILBOX} --app A": "Name a password, an app, or a secret's name.",
+    "accounts add x@example.org --host h.example.org --secret-name A": "a-z, 0-9, . _ -",
+    "accounts add x@example.org --host h.example.org --app A --sign-in-as a\nb": "control character",
+    "accounts add nobody --password-file - --host h.example.org": "Enter it as name@example.org.",
+    "sending set 0@example.org --password-file - --host h.example.org --security ssl": "Choose tls, starttls or none.",
+    "sending submission-password 0@example.org --alias nobody": "Enter addresses as name@example.org.",
+    "deliver again 0@example.org --since soon": "Enter one such as 2026-11-25",
+    "messages list --since soon": "Enter one such as 2026-11-25",
+    "alerts set --to nobody": "Type it as name@example.org.",
+    "alerts set --webhook http://hooks.example.org": "Enter it as https://name/path.",
+    "alerts set --unverified-days 0": "Enter a number from 1 to 90.",
+    "people add nobody --name N --role user": "Enter it as name@example.org.",
+    "encryption key export --to - --passphrase-file -": "leave out --passphrase-file",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", WRONG)
+def test_a_value_that_no_option_takes_is_wrong_usage_and_the_answer_names_what_it_takes(
+    house: House, cli: Cli, command: str
+) -> None:
+    with db.database.connection_context():
+        house.add()
+    done = cli(*command.split(" "), stdin="secret")
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: ") and WRONG[command] in done.stderr
+    with db.database.connection_context():
+        assert not Activity.select().exists()

@@ -22,9 +22,9 @@ CALLED_BY = {
     "waitress": ["parser_class", "channel_class", "handle_error"],
     "Flask and Flask-Login": ["session_interface", "session_protection", "form_token_bound", "form_token_refused"],
     "Werkzeug": ["max_content_length", "max_form_memory_size", "regex"],
-    "WTForms": ["pre_validate", "validate_address", "validate_provider", "raw_data"],
+    "WTForms": ["pre_validate", "validate_address", "validate_password", "raw_data"],
     "markdown-it": ["attrs", "fence", "table_open", "table_close"],
-    "http.client and smtplib": ["command_encoding", "makefile", "readable", "readinto"],
+    "http.client and smtplib": ["command_encoding", "response_class", "makefile", "readable", "readinto"],
     "mypy": ["Guarded"],
     "a number that stands beside others": ["ADMIN"],
 }  # fmt: skip

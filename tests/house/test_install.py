@@ -28,7 +28,7 @@ def test_one_of_several_migrates_and_all_have_the_same_secret_key(environ: Envir
         )
         for _ in range(5)
     ]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 5, outputs
     applied, secrets = zip(*(output.strip().rpartition(" ")[::2] for output in outputs), strict=True)
     assert applied.count("[]") == 4

@@ -115,7 +115,7 @@ def test_what_nobody_catches_is_told_the_same_way() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 1
     assert done.stderr.count("ValueError (text withheld)") == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -44,6 +45,15 @@ def test_tests_and_benchmarks_run_with_the_very_versions_of_the_server_and_its_e
     for name in ("requirements.txt", *EXTRAS):
         assert versions(name) <= versions("requirements/dev.txt")
     assert versions("requirements/dev.txt") <= versions("requirements/bench.txt")
+
+
+def test_the_npm_packages_of_the_tests_are_pinned_and_name_no_registry() -> None:
+    folder = ROOT / "tests/servers/oidc"
+    locked = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert not [name for name, package in locked.items() if "resolved" in package]
+    assert [name for name, package in locked.items() if name and "integrity" not in package] == []
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in wanted} == wanted
 
 
 def test_a_server_runs_without_the_extras() -> None:

@@ -25,7 +25,7 @@ def _anew() -> Iterator[None]:
 
 def test_the_line_that_is_shown_runs_in_the_folder_of_the_code() -> None:
     assert command_line("--help") == ".venv/bin/flask --help"
-    done = subprocess.run(["sh", "-c", command_line("--help")], cwd=ROOT, capture_output=True, timeout=60)
+    done = subprocess.run(["sh", "-c", command_line("--help")], cwd=ROOT, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 

@@ -16,7 +16,7 @@ import pytest
 from panel.config import ROOT
 from panel.serve import children as child_processes
 from panel.serve.children import UNANSWERED, Child
-from tests.house.processes import alive, arguments, child, children, descendants
+from tests.house.processes import alive, arguments, child, children, descendants, state
 from tests.running import Environ, PanelServer, environ_for, free_port, process_environ, wait_until
 
 
@@ -44,7 +44,9 @@ def test_it_stops_cleanly_when_asked(panel_server: PanelServer, signum: signal.S
 
 def test_a_stop_says_what_it_waits_for_and_a_second_one_ends_that(panel_server: PanelServer) -> None:
     started = descendants(panel_server.pid)
-    os.kill(child(panel_server, "worker"), signal.SIGSTOP)  # it receives no SIGTERM now
+    worker = child(panel_server, "worker")
+    os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: state(worker) == "T", "the worker to stand still: before, SIGTERM would still end it")
     os.kill(panel_server.pid, signal.SIGINT)
     panel_server.wait_for("Stopping: waiting for the worker process")
     assert panel_server.stop(signal.SIGINT) == 1
@@ -62,7 +64,7 @@ def test_a_first_start_that_fails_ends_everything_and_says_why(tmp_path: Path) -
         env=process_environ(environ_for(tmp_path)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 3
     assert "usage: python -m panel.serve" in done.stderr  # what the child said
@@ -79,7 +81,7 @@ def test_it_starts_again_on_what_it_left(panel_server: PanelServer) -> None:
 def test_children_die_with_a_parent_that_is_killed(panel_server: PanelServer) -> None:
     started = descendants(panel_server.pid)
     panel_server.kill()
-    wait_until(lambda: not any(alive(pid) for pid in started), 5, "the children to die")
+    wait_until(lambda: not any(alive(pid) for pid in started), "the children to die")
     panel_server.start()  # neither the port nor a lock is left behind
 
 
@@ -89,17 +91,17 @@ def test_a_child_that_dies_is_started_again(panel_server: PanelServer, name: str
     os.kill(killed, signal.SIGKILL)
     panel_server.wait_for(f"The {name} process ended (killed by signal 9)")
     assert child(panel_server, name) != killed
-    wait_until(panel_server.answers, 10, "an answer")
+    wait_until(panel_server.answers, "an answer")
     assert panel_server.stop() == 0
 
 
 def test_one_process_of_the_web_server_may_die_unnoticed(panel_server: PanelServer) -> None:
     first, second = web_processes(panel_server)
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: not alive(first), 5, "the process to die")
+    wait_until(lambda: not alive(first), "the process to die")
     for _ in range(5):  # one connection may have waited at the dead one; a browser asks again, as this does
-        wait_until(panel_server.answers, 3, "an answer")
-    wait_until(lambda: len(web_processes(panel_server)) == 2, 20, "the process to be back")
+        wait_until(panel_server.answers, "an answer")
+    wait_until(lambda: len(web_processes(panel_server)) == 2, "the process to be back")
     assert second in web_processes(panel_server)
 
 
@@ -119,7 +121,7 @@ def test_a_web_process_that_does_not_answer_is_started_again(
     assert server.answers()
     server.wait_for("The web process no longer answers and is killed.")
     server.wait_for("The web process ended (killed by signal 9)")
-    wait_until(lambda: len(set(web_processes(server)) - {stopped}) == 2, 20, "the process to be back")
+    wait_until(lambda: len(set(web_processes(server)) - {stopped}) == 2, "the process to be back")
     assert server.stop() == 0
 
 
@@ -191,7 +193,7 @@ def test_two_starts_at_once_leave_one_server(environ: Environ, tmp_path: Path) -
     try:
         for server in both:
             server.launch()
-        wait_until(lambda: first.answers() or second.answers(), 20, "an answer")
+        wait_until(lambda: first.answers() or second.answers(), "an answer")
         loser = second if first.answers() else first
         assert loser.ended() == 3
         assert f"already running on the data directory {loser.data_dir}" in loser.log
@@ -219,5 +221,5 @@ def test_script_server_is_that_server(environ: Environ) -> None:
     lines = iter(process.stderr.readline, "")
     assert any(f"answers on http://{environ['PANEL_BIND']}/" in line for line in lines)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     process.stderr.close()

@@ -19,7 +19,7 @@ import pytest
 
 from panel.serve import http_server
 from panel.web.headers import LARGEST_REQUEST
-from tests.running import PanelServer, environ_for
+from tests.running import PanelServer, environ_for, wait_until
 
 HOST = b"Host: localhost\r\n"
 CSS = b"GET /static/panel.css HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -194,12 +194,20 @@ class Small:
         return [b"a" * self.size]
 
     def connect(self, sent: bytes) -> socket.socket:
-        """A client that has sent this, which the server has read."""
-        connection = socket.create_connection(self.listening.getsockname(), 5)
+        """A client that has sent this, which the server has read and, if it is whole, begun to answer."""
+        connection = socket.create_connection(self.listening.getsockname(), 60)
+        served = self.served
         connection.sendall(sent)
-        for _ in range(5):
-            self.server.poll(0.05)
+        wait_until(lambda: self.server.poll(0.05) or self._is_settled(connection, served), "the server")
         return connection
+
+    def _is_settled(self, connection: socket.socket, served: int) -> bool:
+        channels = self.server.active_channels.values()
+        for channel in (each for each in channels if each.addr == connection.getsockname()):
+            if channel.requests:
+                return bool(self.stuck or channel._postponed)
+            return bool(channel.request) or self.served > served
+        return False
 
     def closes(self, connection: socket.socket, after: float) -> bool:
         """Whether it closes once that many seconds have passed."""
@@ -250,6 +258,23 @@ def test_where_many_are_open_idle_ones_make_room(monkeypatch: pytest.MonkeyPatch
     assert small.closes(held[0], http_server.IDLE_SECONDS_WHEN_FULL + 1)
 
 
+def test_an_answer_that_took_us_long_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop may look for clients that read nothing in the moment before the first byte is sent."""
+    small, real = Small(monkeypatch), http_server.Channel._flush_some
+
+    def looked_at(channel: Any, *arguments: Any, **options: Any) -> Any:
+        small.server._close_overdue(time.monotonic() + small.ahead)
+        return real(channel, *arguments, **options)
+
+    def slow(environ: Any, start_response: Any) -> Iterable[bytes]:
+        small.ahead += http_server.READ_SECONDS + 1
+        return small.answer(environ, start_response)
+
+    monkeypatch.setattr(http_server.Channel, "_flush_some", looked_at)
+    small.server.application = slow
+    assert small.connect(GET).recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
 def test_the_parents_line_is_kept_however_long_it_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "CONNECTIONS", 0)  # as full as can be
     small = Small(monkeypatch)
@@ -259,7 +284,7 @@ def test_the_parents_line_is_kept_however_long_it_is_silent(monkeypatch: pytest.
     ours.sendall(GET)
     for _ in range(5):
         small.server.poll(0.05)
-    ours.settimeout(5)
+    ours.settimeout(60)
     assert ours.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
@@ -295,7 +320,8 @@ def test_who_waits_for_us_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_streamed_answer_arrives_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, go_on = Small(monkeypatch), threading.Event()
+    go_on = threading.Event()
+    small = Small(monkeypatch, stuck=go_on)
 
     def steps(_environ: Any, start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])

@@ -33,6 +33,12 @@ TYPED = {  # the manual plays all others
     "a file that is not there": (("encryption", "key", "import", "/nowhere"), ""),
     "nobody to tell": (("alerts", "test"), ""),
     "told what it does": (("alerts", "signing-key", "--help"), ""),
+    "no mailbox to send as": (("sending", "submission-password", "nobody@example.org"), ""),
+    "no apps": (("oauth", "list"), ""),
+    "no app to remove": (("oauth", "remove", "nowhere"), ""),
+    "no mailbox to connect": (("oauth", "connect", "nobody@example.org"), ""),
+    "no target to test": (("deliver", "test", "nowhere"), ""),
+    "told what it does, too": (("deliver", "run", "--help"), ""),
 }
 
 

@@ -117,7 +117,7 @@ NAMES = {
 
 # What stays, with the reason.
 STAYS = {
-    ("panel/shell.py", "echo"),  # click's own function
+    ("panel/printing.py", "echo"),  # click's own function
 }
 STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}  # of 3.11, of 3.12
 WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

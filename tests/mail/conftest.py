@@ -32,7 +32,7 @@ def user(dovecot: DovecotServer) -> str:
 @pytest.fixture
 def policy(dovecot: DovecotServer) -> Policy:
     """Reaches the Dovecot of the tests, and trusts it."""
-    return Policy(frozenset({dovecot.tls_port, dovecot.starttls_port}), ca_file=dovecot.ca_file, deadline=30)
+    return Policy(frozenset({dovecot.tls_port, dovecot.starttls_port}), ca_file=dovecot.ca_file, deadline=60)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def trusting(certificates: Authority) -> Callable[..., Policy]:
     """A policy for a scripted server: `trusting(server, deadline=2)`."""
 
     def policy(server: ScriptedServer, **limits: object) -> Policy:
-        limits = {"deadline": 10.0, "ca_file": certificates.ca_file} | limits
+        limits = {"deadline": 60.0, "ca_file": certificates.ca_file} | limits
         return Policy(frozenset({server.port}), **limits)  # type: ignore[arg-type]
 
     return policy

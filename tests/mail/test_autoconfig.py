@@ -55,12 +55,14 @@ def ask(certificates: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[As
     """Ask a scripted web server, as if it were the domain's."""
     servers: list[ScriptedServer] = []
 
-    def ask(script: Script, certificate: Certificate | None = None, **over: object) -> list[PublishedServer]:
+    def ask(
+        script: Script, certificate: Certificate | None = None, seconds: float = 60, **over: object
+    ) -> list[PublishedServer]:
         server = ScriptedServer(script, certificate or certificates.good())
         servers.append(server)
         monkeypatch.setattr(autoconfig, "PLACES", (f"https://{{domain}}:{server.port}/config.xml",))
         policy = Policy(frozenset({993}), ca_file=certificates.ca_file, **over)  # type: ignore[arg-type]
-        ends_at = time.monotonic() + 2
+        ends_at = time.monotonic() + seconds
         return autoconfig.published("localhost", policy, ends_at, internal=True, ports=(server.port, 443))
 
     yield ask
@@ -120,8 +122,8 @@ def test_a_server_that_drips_ends_in_time(ask: Ask) -> None:
             time.sleep(0.1)
 
     begun = time.monotonic()
-    assert ask(drip) == []
-    assert time.monotonic() - begun < 6  # the deadline of two seconds, on a busy machine
+    assert ask(drip, seconds=2) == []
+    assert time.monotonic() - begun < 20  # it would drip for ever
 
 
 @pytest.mark.parametrize("which", ["wrong_name", "expired", "self_signed"])
@@ -136,11 +138,11 @@ def test_a_document_is_taken_before_the_connection_ends_and_names_the_domain(ask
         while talk.line():
             pass
         talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        time.sleep(10)
+        assert over.wait(60)
 
-    begun = time.monotonic()
+    over = threading.Event()
     assert [found.host for found in ask(script)] == ["imap.localhost", "smtp.example.org"]
-    assert time.monotonic() - begun < 5
+    over.set()
 
 
 def test_nobody_on_this_network_is_asked_for_a_stranger() -> None:
@@ -152,14 +154,14 @@ def test_a_silent_server_leaves_time_for_the_next_place(
     certificates: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        ScriptedServer(lambda talk: time.sleep(5), certificates.good()) as silent,
+        ScriptedServer(lambda talk: time.sleep(60), certificates.good()) as silent,
         ScriptedServer(answer(GOOD), certificates.good()) as good,
     ):
         places = [f"https://{{domain}}:{server.port}/config.xml" for server in (silent, good)]
         monkeypatch.setattr(autoconfig, "PLACES", places)
         monkeypatch.setattr(autoconfig, "PLACE_SECONDS", 1.0)
         policy = Policy(frozenset(), ca_file=certificates.ca_file)
-        ports, ends_at = (silent.port, good.port), time.monotonic() + 20
+        ports, ends_at = (silent.port, good.port), time.monotonic() + 50
         assert autoconfig.published("localhost", policy, ends_at, internal=True, ports=ports)
 
 
@@ -210,7 +212,7 @@ def test_srv_records_name_servers_the_encrypted_ones_first() -> None:
             "_submission._tcp.example.org.": "0 1 587 smtp.example.net.",
         }
     )
-    assert autoconfig.announced("example.org", time.monotonic() + 4, names.resolver) == [
+    assert autoconfig.announced("example.org", time.monotonic() + 60, names.resolver) == [
         PublishedServer("imap", "imap.example.org", 993, "tls"),
         PublishedServer("smtp", "smtp.example.net", 587, "starttls"),
     ]

@@ -97,7 +97,7 @@ def test_a_port_that_swallows_packets_ends_at_the_timeout(trusting: Trusting) ->
         for one in (full, *waiting):
             one.close()
     assert "did not answer in time" in error.message
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 20  # the system gives up after two minutes
 
 
 def test_tls_on_the_port_of_starttls_says_which_to_choose(dovecot: DovecotServer, policy: Policy) -> None:

@@ -51,7 +51,7 @@ def test_what_is_listed_opens(how: str) -> None:
         {1: b"mail"}, folders=folders, known=frozenset({b'"INBOX"', word}), later=b"IMAP4rev1 UIDPLUS"
     )
     with ScriptedServer(mailbox) as server:
-        policy = Policy(frozenset({server.port}), deadline=5)
+        policy = Policy(frozenset({server.port}), deadline=60)
         assert tried(at(server, "none"), policy)[-1].message.endswith(f"Folders: INBOX, {name}.")
         for typed in (name, name.strip()):  # a form takes blanks off both ends
             assert tried(at(server, "none"), policy, folder=typed)[-1].ok
@@ -70,7 +70,7 @@ def test_what_is_listed_opens(how: str) -> None:
 def test_a_name_that_no_command_can_carry_is_not_listed(line: bytes) -> None:
     mailbox = ImapMailbox(folders=b'* LIST () "/" INBOX\r\n' + line + b"\r\n")
     with ScriptedServer(mailbox) as server:
-        last = tried(at(server, "none"), Policy(frozenset({server.port}), deadline=5))[-1]
+        last = tried(at(server, "none"), Policy(frozenset({server.port}), deadline=60))[-1]
     assert last.message.endswith("Folders: INBOX.")
 
 
@@ -84,7 +84,7 @@ def test_of_two_that_read_alike_the_regular_one_is_meant() -> None:
     folders = b'* LIST () "/" "R&D"\r\n* LIST () "/" "R&-D"\r\n* LIST () "/" "inbox"\r\n'
     mailbox = ImapMailbox({1: b"mail"}, folders=folders, known=frozenset({b'"R&-D"', b'"R&D"'}))
     with ScriptedServer(mailbox) as server:
-        last = tried(at(server, "none"), Policy(frozenset({server.port}), deadline=5), folder="R&D")[-1]
+        last = tried(at(server, "none"), Policy(frozenset({server.port}), deadline=60), folder="R&D")[-1]
     assert last.message.endswith("Folders: inbox, R&D.") and mailbox.commands[1].startswith(b'STATUS "R&-D"')
 
 

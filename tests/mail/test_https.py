@@ -48,7 +48,7 @@ def call(certificates: Authority) -> Iterator[Call]:
             over["ports"] = (server.port, *over.pop("also"))
         policy = Policy(frozenset(), ca_file=certificates.ca_file, deny=over.pop("deny", ()))
         url = f"https://localhost:{server.port}{path}"
-        return https.fetch(url, policy, **{"internal": True, "limits": HttpLimits(seconds=3), **over})
+        return https.fetch(url, policy, **{"internal": True, "limits": HttpLimits(seconds=60), **over})
 
     yield call
     for server in servers:
@@ -65,8 +65,9 @@ OK = b"HTTP/1.1 200 OK\r\n"
         (b"HTTP/1.0 200 OK\r\n\r\nhel", b"lo"),
         (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"content-length:5\r\n\r\nhello and more",),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 2, OK + b"content-length:5\r\n\r\nhello"),
     ],
-    ids=["length", "until the end", "chunked", "after 100"],
+    ids=["length", "until the end", "chunked", "after 100", "after 103"],
 )
 def test_a_body_is_read_however_it_is_sent(call: Call, parts: tuple[bytes, ...]) -> None:
     response = call(answer(*parts))
@@ -110,7 +111,7 @@ def test_a_server_of_this_network_is_called_only_where_that_is_allowed(call: Cal
 )
 def test_internal_addresses_are_denied_before_anything_is_sent(host: str) -> None:
     with pytest.raises(MailError, match="denied network"):
-        https.fetch(f"https://{host}/", Policy(frozenset()), internal=False, limits=HttpLimits(seconds=3))
+        https.fetch(f"https://{host}/", Policy(frozenset()), internal=False, limits=HttpLimits(seconds=60))
 
 
 def test_plain_http_reaches_this_server_alone(certificates: Authority) -> None:
@@ -158,13 +159,15 @@ def test_redirects_are_followed_as_often_as_allowed_and_no_post_is(call: Call) -
             talk.send(OK + b"\r\nend")
 
     assert call(script).status == 301 and paths == [b"/"]
-    assert call(script, limits=HttpLimits(seconds=3, redirects=1), headers={"X-Key": "secret"}).body == b"end"
+    assert (
+        call(script, limits=HttpLimits(seconds=60, redirects=1), headers={"X-Key": "secret"}).body == b"end"
+    )
     assert paths[1:] == [b"/", b"/second"]
     assert b"secret" in received[1] and b"secret" not in received[2]
     body = Body(b"", "x/y")
-    assert call(script, limits=HttpLimits(seconds=3, redirects=1), body=body).status == 301
+    assert call(script, limits=HttpLimits(seconds=60, redirects=1), body=body).status == 301
     with pytest.raises(MailError, match="redirects too often"):
-        call(moved("/"), limits=HttpLimits(seconds=3, redirects=2))
+        call(moved("/"), limits=HttpLimits(seconds=60, redirects=2))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,7 @@ def test_where_a_redirect_leads_is_checked_again(call: Call, location: str, erro
     deny = (ipaddress.ip_network("169.254.0.0/16"),)
 
     with pytest.raises((MailError, BadInput), match=error):
-        call(moved(location), limits=HttpLimits(seconds=3, redirects=1), deny=deny, also=(80, 443))
+        call(moved(location), limits=HttpLimits(seconds=60, redirects=1), deny=deny, also=(80, 443))
 
 
 # -- what a server may send ------------------------------------------------------------------
@@ -197,6 +200,11 @@ def test_what_is_no_response_is_one_clear_error(call: Call, parts: tuple[bytes, 
     with pytest.raises(MailError) as caught:
         call(answer(*parts))
     assert caught.value.message and caught.value.remedy
+
+
+def test_a_server_that_leaves_without_an_answer_is_said_to_have_left(call: Call) -> None:
+    with pytest.raises(MailError, match="closed the connection"):
+        call(answer(b""))
 
 
 ENDLESS: dict[str, tuple[bytes, bytes]] = {
@@ -222,7 +230,7 @@ def test_what_never_ends_is_cut_off_by_its_length(call: Call, what: str) -> None
             sent += len(more)
 
     with pytest.raises(MailError):
-        call(script, limits=HttpLimits(seconds=30, head=20_000, body=20_000))
+        call(script, limits=HttpLimits(seconds=600, head=20_000, body=20_000))
     assert sent < 20 * 2**20  # what the sockets in between hold, and not what 30 seconds could bring
 
 
@@ -236,12 +244,12 @@ def test_a_server_that_drips_ends_at_the_deadline(call: Call) -> None:
     begun = time.monotonic()
     with pytest.raises(MailError, match="did not answer in time"):
         call(drip, limits=HttpLimits(seconds=1))
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 20  # it would drip for ever
 
 
 def test_a_body_that_is_not_wanted_is_not_read(call: Call) -> None:
     response = call(
-        answer(OK + b"Content-Length: 9000000\r\n\r\n" + b"x" * 100), limits=HttpLimits(seconds=3, body=0)
+        answer(OK + b"Content-Length: 9000000\r\n\r\n" + b"x" * 100), limits=HttpLimits(seconds=60, body=0)
     )
     assert (response.status, response.body) == (200, b"")
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from panel.errors import MailError, MessageTooLarge
-from panel.mail.imap import ImapSession
+from panel.mail.imap import ImapSession, probe
 from panel.mail.policy import Policy
 from panel.mail.server import MailServer
 from panel.secret import Secret
-from tests.mail.conftest import PASSWORD, tried
+from tests.mail.conftest import PASSWORD, at, tried
+from tests.servers.certificates import Authority
 from tests.servers.dovecot import DovecotServer
+from tests.servers.hostile import ScriptedServer, Talk, greet
 
 Session = Callable[..., ImapSession]
 
@@ -222,11 +224,20 @@ def test_a_missing_folder_is_named_and_the_others_are_listed(
     assert "Support" not in str(caught.value), "it is stored, and the server makes up the names"
 
 
-def test_a_trial_shows_each_step_while_the_next_still_runs(endpoint: MailServer, policy: Policy) -> None:
-    from panel.mail.imap import probe
+def test_a_trial_shows_each_step_while_the_next_still_runs(
+    certificates: Authority, trusting: Callable[..., Policy]
+) -> None:
+    shown = threading.Event()
 
-    steps = probe(endpoint, Secret("wrong"), "INBOX", policy)
-    begun = time.monotonic()
-    assert [next(steps).name for _ in range(3)] == ["name", "connect", "tls"]
-    assert time.monotonic() - begun < 0.4, "Dovecot holds a wrong password back for half a second"
-    assert not next(steps).ok
+    def refuse_later(talk: Talk) -> None:
+        greet(talk)
+        tag, _ = talk.command()
+        assert shown.wait(60)
+        talk.send(tag + b" NO [AUTHENTICATIONFAILED] wrong\r\n")
+        talk.line()
+
+    with ScriptedServer(refuse_later, certificates.good()) as server:
+        steps = probe(at(server), Secret("wrong"), "INBOX", trusting(server))
+        assert [next(steps).name for _ in range(3)] == ["name", "connect", "tls"]
+        shown.set()
+        assert not next(steps).ok

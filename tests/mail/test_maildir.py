@@ -27,7 +27,7 @@ def maildir(tmp_path: Path) -> Maildir:
 
 
 def deliver(maildir: Maildir) -> str:
-    name = maildir.unique_name(len(MESSAGE))
+    name = maildir.unique_name(len(MESSAGE), 7)
     maildir.write(name, MESSAGE)
     maildir.sync_tmp()
     maildir.publish([name])
@@ -52,7 +52,7 @@ def test_other_programs_can_read_it_as_a_maildir(maildir: Maildir) -> None:
 
 
 def test_what_is_only_written_is_not_delivered(maildir: Maildir) -> None:
-    name = maildir.unique_name(len(MESSAGE))
+    name = maildir.unique_name(len(MESSAGE), 7)
     maildir.write(name, MESSAGE)
     assert (maildir.path / "tmp" / name).exists()
     assert not os.listdir(maildir.path / "new")
@@ -72,7 +72,7 @@ def test_a_delivered_message_that_somebody_took_does_not_come_back(maildir: Mail
 
 
 def test_ten_thousand_names_are_ten_thousand_different_ones(maildir: Maildir) -> None:
-    names = {maildir.unique_name(1) for _ in range(10_000)}
+    names = {maildir.unique_name(1, 7) for _ in range(10_000)}
     assert len(names) == 10_000
     assert not any("/" in name or ":" in name for name in names)
 
@@ -116,7 +116,7 @@ def test_an_unknown_group_is_named(tmp_path: Path) -> None:
 
 
 def test_cleaning_removes_leftovers_and_keeps_what_it_is_told(maildir: Maildir) -> None:
-    kept, left = maildir.unique_name(1), maildir.unique_name(1)
+    kept, left = maildir.unique_name(1, 7), maildir.unique_name(1, 8)
     maildir.write(kept, b"1")
     maildir.write(left, b"2")
     maildir.clean({kept})

@@ -26,7 +26,7 @@ def opened() -> Opened:
     @contextmanager
     def go(mailbox: ImapMailbox) -> Iterator[ImapSession]:
         with ScriptedServer(mailbox) as server:
-            policy = Policy(frozenset({server.port}), deadline=10)
+            policy = Policy(frozenset({server.port}), deadline=60)
             with ImapSession(at(server, "none"), Secret(PASSWORD), "INBOX", policy) as imap:
                 yield imap
 

@@ -37,14 +37,14 @@ def hand_over(
     to = recipients or ("you@example.org",)
     with ScriptedServer(script) as server:
         where = MailServer("smtp", "localhost", server.port, "none", USER)
-        policy = Policy(frozenset({server.port}), deadline=5)
+        policy = Policy(frozenset({server.port}), deadline=60)
         sending.send(where, Secret(PASSWORD), policy, note(sender, *to, text=text), sender, to)
 
 
 def log_in(script: SmtpScript, password: str = PASSWORD) -> str:
     with ScriptedServer(script) as server:
         where = MailServer("smtp", "localhost", server.port, "none", USER)
-        last = list(sending.probe(where, Secret(password), Policy(frozenset({server.port}), deadline=5)))[-1]
+        last = list(sending.probe(where, Secret(password), Policy(frozenset({server.port}), deadline=60)))[-1]
     return "ok" if last.ok else last.message
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_an_address_is_a_clear_error(address: str) -> None:
     with pytest.raises(MailError, match="cannot be an email address"):
         with ScriptedServer(script) as server:
             where = MailServer("smtp", "localhost", server.port, "none", USER)
-            policy = Policy(frozenset({server.port}), deadline=5)
+            policy = Policy(frozenset({server.port}), deadline=60)
             sending.send(where, Secret(PASSWORD), policy, note(USER, USER), USER, [address])
     assert script.data == []
 

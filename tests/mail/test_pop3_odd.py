@@ -29,7 +29,7 @@ def opened(certificates: Authority) -> Iterator[Open]:
 
     def make(script: Script, password: str = PASSWORD) -> Pop3Session:
         servers.append(server := ScriptedServer(script, certificates.good()))
-        policy = Policy(frozenset({server.port}), ca_file=certificates.ca_file, deadline=10, idle_timeout=3)
+        policy = Policy(frozenset({server.port}), ca_file=certificates.ca_file, deadline=60, idle_timeout=120)
         return Pop3Session(
             MailServer("pop3", "localhost", server.port, "tls", "me"), Secret(password), policy
         )

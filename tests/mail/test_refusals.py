@@ -27,7 +27,6 @@ TRANSIENT = [
 ]
 LASTING = [b"AUTHENTICATIONFAILED", b"AUTHORIZATIONFAILED", b"EXPIRED", b"PRIVACYREQUIRED", b"NOPERM"]
 SECRET = base64.b64encode(b"\0somebody@example.com\0" + PASSWORD.encode())
-PAIR = [base64.b64encode(b"somebody@example.com"), base64.b64encode(PASSWORD.encode())]
 
 
 def refusing(verb: bytes, status: bytes, **over: object) -> ImapMailbox:
@@ -40,7 +39,7 @@ def refusing(verb: bytes, status: bytes, **over: object) -> ImapMailbox:
 def error_of(mailbox: Callable[[Talk], None], folder: str = "INBOX", password: str = PASSWORD) -> MailError:
     """What a round meets there."""
     with ScriptedServer(mailbox) as server, pytest.raises(MailError) as caught:
-        policy = Policy(frozenset({server.port}), deadline=5)
+        policy = Policy(frozenset({server.port}), deadline=60)
         with ImapSession(at(server, "none"), Secret(password), folder, policy) as imap:
             list(imap.fetch(imap.uids(0)))
     return caught.value
@@ -151,7 +150,7 @@ ALL = b"IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=LOGIN"
 def log_in(mailbox: ImapMailbox, password: str = PASSWORD) -> tuple[str, bytes]:
     """How the trial's step login went, and all that the server was sent."""
     with ScriptedServer(mailbox) as server:
-        policy = Policy(frozenset({server.port}), deadline=5)
+        policy = Policy(frozenset({server.port}), deadline=60)
         steps = {step.name: step for step in tried(at(server, "none"), policy, password)}
         return ("ok" if steps["login"].ok else steps["login"].message), server.received
 
@@ -284,7 +283,7 @@ def wants_id(**over: object) -> ImapMailbox:
 def test_a_server_that_wants_to_know_who_we_are_is_told(over: dict[str, bytes]) -> None:
     mailbox = wants_id(**over)
     with ScriptedServer(mailbox) as server:
-        policy = Policy(frozenset({server.port}), deadline=5)
+        policy = Policy(frozenset({server.port}), deadline=60)
         with ImapSession(at(server, "none"), Secret(PASSWORD), "INBOX", policy) as imap:
             assert imap.uids(0) == [1]
         assert tried(at(server, "none"), policy)[-1].ok
@@ -309,7 +308,7 @@ def test_what_is_offered_only_after_logging_in_is_used(by_code: bool) -> None:
     if by_code:
         mailbox.answer = lambda c: b"OK [CAPABILITY IMAP4rev1 MOVE] in" if c.startswith(b"AUTH") else None
     with ScriptedServer(mailbox) as server:
-        policy = Policy(frozenset({server.port}), deadline=5)
+        policy = Policy(frozenset({server.port}), deadline=60)
         with ImapSession(at(server, "none"), Secret(PASSWORD), "INBOX", policy, writable=True) as imap:
             imap.move([1], "Done")
     assert b'UID MOVE 1 "Done"' in mailbox.commands

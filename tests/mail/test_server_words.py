@@ -42,7 +42,7 @@ def probe(
     protocol: str, server: ScriptedServer, security: str = "none", password: str = PASSWORD
 ) -> list[ProbeStep]:
     where = MailServer(protocol, "localhost", server.port, security, "somebody@example.com")
-    policy = Policy(frozenset({server.port}), deadline=5)
+    policy = Policy(frozenset({server.port}), deadline=60)
     if protocol == "imap":
         return tried(at(server, security), policy, password)
     return list((smtp if protocol == "smtp" else pop3).probe(where, Secret(password), policy))
@@ -113,7 +113,7 @@ def require_no_echo(error: MailError) -> None:
 def test_no_error_of_a_round_holds_an_echo(name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with ScriptedServer(imap_scripts()[name]) as server:
-        policy = Policy(frozenset({server.port}), deadline=5)
+        policy = Policy(frozenset({server.port}), deadline=60)
         try:
             with ImapSession(at(server, "none"), Secret(PASSWORD), "INBOX", policy, writable=True) as imap:
                 list(imap.fetch(imap.unseen()))
@@ -138,7 +138,7 @@ def test_no_error_of_sending_holds_an_echo(verb: bytes, reply: bytes) -> None:
         script.password_reply = said
     with ScriptedServer(script) as server, pytest.raises(MailError) as caught:
         where = MailServer("smtp", "localhost", server.port, "none", "a@example.com")
-        policy = Policy(frozenset({server.port}), deadline=5)
+        policy = Policy(frozenset({server.port}), deadline=60)
         message = smtp.probe_message("a@example.com")
         smtp.send(where, Secret(PASSWORD), policy, message, "a@example.com", ["a@example.com"])
     require_no_echo(caught.value)
@@ -148,7 +148,7 @@ def test_a_folder_is_named_to_who_looks_on_and_in_no_error_of_a_round() -> None:
     """The names are needed to choose one; what is stored, logged or sent as a notice holds none of them."""
     mailbox = ImapMailbox(folders=b'* LIST () "/" "Zugspitze2962"\r\n', known=frozenset())
     with ScriptedServer(mailbox) as server:
-        policy = Policy(frozenset({server.port}), deadline=5)
+        policy = Policy(frozenset({server.port}), deadline=60)
         assert "Zugspitze2962" in tried(at(server, "none"), policy, folder="Support")[-1].remedy
         with pytest.raises(MailError) as caught:
             with ImapSession(at(server, "none"), Secret(PASSWORD), "Support", policy):

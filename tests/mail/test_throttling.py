@@ -32,6 +32,7 @@ EXCHANGE = b"Request is throttled. Suggested Backoff Time: 299970 milliseconds"
         (b"[UNAVAILABLE] Too many simultaneous connections. (Failure)", UNNAMED),
         (b"[ALERT] Account exceeded command or bandwidth limits. (Failure)", UNNAMED),
         (b"[LOGIN-DELAY] minimum time between mail checks violation", UNNAMED),
+        (b"Too many login attempts, please try again later. cf29mb85450632edb - gsmtp", UNNAMED),
         (b"[LOGIN-DELAY 900] wait", 900),
         (b"[LOGIN-DELAY] Wait 10 minutes between logins", 600),
         (b"[SYS/TEMP] Server busy, retry after 2 hours", 7200),

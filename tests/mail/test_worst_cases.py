@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from panel.errors import MailError
-from panel.mail import imap_names, imap_protocol, imap_syntax, pop3, pop3_protocol, refusal, smtp
+from panel.mail import imap_names, imap_protocol, imap_syntax, pop3, pop3_protocol, refusal, sasl_oauth, smtp
 from panel.mail.imap_protocol import Imap
 from panel.mail.policy import Policy
 from panel.mail.refusal import ServerRefused
+from panel.mail.server import MailServer
 from panel.mail.smtp import Smtp
 from panel.secret import Secret
 
@@ -29,7 +30,8 @@ except ImportError:  # Python 3.10 and before
     import sre_constants as constants
     import sre_parse as parser
 
-MODULES = [imap_names, imap_protocol, imap_syntax, pop3, pop3_protocol, smtp, refusal]
+MODULES = [imap_names, imap_protocol, imap_syntax, pop3, pop3_protocol, smtp, refusal, sasl_oauth]
+ME = MailServer("imap", "localhost", 993, "tls", "me")
 SIZE = 100_000
 PATTERNS = [
     (module, name)
@@ -96,9 +98,9 @@ def feed(text: bytes) -> None:
     policy, secret = Policy(frozenset(), max_line=2 * SIZE), Secret("x")
     for lines in ((b"a1 NO " + text,), (b"* OK " + text, b"250 " + text), (b"* " + text, b"", b"a1 OK")):
         with suppress(MailError, ServerRefused):
-            list(Imap(Lines(*lines), policy, "me", secret).command(b"X"))  # type: ignore[arg-type]
+            list(Imap(Lines(*lines), policy, ME, secret).command(b"X"))  # type: ignore[arg-type]
         with suppress(MailError, ServerRefused):
-            Smtp(Lines(*lines[1:], b"550 " + text), policy, "me", secret).command("X")  # type: ignore[arg-type]
+            Smtp(Lines(*lines[1:], b"550 " + text), policy, ME, secret).command("X")  # type: ignore[arg-type]
     for answer in ([text], [b'* LIST () "/" ', text, b""], [b"* 1 FETCH (UID 1 X ", text, text]):
         read(answer)
 

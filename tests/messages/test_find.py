@@ -238,6 +238,7 @@ def test_the_command_lists_what_the_page_shows(some: Log, cli: Any) -> None:
     assert [each["subject"] for each in found] == ["100% off_now!", "Delivery 40-2281"]
     assert set(found[0]) == {
         "at", "mailbox", "account", "sender", "sender_name", "subject", "message_id", "size", "state", "reason", "file",
+        "went_at", "attempts", "answer",
     }  # fmt: skip
     assert found[0]["state"] == "waiting" and found[0]["at"].startswith("2026-11-27T")
     one = cli("messages", "list", "--account", "service@lumen.example", "--since", "2026-11-26").stdout
@@ -252,5 +253,5 @@ def test_the_command_lists_what_the_page_shows(some: Log, cli: Any) -> None:
     some.add(some.mailbox("service2@lumen.example"), "Of the one added again")
     listed = cli("messages", "list", "--account", "service2@lumen.example").stdout
     assert "added again" in listed and "removed" not in listed
-    for arguments in (["--account", "x@example.org"], ["--account", ""], ["--since", "soon"]):
+    for arguments in (["--account", "x@example.org"], ["--account", ""]):
         assert cli("messages", "list", *arguments).returncode == 3

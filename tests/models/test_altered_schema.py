@@ -96,8 +96,8 @@ def change_password(endpoint: Endpoint, password: str) -> None:
     with Endpoint.storing():
         Account.update(interval=120).where(Account.uuid == endpoint.account_id).execute()
         row = Endpoint.get_by_id(endpoint.id)
-        row.password = Secret(password)
-        row.save(place=endpoint.place, seen=endpoint.place)
+        row.secret = Secret(password)
+        row.save(place=endpoint.place)
         audit.record("mailbox changed", "x", who="x")
 
 
@@ -163,7 +163,7 @@ def test_a_reference_loaded_and_put_back_redirects_nothing(house: House, endpoin
         other.execute("PRAGMA writable_schema = 1")
         other.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'endpoint'", (definition,))
     assert not schema.altered(db.database)
-    endpoint.password = Secret("typed by an administrator")
+    endpoint.secret = Secret("typed by an administrator")
     with pytest.raises(EditedMeanwhile), Endpoint.storing():
         endpoint.save()
         house.sql("UPDATE person SET email = 'moved@example.org' WHERE email = ?", endpoint.host)
@@ -204,7 +204,7 @@ def test_cascades_of_our_own_tables_still_work(house: House, endpoint: Endpoint)
 @pytest.mark.parametrize("over", [{"address": "other@example.org"}, {"account": "nobody"}])
 def test_a_place_that_is_not_its_account_s_is_refused(house: House, over: dict[str, Any]) -> None:
     endpoint = house.add("first")
-    endpoint.password = Secret("second")
+    endpoint.secret = Secret("second")
     with pytest.raises((EditedMeanwhile, peewee.IntegrityError)):
         endpoint.save(place=replace(endpoint.place, **over))
     assert house.opened(endpoint) == "first"

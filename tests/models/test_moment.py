@@ -41,7 +41,9 @@ AHEAD = (2 * 3600, 3 * DAY, 10**9, 2**62)  # seconds
 NUMBERS = {
     "collection.uidvalidity", "collection.last_uid", "collection.begin_below", "message.uidvalidity",
     "message.uid", "skipped.uidvalidity", "skipped.uid", "skipped.size", "uidl.number", "uidl.size",
-    "endpoint.failed_generation", "heartbeat.boot_seconds", "heartbeat.jumped_by",
+    "endpoint.failed_generation", "submission_password.failed_generation", "oauth_app.failed_generation", "consent.failed_generation",
+    "pending.failed_generation", "oauth_app.secret_expires_at",  # which is in the future
+    "heartbeat.boot_seconds", "heartbeat.jumped_by",
     "message_log.size", "message_log.uidvalidity", "message_log.uid",
 }  # fmt: skip
 # Sessions and sign-in tries have rules of their own, in panel.sign_in.
@@ -65,7 +67,12 @@ AS_IT_STANDS = {
     "alert_channels.mail_worked_at": "shown", "alert_channels.mail_failed_at": "shown",
     "alert_channels.webhook_worked_at": "shown", "alert_channels.webhook_failed_at": "shown",
     "this_copy.backup_made_at": "a mark", "encryption.backup_proved_at": "a mark: its tag vouches, not its time",
+    "oauth_app.created_at": "shown", "oauth_app.problem_at": "shown", "consent.connected_at": "shown",
+    "consent.ended_at": "a mark, with its code", "consent.created_at": "shown",
+    "pending.created_at": "one ahead is over: it opens no flow",
     "message_log.at": "shown; order is by id", "round_log.started_at": "shown; order is by id",
+    "submission_password.created_at": "shown", "submission_password.sent_at": "shown",
+    "submission_answer.at": "one ahead is not believed: Answers.find",
     "round_log.first_at": "shown", "mail_count.at": "charts end now", "mail_total.at": "charts end now",
 }  # fmt: skip
 

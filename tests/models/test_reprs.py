@@ -11,7 +11,7 @@ import pytest
 
 from panel.mail.server import MailServer
 from panel.models import Endpoint
-from panel.models.secret_row import Clear, Sealed, StoredClear, StoredRecord
+from panel.models.secret_fields import Clear, Sealed, StoredClear, StoredRecord
 from panel.secret import Secret
 from panel.vault import credential
 from panel.vault.credential import Credential
@@ -24,7 +24,7 @@ def holders(house: House) -> list[Any]:
     endpoint = house.add(AUTHORIZATION_FILE)
     row = Endpoint.get_by_id(endpoint.id)
     waiting = Endpoint.get_by_id(endpoint.id)
-    waiting.password = Secret(AUTHORIZATION_FILE)
+    waiting.secret = Secret(AUTHORIZATION_FILE)
     server = MailServer("imap", "imap.example.org", 993, "tls", "me")
     return [
         Secret(AUTHORIZATION_FILE), Clear(Secret(AUTHORIZATION_FILE)), StoredClear(AUTHORIZATION_FILE), Sealed(AUTHORIZATION_FILE.encode()), StoredRecord(AUTHORIZATION_FILE.encode()),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from playhouse.migrations import Runner
 
 from panel import db
 from panel.config import ROOT, Settings
 from panel.errors import DatabaseError
-from panel.models import TABLES, schema
+from panel.models import TABLES, Endpoint, schema
 from tests.encryption.conftest import House, house, settings_in  # noqa: F401
 
 
@@ -95,3 +97,60 @@ def test_a_list_of_migrations_that_is_no_text_is_told_in_words(house: House) -> 
     house.sql("INSERT INTO schema_migration (name, applied) VALUES (x'ff', x'ff')")
     with pytest.raises(DatabaseError, match="edited by hand"):
         schema.check(db.database.obj)
+
+
+def test_an_older_database_keeps_its_passwords_and_what_was_set_aside(tmp_path: Path) -> None:
+    """Its table of passwords is made anew, and so is that of records set aside (0021)."""
+    database = db.connect(f"sqlite:///{tmp_path}/old.db")
+    with database.connection_context():
+        Runner(database, str(schema.MIGRATIONS)).up("0020_lean_messages")
+        place = "'imap', 'imap.example.org', 993, 'tls', 'müller', 'plain', '', 'a@example.org'"
+        database.execute_sql(
+            "INSERT INTO account (uuid, address, folder, begin, interval, created_at, on_server, move_to)"
+            " VALUES ('u', 'a@example.org', 'INBOX', 'now', 60, 1, 'keep', '')"
+        )
+        columns = "protocol, host, port, security, username, auth_method, token_url, address, kind"
+        for number, (direction, clear, sealed, kind) in enumerate(OLD_ROWS, 1):
+            database.execute_sql(
+                f"INSERT INTO endpoint (id, rev, account_id, direction, clear, sealed, {columns})"
+                f" VALUES (?, 7, 'u', ?, ?, ?, {place}, ?)",
+                (number, direction, clear, sealed, kind),
+            )
+        database.execute_sql(
+            f"INSERT INTO forgotten_secret (id, account_id, direction, {columns}, sealed, forgotten_at)"
+            f" VALUES (3, 'u', 'in', {place}, 'password', x'0201', 9)"
+        )
+        indexes = "SELECT name FROM sqlite_master WHERE tbl_name = 'endpoint' AND type = 'index'"
+        before = {name for (name,) in database.execute_sql(indexes)}
+        Runner(database, str(schema.MIGRATIONS)).up("0021_secret_rows")
+        assert before < {name for (name,) in database.execute_sql(indexes)}
+        rows = database.execute_sql(
+            "SELECT id, rev, direction, clear, sealed, username, kind FROM endpoint"
+        ).fetchall()
+        assert rows == [
+            (1, 7, "in", " clear ", None, "müller", "password"), (2, 7, "out", None, b"\x02\x01", "müller", "password"),
+            (3, 7, "other", None, None, "müller", "consent"),  # planted beside another kind: never a password
+        ]  # fmt: skip
+        (found,) = database.execute_sql("SELECT * FROM forgotten_secret").fetchall()
+        assert found[:3] == (3, "endpoint", "u") and found[4:] == (b"\x02\x01", 9)
+        bound = [
+            "u",
+            "in",
+            "imap",
+            "imap.example.org",
+            "993",
+            "tls",
+            "müller",
+            "plain",
+            "",
+            "a@example.org",
+            "password",
+        ]
+        assert json.loads(found[3]) == bound
+        assert len(bound) == len(Endpoint.BOUND)
+        assert database.execute_sql("PRAGMA foreign_key_check").fetchall() == []
+
+
+OLD_ROWS = [
+    ("in", " clear ", None, "password"), ("out", None, b"\x02\x01", "password"), ("other", "planted", None, "consent"),
+]  # fmt: skip

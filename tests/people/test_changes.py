@@ -19,14 +19,6 @@ from tests.sign_in.browser import PASSWORD, Browser, add_person
 NEW_PASSWORD = "another quite long phrase"
 
 
-@pytest.fixture
-def admin(app: Flask) -> Browser:
-    add_person()
-    browser = Browser(app)
-    browser.sign_in()
-    return browser
-
-
 def id_of(email: str) -> int:
     with db.database.connection_context():
         return int(Person.get(Person.email == email).id)

@@ -23,14 +23,6 @@ from tests.sign_in.browser import COOKIE, PASSWORD, Browser, add_person, later
 NEW = "another quite long phrase"
 
 
-@pytest.fixture
-def admin(app: Flask) -> Browser:
-    add_person()
-    browser = Browser(app)
-    browser.sign_in()
-    return browser
-
-
 def invited(browser: Browser, **over: str) -> str:
     """The path of the link of a new person."""
     fields = {"name": "Bo", "email": "bo@example.org", "role": "agent", "password": ""} | over

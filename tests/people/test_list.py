@@ -18,14 +18,6 @@ from tests.sign_in.browser import PASSWORD, Browser, add_person
 WORST = ["", " ", "x" * 1024, "ü🐑", "<b>x</b>", "a\r\nb", "--x", "a\x00b", "%", "_", "'\"", "x" * 5000]
 
 
-@pytest.fixture
-def admin(app: Flask) -> Browser:
-    add_person()
-    browser = Browser(app)
-    browser.sign_in()
-    return browser
-
-
 def many(count: int) -> None:
     with db.database.connection_context(), db.transaction():
         for number in range(count):

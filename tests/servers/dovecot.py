@@ -14,8 +14,12 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.servers.certificates import Authority
+
+if TYPE_CHECKING:
+    from tests.servers.smtp import SmtpServer
 
 # Mail processes of a Dovecot started by root may not be root; started by somebody else, all are that one.
 MAIL_USER = "mail" if os.getuid() == 0 else getpass.getuser()
@@ -90,6 +94,39 @@ service stats {{
   chroot =
 }}
 """
+# Access tokens for IMAP, POP3 and submission, judged by asking the issuer (RFC 7662).
+OAUTH = """
+protocols = imap pop3 submission
+auth_mechanisms = plain login xoauth2 oauthbearer
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {arguments}
+}}
+submission_relay_host = localhost
+submission_relay_port = {relay_port}
+submission_relay_ssl = smtps
+submission_relay_ssl_verify = no
+service submission-login {{
+  chroot =
+  service_count = 0
+  process_min_avail = 1
+  inet_listener submission {{
+    port = {submission_port}
+  }}
+  inet_listener submissions {{
+    port = 0
+  }}
+}}
+"""
+INTROSPECTION = """
+introspection_mode = post
+introspection_url = http://dovecot:dovecot@{issuer}/token/introspection
+force_introspection = yes
+active_attribute = active
+active_value = true
+username_attribute = mailbox
+"""
 
 
 def installed() -> bool:
@@ -98,13 +135,22 @@ def installed() -> bool:
     return _binary() is not None and all(there)
 
 
+def submits() -> bool:
+    """Whether Debian's dovecot-submissiond is here."""
+    return Path("/usr/lib/dovecot/submission").exists()
+
+
 class DovecotServer:
     """Runs from construction to `stop()`. Every mailbox is a Maildir below `directory`."""
 
     host = "localhost"
 
-    def __init__(self, directory: Path) -> None:
-        """Start it. A `directory` that the users of Dovecot cannot enter is replaced by one in /tmp."""
+    def __init__(self, directory: Path, issuer: str = "", relay: SmtpServer | None = None) -> None:
+        """Start it. A `directory` that the users of Dovecot cannot enter is replaced by one in /tmp.
+
+        With the URL of an `issuer` it takes that one's access tokens too, and submits mail to `relay`.
+        """
+        self._issuer, self.relay = issuer, relay
         self._own = None if _open_to_others(directory) else Path(tempfile.mkdtemp(prefix="dovecot-"))
         self.directory = self._own or directory
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -116,7 +162,11 @@ class DovecotServer:
             open_to_others.chmod(0o755)  # the umask is a private one once create_app was called
         self._numbers = itertools.count(1)
         self.ca_file = self._authority.ca_file
-        self.tls_port, self.starttls_port, self.pop3_port, self.pop3_starttls_port = _free_ports(4)
+        self.tls_port, self.starttls_port, self.pop3_port, self.pop3_starttls_port = ports = _free_ports(4)
+        self.ports = ports
+        if issuer:
+            (self.submission_port,) = _free_ports(1)
+            self.ports = [*ports, self.submission_port]
         self._start()
 
     # -- users and mail ----------------------------------------------------------
@@ -182,7 +232,7 @@ class DovecotServer:
         """End it and what it started, and remove a directory it had to make."""
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -196,7 +246,7 @@ class DovecotServer:
 
     def _start(self) -> None:
         configuration = self.directory / "dovecot.conf"
-        configuration.write_text(self._configuration())
+        configuration.write_text(self._configuration() + self._oauth())
         binary = _binary()
         if binary is None:
             raise RuntimeError("Dovecot is not installed: apt-get install dovecot-imapd dovecot-pop3d")
@@ -208,7 +258,7 @@ class DovecotServer:
             start_new_session=True,
         )
         try:
-            for port in (self.tls_port, self.starttls_port, self.pop3_port, self.pop3_starttls_port):
+            for port in self.ports:
                 self._wait_for(port)
         except BaseException:
             self.stop()
@@ -244,6 +294,17 @@ class DovecotServer:
             starttls_port=self.starttls_port,
             pop3_port=self.pop3_port,
             pop3_starttls_port=self.pop3_starttls_port,
+        )
+
+    def _oauth(self) -> str:
+        if not self._issuer:
+            return ""
+        assert self.relay is not None
+        arguments = self.directory / "oauth2.conf"
+        arguments.write_text(INTROSPECTION.format(issuer=self._issuer.removeprefix("http://")))
+        arguments.chmod(0o644)
+        return OAUTH.format(
+            arguments=arguments, relay_port=self.relay.tls_port, submission_port=self.submission_port
         )
 
     def _give(self, path: Path) -> None:

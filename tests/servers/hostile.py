@@ -53,6 +53,11 @@ class Talk:
         context.load_cert_chain(self._server.certificate.chain, self._server.certificate.key)
         self._socket = context.wrap_socket(self._socket, server_side=True)
 
+    def hang_up(self) -> None:
+        """End the connection while a script may be reading from it."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Hang up."""
         with suppress(OSError):
@@ -196,8 +201,9 @@ def drip_lines(talk: Talk) -> None:
 
 
 def silence(talk: Talk) -> None:
-    """Say nothing."""
-    talk.line()
+    """Say nothing, whatever is said: bytes of TLS may end a line."""
+    while True:
+        talk.line()
 
 
 def garbage(talk: Talk) -> None:

@@ -35,6 +35,7 @@ class ImapMailbox:
 
     mail: dict[int, bytes] = field(default_factory=dict)
     capabilities: bytes = b"IMAP4rev1 AUTH=PLAIN SASL-IR"
+    greeting: bytes = b"* OK [CAPABILITY %(offered)s] ready"
     later: bytes | None = None  # capabilities once logged in, if others
     opened: bytes = b"* %(exists)d EXISTS\r\n* OK [UIDVALIDITY 1] .\r\n* OK [UIDNEXT %(uidnext)d] .\r\n"
     uidnext: int | None = None
@@ -50,7 +51,7 @@ class ImapMailbox:
     commands: list[bytes] = field(default_factory=list)
 
     def __call__(self, talk: Talk) -> None:
-        talk.send(b"* OK [CAPABILITY %s] ready\r\n" % self.capabilities)
+        talk.send(self.greeting % {b"offered": self.capabilities} + b"\r\n")
         inside = False
         while True:
             tag, rest = talk.command()

@@ -23,9 +23,16 @@ class Taken:
 
 
 class _Handler:
-    def __init__(self, taken: list[Taken], refused: set[str]) -> None:
+    def __init__(self, taken: list[Taken], refused: set[str], logs_in: bool) -> None:
         self._taken = taken
         self._refused = refused
+        self._logs_in = logs_in
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [line for line in responses if self._logs_in or "AUTH" not in line]
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -43,6 +50,10 @@ class _Handler:
 
 class _Patient(SMTP):
     line_length_limit = 12288  # RFC 4954, 4: the answers of AUTH may be longer than other lines
+
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        """As aiosmtpd's, which does not know that a relay may name who signed in there (RFC 4954, 5)."""
+        await super().smtp_MAIL((arg or "").partition(" AUTH=")[0])
 
 
 class _Controller(Controller):
@@ -62,7 +73,7 @@ class SmtpServer:
         self.users: dict[bytes, bytes] = {}
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.chain, certificate.key)
-        handler = _Handler(self.taken, self.refused)
+        handler = _Handler(self.taken, self.refused, options.get("auth_required", True))
         common: dict[str, Any] = {
             "hostname": "127.0.0.1", "authenticator": self._authenticate, "auth_required": True,
             "auth_require_tls": False, "enable_SMTPUTF8": True, **options,

@@ -51,12 +51,12 @@ def test_a_second_time_it_is_refused_and_changes_nothing(cli: Cli) -> None:
     assert len(json.loads(before)) == 1
 
 
-def test_a_bad_password_or_address_is_refused_and_set_up_stays_open(cli: Cli) -> None:
+def test_a_bad_password_or_address_is_wrong_usage_and_set_up_stays_open(cli: Cli) -> None:
     short = cli(*ARGUMENTS, "--password-file", "-", stdin="short")
-    assert short.returncode == 3
+    assert short.returncode == 2
     assert "too short" in short.stderr
     bad = cli("setup", "--admin-email", "ada", "--admin-name", "A", "--password-file", "-", stdin=PASSWORD)
-    assert bad.returncode == 3
+    assert bad.returncode == 2
     assert cli(*ARGUMENTS, "--password-file", "-", stdin=PASSWORD).returncode == 0
 
 

@@ -221,7 +221,7 @@ def test_of_two_forms_sent_at_the_same_moment_one_succeeds(
 
     def prepare(*arguments: Any) -> Any:
         new = really(*arguments)
-        together.wait(20)  # both have seen setup open
+        together.wait(60)  # both have seen setup open
         return new
 
     monkeypatch.setattr(people, "prepare", prepare)

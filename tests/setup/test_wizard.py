@@ -34,11 +34,6 @@ def environ(environ: Environ) -> Environ:
 
 
 @pytest.fixture
-def house(app: Flask, settings: Settings) -> House:
-    return House(settings, app.extensions["mailkeep"].vault)
-
-
-@pytest.fixture
 def admin(app: Flask, settings: Settings) -> Browser:
     """The first administrator, just made."""
     browser = Browser(app)

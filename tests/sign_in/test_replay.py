@@ -332,6 +332,7 @@ def test_what_was_removed_meanwhile_is_not_found(ada: Browser, app: Flask) -> No
     Person.delete().where(Person.id == 2).execute()
     answer = confirm(ada, form)
     assert answer.status_code == 404 and "does not exist" in answer.text
+    assert 'href="/">Go to the start page' in answer.text
 
 
 def test_a_page_that_an_upgrade_took_away_meanwhile_is_not_found(

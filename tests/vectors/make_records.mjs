@@ -47,20 +47,38 @@ const keyFile = ({ keys, generation, release, instance }) => {
 const bytes = (label, n) => createHash("sha512").update(label).digest().subarray(0, n);
 const key = bytes("key", 32), older = bytes("older key", 32), instance = bytes("instance", 16);
 
+// What a record is bound to behind label and instance id, in this order.
 const place = (over = {}) => ({
-  label: "mailkeep/mail", account: "4c7e9a52-1f0b-4c8e-9d3a-6b1f2a3c4d5e", direction: "in", protocol: "imap",
+  account: "4c7e9a52-1f0b-4c8e-9d3a-6b1f2a3c4d5e", direction: "in", protocol: "imap",
   host: "imap.example.org", port: "993", security: "tls", username: "support@example.org", auth_method: "plain",
   token_url: "", address: "support@example.org", kind: "password", ...over,
 });
-const fieldsOf = (p) => [p.label, instance, p.account, p.direction, p.protocol, p.host, p.port, p.security,
-  p.username, p.auth_method, p.token_url, p.address, p.kind];
+const account = place().account, uid = bytes("uid", 16).toString("hex"), app = bytes("app", 16).toString("hex");
+const oauth = [
+  { table: "oauth_app", uid: app, name: "Büro 365", provider: "microsoft", tenant: "contoso.example", issuer: "",
+    client_id: "0f1e2d3c", scopes: "", access: "delegated", kind: "client-secret" },
+  { table: "oauth_app", uid: app, name: "Eigener", provider: "issuer", tenant: "", issuer: "https://id.example.org/",
+    client_id: "mailkeep", scopes: "openid mail:read", access: "application", kind: "client-secret" },
+  { table: "consent", uid, app, account, signs_in_as: "", subject: "tid,oid", kind: "refresh-token" },
+  { table: "consent", uid, app, account, signs_in_as: "müller@example.org", subject: "", kind: "refresh-token" },
+  { table: "pending", uid: createHash("sha256").update("state").digest("hex"), kind: "pending" },
+];
+const reference = (kind, over = {}) => place({ kind, ...over });
+const sealed = (label, fields, secret, salt) => ({ secret, label, fields,
+  record: seal(key, Buffer.from(secret, "utf8"), [label, instance, ...Object.values(fields)], bytes(salt, 24)).toString("hex") });
 
 const secrets = ["x", " leading and trailing ", "Grüße 🗝️", "\"quotes\" \\back\\slashes %s %00", "a".repeat(62),
   "a".repeat(63), "b".repeat(1024), "c".repeat(16382)];
 const records = secrets.map((secret, i) => {
   const p = place(i % 2 ? { host: "xn--mller-kva.example", port: "143", security: "starttls", username: "müller" } : {});
-  return { secret, place: p, record: seal(key, Buffer.from(secret, "utf8"), fieldsOf(p), bytes(`salt ${i}`, 24)).toString("hex") };
+  return sealed("mailkeep/mail", p, secret, `salt ${i}`);
 });
+records.push(
+  sealed("mailkeep/mail", reference("consent", { auth_method: "oauth" }), uid, "salt of a consent's mailbox"),
+  sealed("mailkeep/mail", reference("reference"), "support.imap_1", "salt of a reference"),
+  ...["client secret ~8Q", "", "0.AX" + "r".repeat(1500), "", "{\"state\": \"s\"}"].map((secret, i) =>
+    sealed("mailkeep/oauth", oauth[i], secret, `salt of ${i}`)),
+);
 const files = [
   { keys: [{ key, state: 1 }], generation: 1 },
   { keys: [{ key: older, state: 2 }, { key, state: 1 }], generation: 7 },

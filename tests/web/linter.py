@@ -14,7 +14,6 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 NEEDS_EVAL = re.compile(r"\bjs:|javascript:|\[[^\]]*\]")
 SELECTOR_ATTRIBUTES = ("hx-target", "hx-indicator", "hx-include", "hx-disable", "hx-sync")
 REFERENCES = ("for", "aria-describedby", "aria-labelledby", "aria-controls")

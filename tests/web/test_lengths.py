@@ -33,6 +33,7 @@ from panel.config import Settings
 from panel.errors import BadInput, PanelError
 from panel.mail import autoconfig
 from panel.mail.server import normalise_host
+from panel.oauth import app_rules, flows
 from panel.people import names as people_names
 from panel.people import password_rules
 from panel.people import service as people
@@ -109,6 +110,10 @@ def _servers(text: str) -> list[Any]:
     return list(autoconfig._servers(f"<c>{server}</c>".encode(), "example.org"))
 
 
+def _app(provider: str, **over: str) -> object:
+    return app_rules.place("0" * 32, "x", provider, client_id="x", **over)  # type: ignore[arg-type]
+
+
 PARSERS: dict[str, Any] = {
     "an address of a person": people_names.normalise_email,
     "an address to look for": people.enable,
@@ -125,6 +130,11 @@ PARSERS: dict[str, Any] = {
     "a redirect": access.safe_redirect,
     "a setup token": setup.check,
     "autoconfig": _servers,
+    "an address that is pasted back": flows.parse,
+    "an app's tenant": lambda text: _app("microsoft", tenant=text),
+    "an app's issuer": lambda text: _app("issuer", issuer=f"https://{text}"),
+    "an app's scopes": lambda text: _app("issuer", issuer="https://login.example.org", scopes=text),
+    "when a client secret expires": app_rules.expiry,
 }
 
 

@@ -108,6 +108,25 @@ def test_every_answer_carries_the_headers_404_and_500_included(app: Flask, clien
     assert {200, 404, 500} <= seen
 
 
+def test_an_error_is_the_heading_of_its_page_but_not_of_the_page_that_htmx_puts_it_in(
+    client: FlaskClient,
+) -> None:
+    assert "<h1>This page does not exist.</h1>" in client.get("/nowhere").text
+    part = client.get("/nowhere", headers={"HX-Request": "true"}).text
+    assert "<h2>This page does not exist.</h2>" in part and "<h1" not in part
+
+
+def test_only_what_is_broken_is_red(app: Flask, client: FlaskClient) -> None:
+    app.config["WTF_CSRF_ENABLED"] = False
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.testing = False
+    signed_in(client, "admin")
+    app.view_functions["home.show"] = lambda: str(1 // 0)
+    answers = [client.get(url) for url in ("/nowhere", "/logout", "/")]
+    assert [answer.status_code for answer in answers] == [404, 405, 500]
+    assert ['class="problem"' in answer.text for answer in answers] == [False, False, True]
+
+
 def test_a_public_address_makes_cookies_secure_and_other_hosts_refused(environ: dict[str, str]) -> None:
     settings = Settings.load(environ | {"PANEL_URL": "https://mail.example.org"})
     install.prepare(settings)

@@ -19,7 +19,6 @@ from panel.web import static_files
 from panel.web.static_files import ASK_FIRST, FOR_EVER, StaticFiles
 
 GZIP = {"Accept-Encoding": "gzip, deflate, br, zstd"}
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(200)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def test_how_long_ago(seconds: int, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(30, "in a moment"), (300, "in 5 minutes"), (0, "now"), (-59, "now"), (-60, "1 minute ago")],
+    [(30, "in a moment"), (300, "in 5 minutes"), (0, "now"), (-59, "now"), (-86400, "now")],
 )
 def test_how_long_until(seconds: int, words: str) -> None:
     assert until(1_000_000 + seconds, today=1_000_000) == words

@@ -13,7 +13,7 @@ from panel import db
 from panel.config import Settings
 from panel.models import Account
 from tests.encryption.conftest import House
-from tests.sign_in.browser import Browser, add_person
+from tests.sign_in.browser import Browser
 
 PAGES = (
     "/login", "/confirm", "/profile", "/people/new", "/people/1", "/accounts/new", "/accounts/UUID/edit", "/accounts/UUID/sending",
@@ -77,14 +77,6 @@ def house(app: Flask, settings: Settings) -> House:
     with db.database.connection_context():
         house.add()
     return house
-
-
-@pytest.fixture
-def admin(app: Flask) -> Browser:
-    add_person()
-    browser = Browser(app)
-    browser.sign_in()
-    return browser
 
 
 def test_every_form_keeps_what_was_typed_and_chosen_but_passwords(admin: Browser, house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -10,23 +11,15 @@ from panel.audit import Actor
 from panel.encryption.cli import text
 from panel.encryption.cli.finish import ENCRYPTED, finish
 from panel.encryption.leftovers import changed, scan
+from panel.printing import print_json, print_lines, progress, say
 from panel.program import command_line
 from panel.services import current
-from panel.shell import (
-    PanelGroup,
-    ask,
-    ask_typed,
-    confirm_option,
-    json_option,
-    print_json,
-    print_lines,
-    progress,
-    say,
-    yes_option,
-)
-from panel.vault import forget, rotation, turn_off, turn_on, verification
+from panel.shell import PanelGroup, ask, ask_typed, confirm_option, json_option, yes_option
+from panel.vault import forget, only_encrypted, rotation, turn_off, turn_on, verification
+from panel.vault.reading import secrets
 from panel.vault.state import State
 from panel.vault.turn_on import Confirmations
+from panel.wording import counted
 
 encryption = PanelGroup("encryption", help="The key that mailbox passwords are encrypted with.")
 
@@ -103,7 +96,11 @@ def disable(context: click.Context, yes: bool) -> None:
 
     The key file is moved aside, not destroyed: old database backups need it.
     """
-    ask(f"Write {text.passwords(current().vault.latest().sealed)} back to the database in clear text?", yes)
+    only_encrypted.require_none()
+    ask(
+        f"Write {counted(current().vault.latest().sealed, 'password')} back to the database in clear text?",
+        yes,
+    )
     turn_off.turn_off(current().vault, Actor(), in_shell=True)
     finish(context, wanted=(State.OFF,))
 
@@ -115,27 +112,39 @@ def forget_lost_key(confirm: str | None) -> None:
 
     What cannot be read without it is set aside, and each password must be entered again.
     """
-    addresses = forget.lost(current().vault)
-    names = ", ".join(addresses)
+    lost = forget.lost(current().vault)
+    count = secrets(len(lost), others=sum(each.what != "mailbox" for each in lost))
+    names = ", ".join(dict.fromkeys(each.name for each in lost))
     ask_typed(
         [
-            f"{text.passwords(len(addresses))} cannot be read without the key: {names}.",
+            f"{count} cannot be read without the key: {names}.",
             "Each must be entered again; until then its mail waits on its server. The records are set aside",
             "(those of no account are removed). If the key is found: "
             f"{command_line('encryption key add --restore')}",
         ],
-        f"forget {text.passwords(len(addresses))}",
+        f"forget {count}",
         confirm,
     )
     done = forget.forget(current().vault, Actor())
     if done.moved_to is not None:
         say(f"The unusable key file was moved to {done.moved_to}.")
     if done.removed:
-        say(f"Removed, because they belong to no account: {', '.join(done.removed)}.")
+        say(f"Removed, because they belong to no account: {', '.join(each.name for each in done.removed)}.")
     say("Encryption is off. Turn it on again first, so that no password is stored in clear text:")
     say(f"  {command_line('encryption enable --understand-key-loss --backup-prepared')}")
-    for address in done.addresses:
-        say(f"  then: {command_line('accounts edit')} {address}  (server and password)")
+    for name, what in sorted(done.lost, key=lambda each: each.what != "app"):  # mailboxes need theirs
+        say(f"  then: {_again(name, what)}")
+
+
+def _again(name: str, what: str) -> str:
+    """How to enter again what was set aside."""
+    if what == "app":
+        return f"{command_line('oauth set-secret')} {shlex.quote(name.removeprefix('app '))}"
+    if what == "consent":
+        return f"{command_line('oauth connect')} {name}"
+    if what == "submission password":
+        return f"{command_line('sending submission-password')} {name}"
+    return f"{command_line('accounts edit')} {name}  (server, and how it signs in)"
 
 
 @encryption.command()

@@ -8,8 +8,8 @@ import click
 
 from panel.encryption.cli import text
 from panel.encryption.leftovers import scan
+from panel.printing import print_lines, progress, say
 from panel.services import current
-from panel.shell import print_lines, progress, say
 from panel.vault import reports, unfinished
 from panel.vault.reports import Findings
 from panel.vault.snapshot import Snapshot

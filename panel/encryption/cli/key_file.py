@@ -16,22 +16,15 @@ from panel.encryption.cli import text
 from panel.encryption.cli.finish import finish
 from panel.encryption.exports import age, copies, export
 from panel.encryption.exports.sheet_page import About
-from panel.errors import BadCopy, BadInput, Refused
+from panel.errors import BadCopy, Refused
+from panel.printing import on_a_terminal, print_exactly, say
 from panel.program import command_line
 from panel.secret import Secret
 from panel.services import current
-from panel.shell import (
-    PanelGroup,
-    ask_hidden,
-    ask_typed,
-    confirm_option,
-    on_a_terminal,
-    password_option,
-    print_exactly,
-    say,
-)
+from panel.shell import PanelGroup, ask_hidden, ask_typed, confirm_option, password_option
 from panel.vault import backup_proof, forget, retired_keys
 from panel.vault.files import typed
+from panel.wording import counted
 
 key = PanelGroup(
     "key",
@@ -47,8 +40,8 @@ def _copy(file: BinaryIO, passphrase: Secret | None) -> bytes:
     if passphrase is None and age.is_age(data) and on_a_terminal(err=True):
         passphrase = ask_hidden("Passphrase")
     if not data and passphrase is not None:
-        remedy = "Standard input cannot be both the copy and its passphrase: put one of them into a file."
-        raise BadInput("The copy is empty.", remedy)
+        why = "Standard input cannot be both the copy and its passphrase: put one of them into a file."
+        raise click.UsageError(f"The copy is empty. {why}")
     return copies.read(data, passphrase)
 
 
@@ -87,7 +80,7 @@ def add_key(context: click.Context, file: BinaryIO, passphrase: Secret | None, r
     with _nothing_changed():
         added = retired_keys.add(current().vault, _copy(file, passphrase), Actor())
     say(f"Added: {', '.join(added)}." if added else "Nothing to add: every key of that file is here already.")
-    waiting = [str(each.account.address) for each in forget.restorable(current().vault)]
+    waiting = list(dict.fromkeys(each.name for each in forget.restorable(current().vault)))
     if waiting and restore:
         say(f"Put back: {', '.join(forget.restore(current().vault, Actor()))}.")
     elif waiting:
@@ -135,7 +128,7 @@ def _export_sheet(path: Path | None, passphrase: Secret | None, settings: Settin
         why = (
             "A sheet shows the key in clear text, so it is written to a private file and takes no passphrase."
         )
-        raise BadInput(why, "Give --to FILE, without --passphrase-file.")
+        raise click.UsageError(f"{why} Give --to FILE, without --passphrase-file.")
     about = About(settings.url, times.exact(db.now(), settings.timezone))
     export.hand_out(export.as_sheet(current().vault, about), path, Actor())
     say(f"Written: {path}. It shows the key in clear text: print it with a browser, then delete the file.")
@@ -147,7 +140,7 @@ def _export_age(path: Path | None, passphrase: Secret | None) -> None:
     made_up = age.generate() if passphrase is None and path is not None and on_a_terminal() else None
     chosen = passphrase or made_up
     if chosen is None:
-        raise Refused("A passphrase is needed; nothing was exported.", "Add: --passphrase-file FILE")
+        raise click.UsageError("Missing option '--passphrase-file'.")
     made = export.as_age(current().vault, chosen)
     export.hand_out(made, path, Actor())
     if path is None:
@@ -173,7 +166,7 @@ def prune(confirm: str | None) -> None:
             say(f"{each.fingerprint}: database backups from {until}{begun} cannot be read without it.")
         ask_typed(
             ["Your copies of the key file hold these keys too: replace them afterwards."],
-            f"drop {len(retired)} {'key' if len(retired) == 1 else 'keys'}",
+            f"drop {counted(len(retired), 'key')}",
             confirm,
         )
     say(f"Removed: {', '.join(retired_keys.prune(current().vault, Actor(), shown))}.")

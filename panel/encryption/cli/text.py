@@ -9,11 +9,14 @@ from panel.encryption.advice import advise
 from panel.encryption.leftovers.changed import Checklist
 from panel.program import as_typed
 from panel.vault import rotation
+from panel.vault.owners import Failure
+from panel.vault.reading import secrets
 from panel.vault.reports import Findings, Scan
 from panel.vault.snapshot import Snapshot
 from panel.vault.state import State
 from panel.vault.vault import Vault
 from panel.vault.verification import Verdict
+from panel.wording import counted
 
 BACKUP_OUT_OF_DATE = as_typed(
     "The backup of the key file is out of date. Copy the key file again, then verify the copy: "
@@ -41,15 +44,6 @@ STATES = {
 ALTERED = "the database schema was changed; collecting is paused"
 
 
-def passwords(count: int) -> str:
-    """'1 password', '3 passwords'."""
-    return f"{count} password" if count == 1 else f"{count} passwords"
-
-
-def _errors(count: int) -> str:
-    return "1 error" if count == 1 else f"{count} errors"
-
-
 # -- status --------------------------------------------------------------------------
 
 
@@ -69,6 +63,7 @@ def status_json(vault: Vault, now: Snapshot) -> dict[str, Any]:
             "clear": now.clear,
             "unreadable": now.unreadable,
         },
+        "others": {"sealed": now.others, "tokens": now.tokens, "unreadable": now.others_unreadable},
         "backup_proved_at": now.times.backup_proved_at,
     }
 
@@ -88,17 +83,27 @@ def status(now: Snapshot, vault: Vault) -> Iterator[str]:
     if advice.command:
         yield f"Run: {advice.command}"
     for failure in now.failures:
-        yield f"{failure.address}: {failure.reason}"
+        yield f"{_owner(failure)}: {failure.reason}"
 
 
 def _stored(now: Snapshot) -> str:
+    tokens = f"{counted(now.tokens, 'sign-in token')} encrypted." if now.tokens else ""
     if not now.total:
-        return "No passwords yet."
+        return tokens or "No passwords yet."
     if now.clear and now.sealed:
-        return f"{now.sealed} of {passwords(now.total)} encrypted, {now.clear} in clear text."
-    if now.clear:
-        return f"{passwords(now.clear)} in clear text."
-    return f"{passwords(now.sealed)} encrypted."
+        stored = f"{now.sealed:,} of {counted(now.total, 'password')} encrypted, {now.clear:,} in clear text."
+    elif now.clear:
+        stored = f"{counted(now.clear, 'password')} in clear text."
+    elif tokens:
+        return f"{counted(now.sealed, 'password')} and {tokens}"
+    else:
+        stored = f"{counted(now.sealed, 'password')} encrypted."
+    return f"{stored} {tokens}".rstrip()
+
+
+def _owner(failure: Failure) -> str:
+    of_mailbox = failure.what in ("consent", "submission password")
+    return f"{failure.what.capitalize()} of {failure.address}" if of_mailbox else failure.address
 
 
 def _is_verified(now: Snapshot) -> bool:
@@ -107,8 +112,8 @@ def _is_verified(now: Snapshot) -> bool:
 
 def preview(what: rotation.Preview) -> Iterator[str]:
     """What changing the key will do."""
-    if what.passwords:
-        count = passwords(what.passwords)
+    if what.passwords or what.others:
+        count = secrets(what.passwords + what.others, others=what.others)
         yield f"{count} will be encrypted again with a new key, in about {what.seconds} s."
     else:
         yield "A new key will be generated. No passwords are stored yet."
@@ -144,7 +149,7 @@ def verdict_json(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> dict[
     """What `verify --json` prints."""
     result: dict[str, Any] = {
         "opened": verdict.opened,
-        "failed": [{"account": f.address, "reason": f.reason} for f in verdict.failures],
+        "failed": [{"account": f.address, "reason": f.reason, "what": f.what} for f in verdict.failures],
         "unattested": [{"account": f.address, "reason": f.reason} for f in verdict.unattested],
         "unchanged": [{"account": box.address, "direction": box.direction} for box in boxes.unchanged],
     }
@@ -164,11 +169,12 @@ def verdict_json(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> dict[
 def verdict(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> Iterator[str]:
     """Which passwords can be decrypted, what a scan found, and which passwords old backups still hold."""
     if verdict.opened or verdict.failures:
-        yield f"{passwords(verdict.opened)} can be decrypted, {_errors(len(verdict.failures))}."
+        opened = secrets(verdict.opened, others=verdict.others)
+        yield f"{opened} can be decrypted, {counted(len(verdict.failures), 'error')}."
     else:
         yield "No passwords yet."
     for failure in verdict.failures:
-        yield f"{failure.address}: {failure.reason}"
+        yield f"{_owner(failure)}: {failure.reason}"
     for each in verdict.unattested:
         yield f"{each.address}: in clear text. {each.reason}"
     if scan is not None:

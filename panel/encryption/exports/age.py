@@ -18,6 +18,7 @@ INSTALL = (
 )
 ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
 BINARY = b"age-encryption.org/"
+TOO_SLOW = "Excessive work"  # how age's error begins for a file that is 16 times the work of a second here
 SHORTEST, LONGEST = 12, 1024  # characters
 FEWEST_KINDS = 5  # different characters
 GROUPS, GROUP = 6, 5  # of a generated one: 150 bits
@@ -37,13 +38,17 @@ def require_strong(passphrase: Secret) -> None:
             f"The passphrase is too easy to guess: at least {SHORTEST} characters are needed, "
             f"{FEWEST_KINDS} of them different. Anyone who has the file can guess as often as they like.",
             "Take several words, or leave out --passphrase-file and have one generated.",
+            "passphrase",
         )
     if len(text) > LONGEST:
-        raise BadInput(f"The passphrase is longer than {LONGEST} characters.", "Choose a shorter one.")
+        raise BadInput(
+            f"The passphrase is longer than {LONGEST} characters.", "Choose a shorter one.", "passphrase"
+        )
     if any(unicodedata.category(character) == "Cc" for character in text):
         raise BadInput(
             "The passphrase holds a line break or another control character, which cannot be typed.",
             "Put it on one line.",
+            "passphrase",
         )
 
 
@@ -62,16 +67,28 @@ def seal(data: bytes, passphrase: Secret) -> bytes:
 
 
 def unseal(data: bytes, passphrase: Secret) -> bytes:
-    """What the age file `data` holds. Raises BadCopy for another passphrase or a damaged file, Refused."""
+    """What the age file `data` holds. Raises BadCopy for another passphrase or a damaged file, Refused.
+
+    Refused too where decrypting would take minutes: age measures how quick the machine is at this moment.
+    """
     pyrage = _pyrage()
     given = data.strip() if data.lstrip().startswith(ARMOR) else data
-    try:
-        opened: bytes = pyrage.passphrase.decrypt(given, passphrase.reveal())
-    except pyrage.DecryptError:
-        raise BadCopy(
-            "The age file cannot be decrypted: the passphrase is another one, or the file is damaged.",
-            "Type the passphrase as it was given, spaces and capitals included.",
-        ) from None
+    for last in (False, False, True):
+        try:
+            opened: bytes = pyrage.passphrase.decrypt(given, passphrase.reveal())
+            break
+        except pyrage.DecryptError as error:
+            if not str(error).startswith(TOO_SLOW):
+                raise BadCopy(
+                    "The age file cannot be decrypted: the passphrase is wrong, or the file is damaged.",
+                    "Type the passphrase as it was given, spaces and capitals included.",
+                ) from None
+            if last:
+                raise Refused(
+                    "Decrypting the age file would take this server minutes: it is busy, or much slower than "
+                    "the one that made the file.",
+                    "Try again when it has less to do.",
+                ) from None
     return opened
 
 

@@ -20,9 +20,10 @@ from panel.encryption.exports.sheet_page import About
 from panel.errors import BadCopy, Refused
 from panel.secret import Secret
 from panel.vault import backup_proof
-from panel.vault.files import reason, typed
+from panel.vault.files import typed
 from panel.vault.state import RowFacts, State
 from panel.vault.vault import Vault
+from panel.wording import reason
 
 EXPORTED = "encryption key exported"
 IMPORTED = "encryption key restored"

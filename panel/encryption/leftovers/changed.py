@@ -13,6 +13,7 @@ from peewee import SQL
 from panel import db
 from panel.listing import ROWS, Listing, ListQuery
 from panel.models import Account, Endpoint
+from panel.models.endpoint import PASSWORD
 from panel.models.prepared import Prepared, given
 
 
@@ -106,7 +107,8 @@ def _select(*ranges: Any) -> Any:
     for other in others:
         first = first.union_all(other)
     columns = Account.uuid, Account.address, Account.created_at, Endpoint.direction, Endpoint.secret_set_at
-    return Endpoint.select(*columns).join(Account).where(Endpoint.id.in_(first.limit(given("most"))))
+    named = Endpoint.id.in_(first.limit(given("most"))) & (Endpoint.kind == PASSWORD)
+    return Endpoint.select(*columns).join(Account).where(named)
 
 
 def _unchanged() -> Any:
@@ -117,15 +119,20 @@ def _unchanged() -> Any:
 TEXT = SQL("''")  # the smallest text, which is larger than every number: SQL may have put one there
 CHANGED = Prepared(lambda: _select((Endpoint.secret_set_at > given("at")) & (Endpoint.secret_set_at < TEXT)))
 UNCHANGED = Prepared(_unchanged)
+# Both times without the mailboxes that have no password of their own: an index holds those alone.
 COUNTED = """
-SELECT (SELECT count(*) FROM endpoint)
-    - (SELECT count(*) FROM endpoint WHERE sealed IS NULL AND clear IS NULL AND +secret_set_at IS NULL),
+SELECT (SELECT count(*) FROM endpoint) - (SELECT count(*) FROM endpoint WHERE kind <> 'password')
+    - (SELECT count(*) FROM endpoint
+       WHERE sealed IS NULL AND clear IS NULL AND +secret_set_at IS NULL AND kind = 'password'),
   (SELECT count(*) FROM endpoint WHERE secret_set_at > :at AND secret_set_at < '')
+    - (SELECT count(*) FROM endpoint
+       WHERE kind <> 'password' AND +secret_set_at > :at AND +secret_set_at < '')
 """
 # By the index of the time: neither sorting nor joining depends on how many there are.
 LISTED = """
 SELECT id FROM endpoint
 WHERE (secret_set_at IS NOT NULL OR sealed IS NOT NULL OR clear IS NOT NULL)
+  AND kind = 'password'
   AND (:state = '' OR (:state = 'changed') = coalesce(secret_set_at > :at AND secret_set_at < '', 0))
   AND (:q = '%%' OR address LIKE :q ESCAPE '\\')
 ORDER BY secret_set_at, id

@@ -21,11 +21,15 @@ from panel import db
 from panel.config import ROOT, Settings
 from panel.encryption.leftovers.search import SHORTEST, Searcher
 from panel.errors import PanelError, Refused
-from panel.models import Account, Endpoint, Person
+from panel.models import Account, Consent, Endpoint, OauthApp, Person
+from panel.models.endpoint import PASSWORD
+from panel.models.oauth import CLIENT_SECRET, REFRESH_TOKEN
+from panel.models.submission import SUBMISSION
 from panel.people.password_rules import is_common
 from panel.secret import Secret
-from panel.vault import activate, reports, verification
+from panel.vault import activate, owners, reports, verification
 from panel.vault.reports import Found, Scan
+from panel.vault.rows import Row
 from panel.vault.state import State
 from panel.vault.sweep import Progress
 from panel.vault.unfinished import ENCRYPTED
@@ -34,6 +38,7 @@ from panel.vault.verification import Verdict
 
 SEARCH = Path(__file__).with_name("search.py")
 WORDS = re.compile(rf"\w{{{SHORTEST},}}")
+SEARCHED = (PASSWORD, CLIENT_SECRET, REFRESH_TOKEN, SUBMISSION)  # kinds of secret
 SQLITE = "sqlite:///"
 SQLITE_FILES = ("", "-wal", "-shm", "-journal")
 NOT_VISIBLE = (
@@ -56,14 +61,15 @@ class _Location(NamedTuple):
 
 
 class _Decrypted(NamedTuple):
-    address: str
+    row: Row
     secret: Secret
 
 
 def look(
     vault: Vault, settings: Settings, also: Sequence[Path] = (), progress: Progress | None = None
 ) -> tuple[Verdict, Scan]:
-    """Decrypt every stored password, then search every file that can be seen, and all below `also`, for it.
+    """Decrypt all that is stored, then search every file that can be seen, and all below `also`, for each
+    password, client secret and refresh token. (The others are ids and names.)
 
     Raises KeyAbsent where the key is missing, unreadable or wrong.
     """
@@ -71,9 +77,8 @@ def look(
 
     def each() -> Iterator[verification.Tried]:
         for tried in verification.each_opened(vault, progress):
-            if isinstance(tried.found, Secret):
-                address = tried.row.account_address or tried.row.account_id
-                decrypted.append(_Decrypted(address, tried.found))
+            if isinstance(tried.found, Secret) and tried.row.bound[-1] in SEARCHED and tried.found.reveal():
+                decrypted.append(_Decrypted(tried.row, tried.found))
             yield tried
 
     return verification.verdict(each()), _search(decrypted, settings, also)
@@ -89,7 +94,7 @@ def check(
     verdict, scan = look(vault, settings, also, progress)
     verification.note_verified(vault)
     if vault.latest().state in ENCRYPTED:
-        reports.keep_check(verdict.opened, verdict.failures, scan)
+        reports.keep_check(verdict.opened, verdict.failures, scan, verdict.others)
     return verdict, scan
 
 
@@ -111,8 +116,7 @@ def _search(decrypted: list[_Decrypted], settings: Settings, also: Sequence[Path
 
 
 def _found(location: _Location, wanted: list[_Decrypted], hits: list[int]) -> Found:
-    addresses = sorted({wanted[hit].address for hit in hits})
-    return Found(location.name, location.kind, tuple(addresses))
+    return Found(location.name, location.kind, tuple(sorted(owners.names(wanted[hit].row for hit in hits))))
 
 
 def _run(files: list[Path], secrets: list[Secret]) -> list[Any]:
@@ -153,9 +157,11 @@ def worth_searching(secrets: Sequence[str], names: Iterable[str]) -> list[int]:
 
 def _names() -> Iterator[str]:
     """What the database holds of mailboxes and people in clear text."""
-    rows = Endpoint.select(Account.address, Endpoint.username, Endpoint.host).join(Account).tuples()
+    servers = Endpoint.select(Account.address, Endpoint.username, Endpoint.host).join(Account).tuples()
     people = Person.select(Person.email, Person.name).tuples()
-    return (str(name) for row in (*rows, *people) for name in row)
+    apps = OauthApp.select(OauthApp.name, OauthApp.client_id, OauthApp.issuer).tuples()
+    consents = Consent.select(Consent.signs_in_as, Consent.subject).tuples()
+    return (str(name) for row in (*servers, *people, *apps, *consents) for name in row)
 
 
 # -- which files ---------------------------------------------------------------------
@@ -233,7 +239,7 @@ def finish_report(vault: Vault, settings: Settings) -> bool:
     verdict, scan = (verification.run(vault), None) if state is State.OFF else look(vault, settings)
     if reports.pending() != pending or vault.latest().state not in ends:
         return False
-    reports.finish(pending, verdict.opened, verdict.failures, scan)
+    reports.finish(pending, verdict.opened, verdict.failures, scan, verdict.others)
     return True
 
 

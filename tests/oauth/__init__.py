@@ -1,0 +1,1 @@
+"""Mailboxes that sign in with OAuth2."""
