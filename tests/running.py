@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import http.client
+import itertools
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +30,28 @@ WAIT_SECONDS = (
 Environ = dict[str, str]  # the PANEL_ settings of one install
 
 
+def _ports() -> Iterator[int]:
+    """Ports below the range that systems give away, and of them those of this one of up to eight workers."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    mine = range(12_000 + worker, 32_000, 8)
+    begin = secrets.randbelow(len(mine))
+    yield from itertools.cycle([*mine[begin:], *mine[:begin]])
+
+
+_of_this_process = _ports()
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on, now or later unless asked to.
+
+    What the system itself gives away could belong to somebody else before the server under test takes it, or
+    while that restarts.
+    """
+    for port in _of_this_process:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("ports never end")
 
 
 def environ_for(directory: Path) -> Environ:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.running import free_port
 from tests.servers.certificates import Authority
 
 if TYPE_CHECKING:
@@ -162,10 +163,10 @@ class DovecotServer:
             open_to_others.chmod(0o755)  # the umask is a private one once create_app was called
         self._numbers = itertools.count(1)
         self.ca_file = self._authority.ca_file
-        self.tls_port, self.starttls_port, self.pop3_port, self.pop3_starttls_port = ports = _free_ports(4)
-        self.ports = ports
+        self.ports = ports = [free_port() for _ in range(4)]
+        self.tls_port, self.starttls_port, self.pop3_port, self.pop3_starttls_port = ports
         if issuer:
-            (self.submission_port,) = _free_ports(1)
+            self.submission_port = free_port()
             self.ports = [*ports, self.submission_port]
         self._start()
 
@@ -327,13 +328,3 @@ def _open_to_others(directory: Path) -> bool:
     return os.getuid() != 0 or all(
         parent.stat().st_mode & 0o001 for parent in directory.absolute().parents if parent.exists()
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports: list[int] = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -9,8 +9,8 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.running import free_port
 from tests.servers.certificates import Certificate
-from tests.servers.dovecot import _free_ports
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class SmtpServer:
             "hostname": "127.0.0.1", "authenticator": self._authenticate, "auth_required": True,
             "auth_require_tls": False, "enable_SMTPUTF8": True, **options,
         }  # fmt: skip
-        self.tls_port, self.starttls_port = _free_ports(2)
+        self.tls_port, self.starttls_port = free_port(), free_port()
         self._controllers = [
             _Controller(handler, port=self.tls_port, ssl_context=context, **common),
             _Controller(

@@ -8,9 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.running import wait_until
+from tests.running import free_port, wait_until
 from tests.servers.certificates import Certificate
-from tests.servers.dovecot import _dies_with_us, _free_ports
+from tests.servers.dovecot import _dies_with_us
 
 NEEDED = ("/usr/sbin/postfix", "/usr/sbin/dovecot")
 MAIN = """
@@ -107,7 +107,7 @@ class Postfix:
     def __init__(self, certificate: Certificate, password: str, next_port: int) -> None:
         """Every username signs in with `password`, which holds no space."""
         self.place = Path(tempfile.mkdtemp(prefix="postfix-"))
-        self.tls_port, self.starttls_port = _free_ports(2)
+        self.tls_port, self.starttls_port = free_port(), free_port()
         values = {
             "place": self.place, "password": password, "next_port": next_port, "tls_port": self.tls_port,
             "starttls_port": self.starttls_port, "key": self.place / "key", "chain": self.place / "chain",
