@@ -70,7 +70,7 @@ def send(
         "url": desk.url, "encoding": "raw", "form_field": "", "headers": {}, "header_secrets": {}, "hmac_secret": "",
     }  # fmt: skip
     message = OutgoingMessage(io.BytesIO(raw), len(raw), "d" * 32, mailbox, "7")
-    return http_target.deliver(HttpTarget("desk", 5, **{**values, **over}), message, directory, POLICY)
+    return http_target.deliver(HttpTarget("desk", 60, **{**values, **over}), message, directory, POLICY)
 
 
 def secret(directory: Path, name: str, value: bytes, mode: int = 0o600) -> None:
@@ -211,7 +211,7 @@ def test_a_server_that_answers_before_the_end_of_a_message_may_refuse_it_only(
 
     thread = threading.Thread(target=answer)
     thread.start()
-    target = HttpTarget("d", 10, f"http://127.0.0.1:{listening.getsockname()[1]}/", "raw", "", {}, {}, "")
+    target = HttpTarget("d", 60, f"http://127.0.0.1:{listening.getsockname()[1]}/", "raw", "", {}, {}, "")
     raw = b"x" * 20_000_000
     message = OutgoingMessage(io.BytesIO(raw), len(raw), "d" * 32, "a@example.org", "")
     found = http_target.deliver(target, message, tmp_path, POLICY)
@@ -233,7 +233,7 @@ def test_a_file_of_endless_zeros_takes_no_longer_than_a_message_may(tmp_path: Pa
 
 
 def test_a_file_that_grows_meanwhile_is_sent_as_it_was(desk: Desk, tmp_path: Path) -> None:
-    target = HttpTarget("d", 5, desk.url, "raw", "", {}, {}, "")
+    target = HttpTarget("d", 60, desk.url, "raw", "", {}, {}, "")
     message = OutgoingMessage(
         io.BytesIO(MESSAGE + b"POST / HTTP/1.1\r\n\r\n"), len(MESSAGE), "d" * 32, "a@example.org", ""
     )

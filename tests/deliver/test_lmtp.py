@@ -78,7 +78,7 @@ def send(
     address: str, raw: bytes = MESSAGE, mailbox: str = "support@example.org", recipient: str = ""
 ) -> TryResult:
     message = OutgoingMessage(io.BytesIO(raw), len(raw), "d" * 32, mailbox, "7")
-    return lmtp.deliver(LmtpTarget("desk", 5, address, recipient), message, POLICY)
+    return lmtp.deliver(LmtpTarget("desk", 60, address, recipient), message, POLICY)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ class Install(Post):
         super().__init__(directory)
         self.spool = house.settings.mail_spool
         self.house = house
-        self.targets(f'helpdesk = {{ type = "command", command = {json.dumps(self.command)}, timeout = 10 }}')
+        self.targets(f'helpdesk = {{ type = "command", command = {json.dumps(self.command)}, timeout = 60 }}')
 
     def account(self, target: str = "helpdesk") -> Account:
         endpoint = self.house.add("secret")

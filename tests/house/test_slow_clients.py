@@ -19,7 +19,7 @@ import pytest
 
 from panel.serve import http_server
 from panel.web.headers import LARGEST_REQUEST
-from tests.running import PanelServer, environ_for, wait_until
+from tests.running import WAIT_SECONDS, PanelServer, environ_for, wait_until
 
 HOST = b"Host: localhost\r\n"
 CSS = b"GET /static/panel.css HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -64,7 +64,7 @@ def send(server: PanelServer, first: bytes) -> socket.socket:
 
 def status(server: PanelServer, path: str) -> int:
     host, _, port = server.environ["PANEL_BIND"].rpartition(":")
-    with closing(http.client.HTTPConnection(host, int(port), timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(host, int(port), timeout=WAIT_SECONDS)) as connection:
         connection.request("GET", path)
         return connection.getresponse().status
 
