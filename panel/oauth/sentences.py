@@ -101,8 +101,10 @@ class UnknownRefusal(TokenUnavailable):
 def refusal(app: AppPlace, error: str, description: str = "", *, of_code: bool = False) -> PanelError:
     """The error for a token request that was refused: ConsentNeeded, AppFault or TokenUnavailable.
 
-    `of_code`: it was for a code that a browser brought, so no consent has ended yet.
+    `error` is compared without case. `of_code`: it was for a code that a browser brought, so no consent has
+    ended yet.
     """
+    error = error.lower()
     code = shown_code(error, description)
     if error in ENDED or (of_code and error in NOT_GIVEN):
         general = NOT_GIVEN.get(error, CODE_NOT_TAKEN) if of_code else ANY_ENDED

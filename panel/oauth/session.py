@@ -131,7 +131,7 @@ def _fields(found: dict[str, Any] | None) -> dict[str, Any]:
     # Empty or null, a field says as much as a missing one: `error` too, beside what was granted.
     texts = {name: found[name] for name in TEXTS if found.get(name) and isinstance(found[name], str)}
     if found.get("error"):
-        error = texts.get("error", "")[:64]
+        error = texts.get("error", "")[:64].lower()  # as RFC 6749 writes them; some do not
         return {
             "error": OTHER_WORDS.get(error, error),
             "error_description": texts.get("error_description", ""),

@@ -437,6 +437,22 @@ def test_who_asks_too_often_for_a_device_waits_longer(rogue: RogueIssuer) -> Non
             client.poll_device(app, Secret(""), Secret("code"), 5, POLICY)
 
 
+def test_an_error_of_a_token_is_understood_in_any_capitals(rogue: RogueIssuer) -> None:
+    app = app_at(rogue.url)
+    for error, pause in (("Slow_Down", 10), ("AUTHORIZATION_PENDING", 5)):
+        rogue.answer("/token", {"error": error}, 400)
+        assert client.poll_device(app, Secret(""), Secret("code"), 5, POLICY) == StillPending(pause)
+    for error in ("Authorization_Declined", "Expired_Token"):
+        rogue.answer("/token", {"error": error}, 400)
+        with pytest.raises(ConsentNeeded):
+            client.poll_device(app, Secret(""), Secret("code"), 5, POLICY)
+    rogue.answer("/token", {"error": "Invalid_Scope"}, 400)
+    with pytest.raises(AppFault):
+        client.refresh(app, Secret(""), Secret("old"), POLICY)
+    first, second = [form.get("scope") for path, _, form in rogue.received if path == "/token"][-2:]
+    assert first and not second  # asked again without one
+
+
 def test_google_and_others_without_a_device_code_say_so(rogue: RogueIssuer) -> None:
     rogue.describe(device_authorization_endpoint="")
     for app in (GOOGLE, app_at(rogue.url)):

@@ -47,6 +47,17 @@ def test_a_known_refusal_has_its_own_sentence(
     assert shown in str(found)
 
 
+@pytest.mark.parametrize(("error", "description", "kind", "shown"), TABLE)
+def test_an_error_in_other_capitals_is_the_same_one(
+    error: str, description: str, kind: type[PanelError], shown: str
+) -> None:
+    for written in (error.title(), error.upper()):
+        for of_code in (False, True):
+            found = sentences.refusal(APP, written, description, of_code=of_code)
+            same = sentences.refusal(APP, error, description, of_code=of_code)
+            assert (type(found), str(found)) == (type(same), str(same))
+
+
 def test_the_codes_of_microsoft_decide_nothing() -> None:
     for code in sentences.BY_CODE:
         described = f"AADSTS{code}: x"

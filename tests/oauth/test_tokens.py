@@ -235,7 +235,9 @@ def test_a_mailbox_is_connected_again_whatever_state_it_is_in(office: Office) ->
     assert office.token(account)
 
 
-@pytest.mark.parametrize("error", ["invalid_grant", "consent_required", "interaction_required"])
+@pytest.mark.parametrize(
+    "error", ["invalid_grant", "consent_required", "interaction_required", "Invalid_Grant"]
+)
 def test_what_ends_a_consent_is_decided_by_the_error_alone(office: Office, error: str) -> None:
     account = office.connected()
     description = 'AADSTS70043: <b>\\u0000 \\"the token\\"\\r\\nTrace ID'
