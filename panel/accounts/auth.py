@@ -52,6 +52,8 @@ def chosen(
     """How to sign in, as a command names it; None where it does not. Raises BadInput."""
     ways = {"password": password, "oauth": app, "outside": secret_name}
     named = [name for name, value in ways.items() if value is not None]
+    if signs_in_as is not None and not named:
+        raise BadInput("--sign-in-as needs --app NAME.", "Add it.", "signs_in_as")
     if len(named) > 1 or (signs_in_as is not None and named != ["oauth"]):
         raise BadInput(
             "More than one way to sign in is named.", "Name a password, an app, or a secret's name.", "auth"

@@ -17,7 +17,7 @@ from panel.accounts.server_log import Change
 from panel.accounts.service import Seen
 from panel.audit import Actor
 from panel.deliver import mailboxes
-from panel.errors import NotFound, Refused
+from panel.errors import BadInput, NotFound, Refused
 from panel.listing import ListQuery
 from panel.mail.server import MailServer, normalise_host
 from panel.models.endpoint import PASSWORD
@@ -303,7 +303,9 @@ def set_password(
     found, endpoint = service.find(account)
     where, seen = endpoint.server, Seen.of(endpoint)
     service.require_authentic(current().vault, endpoint)
-    _require_expected("host", where.host, expect_host and normalise_host(expect_host))
+    _require_expected("host", where.host, None if expect_host is None else _expected_host(expect_host))
+    if expect_username is not None:
+        rules.require_text(expect_username, "expect_username", "The username", rules.LONGEST_USERNAME)
     _require_expected("username", where.username, expect_username)
     change = service.last_change(current().vault, endpoint)
     if password is None:
@@ -317,6 +319,14 @@ def set_password(
         _require_latest(change, "Name the server that you mean: --expect-host.")
     service.set_password(current().vault, found.uuid, password, seen, Actor())
     say(f"The password of {found.address} was changed, for {_login(where)}.")
+
+
+def _expected_host(typed: str) -> str:
+    """`typed` as it would be stored. Raises BadInput, naming the option."""
+    try:
+        return normalise_host(typed)
+    except BadInput as error:
+        raise BadInput(error.message, error.remedy, "expect_host") from None
 
 
 def _require_expected(name: str, stored: str, expected: str | None) -> None:

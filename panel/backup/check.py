@@ -42,9 +42,10 @@ def check(settings: Settings, vault: Vault, path: Path) -> CheckReport:
     """
     if not (path.is_file() or path.is_dir()):
         what = "neither a file nor a directory" if path.exists() else "not there"
-        raise BadInput(f"{path} is {what}.", "Name a file, a directory or an archive.")
+        raise BadInput(f"{path} is {what}.", "Name a file, a directory or an archive.", "path")
     if not os.access(path, os.R_OK):
-        raise BadInput(f"{path} cannot be read.", "Give it to the user that Mailkeep runs as, or copy it.")
+        remedy = "Give it to the user that Mailkeep runs as, or copy it."
+        raise BadInput(f"{path} cannot be read.", remedy, "path")
     report = _read(settings, path.resolve())
     here = _here(vault)
     report.problems += _problems(report, here)

@@ -157,7 +157,8 @@ def _issuer(text: str, *, in_shell: bool) -> str:
     try:
         parts = urlsplit(issuer)
         plain = parts.port != 0 and not (parts.query or parts.fragment or "@" in parts.netloc)
-    except ValueError:
+        normalise_host(parts.hostname or "")
+    except (ValueError, BadInput):
         plain, parts = False, urlsplit("")
     if not plain or not parts.hostname or parts.scheme not in ("https", "http") or {*issuer} & {*'\\<>"'}:
         raise BadInput(

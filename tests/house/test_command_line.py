@@ -290,6 +290,7 @@ WRONG = {
     "oauth add A --client-id c --provider yahoo": "Choose microsoft, google or issuer.",
     "oauth add A --client-id c --provider google --application": "Choose sign-in by a person.",
     "oauth add A --client-id c --provider microsoft --tenant common": "your own tenant's ID or domain",
+    "oauth add A --client-id c --provider issuer --issuer https://a..b": "Enter it as https://login.example.org",
     f"{ISSUER} --scopes a\"b": "Separate scopes by spaces.",
     f"{ISSUER} --client-secret-expires soon": "Enter it as 2027-11-26",
     f"{MAILBOX} --protocol smtp": "Choose imap or pop3.",
@@ -302,6 +303,10 @@ WRONG = {
     f"{MAILBOX} --app A": "Name a password, an app, or a secret's name.",
     "accounts add x@example.org --host h.example.org --secret-name A": "a-z, 0-9, . _ -",
     "accounts add x@example.org --host h.example.org --app A --sign-in-as a\nb": "control character",
+    "accounts add x@example.org --host h.example.org --sign-in-as b": "--sign-in-as needs --app NAME.",
+    "accounts set-password 0@example.org --password-file - --expect-host imap://h.example.org": "Enter the name alone",
+    "accounts set-password 0@example.org --password-file - --expect-host ": "The name of the mail server is empty.",
+    "accounts set-password 0@example.org --password-file - --expect-username ": "The username is empty.",
     "accounts add nobody --password-file - --host h.example.org": "Enter it as name@example.org.",
     "sending set 0@example.org --password-file - --host h.example.org --security ssl": "Choose tls, starttls or none.",
     "sending submission-password 0@example.org --alias nobody": "Enter addresses as name@example.org.",
@@ -311,6 +316,8 @@ WRONG = {
     "alerts set --webhook http://hooks.example.org": "Enter it as https://name/path.",
     "alerts set --unverified-days 0": "Enter a number from 1 to 90.",
     "people add nobody --name N --role user": "Enter it as name@example.org.",
+    "backup check /nowhere": "Name a file, a directory or an archive.",
+    "encryption key export --sheet --to ": "The name after --to is empty.",
     "encryption key export --to - --passphrase-file -": "leave out --passphrase-file",
 }  # fmt: skip
 

@@ -113,6 +113,8 @@ def export_key(target: str, sheet: bool, passphrase: Secret | None) -> None:
 
     An age file protected by a passphrase, or with --sheet a page to print. No file is overwritten.
     """
+    if not target:
+        raise click.UsageError("The name after --to is empty. Enter it.")
     path = None if target == "-" else Path(target)
     settings = current().settings
     if path is not None:
