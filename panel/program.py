@@ -11,6 +11,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMED = re.compile(r"(?<![\w/.-])flask (?=[a-z])")  # in a sentence of ours
+PROGRAMS = {"chgrp", "chmod", "chown", "cp", "install", "ls", "mv", "sudoedit"}  # that remedies name
+# What may run something else, or shows that the sentence goes on behind the command.
+NO_COMMAND = re.compile(r"[;|&<>`]|\$\((?!readlink )|, |[.)]\Z")
+LONG = 24  # characters that nobody wants to type
 
 
 @cache
@@ -28,6 +32,22 @@ def flask() -> str:
 def command_line(words: str) -> str:
     """`words` ("encryption status") as they can be typed."""
     return f"{flask()} {words}"
+
+
+def split_command(text: str) -> tuple[str, str]:
+    """A sentence of ours, and apart from it the command that it ends in, if that is long enough to be copied.
+
+    Only what this server's commands look like counts, since some sentences were read from the database.
+    """
+    lead, _, command = text.rpartition(": ")
+    is_command = len(command) >= LONG and command.isprintable() and all(map(_is_ours, command.split(" && ")))
+    return (f"{lead}:", command) if is_command else (text, "")
+
+
+def _is_ours(command: str) -> bool:
+    words = command.removeprefix("sudo ")
+    known = words.startswith(f"{flask()} ") or words.partition(" ")[0] in PROGRAMS
+    return known and not NO_COMMAND.search(command)
 
 
 def as_typed(text: str) -> str:

@@ -165,6 +165,12 @@ const offerCopy = (root) => {
   }
 };
 
+// A command that stays the same keeps its button where the server sends that part of the page again.
+const commandIn = (node) => node.querySelector("pre")?.textContent;
+window.htmx?.registerExtension("command", {
+  htmx_before_morph_node: (old, { newNode }) => !(old.matches?.(".command") && commandIn(old) === commandIn(newNode)),
+});
+
 // Toasts: good news leaves after a while, unless the pointer or the focus is on it; the rest stays until closed.
 const TOAST = 6000;
 const serveToasts = (root) => {
@@ -284,9 +290,4 @@ document.addEventListener("htmx:after:swap", () => {
   }
   const next = document.querySelector("#test [data-go]");
   if (next) location.assign(next.href);
-});
-
-// What a person has unfolded stays so when the server sends that part of the page again.
-document.addEventListener("htmx:before:morph:attr", (event) => {
-  if (event.detail.attrName === "open" && event.detail.newValue === null) event.preventDefault();
 });

@@ -12,7 +12,7 @@ from flask_login import current_user
 
 from panel import db
 from panel.config import VERSION, Settings
-from panel.program import command_line
+from panel.program import command_line, split_command
 from panel.times import ago, clock, day, exact, machine, short, until, zone_of
 from panel.web.headers import plain_http_exposed
 
@@ -59,6 +59,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.globals["command_line"] = command_line
     app.jinja_env.globals["sprite"] = _sprite
     app.jinja_env.globals["viewer_zone"] = zone
+    app.jinja_env.filters["split_command"] = split_command
     app.jinja_env.filters["ago"] = ago
     app.jinja_env.filters["until"] = until
     app.jinja_env.filters["exact_time"] = lambda at: exact(at, zone())

@@ -260,3 +260,26 @@ def test_a_button_of_htmx_sends_once_too_and_may_be_pressed_again_after_the_answ
     assert site.gate.asked["POST /accounts/suggest"] == before + 1
     with page.expect_response("**/accounts/suggest"):
         button.click()
+
+
+def test_a_command_to_copy_keeps_its_button_when_the_page_updates(open_as: Open) -> None:
+    command = "sudo chown root /srv/secrets/mailbox"
+    with db.database.connection_context():
+        first = Account.select().first()
+        failing = {"problem": "The secret belongs to another user.", "failing_since": db.now() - 9000}
+        row = {"account": first, "remedy": f"Run: {command}", "failures": 3, **failing}
+        Collection.insert(**row).on_conflict_replace().execute()
+    try:
+        page = open_as("admin", f"/accounts/{first.uuid}")
+        box = page.locator("#state .command", has_text=command)
+        copy = box.get_by_role("button", name="Copy")
+        copy.focus()
+        with db.database.connection_context():
+            Collection.update(last_success_at=db.now() - 9000).execute()
+        page.evaluate(POLL, "#state")
+        expect(page.locator("#state")).to_contain_text("Last collected")
+        expect(copy).to_be_focused()
+        expect(box.locator("pre")).to_have_text(command)
+    finally:
+        with db.database.connection_context():
+            Collection.delete().execute()

@@ -13,7 +13,7 @@ import pytest
 from panel import program
 from panel.config import ROOT
 from panel.errors import BadInput
-from panel.program import as_typed, command_line
+from panel.program import as_typed, command_line, split_command
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +61,31 @@ def test_an_error_names_its_remedy_as_it_can_be_typed() -> None:
     assert as_typed("Flask is a package; see .venv/bin/flask doctor and /srv/flask run") == (
         "Flask is a package; see .venv/bin/flask doctor and /srv/flask run"
     )
+
+
+@pytest.mark.parametrize(
+    ("remedy", "lead", "command"),
+    [
+        ("Turn it on, or run: flask encryption enable", "Turn it on, or run:", ".venv/bin/flask encryption enable"),
+        ("Run: sudo chown root /srv/secrets/mailbox", "Run:", "sudo chown root /srv/secrets/mailbox"),
+        ("Run: chgrp g /var/spool && chmod 2750 /var/spool", "Run:", "chgrp g /var/spool && chmod 2750 /var/spool"),
+    ],
+)  # fmt: skip
+def test_a_command_that_ends_a_remedy_can_be_copied(remedy: str, lead: str, command: str) -> None:
+    assert split_command(as_typed(remedy)) == (lead, command)
+
+
+@pytest.mark.parametrize(
+    "remedy",
+    [
+        "", "Enter the new one.", "Run: flask doctor", "See the list of apps (in the shell: flask oauth list).",
+        "Run: chmod o+x /srv/the/folder/of/mail, or move PANEL_MAIL_SPOOL.",
+        "Run: curl https://example.org/a/long/one",
+        "Run: chmod 600 /srv/the/key/file && curl https://example.org", "Run: chmod 600 /srv/the/key/file & curl x",
+        "Run: chmod 600 /srv/the/key/file\ncurl x", "Run: chmod 600 /srv/the/\u202ekey/file",
+        "Run: chmod 600 /srv/the/key/file; curl https://example.org",
+        "Run: chmod 600 $(curl https://example.org/a) /x", "Run: cp /srv/the/key/file /dev/x | sh", "Run: cp /srv/a/file `x` y",
+    ],
+)  # fmt: skip
+def test_other_remedies_stay_a_sentence(remedy: str) -> None:
+    assert split_command(as_typed(remedy)) == (as_typed(remedy), "")
