@@ -58,7 +58,7 @@ def key_banners() -> dict[str, Any]:
 
 
 def _render(status: int = 200, *, off_open: bool = False, **context: Any) -> Any:
-    """The page in the state of this moment; one fragment replaces itself while work is going on.
+    """The page in the state of this moment; one fragment replaces itself where that is about to change.
 
     The code for turning off is on it only where that was asked for (`off_open`).
     """

@@ -16,7 +16,8 @@ from panel.crypto.keyfile import KeyFile
 from panel.encryption.leftovers import scan
 from panel.health import heartbeat, spool
 from panel.models import Account, Collection, InstallCopy, Skipped, SpoolCount
-from panel.vault import reports, rotation, turn_off, verification
+from panel.vault import reports, rotation, turn_off, unfinished, verification
+from panel.vault.keystore import KeyStore
 from panel.vault.vault import Vault
 from tests import installs
 from tests.browser.fixtures import CheckAxe, Photograph
@@ -185,6 +186,32 @@ def test_old_copies_are_looked_for_while_the_page_stays_as_it_is(
     expect(page.locator("#answer")).to_have_value("typed")
     page.get_by_text("Files scanned and not scanned").click()
     photograph(page, "leftovers unfolded")
+
+
+class Killed(BaseException):
+    """In the place of a kill."""
+
+
+def killed(*_: object) -> None:
+    raise Killed
+
+
+def test_a_page_without_a_key_shows_by_itself_that_turning_off_has_ended(
+    site: Site, house: House, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the key file and the mark that one is expected a kill comes; the worker's next turn ends it."""
+    with db.database.connection_context(), monkeypatch.context() as patch:
+        house.enable()
+        patch.setattr(KeyStore, "forget_expected_key", killed)
+        with pytest.raises(Killed):
+            house.disable()
+    site.sign_in(page)
+    page.goto(f"{site.url}/server/encryption")
+    expect(page.locator("main")).to_contain_text("The key file is missing")
+    with db.database.connection_context():
+        unfinished.resume(house.vault)
+    expect(page.locator("main")).to_contain_text("Encryption is off")
+    expect(page.locator("main")).not_to_contain_text("The key file is missing")
 
 
 def test_every_other_page(site: Site, house: House, page: Page, axe: CheckAxe) -> None:

@@ -536,7 +536,7 @@ def test_the_state_row_and_progress_are_read_from_the_database(house: House) -> 
 def test_the_last_steps_of_turning_off_never_look_like_a_lost_key(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page that is asked between them would say so for good: it asks again only while work goes on."""
+    """A page that is asked between them would say so, until it asks again."""
     house.add()
     house.enable()
     forget, seen = KeyStore.forget_expected_key, Queue[State]()
