@@ -22,7 +22,7 @@ from panel.program import as_typed
 
 DAY = 24 * 3600
 SILENT_SECONDS = 60  # after which the deliverer counts as not running
-LEAVES = "leaves mail for whoever takes it"
+LEAVES = "leaves mail for the helpdesk to pick up"
 USED = """
 SELECT CAST(a.deliver_to AS TEXT), count(*), CAST(total(w.unread) AS INTEGER),
   min(CASE WHEN w.unread > 0 THEN w.oldest_at END)

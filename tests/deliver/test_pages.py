@@ -85,7 +85,7 @@ def maildir(place: Install, account: Account, *messages: bytes) -> list[str]:
 def test_a_target_is_chosen_on_the_page_and_told_to_the_deliverer(admin: Browser, place: Install) -> None:
     account = place.account("maildir")
     page = admin.get(f"/accounts/{account.uuid}/delivery")
-    assert "leaves mail for whoever takes it" in page.text
+    assert "leaves mail for the helpdesk to pick up" in page.text
     page = admin.post(f"/accounts/{account.uuid}/delivery", deliver_to="helpdesk")
     assert "goes out to helpdesk now" in admin.get(page.location).text
     listed = json.loads(spool.beside(place.spool, "mailboxes.json").read_text())

@@ -265,6 +265,10 @@ def test_without_encryption_no_app_is_stored(app: Flask, settings: Settings) -> 
     add_person()
     browser = Browser(app)
     browser.sign_in()
+    empty = browser.get("/server/oauth").text.partition("<main")[2]
+    assert re.findall(r'class="button[^"]*" href="([^"]*)"', empty) == [
+        "/server/encryption"
+    ]  # one thing to do
     assert "Turn on encryption first." in browser.get("/server/oauth/new").text
     answer = browser.post("/server/oauth/new", **form())
     assert answer.status_code == 503 and "ncryption" in answer.text
