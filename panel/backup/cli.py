@@ -32,14 +32,16 @@ backup = PanelGroup("backup", help="Backups of the database; the key is copied a
 
 
 @backup.command()
-@click.argument("dest", type=click.Path(path_type=Path))
+@click.argument("dest", type=click.Path())
 @json_option
-def create(dest: Path, json_: bool) -> None:
+def create(dest: str, json_: bool) -> None:
     """Make a backup of the database, without the key.
 
     Everything may run meanwhile. DEST is a new file whose name ends in .db, or a directory.
     """
-    made = create_backup(current().settings, dest, Actor())
+    if not dest:  # of a script whose variable is not set: it would be the folder of the code
+        raise click.UsageError("The name of DEST is empty. Enter it.")
+    made = create_backup(current().settings, Path(dest), Actor())
     warning = _clear_warning(made.clear)
     if json_:
         print_json(

@@ -316,6 +316,7 @@ WRONG = {
     "alerts set --webhook http://hooks.example.org": "Enter it as https://name/path.",
     "alerts set --unverified-days 0": "Enter a number from 1 to 90.",
     "people add nobody --name N --role user": "Enter it as name@example.org.",
+    "backup create ": "The name of DEST is empty.",
     "backup check /nowhere": "Name a file, a directory or an archive.",
     "encryption key export --sheet --to ": "The name after --to is empty.",
     "encryption key export --to - --passphrase-file -": "leave out --passphrase-file",
