@@ -15,15 +15,7 @@ from peewee import fn
 from panel import db
 from panel.audit import Actor
 from panel.config import Settings
-from panel.errors import (
-    BadInput,
-    CannotOpen,
-    Conflict,
-    EditedMeanwhile,
-    NotFound,
-    PasswordNeeded,
-    Refused,
-)  # fmt: skip
+from panel.errors import BadInput, CannotOpen, Conflict, EditedMeanwhile, NotFound, PasswordNeeded, Refused
 from panel.models import Account
 from panel.models.oauth import AppPlace, Consent, OauthApp
 from panel.oauth import app_rules, known_apps

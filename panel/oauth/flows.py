@@ -13,14 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from panel import db
 from panel.config import Settings
-from panel.errors import (
-    BadInput,
-    CannotOpen,
-    EditedMeanwhile,
-    PanelError,
-    PasswordNeeded,
-    TokenUnavailable,
-)  # fmt: skip
+from panel.errors import BadInput, CannotOpen, EditedMeanwhile, PanelError, PasswordNeeded, TokenUnavailable
 from panel.mail.policy import Policy
 from panel.models.oauth import AppPlace, Pending
 from panel.oauth import apps, client, sentences

@@ -20,15 +20,7 @@ from panel import audit, db
 from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.errors import CannotOpen, PasswordNeeded, Refused
-from panel.models import (
-    SECRET_ROWS,
-    Consent,
-    Encryption,
-    Endpoint,
-    ForgottenSecret,
-    Pending,
-    SecretRow,
-)
+from panel.models import SECRET_ROWS, Consent, Encryption, Endpoint, ForgottenSecret, Pending, SecretRow
 from panel.models.secret_fields import StoredRecord
 from panel.vault import attestation, backup_proof, credential, owners, rows
 from panel.vault.files import typed

@@ -22,14 +22,7 @@ from panel.vault import counts as how
 from panel.vault import reading
 from panel.vault.keystore import KeyStore
 from panel.vault.reading import Reading
-from panel.vault.state import (
-    FileFacts,
-    RecordFacts,
-    RowFacts,
-    database_wrong,
-    never_sealed,
-    wrong,
-)
+from panel.vault.state import FileFacts, RecordFacts, RowFacts, database_wrong, never_sealed, wrong
 
 MISSING = "The encryption key file is missing"
 PUT_BACK = "Put the right key file back."
