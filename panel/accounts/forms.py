@@ -138,7 +138,7 @@ class NewForm(MailboxForm):
         known = rules.KNOWN.get(self.provider.data)
         if known is None:
             return super().server(settings)
-        return rules.server(settings, self.protocol.data, *known(self.protocol.data), self.user)
+        return rules.server(settings, self.protocol.data, *known.server(self.protocol.data), self.user)
 
     def sending_server(self, settings: Settings) -> MailServer | None:
         """The server to send through, if wanted. Raises BadInput."""
@@ -146,7 +146,7 @@ class NewForm(MailboxForm):
             return None
         smtp, known = self.sending.form, rules.KNOWN.get(self.provider.data)
         typed: tuple[str, int | None, str] = smtp.host.data or "", smtp.port.data, smtp.security.data
-        place = known("smtp") if known else typed
+        place = known.server("smtp") if known else typed
         try:
             return rules.server(settings, "smtp", *place, smtp.username.data or self.user)
         except BadInput as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from panel.config import Settings
 from panel.errors import BadInput
-from panel.mail.providers import GMAIL, MICROSOFT_365, Provider
+from panel.mail.providers import GMAIL, MICROSOFT_365
 from panel.mail.server import MailServer, domain_to_wire, is_loopback, normalise_host
 from panel.models.account import BEGINS, ON_SERVER
 from panel.secret import Secret
@@ -20,6 +20,7 @@ PORTS = {
     ("pop3", "tls"): 995, ("pop3", "starttls"): 110, ("pop3", "none"): 110,
     ("smtp", "tls"): 465, ("smtp", "starttls"): 587, ("smtp", "none"): 25,
 }  # fmt: skip
+KNOWN = {"microsoft": MICROSOFT_365, "google": GMAIL}  # by the names of OAuth2 providers
 LONGEST_ADDRESS, LONGEST_USERNAME, LONGEST_FOLDER, LONGEST_APP = 254, 320, 255, 64
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 30, 86_400  # seconds
 SERVER_FIELDS = ("protocol", "host", "port", "security", "username")
@@ -60,24 +61,6 @@ def server(
         )
     require_text(username, "username", "The username", LONGEST_USERNAME)
     return MailServer(protocol, host, port, security, username)
-
-
-def google(protocol: str) -> tuple[str, int, str]:
-    """Host, port and security of Google's server."""
-    return _known(GMAIL, protocol)
-
-
-def microsoft(protocol: str) -> tuple[str, int, str]:
-    """Host, port and security of Microsoft's server."""
-    return _known(MICROSOFT_365, protocol)
-
-
-def _known(provider: Provider, protocol: str) -> tuple[str, int, str]:
-    servers = {"smtp": provider.smtp, "pop3": provider.pop3}
-    return servers.get(protocol) or provider.imap
-
-
-KNOWN = {"microsoft": microsoft, "google": google}
 
 
 def address_of(typed: str) -> str:

@@ -23,6 +23,10 @@ class Provider:
     pop3: tuple[str, int, str] | None = None
     note: str = ""
 
+    def server(self, protocol: str) -> tuple[str, int, str]:
+        """The one for that protocol."""
+        return {"smtp": self.smtp, "pop3": self.pop3}.get(protocol) or self.imap
+
 
 def _tls(imap: str, smtp: str, pop3: str = "", note: str = "", smtp_starttls: bool = False) -> Provider:
     sending = (smtp, 587, "starttls") if smtp_starttls else (smtp, 465, "tls")

@@ -14,7 +14,6 @@ from panel.mail.server import MailServer
 from panel.models import Account, Endpoint
 from panel.models.endpoint import CONSENT
 from panel.oauth import apps, connections
-from panel.secret import Secret
 from panel.sending import service
 from panel.sending.forms import SendingForm
 from panel.services import current
@@ -43,7 +42,7 @@ def _usual(incoming: Endpoint) -> dict[str, Any]:
         return {}
     consent = connections.state_of(str(incoming.account_id))
     known = rules.KNOWN.get(consent.provider) if consent else None
-    server = dict(zip(("host", "port", "security"), known("smtp"), strict=True)) if known else {}
+    server = dict(zip(("host", "port", "security"), known.server("smtp"), strict=True)) if known else {}
     return values | server
 
 
@@ -86,7 +85,7 @@ def store(uuid: str) -> Any:
     if not form.validate_on_submit():
         return _invalid(account, form)
     try:
-        vault, entered = current().vault, auth.entered(*form.ways, _password(form))
+        vault, entered = current().vault, auth.entered(*form.ways, form.entered_password)
         auth.require_encryption(entered, vault)
         auth.require_password_for(accounts.sending_of(account.uuid), entered)
         require_reauth()
@@ -110,10 +109,6 @@ def _invalid(account: Account, form: SendingForm, error: PanelError | None = Non
 def _server(form: SendingForm, account: Account) -> MailServer:
     user = form.username.data or account.address
     return rules.server(current().settings, "smtp", form.host.data, form.port.data, form.security.data, user)
-
-
-def _password(form: SendingForm) -> Secret | None:
-    return Secret(form.password.data) if form.password.data else None
 
 
 @blueprint.post("/remove")

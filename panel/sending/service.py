@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from panel import audit, db
+from panel import db
 from panel.accounts import payload, probe, rules
 from panel.accounts import service as accounts
 from panel.accounts.auth import Auth, Login
@@ -52,7 +52,7 @@ def store(vault: Vault, uuid: str, where: MailServer, entered: Auth | None, seen
             changed = _insert(vault, account, where, entered, actor)
         else:
             changed = accounts.store(vault, account, endpoint, where, entered, actor)
-        audit.record("sending changed", account.address, changed, who=actor.who, address=actor.address)
+        actor.record("sending changed", account.address, changed)
 
 
 def _insert(vault: Vault, account: Account, where: MailServer, entered: Auth | None, actor: Actor) -> str:
@@ -69,7 +69,7 @@ def remove(uuid: str, actor: Actor) -> None:
         find(account.uuid)
         Endpoint.delete().where(Endpoint.account == account.uuid, Endpoint.direction == "out").execute()
         payload.drop_unused(account)
-        audit.record("sending removed", account.address, who=actor.who, address=actor.address)
+        actor.record("sending removed", account.address)
 
 
 def send_test(uuid: str, settings: Settings, vault: Vault, actor: Actor) -> Iterator[ProbeStep]:
