@@ -77,14 +77,8 @@ def add() -> Any:
 
 def _entered(form: NewForm) -> New:
     settings = current().settings
-    how = auth.entered(*form.ways, form.entered_password)
-    return New(
-        form.mailbox(),
-        form.server(settings),
-        how or Secret(""),
-        form.begin.data,
-        form.sending_login(settings),
-    )
+    how = auth.entered(*form.ways, form.entered_password) or Secret("")
+    return New(form.mailbox(), form.server(settings), how, form.begin.data, form.sending_login(settings))
 
 
 def _store_waiting(entered: New) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
@@ -66,13 +66,14 @@ class Progress:
     ok: bool = True
 
 
-def require_collectable(uuid: str, settings: Settings, vault: Vault) -> None:
-    """Raise Refused, RestoredCopy or KeyAbsent where no round would collect the mailbox."""
+def collectable(uuid: str, settings: Settings, vault: Vault) -> Account:
+    """The mailbox. Raises Refused, RestoredCopy or KeyAbsent where no round would collect it."""
     account, _ = service.find(uuid)
     if account.paused_at is not None:
         raise Refused(f"{account.address} is paused.", "Resume it, then collect its mail.")
     identity.require_ours(settings.data_dir)
     vault.latest().require_readable()
+    return account
 
 
 def progress(asked: Asked, account: Account, row: Collection | None) -> Progress:
@@ -84,7 +85,7 @@ def progress(asked: Asked, account: Account, row: Collection | None) -> Progress
     brought = _brought(asked, account)
     if row.problem:
         return Progress(Phase.DONE, f"{brought} {row.problem} {row.remedy or ''}".strip(), ok=False)
-    return replace(Progress(Phase.DONE), message=f"Collected: {brought or 'no new messages.'}")
+    return Progress(Phase.DONE, f"Collected: {brought or 'no new messages.'}")
 
 
 def _is_leased(row: Collection) -> bool:

@@ -19,6 +19,7 @@ from panel.errors import BadInput, PanelError
 from panel.listing import ListQuery
 from panel.models import LISTED, Account, Collection, Endpoint
 from panel.vault.vault import Vault
+from panel.wording import counted
 
 BATCH = 500  # mailboxes in one transaction
 # action: what Activity calls it, for one mailbox and for many
@@ -107,7 +108,7 @@ def run(uuids: Sequence[str], action: Action, at: int, actor: Actor) -> Iterator
             yield now
     finally:  # also where the rest was given up
         if now.changed > (1 if EVENTS[action.name][0] else 0):  # one mailbox has an event of its own
-            actor.record(EVENTS[action.name][1], _many(now.changed), _described(action))
+            actor.record(EVENTS[action.name][1], counted(now.changed, "mailbox"), _described(action))
 
 
 def _batch(uuids: list[str], action: Action, at: int, actor: Actor) -> tuple[int, tuple[str, ...]]:
@@ -178,37 +179,23 @@ def _described(action: Action) -> str:
     return ""
 
 
-def _many(count: int) -> str:
-    return "1 mailbox" if count == 1 else f"{count:,} mailboxes"
-
-
 def undo(name: str, at: int, actor: Actor) -> Done:
     """Undo the pause or removal that had this time. Raises BadInput where there is nothing left to undo."""
-    done = _restore(at, actor) if name == "remove" else _resume(at, actor)
-    if not done.done:
+    which = Account.removed_at == at if name == "remove" else (Account.paused_at == at) & LISTED
+    found = [str(row.uuid) for row in Account.select(Account.uuid).where(which)]
+    if not found:
         raise BadInput("There is nothing left to undo.", "Check the list of mailboxes.")
+    undone, done = removal.restore_many if name == "remove" else _resume, Done()
+    for start in range(0, len(found), BATCH):
+        batch = found[start : start + BATCH]
+        changed, problems = undone(batch, actor)
+        done = Done(done.done + len(batch), done.changed + changed, done.problems + problems)
     if done.changed:
         what = "mailboxes restored" if name == "remove" else EVENTS["resume"][1]
-        actor.record(what, _many(done.changed))
+        actor.record(what, counted(done.changed, "mailbox"))
     return done
 
 
-def _resume(at: int, actor: Actor) -> Done:
-    which = [str(row.uuid) for row in Account.select(Account.uuid).where(Account.paused_at == at, LISTED)]
-    done = Done()
-    for start in range(0, len(which), BATCH):
-        batch = which[start : start + BATCH]
-        with db.transaction():
-            changed, _ = _batch(batch, Action("resume"), at, actor)
-        done = Done(done.done + len(batch), done.changed + changed)
-    return done
-
-
-def _restore(at: int, actor: Actor) -> Done:
-    which = [str(row.uuid) for row in Account.select(Account.uuid).where(Account.removed_at == at)]
-    done = Done()
-    for start in range(0, len(which), BATCH):
-        batch = which[start : start + BATCH]
-        changed, problems = removal.restore_many(batch, actor)
-        done = Done(done.done + len(batch), done.changed + changed, done.problems + problems)
-    return done
+def _resume(uuids: list[str], actor: Actor) -> tuple[int, tuple[str, ...]]:
+    with db.transaction():
+        return _batch(uuids, Action("resume"), 0, actor)

@@ -17,6 +17,7 @@ from panel.models import Job
 from panel.services import current
 from panel.web.access import actor, require_reauth, safe_redirect
 from panel.web.htmx import go, is_htmx, page
+from panel.wording import counted
 
 __all__ = ["blueprint"]
 
@@ -25,7 +26,7 @@ AT_ONCE = 1_000  # mailboxes that are changed before the answer
 CAREFUL = ("interval", "after", "remove")  # ask first, and for the person's own password
 DID = {
     "collect": "will be collected now", "pause": "paused", "resume": "resumed",
-    "interval": "changed", "after": "changed", "remove": "removed",
+    "interval": "changed", "after": "changed", "remove": "removed", "restore": "restored",
 }  # fmt: skip
 
 
@@ -133,9 +134,7 @@ def _say(toast: Any, done: Done) -> None:
 
 def _toast(name: str, done: Done, at: int) -> str | dict[str, str]:
     """What was done, with a way to undo it."""
-    count = (
-        "1 mailbox" if done.changed == 1 else f"{done.changed:,} mailboxes" if done.changed else "No mailbox"
-    )
+    count = counted(done.changed, "mailbox") if done.changed else "No mailbox"
     text = f"{count} {DID[name]}."
     if done.problems:
         more = f" And {len(done.problems) - 1} more." if len(done.problems) > 1 else ""
@@ -150,15 +149,10 @@ def undo(action: str, at: int) -> Any:
     """Resume what was paused together, or restore what was removed together."""
     try:
         done = bulk.undo(action, at, actor())
-        _say(_toast("resume", done, at) if action == "pause" else _restored(done), done)
+        _say(_toast("resume" if action == "pause" else "restore", done, at), done)
     except PanelError as error:
         flash(str(error), "bad")
     return go(url_for("accounts.show"))
-
-
-def _restored(done: Done) -> str:
-    text = f"{done.changed:,} {'mailbox' if done.changed == 1 else 'mailboxes'} restored."
-    return f"{text} Not possible: {done.problems[0]}" if done.problems else text
 
 
 @blueprint.get("/jobs/<int:number>")

@@ -53,12 +53,6 @@ OPTIONS = (
     click.option("--on-server", help="After collecting: keep, seen, move or delete. New mailboxes: keep."),
     click.option("--move-to", help="The folder for --on-server move."),
 )
-PASSWORDS = {
-    "clear": "not encrypted",
-    "sealed": "encrypted",
-    "unreadable": "cannot be decrypted",
-    "none": "missing",
-}
 
 
 def _options(command: Callable[..., Any], *, new: bool = False) -> Callable[..., Any]:
@@ -178,7 +172,7 @@ def _sentence(line: Line) -> str:
 
 def _auth(line: Line) -> str:
     if line.auth == "password":
-        return f"password {PASSWORDS[line.password]}"
+        return f"password {overview.STORED[line.password]}"
     how = (
         f"OAuth2 through {line.app or 'an app that was removed'}"
         if line.auth == "oauth"

@@ -18,12 +18,6 @@ COLUMNS = (
     "on_server", "move_to", "deliver_to", "auth", "app", "sign_in_as", "consent", "stored_password",
     "last_success_at", "problem",
 )  # fmt: skip
-PASSWORDS = {
-    "sealed": "encrypted",
-    "clear": "not encrypted",
-    "none": "missing",
-    "unreadable": "cannot be decrypted",
-}
 
 
 def as_csv(vault: Vault, query: ListQuery) -> Iterator[str]:
@@ -37,7 +31,7 @@ def as_csv(vault: Vault, query: ListQuery) -> Iterator[str]:
 
 def _cells(line: overview.Line) -> list[str]:
     known = {
-        **vars(line), "state": line.health.value, "stored_password": PASSWORDS[line.password],
+        **vars(line), "state": line.health.value, "stored_password": overview.STORED[line.password],
         "sign_in_as": line.signs_in_as,
         "last_success_at": "" if line.last_success_at is None else machine(line.last_success_at),
     }  # fmt: skip

@@ -31,6 +31,7 @@ ACCOUNT: dict[str, type] = {
     "address": str, "protocol": str, **SERVER, "auth": str, "app": str, "sign_in_as": str, "folder": str,
     "begin": str, "interval": int, "on_server": str, "move_to": str, "deliver_to": str, "sending": dict,
 }  # fmt: skip
+KINDS = {str: "a string", int: "a whole number", dict: "an object"}
 JSON_STARTS = "{[-0123456789"  # no name of a column begins like this
 COLUMNS = tuple(name for name, kind in ACCOUNT.items() if kind is not dict)
 BATCH = 500  # mailboxes in one transaction
@@ -84,7 +85,8 @@ def read(source: BinaryIO, settings: Settings) -> Lines:
     """
     wanted: list[Wanted] = []
     bad: list[BadLine] = []
-    lines = ((number, _text(number, line)) for number, line in enumerate(_lines(source), 1))
+    pieces = iter(partial(source.readline, LONGEST_LINE + 1), b"")  # the lines, each cut at the limit
+    lines = ((number, _text(number, line)) for number, line in enumerate(pieces, 1))
     first = next(((number, line) for number, line in lines if line.strip()), None)
     if first is None:
         return Lines(wanted, bad)
@@ -149,12 +151,6 @@ def _unusable(one: Wanted, vault: Vault, actor: Actor) -> BadInput | None:
     except (BadInput, Refused) as error:
         return BadInput(error.message, error.remedy)
     return None
-
-
-def _lines(source: BinaryIO) -> Iterator[bytes]:
-    """The lines of `source`, each cut at the limit."""
-    while line := source.readline(LONGEST_LINE + 1):
-        yield line
 
 
 def _text(number: int, line: bytes) -> str:
@@ -262,14 +258,10 @@ def _checked(value: dict[str, Any], known: dict[str, type], needed: tuple[str, .
             remedy = f"Did you mean “{nearest[0]}”?" if nearest else f"Known names: {', '.join(known)}."
             raise BadInput(f"“{name[:40]}” is an unknown name.", remedy)
         if not isinstance(found, known[name]) or isinstance(found, bool):
-            raise BadInput(f"“{name}” is not {_kind(known[name])}.", "Correct it.")
+            raise BadInput(f"“{name}” is not {KINDS[known[name]]}.", "Correct it.")
     for name in needed:
         if name not in value:
             raise BadInput(f"“{name}” is missing.", "Add it.")
-
-
-def _kind(kind: type) -> str:
-    return {str: "a string", int: "a whole number", dict: "an object"}[kind]
 
 
 def _account(number: int, value: dict[str, Any], settings: Settings) -> Wanted:

@@ -113,16 +113,14 @@ def _what_changed(around: dict[str, Any]) -> Response:
 @blueprint.post("/<uuid>/collect")
 def collect(uuid: str) -> Any:
     """Have its mail collected now; the page then shows what that brings."""
-    account, _ = service.find(uuid)
-    asked.require_collectable(account.uuid, current().settings, current().vault)
+    account = asked.collectable(uuid, current().settings, current().vault)
     return go(collecting(account.uuid))
 
 
 @blueprint.post("/<uuid>/older")
 def collect_older(uuid: str) -> Any:
     """Collect what 'Start with' left on the server, too."""
-    account, _ = service.find(uuid)
-    asked.require_collectable(account.uuid, current().settings, current().vault)
+    account = asked.collectable(uuid, current().settings, current().vault)
     service.collect_older(account.uuid, actor())
     return go(collecting(account.uuid))
 
@@ -130,8 +128,7 @@ def collect_older(uuid: str) -> Any:
 @blueprint.post("/<uuid>/retry")
 def retry_skipped(uuid: str) -> Any:
     """Try what was skipped again, now."""
-    account, _ = service.find(uuid)
-    asked.require_collectable(account.uuid, current().settings, current().vault)
+    account = asked.collectable(uuid, current().settings, current().vault)
     older.retry_skipped(account.uuid)
     return go(collecting(account.uuid))
 

@@ -22,8 +22,9 @@ from panel.vault.vault import Vault
 
 OVERDUE = 3  # intervals without a successful round,
 ROUND_SECONDS = 900  # plus the longest that a round takes
-
-
+STORED = {
+    "clear": "not encrypted", "sealed": "encrypted", "unreadable": "cannot be decrypted", "none": "missing",
+}  # fmt: skip
 AUTHS = {PASSWORD: "password", CONSENT: "oauth", REFERENCE: "outside"}
 KINDS = {auth: kind for kind, auth in AUTHS.items()}
 
@@ -147,12 +148,12 @@ def failing(key: Snapshot, most: int) -> Failing:
 
 def lines(vault: Vault) -> list[Line]:
     """All mailboxes, by address."""
-    return _lines(vault, _ALL.all())
+    return _assessed(vault.latest(), _ALL.all())
 
 
 def line(vault: Vault, uuid: str) -> Line | None:
     """One of them, or None."""
-    return next(iter(_lines(vault, _ONE.all(uuid=uuid))), None)
+    return next(iter(_assessed(vault.latest(), _ONE.all(uuid=uuid))), None)
 
 
 def _select() -> Any:
@@ -199,10 +200,6 @@ _ALL = Prepared(_select)
 _FAILING = Prepared(_select_failing)
 _ONE = Prepared(lambda: _select().where(Account.uuid == given("uuid")))
 _THESE = Prepared(_select_these)
-
-
-def _lines(vault: Vault, rows: Iterable[Any]) -> list[Line]:
-    return _assessed(vault.latest(), rows)
 
 
 def _assessed(key: Snapshot, rows: Iterable[Any]) -> list[Line]:

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import (
-    Blueprint,
-    Response,
-    flash,
-    render_template,
-    request,
-    stream_template,
-    stream_with_context,
-)  # fmt: skip
+from flask import Blueprint, Response, flash, render_template, request, stream_template, stream_with_context
 
 from panel.accounts import auth, overview, probe, rules, service
 from panel.accounts.connect_routes import begin as connect
@@ -140,20 +132,10 @@ def live(
     store: Callable[[], str] | None = None,
     submitted: str | None = None,
 ) -> Response:
-    """The steps as server-sent events. `store` follows a test that has passed; where to go on."""
-    return Response(
-        stream_with_context(_events(steps, plan, form, store, submitted)), mimetype="text/event-stream"
-    )
+    """The steps as server-sent events, each with the list of all steps: those done, and those pending.
 
-
-def _events(
-    steps: Iterator[ProbeStep],
-    plan: list[str],
-    form: ServerForm | None,
-    store: Callable[[], str] | None,
-    submitted: str | None,
-) -> Iterator[str]:
-    """Each with the list of all steps: those done, and those pending."""
+    `store` follows a test that has passed; where to go on.
+    """
     done: list[ProbeStep] = []
 
     def shown(*, running: bool, **more: Any) -> str:
@@ -161,19 +143,22 @@ def _events(
             "accounts/_steps.html", steps=done, pending=plan[len(done) :], running=running, form=form, **more
         )
 
-    yield shown(running=True)
-    for step in steps:
-        done.append(step)
-        yield shown(running=step.ok)
-    if store is None:
-        yield shown(running=False)
-    elif not done[-1].ok:
-        yield shown(running=False, force=submitted, live=True)
-    else:
-        try:
-            yield shown(running=False, added=store())
-        except PanelError as error:
-            yield _event("accounts/_no_test.html", message=error.message, remedy=error.remedy, form=form)
+    def events() -> Iterator[str]:
+        yield shown(running=True)
+        for step in steps:
+            done.append(step)
+            yield shown(running=step.ok)
+        if store is None:
+            yield shown(running=False)
+        elif not done[-1].ok:
+            yield shown(running=False, force=submitted, live=True)
+        else:
+            try:
+                yield shown(running=False, added=store())
+            except PanelError as error:
+                yield _event("accounts/_no_test.html", message=error.message, remedy=error.remedy, form=form)
+
+    return Response(stream_with_context(events()), mimetype="text/event-stream")
 
 
 def _event(template: str, **context: Any) -> str:

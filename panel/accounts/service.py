@@ -123,10 +123,8 @@ def insert_endpoint(
     Raises BadInput, and as `payload.of`.
     """
     auth.require_valid(login.auth)
-    endpoint, place = (
-        Endpoint(secret_set_at=db.now()),
-        _place_of(account, direction, login.server, login.auth),
-    )
+    endpoint = Endpoint(secret_set_at=db.now())
+    place = _place_of(account, direction, login.server, login.auth)
     endpoint.secret = held = payload.of(vault, account, direction, login, actor, begun)
     endpoint.save(place=place)
     server_log.append(vault.keystore.data_dir, place, actor.name)

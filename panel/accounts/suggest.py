@@ -132,4 +132,4 @@ def _count(domain: str, actor: Actor) -> None:
     recent = audit.recent(LOOKED_UP)
     if recent >= PER_HOUR:
         raise Throttled(f"There were {recent} look-ups within an hour.", "Try again in a few minutes.")
-    audit.record(LOOKED_UP, domain, who=actor.who, address=actor.address)
+    actor.record(LOOKED_UP, domain)
