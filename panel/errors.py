@@ -29,55 +29,55 @@ class PanelError(Exception):
         return f"{self.message} {self.remedy}".strip()
 
 
-# -- the install ---------------------------------------------------------------
+class Declined(PanelError):
+    """What was asked for is not possible or not allowed. Nothing was changed."""
 
-
-class SettingsError(PanelError):
-    """A PANEL_ setting that is unknown or cannot be used. Nothing was started."""
-
-    help = "settings"
     exit_code = 3
 
 
-class NoInstall(PanelError):
+# -- the install ---------------------------------------------------------------
+
+
+class SettingsError(Declined):
+    """A PANEL_ setting that is unknown or cannot be used. Nothing was started."""
+
+    help = "settings"
+
+
+class NoInstall(Declined):
     """The settings name a place where Mailkeep was never set up."""
 
     help = "install"
     status = 503
-    exit_code = 3
 
 
-class NotTheOwner(PanelError):
+class NotTheOwner(Declined):
     """A command was run as another Unix user than the `owner` of the data directory."""
 
     help = "commands"
-    exit_code = 3
 
     def __init__(self, message: str, remedy: str = "", *, owner: str = "") -> None:
         super().__init__(message, remedy)
         self.owner = owner
 
 
-class AlreadySetUp(PanelError):
+class AlreadySetUp(Declined):
     """Setup was asked for once more; it is closed for ever."""
 
     status = 403
-    exit_code = 3
 
 
-class DataDirError(PanelError):
+class DataDirError(Declined):
     """The data directory cannot be made, written or kept private."""
 
     help = "install"
-    exit_code = 3
 
 
-class DatabaseError(PanelError):
+class DatabaseError(Declined):
     """The database cannot be used: broken, locked for too long or newer than the code."""
 
     help = "backup#restoring"
     status = 503
-    exit_code = 3
 
 
 class OtherVersion(DatabaseError):
@@ -86,7 +86,7 @@ class OtherVersion(DatabaseError):
     help = "upgrade"
 
 
-class RestoredCopy(PanelError):
+class RestoredCopy(Declined):
     """This is a restored copy, and nobody has said yet that the other install is switched off.
 
     Nothing is collected until then, so that two never collect one mailbox.
@@ -94,38 +94,33 @@ class RestoredCopy(PanelError):
 
     help = "backup#the-question-of-a-restored-copy"
     status = 409
-    exit_code = 3
 
 
-class ServeError(PanelError):
+class ServeError(Declined):
     """The web server or the worker could not be started."""
 
     help = "install#does-it-work"
-    exit_code = 3
 
 
 # -- people at the door --------------------------------------------------------
 
 
-class NotAllowed(PanelError):
+class NotAllowed(Declined):
     """Signed in, but in a role that may not do this."""
 
     status = 403
-    exit_code = 3
 
 
-class NotFound(PanelError):
+class NotFound(Declined):
     """What was named does not exist (or must not be seen by who asks)."""
 
     status = 404
-    exit_code = 3
 
 
-class BadInput(PanelError):
+class BadInput(Declined):
     """A value typed by a person cannot be used. Nothing was changed."""
 
     status = 422
-    exit_code = 3
 
     def __init__(self, message: str, remedy: str = "", field: str | None = None) -> None:
         super().__init__(message, remedy)
@@ -136,38 +131,34 @@ class Conflict(BadInput):
     """A value in order that does not go with what is stored: it is taken, or names what does not exist."""
 
 
-class Throttled(PanelError):
+class Throttled(Declined):
     """Too many tries; `remedy` says how long to wait."""
 
     help = "forgotten-password#too-many-attempts"
     status = 429
-    exit_code = 3
 
 
 # -- stored secrets and their key ----------------------------------------------
 
 
-class EditedMeanwhile(PanelError):
+class EditedMeanwhile(Declined):
     """The row was changed since it was read. Nothing was written."""
 
     status = 409
-    exit_code = 3
 
 
-class PasswordNeeded(PanelError):
+class PasswordNeeded(Declined):
     """Host, port, security, username or method changes only together with a password."""
 
     help = "accounts#changing"
     status = 422
-    exit_code = 3
     field = "password"
 
 
-class Refused(PanelError):
+class Refused(Declined):
     """The step does not fit the state of the key, or a proof is missing. Nothing was changed."""
 
     status = 409
-    exit_code = 3
 
 
 class BadCopy(PanelError):
@@ -177,20 +168,18 @@ class BadCopy(PanelError):
     status = 422
 
 
-class KeyFileError(PanelError):
+class KeyFileError(Declined):
     """The key file cannot be used as it is; `remedy` names the command that helps."""
 
     help = "encryption#every-state-and-its-remedy"
     status = 503
-    exit_code = 3
 
 
-class OutOfFiles(PanelError):
+class OutOfFiles(Declined):
     """This process, or the whole system, has no more files to open: nothing is known of the key file."""
 
     help = "settings"
     status = 503
-    exit_code = 3
 
 
 class DamagedKeyFile(KeyFileError):
@@ -199,12 +188,11 @@ class DamagedKeyFile(KeyFileError):
     help = "encryption#key-unreadable"
 
 
-class CannotStore(PanelError):
+class CannotStore(Declined):
     """A secret cannot be stored in the present state of the key. Nothing was written."""
 
     help = "encryption#every-state-and-its-remedy"
     status = 503
-    exit_code = 3
 
 
 class CannotOpen(PanelError):
@@ -312,7 +300,7 @@ class SpoolError(PanelError):
 # -- signing in with OAuth2 -----------------------------------------------------
 
 
-class ConsentNeeded(PanelError):
+class ConsentNeeded(Declined):
     """The mailbox waits for its consent, or the provider has ended it: a person connects it again.
 
     `code`: what the provider called it, to look up; empty where it was never connected.
@@ -320,7 +308,6 @@ class ConsentNeeded(PanelError):
 
     help = "oauth#when-a-consent-ends"
     status = 409
-    exit_code = 3
 
     def __init__(self, message: str, remedy: str = "", *, code: str = "") -> None:
         super().__init__(message, remedy)
