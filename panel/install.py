@@ -14,6 +14,7 @@ from panel import db, durable, identity
 from panel.config import SHORTEST_SECRET_KEY, Settings
 from panel.errors import DataDirError, NoInstall, NotTheOwner, SettingsError
 from panel.models import schema
+from panel.program import owner_of
 from panel.secret import Secret
 from panel.wording import reason
 
@@ -63,20 +64,12 @@ def require_owner(settings: Settings) -> None:
     """
     if settings.data_dir.stat().st_uid == os.geteuid():
         return
-    name = _owner(settings)
+    name = owner_of(settings.data_dir)
     raise NotTheOwner(
         f"The data directory {settings.data_dir} belongs to another user ({name}).",
         f"Run the command as that user: sudo -u '{name}' …",
         owner=name,
     )
-
-
-def _owner(settings: Settings) -> str:
-    """The data directory's owner as `sudo -u` takes it: the name, or # and the number of one without."""
-    try:
-        return settings.data_dir.owner()
-    except KeyError:
-        return f"#{settings.data_dir.stat().st_uid}"
 
 
 def read_secret_key(settings: Settings, create: bool = False) -> Secret | None:

@@ -53,3 +53,11 @@ def _is_ours(command: str) -> bool:
 def as_typed(text: str) -> str:
     """A sentence of ours, with each command that it names ("run: flask doctor") as it can be typed."""
     return NAMED.sub(lambda _: f"{flask()} ", text) if "flask " in text else text
+
+
+def owner_of(path: Path) -> str:
+    """The Unix user that `path` belongs to, as `sudo -u` takes it: the name, or # and the number without."""
+    try:
+        return path.owner()
+    except KeyError:
+        return f"#{path.stat().st_uid}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import pwd
 import secrets
 import shlex
 import stat
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from panel import durable
 from panel.errors import DamagedKeyFile, KeyFileError, OutOfFiles, Refused
+from panel.program import owner_of
 from panel.wording import reason
 
 PIECE = 16384  # bytes read at once: a key file with a few keys
@@ -84,15 +84,6 @@ def durable_beside(path: Path, data: bytes | Iterable[bytes]) -> Iterator[Path]:
 def typed(path: Path) -> str:
     """`path` as it is typed in a shell, spaces and all."""
     return shlex.quote(str(path))
-
-
-def owner_of(path: Path) -> str:
-    """The Unix user that `path` belongs to, for the commands shown to people."""
-    uid = path.stat().st_uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"#{uid}"
 
 
 def read_private(path: Path, limit: int, data_dir: Path) -> bytes | None:

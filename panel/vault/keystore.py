@@ -19,12 +19,12 @@ from panel.config import Settings
 from panel.crypto.keyfile import KEY_ID_BYTES, LARGEST, KeyFile, NotAKeyFile, fingerprint
 from panel.durable import sync_directory
 from panel.errors import DamagedKeyFile, KeyFileError, Refused
+from panel.program import owner_of
 from panel.vault.files import (
     content_if_any,
     durable_beside,
     explained,
     flocked,
-    owner_of,
     read_private,
     remove,
     require_open_files,
