@@ -123,12 +123,7 @@ def store(recipients: tuple[str, ...], through: str, webhook_url: str, actor: Ac
         AlertChannels.insert(id=1).on_conflict_ignore().execute()
         AlertChannels.update(**values, **_unused(before, values)).where(AlertChannels.id == 1).execute()
         alert_log.retry_now()
-        audit.record(
-            "alert recipients changed",
-            detail=_description(channels.read()),
-            who=actor.who,
-            address=actor.address,
-        )
+        actor.record("alert recipients changed", detail=_description(channels.read()))
 
 
 def set_thresholds(limits: Thresholds, actor: Actor) -> None:
@@ -195,4 +190,4 @@ def _record_test(how: str, actor: Actor) -> None:
         raise Throttled(
             f"Alerts were tested {recent} times within an hour.", "Wait a few minutes, then try again."
         )
-    audit.record(TESTED, detail=how, who=actor.who, address=actor.address)
+    actor.record(TESTED, detail=how)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import peewee
 
-from panel import audit, db, durable
+from panel import db, durable
 from panel.audit import Actor
 from panel.backup.database import bytes_of
 from panel.config import Settings
@@ -235,6 +235,6 @@ def _not_written(directory: Path, why: str) -> Refused:
 
 def _note(made: Backup, actor: Actor) -> None:
     try:
-        audit.record("database backup created", made.path.name, **vars(actor))
+        actor.record("database backup created", made.path.name)
     except peewee.DatabaseError as error:
         logger.warning("the backup was created, but could not be recorded in Activity: %s", error)

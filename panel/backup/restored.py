@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from panel import audit, db, identity
+from panel import db, identity
 from panel.audit import Actor
 from panel.errors import Refused
 from panel.models import Collection
@@ -22,4 +22,4 @@ def confirm(data_dir: Path, actor: Actor) -> None:
         identity.take_over(data_dir)
         # Mail comes at once, whatever the other install's last round and its leases say.
         Collection.update(next_due_at=0, leased_by=None, leased_until=0, parked_by=None).execute()
-        audit.record("restored copy confirmed", detail=copy.message, **vars(actor))
+        actor.record("restored copy confirmed", detail=copy.message)

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 
-from panel import audit, db
+from panel import db
 from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile, NotAKeyFile, fingerprint
 from panel.errors import BadCopy, BadInput, Refused
@@ -113,4 +113,4 @@ def note(file: KeyFile, actor: Actor) -> None:
     with db.transaction():
         now = db.now()
         Encryption.update(backup_proved_at=now, backup_tag=reading.backup_tag(file, now)).execute()
-        audit.record("key backup verified", **vars(actor))
+        actor.record("key backup verified")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from peewee import ColumnBase
 
-from panel import audit, db
+from panel import db
 from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.errors import CannotOpen, PasswordNeeded, Refused
@@ -88,10 +88,10 @@ def forget(vault: Vault, actor: Actor) -> Forgotten:
             ).execute()  # fmt: skip
             names, removed = _names(found), _names(hopeless)
             named = dict.fromkeys(each.name for each in (*names, *removed))
-            audit.record("lost key forgotten", ", ".join(named)[:320], **vars(actor))
+            actor.record("lost key forgotten", ", ".join(named)[:320])
             in_clear = owners.by_owner(Endpoint, Endpoint.clear.is_null(False))
             for each in _names(in_clear):  # without a key file they are taken as they stand from now on
-                audit.record("unattested password found", each.name, attestation.UNATTESTED, **vars(actor))
+                actor.record("unattested password found", each.name, attestation.UNATTESTED)
             # Before the commit: beside a row that names no key, an earlier key's file would be a good one.
             moved_to = keystore.set_aside_lost()
         attestation.remove_if(keystore)
@@ -104,9 +104,7 @@ def _names(found: Iterable[SecretRow]) -> tuple[Lost, ...]:
 
 
 def _require_lost(vault: Vault) -> tuple[list[SecretRow], list[SecretRow]]:
-    """Every row with a sealed record, those apart that nothing could go back to; none opens with what is
-    here.
-    """
+    """The rows with a sealed record, apart those that nothing could go back to; no key here opens any."""
     now = vault.read(counts=True)
     row, keystore = now.row, vault.keystore
     if not now.state.no_key:
@@ -199,7 +197,7 @@ def restore(vault: Vault, actor: Actor) -> list[str]:
         found = [each for each in restorable(vault) if _put_back(each)]
         restored = list(dict.fromkeys(each.name for each in found))
         if restored:
-            audit.record("forgotten passwords restored", ", ".join(restored)[:320], **vars(actor))
+            actor.record("forgotten passwords restored", ", ".join(restored)[:320])
     return restored
 
 

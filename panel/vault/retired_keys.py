@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from panel import audit, db
+from panel import db
 from panel.audit import Actor
 from panel.crypto.keyfile import KEY_ID_BYTES, MOST_KEYS, Key, KeyFile, fingerprint
 from panel.errors import BadCopy, Refused
@@ -41,7 +41,7 @@ def add(vault: Vault, copy: bytes, actor: Actor) -> list[str]:
         with db.transaction():
             vault.keystore.replace(file, file.with_retired(new))
             added = [fingerprint(key.id) for key in new]
-            audit.record(ADDED, ", ".join(added), **vars(actor))
+            actor.record(ADDED, ", ".join(added))
     return added
 
 
@@ -98,9 +98,7 @@ def _changeable(vault: Vault) -> KeyFile:
 
 @dataclass(frozen=True)
 class Retired:
-    """A key that only opens: its fingerprint, the records still under it, and when it was in use (UTC
-    seconds): backups of that time need it.
-    """
+    """A key that only opens, the records still under it, and when it was in use: such backups need it."""
 
     fingerprint: str
     records: int
@@ -155,7 +153,7 @@ def prune(vault: Vault, actor: Actor, shown: Collection[str] | None = None) -> l
             file, going = _going(vault, shown)
             vault.keystore.replace(file, file.without(going))
             dropped = [fingerprint(key.id) for key in going]
-            audit.record(PRUNED, ", ".join(dropped), **vars(actor))
+            actor.record(PRUNED, ", ".join(dropped))
     return dropped
 
 

@@ -57,7 +57,7 @@ def rotate(vault: Vault, actor: Actor, replaces: str | None = None) -> bool:
         with db.transaction():
             vault.keystore.replace(file, file.with_primary(Key.generate()))
             # Even if this commit fails: whoever comes next finds the key in the file and activates it.
-            audit.record(STARTED, f"from {fingerprint(file.primary.id)}", **vars(actor))
+            actor.record(STARTED, f"from {fingerprint(file.primary.id)}")
         with db.transaction():
             activate.activate_locked(vault)
     return True

@@ -45,8 +45,7 @@ def challenge(vault: Vault, nonce: str | None = None) -> Challenge:
 
     Both are worth nothing once the key file changes. Raises Refused without a key.
     """
-    now = vault.read()
-    return challenge_from(now, nonce)
+    return challenge_from(vault.read(), nonce)
 
 
 def challenge_from(now: Snapshot, nonce: str | None = None) -> Challenge:
@@ -77,12 +76,9 @@ def require_authorization(vault: Vault) -> None:
         raise Refused(
             f"The code in {AUTHORIZATION_FILE} belongs to another key file, or was used already.", fresh
         )
-    if not vault.keystore.key_file_modified() <= found.modified or not _young(found.modified):
+    age = time.time() - found.modified
+    if not vault.keystore.key_file_modified() <= found.modified or not -60 <= age <= AUTHORIZATION_SECONDS:
         raise Refused(f"The file {AUTHORIZATION_FILE} is older than an hour, or than the key file.", fresh)
-
-
-def _young(modified: float) -> bool:
-    return -60 <= time.time() - modified <= AUTHORIZATION_SECONDS
 
 
 def turn_off(vault: Vault, actor: Actor, *, in_shell: bool = False) -> None:
@@ -107,7 +103,7 @@ def turn_off(vault: Vault, actor: Actor, *, in_shell: bool = False) -> None:
             only_encrypted.require_none()  # who saves another from here on reads the flag under the same lock
             vault.keystore.replace(file, file.with_decrypting_flag(decrypt_id))
         vault.keystore.delete_authorization_file()
-    audit.record("turning off encryption started", **vars(actor))
+    actor.record("turning off encryption started")
 
 
 def _require_on(now: Snapshot) -> None:
@@ -162,7 +158,7 @@ def cancel(vault: Vault, actor: Actor) -> None:
         vault.keystore.replace(now.file, now.file.without_decrypting_flag())
         Encryption.update(decrypt_id=None).execute()
         reports.cancel()
-    audit.record("turning off encryption cancelled", **vars(actor))
+    actor.record("turning off encryption cancelled")
 
 
 def _nothing_to_cancel(now: Snapshot) -> Refused:

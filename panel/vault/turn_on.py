@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from panel import audit, db
+from panel import db
 from panel.audit import Actor
 from panel.crypto.keyfile import KeyFile
 from panel.errors import Refused
@@ -57,7 +57,7 @@ def turn_on(vault: Vault, confirmations: Confirmations, actor: Actor) -> bool:
             if rows.mark() != before:
                 _attest_clear(vault, file)
             if vault.keystore.create(file):
-                audit.record("key file created", **vars(actor))
+                actor.record("key file created")
         with db.transaction():
             if not _lost_the_race(vault):
                 activate.activate_locked(vault)
@@ -69,9 +69,7 @@ def _attest_clear(vault: Vault, file: KeyFile) -> None:
 
 
 def _lost_the_race(vault: Vault) -> bool:
-    """Whether another server's key became active first; our own file, which has sealed nothing, is moved
-    aside.
-    """
+    """Whether another server's key became active first; our own file, which sealed nothing, moves aside."""
     now = vault.read()
     file, active = now.file, now.row.active_key_id
     if file is None or active is None or file.find(active) is not None or file.generation != 1:

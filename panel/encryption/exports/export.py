@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from panel import audit, db, durable
+from panel import db, durable
 from panel.audit import Actor
 from panel.config import Settings
 from panel.crypto.keyfile import KeyFile, fingerprint
@@ -92,7 +92,7 @@ def hand_out(made: Made, target: Path | None, actor: Actor) -> None:
     Raises Refused where it cannot be written; nothing is recorded then.
     """
     with db.transaction():
-        audit.record(EXPORTED, made.fingerprint, made.form, **vars(actor))
+        actor.record(EXPORTED, made.fingerprint, made.form)
         if target is not None:
             _write(target, made.content)
 
@@ -149,7 +149,7 @@ def put_back(vault: Vault, copy: bytes, actor: Actor) -> bool:
         _require_fitting(file, now.row)
         if not vault.keystore.create(file):
             raise Refused("A key file is in place already.", "Run: flask encryption status")
-        audit.record(IMPORTED, fingerprint(file.primary.id), **vars(actor))
+        actor.record(IMPORTED, fingerprint(file.primary.id))
         if file == given:
             backup_proof.note(file, actor)
     return True
