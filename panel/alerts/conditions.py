@@ -107,15 +107,10 @@ def worker_is_silent(row: Heartbeat | None) -> bool:
 
 def _worker(row: Heartbeat) -> Iterator[Condition]:
     if worker_is_silent(row):
-        yield Condition(
-            "worker",
-            "",
-            "worker-silent",
-            "The worker is not responding, so no mail is collected.",
-            "Read the server's log. If it does not name a cause, restart script/server.",
-            OVERVIEW,
-            min(row.beat_at or 0, db.now()),
-        )
+        message = "The worker is not responding, so no mail is collected."
+        remedy = "Read the server's log. If it does not name a cause, restart script/server."
+        since = min(row.beat_at or 0, db.now())
+        yield Condition("worker", "", "worker-silent", message, remedy, OVERVIEW, since)
 
 
 def _key(key: Snapshot) -> Iterator[Condition]:
@@ -253,8 +248,7 @@ def _undelivered(
 
 def _disk(disks: Iterable[Path], limits: Thresholds) -> Iterator[Condition]:
     """The fullest of these disks, where it has less free than it should."""
-    free = min((_free(path) for path in disks if path.exists()), default=(100.0, 0))
-    percent, size = free
+    percent, size = min((_free(path) for path in disks if path.exists()), default=(100.0, 0))
     if percent < limits.disk_percent:
         message = f"The server's disk is almost full: {percent:.0f}% ({size / 2**30:.1f} GiB) free."
         remedy = "Free up space before collecting stops: flask doctor names the directory."
@@ -274,11 +268,9 @@ def _backup(key: Snapshot, limits: Thresholds) -> Iterator[Condition]:
     if not key.backup_due or since is None:
         return
     if db.now() - since >= limits.unverified_seconds or is_ahead(since):
-        message = f"The encryption key has had no verified backup for {_days(limits.unverified_days)}."
+        days = limits.unverified_days
+        lasting = "a day or longer" if days == 1 else f"{days} days or longer"
+        message = f"The encryption key has had no verified backup for {lasting}."
         remedy = "Verify a backup on the Encryption page, with the command shown there."
         page = f"{ENCRYPTION}#backup"
         yield Condition("backup", "", "backup-unverified", message, remedy, page, since, "warn")
-
-
-def _days(count: int) -> str:
-    return "a day or longer" if count == 1 else f"{count} days or longer"

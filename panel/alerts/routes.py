@@ -39,9 +39,7 @@ ACTIONS = {
 
 @blueprint.app_context_processor
 def bell() -> dict[str, Any]:
-    """For the bell of every page of an administrator how many alerts are open, and the gravest severity of
-    them; for the banner whether the worker responds.
-    """
+    """For every page: how many alerts are open, and the gravest of them; whether the worker responds."""
     role = getattr(current_user, "role", "")
     if role not in ("admin", "agent"):
         return {"open_alerts": 0, "worst_alert": "", "worker_silent": False}

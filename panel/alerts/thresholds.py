@@ -15,9 +15,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Thresholds:
-    """How long a mailbox fails, or its mail waits to go out; how long the key has no verified backup; and
-    how little of a disk is free.
-    """
+    """When a mailbox fails or mail waits too long, the key is too long without a backup, a disk too full."""
 
     failing_minutes: int = 60
     unverified_days: int = 7

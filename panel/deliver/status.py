@@ -132,7 +132,9 @@ def outgoing(settings: Settings, *, reported_use: bool = False) -> Outgoing:
         )  # fmt: skip
     aside = {uuid: spool.whole(count) for uuid, count in _dict(reported.get("aside")).items()}
     result = Outgoing([*states.values()], found.default, aside=aside, broken=broken is not None)
-    problem, remedy = _problem(result, reported, broken)
+    problem, remedy = _stopped(reported) if result.used else ("", "")
+    if broken:
+        problem, remedy = broken.message, broken.remedy
     return replace(result, problem=problem, remedy=remedy)
 
 
@@ -144,12 +146,6 @@ def _state(name: str, does: str, line: dict[str, Any]) -> TargetState:
         answer=spool.text(line.get("answer")),
         delivered_at=_past(line.get("delivered_at")),
     )  # fmt: skip
-
-
-def _problem(found: Outgoing, reported: dict[str, Any], broken: SettingsError | None) -> tuple[str, str]:
-    if broken:
-        return broken.message, broken.remedy
-    return _stopped(reported) if found.used else ("", "")
 
 
 def _stopped(reported: dict[str, Any]) -> tuple[str, str]:
@@ -184,9 +180,7 @@ def mailbox(settings: Settings, uuid: str, chosen: str) -> MailboxOut:
     found, broken = read_targets(settings)
     name = found.chosen(chosen) if broken is None else chosen or "the default"
     beside = spool.beside(settings.mail_spool, uuid)
-    reported = (
-        spool.read(spool.beside(settings.mail_spool, "state", f"{uuid}.json")) if spool.is_uuid(uuid) else {}
-    )
+    reported = _of_mailbox(settings.mail_spool, uuid)
     count = SpoolCount.get_or_none(SpoolCount.account == uuid)
     does = LEAVES if name == MAILDIR else str(found.by_name.get(name, ""))
     missing = f"The target “{name[:40]}” is not in the targets file, so mail waits."
@@ -259,10 +253,15 @@ def where(root: Path, uuid: str, name: str) -> tuple[str, int] | None:
 
 def tries(root: Path, uuid: str, name: str) -> tuple[int, str]:
     """How often a message that waits was tried, and what the target answered last."""
-    reported = spool.read(spool.beside(root, "state", f"{uuid}.json")) if spool.is_uuid(uuid) else {}
+    reported = _of_mailbox(root, uuid)
     if not name or reported.get("head") != name:
         return 0, ""
     return spool.whole(reported.get("attempts")), spool.text(reported.get("answer"))
+
+
+def _of_mailbox(root: Path, uuid: str) -> dict[str, Any]:
+    """What the deliverer reports of one mailbox."""
+    return spool.read(spool.beside(root, "state", f"{uuid}.json")) if spool.is_uuid(uuid) else {}
 
 
 def _dict(value: object) -> dict[str, Any]:

@@ -1,3 +1,1 @@
-"""Server > Encryption: page, shell, sentences, exports and the scan for leftovers. `panel.vault` does the
-work.
-"""
+"""Server > Encryption: page, shell, exports and the scan for leftovers. `panel.vault` does the work."""

@@ -16,9 +16,7 @@ OLDER_DATABASE = " If you restored an older database, add its key: flask encrypt
 
 @dataclass(frozen=True)
 class Advice:
-    """`reason` and `remedy` are sentences; `command` puts a backup of the key file back, where that is the
-    remedy.
-    """
+    """`reason` and `remedy` are sentences; `command` puts a backup of the key file back, where that helps."""
 
     reason: str = ""
     remedy: str = ""

@@ -6,8 +6,7 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, StringField
 from wtforms.validators import DataRequired, Regexp
 
-# WTForms takes every other text for true.
-FALSE_VALUES = (False, "false", "", "0", "off", "no", "n", "f")
+from panel.web.fields import FALSE
 
 
 class EnableForm(FlaskForm):
@@ -17,12 +16,12 @@ class EnableForm(FlaskForm):
         "I understand that losing the encryption key file (data/encryption-key.bin) "
         "means losing all encrypted data.",
         validators=[DataRequired("Confirm that you understand what losing the key file means.")],
-        false_values=FALSE_VALUES,
+        false_values=FALSE,
     )
     backup_prepared = BooleanField(
         "I have prepared a secure way to back up the key file.",
         validators=[DataRequired("Confirm that you have prepared a secure way to back up the key file.")],
-        false_values=FALSE_VALUES,
+        false_values=FALSE,
     )
 
 

@@ -25,27 +25,19 @@ def helpdesk_sending(install: Install) -> Iterator[Check]:
         return
     for each in found.failing:
         link = Link(f"/accounts/{each.path}/sending", "Open its server for sending")
-        yield Check(
-            "helpdesk sending",
-            False,
-            f"No helpdesk can send as {each.address}: {each.problem}",
-            each.remedy,
-            link,
-        )
+        message = f"No helpdesk can send as {each.address}: {each.problem}"
+        yield Check("helpdesk sending", False, message, each.remedy, link)
     if not found.failing:
-        yield Check(
-            "helpdesk sending", True, _message(found), passed_as=Label.OK if found.sent else Label.PENDING
-        )
+        status = Label.OK if found.sent else Label.PENDING
+        yield Check("helpdesk sending", True, _message(found), passed_as=status)
 
 
 def _message(found: SendingTotals) -> str:
     if not found.mailboxes:
         return "No mailbox has a submission password yet."
-    sent = (
-        f"{counted(found.sent, 'message')}, the last one {ago(found.sent_at)}"
-        if found.sent_at
-        else "nothing yet"
-    )
+    sent = "nothing yet"
+    if found.sent_at:
+        sent = f"{counted(found.sent, 'message')}, the last one {ago(found.sent_at)}"
     return f"Helpdesks can send as {counted(found.mailboxes, 'mailbox')}. Sent: {sent}."
 
 

@@ -129,10 +129,9 @@ def mailboxes(install: Install) -> Iterator[Check]:
         message = f"{account.address} has no mail server in the database, so it is not collected."
         link = Link(f"/accounts/{account.uuid}/remove", "Remove mailbox", account.address)
         yield Check("mailboxes", False, message, "Remove the mailbox, then add it again.", link)
-    yield from _each_failing(install) if install.deep else _by_cause()
-
-
-def _each_failing(install: Install) -> Iterator[Check]:
+    if not install.deep:
+        yield from _by_cause()
+        return
     for line in overview.failing(install.key, install.mailboxes.total).lines:
         yield _failing(line.uuid, line.address, line.problem, line.remedy, line.last_success_at)
 
@@ -252,11 +251,7 @@ def delivery(install: Install) -> Iterator[Check]:
     elif good:
         names = few([each.name for each in found.used])
         waiting = sum(each.waiting for each in found.used)
-        waits = (
-            f"{counted(waiting, 'message')} waited when last counted"
-            if waiting
-            else "none waited when last counted"
-        )
+        waits = f"{counted(waiting, 'message') if waiting else 'none'} waited when last counted"
         oldest = f", the oldest from {ago(found.oldest_at)}" if found.oldest_at else ""
         yield Check("delivery", True, f"Mail goes out to {names}; {waits}{oldest}.")
 
@@ -271,11 +266,8 @@ def _undelivered(found: Outgoing) -> Iterator[tuple[str, str, str]]:
             remedy = "Add it there, or choose another target: flask accounts edit ADDRESS --deliver-to NAME"
             yield name, f"The target {each.name} is not in the targets file, so mail waits.", remedy
         elif each.since:
-            yield (
-                name,
-                f"{each.name} takes no mail and first failed {ago(each.since)}: {each.answer}",
-                "Mail waits until it does.",
-            )
+            message = f"{each.name} takes no mail and first failed {ago(each.since)}: {each.answer}"
+            yield name, message, "Mail waits until it does."
     if count := sum(found.aside.values()):
         remedy = "The page of each mailbox says why. Then run: flask deliver again ADDRESS --set-aside"
         yield "delivery", f"{counted(count, 'message')} could not be delivered, and lie set aside.", remedy

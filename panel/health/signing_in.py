@@ -20,8 +20,7 @@ ATTENTION = Link("/accounts?state=attention", "Show them")
 def sign_ins(install: Install) -> Iterator[Check]:
     """Whether every consent is there, every app works, and every secret kept outside can be read."""
     found = install.sign_ins
-    yield from map(_faulty, (app for app in found.apps if app.problem))
-    yield from map(_expiring, (app for app in found.apps if app.expires_within(SOON)))
+    yield from _apps(found.apps)
     yield from _without_consent(found)
     if found.references or install.settings.secrets_dir is not None:
         yield from _outside(install)
@@ -29,15 +28,14 @@ def sign_ins(install: Install) -> Iterator[Check]:
     yield Check("sign-in", True, f"{_summary(found)}.", passed_as=known)
 
 
-def _faulty(app: AppFact) -> Check:
-    link = Link(app.path, "Open app", app.name)
-    return Check(
-        f"app {app.name}", False, app.problem, app.remedy or NEW_SECRET, link, count=max(app.mailboxes, 1)
-    )
-
-
-def _expiring(app: AppFact) -> Check:
-    return Check(f"app {app.name}", False, app.expiry, NEW_SECRET, Link(app.path, "Open app", app.name))
+def _apps(apps: list[AppFact]) -> Iterator[Check]:
+    """Each app that is at fault, or whose client secret soon expires."""
+    for app in apps:
+        name, link, count = f"app {app.name}", Link(app.path, "Open app", app.name), max(app.mailboxes, 1)
+        if app.problem:
+            yield Check(name, False, app.problem, app.remedy or NEW_SECRET, link, count=count)
+        if app.expires_within(SOON):
+            yield Check(name, False, app.expiry, NEW_SECRET, link)
 
 
 def _without_consent(found: SignIns) -> Iterator[Check]:

@@ -64,20 +64,10 @@ class Summary:
     checks: list[Check]
 
     @property
-    def accounts(self) -> int:
-        """How many mailboxes there are."""
-        return self.mailboxes.total
-
-    @property
     def states(self) -> dict[str, int]:
         """How many of them are in each state, as the list of mailboxes counts them."""
         health = self.mailboxes.health
         return {state: sum(health[each] for each in healths) for state, healths in STATES.items()}
-
-    @property
-    def last_success_at(self) -> int | None:
-        """When a round last succeeded."""
-        return self.mailboxes.newest
 
     @property
     def problems(self) -> list[Check]:
@@ -109,10 +99,10 @@ class Summary:
         """Why no first message came yet, and what to do, where there are mailboxes."""
         if self.key.state.no_key:
             return "Collecting is paused until the encryption key is back."
-        states = self.states
-        if states["paused"] == self.accounts:
+        states, total = self.states, self.mailboxes.total
+        if states["paused"] == total:
             return "All mailboxes are paused. Resume one to collect its mail."
-        if states["new"] == self.accounts - states["paused"]:
+        if states["new"] == total - states["paused"]:
             return "The first run has not ended yet. It begins within a minute after a mailbox was added."
         if not states["ok"]:
             return "No mailbox could be collected. “Needs attention” says why."

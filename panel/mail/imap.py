@@ -28,11 +28,8 @@ from panel.mail.session import MailSession, ProbeStep, interactive
 from panel.mail.wire import HungUp
 from panel.secret import Secret
 
-BODIES_AT_ONCE, SIZES_AT_ONCE, CHANGED_AT_ONCE = (
-    100,
-    500,
-    500,
-)  # UIDs per command: lines stay short of every server's limit
+# UIDs per command: lines stay short of every server's limit
+BODIES_AT_ONCE, SIZES_AT_ONCE, CHANGED_AT_ONCE = 100, 500, 500
 MORE_MEANWHILE = 10_000  # messages that may arrive while a folder is open
 UNDER_WAY = 2  # commands sent ahead, so that the server never waits for us
 

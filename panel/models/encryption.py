@@ -17,9 +17,7 @@ ID_BYTES = 16
 
 
 class Proof(UtcTime):
-    """When a backup was verified: authentic by the tag beside it, not by the clock. What is no time reads
-    as none.
-    """
+    """When a backup was verified: authentic by the tag beside it, not by the clock. No time reads as none."""
 
     def python_value(self, value: object) -> int | None:
         """The seconds, or None."""

@@ -100,9 +100,7 @@ class OauthApp(SecretRow):
 
 
 class Consent(SecretRow):
-    """That an app may open an account's mailbox. The secret: the refresh token; empty until connected, and
-    for application access.
-    """
+    """That an app may open a mailbox. The secret: the refresh token; empty until connected, or of the app."""
 
     BOUND = ("uid", "app", "account", "signs_in_as", "subject", "kind")
     LABEL, FIRST = LABEL, ("consent",)
@@ -136,9 +134,7 @@ class Consent(SecretRow):
 
 
 class Pending(SecretRow):
-    """A flow that was begun and waits for the provider's answer. The secret: all that is known of it, as
-    JSON. `uid`: SHA-256 of its state, in hexadecimal.
-    """
+    """A flow that waits for the provider's answer. The secret: all that is known of it, as JSON."""
 
     BOUND = ("uid", "kind")
     LABEL, FIRST = LABEL, ("pending",)
@@ -149,7 +145,7 @@ class Pending(SecretRow):
     )  # fmt: skip
 
     id = AutoField()
-    uid = BoundText(unique=True)
+    uid = BoundText(unique=True)  # SHA-256 of its state, in hexadecimal
     kind = BoundText()
     created_at = UtcTime(index=True)
 

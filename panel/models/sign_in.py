@@ -49,9 +49,7 @@ class Session(BaseModel):
 
 
 class PendingForm(BaseModel):
-    """A submitted form that waits until the password has been entered again, encrypted with a key that only
-    the browser has. It goes with its session.
-    """
+    """A form that waits for the password; only the browser has its key. It ends with its session."""
 
     id = CharField(max_length=32, primary_key=True)
     session = ForeignKeyField(Session, on_delete="CASCADE")

@@ -133,11 +133,6 @@ def find(name: str) -> OauthApp:
     return found
 
 
-def require_authentic(row: OauthApp, vault: Vault) -> Secret:
-    """The client secret. Raises CannotOpen where the app was changed outside Mailkeep, or the key is away."""
-    return known_apps.opened(row, vault)
-
-
 def works(uid: str) -> None:
     """The provider gave it tokens: whatever it was at fault for is over, in every process."""
     OauthApp.update(problem=None, problem_remedy=None, problem_at=None).where(
@@ -146,9 +141,9 @@ def works(uid: str) -> None:
 
 
 def require_ours(row: OauthApp, vault: Vault) -> None:
-    """As `require_authentic`; after a lost key, whose record is gone, the file of known apps says so."""
+    """As `known_apps.opened`; after a lost key, whose record is gone, the file of known apps says so."""
     try:
-        require_authentic(row, vault)
+        known_apps.opened(row, vault)
     except PasswordNeeded:
         if not known_apps.is_known(vault.keystore.data_dir, row.place):
             raise
@@ -173,7 +168,7 @@ def show(vault: Vault, name: str) -> RegisteredApp:
     """One of them, by uid or name, with what opening it finds now. Raises NotFound."""
     row = find(name)
     try:
-        require_authentic(row, vault)
+        known_apps.opened(row, vault)
     except (CannotOpen, PasswordNeeded) as error:
         known = isinstance(error, PasswordNeeded) and known_apps.is_known(vault.keystore.data_dir, row.place)
         remedy = "Enter it again." if known else error.remedy

@@ -87,13 +87,9 @@ def give(vault: Vault, endpoints: Sequence[Endpoint], before: str, uid: str) -> 
     """Have those of these servers, as they were shown, sign in by the consent `uid` that did by `before`."""
     for endpoint in endpoints:
         with suppress(CannotOpen, PasswordNeeded):
-            if endpoint.kind == CONSENT and _uid(vault, endpoint) == before:
+            if endpoint.kind == CONSENT and credential.open_for(endpoint, vault).secret.reveal() == before:
                 endpoint.secret = Secret(uid)
                 endpoint.save(place=endpoint.place)
-
-
-def _uid(vault: Vault, endpoint: Endpoint) -> str:
-    return credential.open_for(endpoint, vault).secret.reveal()
 
 
 def connect_application(consent: Consent) -> None:

@@ -42,7 +42,8 @@ def problem(header: bytes, senders: frozenset[str]) -> str:
     found: dict[bytes, list[bytes]] = {name: [] for name in SENDERS}
     if len(header) > LONGEST_HEADER:
         return "554 5.6.0 The header of the message is too long."
-    for field in _unfolded(header):
+    unfolded = re.sub(rb"\r\n([ \t])", rb"\1", header)
+    for field in unfolded.split(b"\r\n")[:-1]:
         match = FIELD.match(field)
         if match is None:
             return "554 5.6.0 The message does not begin with header fields."
@@ -56,10 +57,6 @@ def problem(header: bytes, senders: frozenset[str]) -> str:
         if any(_address(value) not in senders for value in values):
             return f"553 5.7.1 {name.decode().title()} is not an address of this mailbox alone."
     return ""
-
-
-def _unfolded(header: bytes) -> list[bytes]:
-    return re.sub(rb"\r\n([ \t])", rb"\1", header).split(b"\r\n")[:-1]
 
 
 def _address(value: bytes) -> str:

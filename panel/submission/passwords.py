@@ -110,8 +110,9 @@ def check(vault: Vault, address: str, password: bytes, owner: str) -> SendingMai
     attempt = throttle.count_submission(address, owner)
     account = _account(address)
     row = _row(account.uuid) if account is not None else None
+    nobodys = Secret(secrets.token_hex(PASSWORD_BYTES))
     try:
-        stored = credential.open_row(row, vault) if row is not None else _nobodys()
+        stored = credential.open_row(row, vault) if row is not None else nobodys
     except PanelError:
         throttle.succeeded(attempt)  # nothing was guessed
         raise
@@ -147,10 +148,6 @@ def _server(uuid: str) -> int | None:
 def _row(uuid: str) -> SubmissionPassword | None:
     found: SubmissionPassword | None = SubmissionPassword.get_or_none(SubmissionPassword.account == uuid)
     return found
-
-
-def _nobodys() -> Secret:
-    return Secret(secrets.token_hex(PASSWORD_BYTES))
 
 
 def _alias(text: str) -> str:

@@ -79,9 +79,7 @@ class UpstreamServer:
 
 
 class Servers:
-    """The servers of all mailboxes. One that refused the login is left alone for a while: mailboxes are
-    locked for a wrong password that comes again and again.
-    """
+    """The servers of all mailboxes. One that refused a login is left alone a while: it may lock mailboxes."""
 
     def __init__(self, settings: Settings, vault: Vault) -> None:
         """None has refused."""

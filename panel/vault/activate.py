@@ -15,9 +15,7 @@ RANDOM_BYTES = 16
 
 
 def is_due(now: Snapshot) -> bool:
-    """Whether a good key file's primary key is not the active one: the row names none yet, or an earlier
-    one.
-    """
+    """Whether a good key file's primary key is not the active one: the row names none, or an earlier one."""
     file = now.good_file()
     return file is not None and now.row.active_key_id != file.primary.id
 

@@ -15,9 +15,7 @@ from panel.vault import credential
 def opened(
     model: type[SecretRow], columns: Mapping[str, object], record: bytes, instance_id: bytes, file: KeyFile
 ) -> Secret | None:
-    """The secret in `record`, read with the `columns` of its row in the table of `model`; None: it does not
-    open with `file`.
-    """
+    """What `record` holds, read with the `columns` of its row of `model`; None where `file` does not open it."""
     fields = model._meta.fields
     row = model(**{name: columns.get(fields[name].column_name) for name in model.BOUND})
     row.__data__["sealed"] = StoredRecord(record)

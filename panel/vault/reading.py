@@ -100,9 +100,7 @@ class Reading:
 
     @property
     def others(self) -> int:
-        """What is stored besides, always encrypted: client secrets, consents, and where mailboxes find
-        theirs.
-        """
+        """What is stored besides, always encrypted: client secrets, consents, names of secrets outside."""
         return self.records.others
 
     @property

@@ -230,13 +230,10 @@ _NEWEST = Prepared(_newest)
 
 
 def _forget_old() -> None:
-    newest = _finished(SweepReport.id).order_by(SweepReport.id.desc()).limit(MOST_REPORTS)
-    older = SweepReport.finished_at.is_null(False) & SweepReport.id.not_in(newest)
+    finished = SweepReport.finished_at.is_null(False)
+    newest = SweepReport.select(SweepReport.id).where(finished).order_by(SweepReport.id.desc())
+    older = finished & SweepReport.id.not_in(newest.limit(MOST_REPORTS))
     SweepReport.delete().where(older).execute()
-
-
-def _finished(*fields: Any) -> Any:
-    return SweepReport.select(*fields).where(SweepReport.finished_at.is_null(False))
 
 
 def _result(failures: tuple[Failure, ...], scan: Scan | None, others: int) -> str:

@@ -43,9 +43,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What is on the disk: the key file, or why it cannot be used, and the id of the key that this server
-    expects.
-    """
+    """What is on the disk: the key file, or why it cannot be used, and the id of the key expected here."""
 
     file: KeyFile | None
     error: KeyFileError | None = None
@@ -67,11 +65,9 @@ class RowFacts:
 
 @dataclass(frozen=True)
 class RecordFacts:
-    """How many secrets are stored in which way. Only passwords stand in clear text; `others`: sealed records
-    that are none, of which `tokens` are consents.
-    """
+    """How secrets are stored, in numbers. `others`: sealed, but no passwords; `tokens`: those of consents."""
 
-    clear: int = 0
+    clear: int = 0  # passwords: nothing else stands in clear text
     others: int = 0
     tokens: int = 0
     sealed_by_key: dict[bytes, int] = field(default_factory=dict)

@@ -59,9 +59,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Target:
-    """Where rows go: under `key`, or to clear text where it is None. Readings that agree make equal
-    targets.
-    """
+    """Where rows go: under `key`, or to clear text where it is None. Equal where readings agree."""
 
     disk: FileFacts
     row: RowFacts

@@ -23,7 +23,7 @@ from panel.errors import PanelError
 from panel.secret import Secret
 
 LONGEST_NUMBER = 18  # characters: fits a database's integer
-FALSE = (False, "false", "0", "off", "no", "")  # values of an unchecked box
+FALSE = (False, "false", "0", "off", "no", "n", "f", "")  # of an unchecked box; WTForms takes others for true
 AUTHS = [
     SelectChoice("password", "Password"),
     SelectChoice("oauth", "OAuth2"),

@@ -72,7 +72,8 @@ def status(now: Snapshot, vault: Vault) -> Iterator[str]:
     """What state the key is in, and what to do about it: two lines where nothing is wrong."""
     yield f"Encryption: {ALTERED if now.row.altered else STATES[now.state]}. {_stored(now)}"
     if now.found and now.found == now.expected:
-        backup = f" {BACKUP_DUE}" if now.backup_due else " Backup verified." if _is_verified(now) else ""
+        verified = " Backup verified." if now.times.backup_proved_at is not None else ""
+        backup = f" {BACKUP_DUE}" if now.backup_due else verified
         yield f"Key: {now.found}.{backup}"
     elif now.found or now.expected:
         expected = f"{now.expected} expected" if now.expected else "none expected"
@@ -104,10 +105,6 @@ def _stored(now: Snapshot) -> str:
 def _owner(failure: Failure) -> str:
     of_mailbox = failure.what in ("consent", "submission password")
     return f"{failure.what.capitalize()} of {failure.address}" if of_mailbox else failure.address
-
-
-def _is_verified(now: Snapshot) -> bool:
-    return now.times.backup_proved_at is not None
 
 
 def preview(what: rotation.Preview) -> Iterator[str]:

@@ -49,13 +49,9 @@ def html(file: KeyFile, about: About) -> bytes:
         fingerprint=fingerprint(file.primary.id),
         retired=[fingerprint(key.id) for key in file.keys if key.state == "retired"],
         size=len(data),
-        padding="=" * (-len(_characters(data)) % 8),
+        padding="=" * (-len(data) % 5 * 8 // 5),
     )
     return text.encode()
-
-
-def _characters(data: bytes) -> str:
-    return "0" * -(-len(data) * 8 // 5)
 
 
 def _parts(lines: list[str]) -> list[str]:

@@ -22,9 +22,7 @@ from typing import BinaryIO
 from urllib.parse import quote, quote_plus
 
 SHORTEST = 8  # characters; a shorter secret stands in files by chance
-LONGEST = (
-    192  # bytes; of a longer form three pieces are searched for: a database splits long values over pages
-)
+LONGEST = 192  # bytes; longer forms are searched for in three pieces: a database splits them over pages
 PIECE = 48
 BLOCK = 1 << 16  # bytes read at once
 HEAD, WORD = SHORTEST, 4
