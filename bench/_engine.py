@@ -7,18 +7,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
 
-from panel import create_app, db, install
-from panel.config import Settings
-from panel.models import Account, Collection, Endpoint
-from panel.secret import Secret
+from bench._installs import PASSWORD, add, made
+from panel import db
+from panel.models import Collection
 from tests.running import PanelServer, environ_for
 from tests.servers.dovecot import MAIL_USER, DovecotServer
-
-PASSWORD = "correct horse battery staple"
 
 MBSYNC = """
 IMAPAccount {user}
@@ -74,30 +70,10 @@ class BigDovecot(DovecotServer):
         return f"{super()._configuration()}\ndefault_process_limit = 8000\n{services}\n"
 
 
-class Program(Protocol):
-    """One way to collect the mailboxes of `users` into `directory`."""
-
-    most: int  # mailboxes that fit into a usual machine
-
-    def __init__(self, server: DovecotServer, users: list[str], directory: Path) -> None: ...
-
-    def start(self) -> None:
-        """Start it; what is in the mailboxes now has been collected when it returns."""
-
-    def stop(self) -> None:
-        """End all its processes."""
-
-    def pids(self) -> list[int]:
-        """Its processes now."""
-
-    def files(self) -> Iterator[Path]:
-        """The messages that have arrived."""
-
-
 class Mailkeep:
     """`script/server` as it is, with web processes that nobody asks anything."""
 
-    most = 10_000
+    most = 10_000  # mailboxes that fit into a usual machine
 
     def __init__(self, server: DovecotServer, users: list[str], directory: Path) -> None:
         ports = f"{server.tls_port},{server.pop3_port}"
@@ -106,12 +82,10 @@ class Mailkeep:
             "PANEL_MAIL_PORTS": ports,
             "PANEL_IDLE_CONNECTIONS": str(len(users)),
         }
-        self.settings = Settings.load(self._environ)
-        install.prepare(self.settings)
-        create_app(self.settings)
+        self.settings = made(self._environ)
         with db.database.connection_context(), db.transaction():
             for user in users:
-                add(user, "imap", server.tls_port)
+                add(user, server.tls_port)
         self._server = PanelServer(self._environ, directory / "server.log", cold=True)
         self._good = len(users)
 
@@ -120,7 +94,7 @@ class Mailkeep:
         self._server.environ["PANEL_MAIL_PORTS"] += "".join(f",{port}" for port in ports)
         with db.database.connection_context(), db.transaction():
             for number, port in enumerate(ports):
-                add(f"hung{number}", "imap", port)
+                add(f"hung{number}", port)
 
     def start(self) -> None:
         """Until every mailbox was collected once."""
@@ -138,7 +112,10 @@ class Mailkeep:
     def pids(self) -> list[int]:
         """The parent and its children, the worker last."""
         children = _children(self._server.pid)
-        return [self._server.pid, *sorted(children, key=lambda pid: "worker" in _command(pid))]
+        return [
+            self._server.pid,
+            *sorted(children, key=lambda pid: "worker" in Path(f"/proc/{pid}/cmdline").read_text()),
+        ]
 
     def files(self) -> Iterator[Path]:
         """Those in the Maildirs."""
@@ -168,18 +145,9 @@ class ToCommand(Mailkeep):
         return self._taken.iterdir()
 
 
-def add(user: str, protocol: str, port: int) -> None:
-    """One mailbox of Mailkeep's."""
-    account = Account.create(address=f"{user}@example.org", created_at=db.now(), begin="all")
-    endpoint = Endpoint(
-        account=account, direction="in", protocol=protocol, host="localhost", port=port, security="tls",
-        username=user, auth_method="plain", token_url="", address=account.address, kind="password",
-    )  # fmt: skip
-    endpoint.secret = Secret(PASSWORD)
-    endpoint.save()
+class Peer:
+    """Another program that collects the mailboxes of `users` into `directory`."""
 
-
-class _Peer:
     most = 10_000
 
     def __init__(self, server: DovecotServer, users: list[str], directory: Path) -> None:
@@ -208,6 +176,10 @@ class _Peer:
                 subprocess.Popen(command, env=environ, stdout=log, stderr=log, process_group=0)
             )
 
+    def start(self) -> None:
+        """Start it; what is in the mailboxes now has been collected when it returns."""
+        raise NotImplementedError
+
     def stop(self) -> None:
         """Each of them with its children."""
         for process in self._processes:
@@ -223,7 +195,7 @@ class _Peer:
         return (self._directory / "mail").glob("*/new/*")
 
 
-class Mbsync(_Peer):
+class Mbsync(Peer):
     """mbsync over all mailboxes, again and again without a pause. It syncs to the disk by default."""
 
     def start(self) -> None:
@@ -234,7 +206,7 @@ class Mbsync(_Peer):
         self._start("sh", "-c", 'while :; do mbsync -q -c "$1" -a; done', "sh", str(rc))
 
 
-class Getmail(_Peer):
+class Getmail(Peer):
     """getmail6 with --idle: a process for each mailbox."""
 
     most = 100
@@ -250,6 +222,7 @@ class Getmail(_Peer):
                         f"--getmaildir={self._directory}")  # fmt: skip
 
 
+Program = Mailkeep | Peer
 PROGRAMS: dict[str, tuple[type[Program], str]] = {  # and what must be installed for it
     "Mailkeep": (Mailkeep, "dovecot"),
     "Mailkeep to command": (ToCommand, "dovecot"),
@@ -263,10 +236,9 @@ def installed(name: str) -> bool:
     return shutil.which(PROGRAMS[name][1], path=f"{os.environ['PATH']}:/usr/sbin") is not None
 
 
-def wait(until: object, seconds: float) -> None:
+def wait(until: Callable[[], bool], seconds: float) -> None:
     """Until it is true, asked twice a second; raises SystemExit where that takes longer."""
     ends = time.monotonic() + seconds
-    assert callable(until)
     while not until():
         if time.monotonic() > ends:
             raise SystemExit(f"not ready after {seconds:.0f} seconds")
@@ -279,7 +251,3 @@ def _children(pid: int) -> list[int]:
         for child in map(int, task.read_text().split()):
             found += [child, *_children(child)]
     return found
-
-
-def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")

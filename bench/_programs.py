@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import importlib
 import sqlite3
+import statistics
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+T = TypeVar("T")
 PRAGMAS = ("journal_mode = wal", "synchronous = full", "secure_delete = on", "busy_timeout = 60000")
 OLD, NEW = "an old key of the benchmark", "a new key of the benchmark"
 
@@ -68,6 +70,23 @@ PROGRAMS = {
 def installed(name: str) -> bool:
     """Whether what the program needs is installed here."""
     return find_spec(PROGRAMS[name][2]) is not None
+
+
+def chosen(names: str, installed: Callable[[str], bool]) -> list[str]:
+    """Those of the `names`, with | between, that are installed."""
+    found = []
+    for name in names.split("|"):
+        if installed(name):
+            found.append(name)
+        else:
+            print(f"{name} is left out: its packages are not installed. script/bench installs them.")
+    return found
+
+
+def median(runs: list[T]) -> T:
+    """A dataclass of numbers with the median of each."""
+    figures = [vars(run) for run in runs]
+    return type(runs[0])(**{name: statistics.median(each[name] for each in figures) for name in figures[0]})
 
 
 def program(name: str, directory: Path) -> Program:

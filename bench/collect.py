@@ -8,7 +8,6 @@ printed and written to bench/results/collect.json. fetchmail is run once: it is 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -19,16 +18,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from panel import create_app, db, install
-from panel.config import ROOT, Settings
-from panel.models import Account, Endpoint
-from panel.secret import Secret
+from bench._installs import PASSWORD, RESULTS, add, made, write
+from panel import db
+from panel.config import ROOT
 from tests.running import process_environ
 from tests.servers.dovecot import DovecotServer
 
-USER, PASSWORD = "bench", "correct horse battery staple"
+USER = "bench"
 SIZES = (2_000, 4_000, 8_000, 20_000, 140_000)  # in turn: 34.8 kB on average, as in a mixed mailbox
-RESULTS = ROOT / "bench/results/collect.json"
 
 MBSYNC = """
 FSync yes
@@ -79,11 +76,9 @@ class Run:
             "PANEL_MAIL_CA_FILE": str(self.server.ca_file),
             "PANEL_MAIL_PORTS": str(self.server.tls_port),
         }
-        settings = Settings.load(environ)
-        install.prepare(settings)
-        create_app(settings)
+        settings = made(environ)
         with db.database.connection_context():
-            self.maildir = settings.mail_spool / _add_account(self.server.tls_port)
+            self.maildir = settings.mail_spool / add(USER, self.server.tls_port)
         return timed([sys.executable, "-m", "flask", "collect", "--once"], process_environ(environ))
 
     def mbsync(self) -> float:
@@ -105,13 +100,9 @@ class Run:
     def _configuration(self, name: str, template: str) -> Path:
         path = self.directory / name
         text = template.format(
-            port=self.server.tls_port,
-            user=USER,
-            password=PASSWORD,
-            ca_file=self.server.ca_file,
-            maildir=self.maildir,
-            mda=self.directory / "deliver",
-        )
+            port=self.server.tls_port, user=USER, password=PASSWORD, ca_file=self.server.ca_file,
+            maildir=self.maildir, mda=self.directory / "deliver",
+        )  # fmt: skip
         path.write_text(text)
         path.chmod(0o600)
         return path
@@ -186,26 +177,6 @@ def fill(server: DovecotServer, messages: int) -> int:
     return sum(path.stat().st_size for path in (server.maildir(USER) / "new").iterdir())
 
 
-def _add_account(port: int) -> str:
-    account = Account.create(address="bench@example.org", begin="all", created_at=db.now())
-    endpoint = Endpoint(
-        account=account,
-        direction="in",
-        protocol="imap",
-        host="localhost",
-        port=port,
-        security="tls",
-        username=USER,
-        auth_method="plain",
-        token_url="",
-        address=account.address,
-        kind="password",
-    )
-    endpoint.secret = Secret(PASSWORD)
-    endpoint.save()
-    return str(account.uuid)
-
-
 def timed(command: list[str], environ: dict[str, str]) -> float:
     """Seconds that `command` takes. Ends with what it printed where it fails."""
     began = time.perf_counter()
@@ -230,7 +201,5 @@ def _report(times: dict[str, list[float]], messages: int, octets: int) -> None:
     print(f"  {'':12}{'seconds':>10}{'of Mailkeep':>14}{'messages/s':>13}")
     for name, seconds in medians.items():
         print(f"  {name:12}{seconds:10.2f}{seconds / own:13.2f}×{messages / seconds:13.0f}")
-    RESULTS.parent.mkdir(exist_ok=True)
     content = {"messages": messages, "bytes": octets, "seconds": times, "medians": medians}
-    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"\nwritten to {RESULTS.relative_to(ROOT)}")
+    write(RESULTS / "collect.json", content)

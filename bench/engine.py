@@ -9,7 +9,6 @@ an idle worker takes; it takes nine minutes until each session was renewed once.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -20,10 +19,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench._engine import PASSWORD, PROGRAMS, BigDovecot, Mailkeep, Program, add, installed
+from bench._engine import PROGRAMS, BigDovecot, Mailkeep, Program, installed
+from bench._installs import PASSWORD, RESULTS, add, hang, write
 from panel import db
-from panel.config import ROOT
-from tests.servers.hostile import ScriptedServer, Talk
+from tests.servers.hostile import ScriptedServer
 
 TICKS = os.sysconf("SC_CLK_TCK")
 LATE = 30.0  # seconds after which a message is not waited for
@@ -60,7 +59,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--idle", type=float, default=0.0, help="only this: seconds to watch Mailkeep idle")
     parser.add_argument("--pop3", type=int, default=500, help="mailboxes that are polled too, with --idle")
-    parser.add_argument("--results", type=Path, default=ROOT / "bench/results/engine.json")
+    parser.add_argument("--results", type=Path, default=RESULTS / "engine.json")
     options = parser.parse_args(arguments)
     if unknown := set(options.programs.split(",")) - PROGRAMS.keys():
         parser.error(f"no program {', '.join(sorted(unknown))}: choose from {', '.join(PROGRAMS)}")
@@ -74,8 +73,7 @@ def main(arguments: list[str]) -> None:
                 found.append(_measure(name, number, options))
                 print(_line(found[-1]), flush=True)
     if found:
-        options.results.parent.mkdir(exist_ok=True)
-        options.results.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", "utf-8")
+        write(options.results, [asdict(one) for one in found])
 
 
 def _measure(name: str, number: int, options: argparse.Namespace) -> Figures:
@@ -89,7 +87,7 @@ def _measure(name: str, number: int, options: argparse.Namespace) -> Figures:
         directory.chmod(0o755)  # getmail delivers as another user
         (directory / "program").mkdir()
         program: Program = PROGRAMS[name][0](server, users, directory / "program")
-        hung = [ScriptedServer(_hang) for _ in range(options.hung)]
+        hung = [ScriptedServer(hang) for _ in range(options.hung)]
         if isinstance(program, Mailkeep):
             program.beside([one.port for one in hung])
         program.start()
@@ -108,11 +106,6 @@ def _measure(name: str, number: int, options: argparse.Namespace) -> Figures:
         name, number, len(waits), missing, statistics.median(waits or [float("nan")]), p99,
         max(waits, default=float("nan")), idle, busy, memory, worker,
     )  # fmt: skip
-
-
-def _hang(talk: Talk) -> None:
-    talk.send(b"*")
-    talk.line()
 
 
 def _played(
@@ -162,7 +155,7 @@ def _watch_idle(number: int, options: argparse.Namespace) -> None:
         program = Mailkeep(server, users[:number], directory / "program")
         with db.database.connection_context(), db.transaction():
             for user in users[number:]:
-                add(user, "pop3", server.pop3_port)
+                add(user, server.pop3_port, protocol="pop3")
         program.start()
         try:
             time.sleep(SETTLE + number / 20)

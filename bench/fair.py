@@ -7,7 +7,6 @@ each good mailbox was collected once; and the CPU of asking what is due among 3,
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -15,13 +14,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from panel import create_app, db, install
+from bench._installs import RESULTS, add, hang, made, write
+from panel import db
 from panel.collect import due
-from panel.config import ROOT, Settings
-from panel.models import Account, Collection, Endpoint
-from panel.secret import Secret
+from panel.models import Account, Collection
 from tests.running import PanelServer, environ_for
-from tests.servers.hostile import ScriptedServer, Talk, let_in
+from tests.servers.hostile import ScriptedServer, let_in
 
 MANY = 3000  # accounts, for the query
 
@@ -34,7 +32,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="after which is given up")
     parser.add_argument("--accounts", type=int, default=MANY)
     parser.add_argument("--rounds", type=int, default=20, help="of the query")
-    parser.add_argument("--results", type=Path, default=ROOT / "bench/results/fair.json")
+    parser.add_argument("--results", type=Path, default=RESULTS / "fair.json")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bench-fair-") as directory:
         waits = _waits(Path(directory), options)
@@ -42,23 +40,18 @@ def main(arguments: list[str]) -> None:
     _report(waits, queries, options)
 
 
-def _hang(talk: Talk) -> None:
-    talk.send(b"*")
-    talk.line()
-
-
 def _waits(directory: Path, options: argparse.Namespace) -> list[float | None]:
     """Seconds from the start until each good mailbox was collected; None where it was not."""
     with ExitStack() as stack:
-        hung = [stack.enter_context(ScriptedServer(_hang)) for _ in range(options.hung)]
+        hung = [stack.enter_context(ScriptedServer(hang)) for _ in range(options.hung)]
         good = [stack.enter_context(ScriptedServer(let_in)) for _ in range(options.good)]
         ports = ",".join(str(server.port) for server in (*hung, *good))
         environ = {**environ_for(directory), "PANEL_MAIL_PORTS": ports}
-        _install(environ)
+        made(environ)
         with db.database.connection_context():
             for server in hung:
-                _add(server.port)
-            wanted = [_add(server.port) for server in good]
+                _added(server.port)
+            wanted = [_added(server.port) for server in good]
         running = PanelServer(environ, directory / "server.log")
         running.start()
         began = time.monotonic()
@@ -81,10 +74,10 @@ def _watch(wanted: list[str], began: float, seconds: float) -> list[float | None
 
 def _queries(directory: Path, options: argparse.Namespace) -> dict[str, float]:
     """Milliseconds of CPU of asking for all, and for one, with none due and with all."""
-    _install(environ_for(directory / "many"))
+    made(environ_for(directory / "many"))
     with db.database.connection_context():
         with db.transaction():
-            uuids = [_add(993) for _ in range(options.accounts)]
+            uuids = [_added(993) for _ in range(options.accounts)]
             now = db.now()
             for number, uuid in enumerate(uuids):
                 Collection.create(account=uuid, next_due_at=now + 5 + number % 55, waits=60)
@@ -105,22 +98,8 @@ def _cpu(what: Callable[[], object], times: int) -> float:
     return (time.process_time() - began) / times * 1000
 
 
-def _install(environ: dict[str, str]) -> None:
-    settings = Settings.load(environ)
-    install.prepare(settings)
-    create_app(settings)
-
-
-def _add(port: int) -> str:
-    account = Account.create(address=f"{time.monotonic_ns()}@example.org", created_at=db.now())
-    endpoint = Endpoint(
-        account=account, direction="in", protocol="imap", host="127.0.0.1", port=port, security="none",
-        username="somebody", auth_method="plain", token_url="",
-        address=account.address, kind="password",
-    )  # fmt: skip
-    endpoint.secret = Secret("correct horse battery staple")
-    endpoint.save()
-    return str(account.uuid)
+def _added(port: int) -> str:
+    return add(str(time.monotonic_ns()), port, "127.0.0.1", begin="now", security="none")
 
 
 def _report(waits: list[float | None], queries: dict[str, float], options: argparse.Namespace) -> None:
@@ -132,6 +111,4 @@ def _report(waits: list[float | None], queries: dict[str, float], options: argpa
     print(f"\nWhat is due among {options.accounts} accounts, ms of CPU\n")
     for name, figure in queries.items():
         print(f"  {name:22}{figure:8.2f}")
-    options.results.parent.mkdir(exist_ok=True)
-    content = {"waits": waits, "due_ms": queries}
-    options.results.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    write(options.results, {"waits": waits, "due_ms": queries})

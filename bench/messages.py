@@ -8,7 +8,6 @@ time of what pages ask; bench/results/messages.json.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import tempfile
@@ -18,14 +17,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from bench._installs import RESULTS, write
 from panel import db
-from panel.config import ROOT
 from panel.listing import ListQuery
 from panel.messages import retention, search, service
 from panel.messages.search import Scope
 from panel.models import schema
 
-RESULTS = ROOT / "bench/results/messages.json"
 DAY, HOUR = 86_400, 3_600
 BERLIN = ZoneInfo("Europe/Berlin")
 SEARCHES = {
@@ -48,7 +46,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--messages", type=int, default=10_000, help="of one day")
     parser.add_argument("--days", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS / "messages.json")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as directory:
         database = db.connect(f"sqlite:///{directory}/panel.db")
@@ -64,8 +62,7 @@ def main(arguments: list[str]) -> None:
     for name, seconds in times.items():
         print(f"{name:<32}{1000 * seconds:10.2f} ms")
     asked = {name: getattr(options, name) for name in ("mailboxes", "messages", "days")}
-    options.results.parent.mkdir(exist_ok=True)
-    options.results.write_text(json.dumps({**asked, "bytes": sizes, "seconds": times}, indent=1) + "\n")
+    write(options.results, {**asked, "bytes": sizes, "seconds": times})
 
 
 def _fill(mailboxes: int, a_day: int, days: int) -> list[str]:
@@ -130,13 +127,7 @@ def _sizes() -> dict[str, int]:
     rows = db.database.execute_sql(
         "SELECT m.tbl_name, sum(s.pgsize) FROM dbstat s JOIN sqlite_master m ON m.name = s.name GROUP BY 1"
     ).fetchall()
-    known = {
-        "message": "what was fetched",
-        "message_log": "log",
-        "mail_count": "counts",
-        "mail_total": "totals",
-    }
-    return {known[name]: size for name, size in rows if name in known}
+    return {TABLES[name]: size for name, size in rows if name in TABLES}
 
 
 def _times(boxes: list[str], spool: Path, rounds: int) -> dict[str, float]:

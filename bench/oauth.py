@@ -10,7 +10,6 @@ processor are printed and written to bench/results/oauth.json.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import shutil
@@ -18,17 +17,18 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from bench import collect
-from panel import create_app, db, install
+from bench._installs import RESULTS, add, made, write
+from panel import create_app, db
 from panel.audit import Actor
 from panel.collect.round import Collector
-from panel.config import ROOT, Settings
 from panel.mail.policy import Policy
-from panel.models import Account, Consent, Endpoint, OauthApp
+from panel.models import Consent, Endpoint, OauthApp
 from panel.models.oauth import new_uid
 from panel.oauth import client
 from panel.secret import Secret
@@ -39,7 +39,6 @@ from tests.running import process_environ
 from tests.servers.dovecot import DovecotServer
 from tests.servers.issuer import CLIENTS, Issuer
 
-RESULTS = ROOT / "bench/results/oauth.json"
 WAYS = ("password", "XOAUTH2")
 Times = dict[str, list[tuple[float, float]]]  # seconds that passed, and of the processor
 
@@ -52,32 +51,23 @@ class Mailbox:
             "PANEL_DATA_DIR": str(directory / "data"), "PANEL_ENV_FILE": "/dev/null",
             "PANEL_MAIL_CA_FILE": str(server.ca_file), "PANEL_MAIL_PORTS": str(server.tls_port),
         }  # fmt: skip
-        self.settings = Settings.load(self.environ)
-        install.prepare(self.settings)
+        self.settings = made(self.environ)
         self.vault = self.bound()
         with db.database.connection_context():
             turn_on.turn_on(self.vault, Confirmations(True, True), Actor("bench@example.org"))
             unfinished.resume(self.vault)
-            self.account = Account.create(address="bench@example.org", begin="all", created_at=db.now())
-            self._add(way, server.tls_port, issuer)
-        self.maildir = self.settings.mail_spool / self.account.uuid
+            self.account = add(collect.USER, server.tls_port)
+            if way == "XOAUTH2":
+                self._consent(issuer)
+        self.maildir = self.settings.mail_spool / self.account
 
     def bound(self) -> Vault:
         """The models work on this install from now on."""
         create_app(self.settings)
         return Vault.of(self.settings, db.database)
 
-    def _add(self, way: str, port: int, issuer: Issuer) -> None:
-        by_token = way == "XOAUTH2"
-        endpoint = Endpoint(
-            account=self.account, direction="in", protocol="imap", host="localhost", port=port,
-            security="tls", username=collect.USER, auth_method="oauth" if by_token else "plain", token_url="",
-            address=self.account.address, kind="consent" if by_token else "password",
-        )  # fmt: skip
-        endpoint.secret = Secret(self._consent(issuer) if by_token else collect.PASSWORD)
-        endpoint.save()
-
-    def _consent(self, issuer: Issuer) -> str:
+    def _consent(self, issuer: Issuer) -> None:
+        """Sign in by a consent instead of the password."""
         registered = CLIENTS[0]
         app = OauthApp(
             uid=new_uid(), name="bench", provider="issuer", tenant="", issuer=issuer.url,
@@ -99,7 +89,9 @@ class Mailbox:
         )  # fmt: skip
         consent.secret = tokens.refresh
         consent.save()
-        return str(consent.uid)
+        endpoint = Endpoint.get(Endpoint.account == self.account)
+        endpoint.secret = Secret(str(consent.uid))
+        endpoint.save(place=replace(endpoint.place, auth_method="oauth", kind="consent"))
 
     def collect_once(self, messages: int) -> tuple[float, float]:
         """What `flask collect --once` takes for the full mailbox."""
@@ -116,7 +108,7 @@ class Mailbox:
         collector, times = Collector(self.settings, self.vault), []
         for _ in range(rounds):
             began, cpu = time.perf_counter(), time.process_time()
-            collector.collect(self.account.uuid, force=True)
+            collector.collect(self.account, force=True)
             times.append((time.perf_counter() - began, time.process_time() - cpu))
         return times
 
@@ -172,6 +164,4 @@ def _report(tables: dict[str, Times]) -> None:
             print(f"  {way:12}{seconds * 1000:10.1f}{cpu * 1000:10.1f}")
         more = [token / password - 1 for password, token in zip(*medians.values(), strict=True)]
         print(f"  {'more':12}{more[0] * 100:+9.1f}%{more[1] * 100:+9.1f}%")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(tables, indent=1) + "\n")
-    print(f"\nwritten to {RESULTS.relative_to(ROOT)}")
+    write(RESULTS / "oauth.json", tables)

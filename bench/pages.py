@@ -26,6 +26,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench._programs import chosen, median
 from bench._sites import LIST, SITES, WRITES, installed, pages
 
 ROOT = Path(__file__).parent.parent
@@ -78,7 +79,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--programs", default="|".join(SITES), help="which to run, with | between")
     parser.add_argument("--results", type=Path, default=ROOT / "bench/results/pages.json")
     options = parser.parse_args(arguments)
-    names = [name for name in options.programs.split("|") if _is_there(name)]
+    names = chosen(options.programs, installed)
     found: dict[int, dict[str, dict[str, list[Measured]]]] = {}
     for size in map(int, options.sizes.split(",")):
         found[size] = _at(size, names, options)
@@ -86,13 +87,6 @@ def main(arguments: list[str]) -> None:
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps({"mailboxes": found}, default=asdict, indent=1) + "\n", "utf-8")
     print(f"\nwritten to {options.results}")
-
-
-def _is_there(name: str) -> bool:
-    if installed(name):
-        return True
-    print(f"{name} is left out: its packages are not installed. script/bench installs them.")
-    return False
 
 
 def _at(size: int, names: list[str], options: argparse.Namespace) -> dict[str, dict[str, list[Measured]]]:
@@ -204,11 +198,7 @@ def _is_whole(answer: bytearray) -> bool:
 
 
 def _medians(found: dict[str, dict[str, list[Measured]]]) -> dict[str, dict[str, Measured]]:
-    return {name: {page: _median(runs) for page, runs in asked.items()} for name, asked in found.items()}
-
-
-def _median(runs: list[Measured]) -> Measured:
-    return Measured(**{key: statistics.median(asdict(run)[key] for run in runs) for key in asdict(runs[0])})
+    return {name: {page: median(runs) for page, runs in asked.items()} for name, asked in found.items()}
 
 
 def _table(size: int, medians: dict[str, dict[str, Measured]], options: argparse.Namespace) -> None:

@@ -10,7 +10,6 @@ bench/results/record.json.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import tempfile
@@ -23,18 +22,18 @@ from pathlib import Path
 from cryptography.fernet import Fernet, MultiFernet
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from panel import create_app, db, install
+from bench._installs import RESULTS, add, made, write
+from panel import create_app, db
 from panel.audit import Actor
-from panel.config import ROOT, Settings
+from panel.config import Settings
 from panel.crypto import record
 from panel.crypto.keyfile import Key
-from panel.models import Account, Endpoint
+from panel.models import Endpoint
 from panel.secret import Secret
 from panel.vault import turn_on, unfinished
 from panel.vault.vault import Vault
 from tests.installs import BOTH
 
-RESULTS = ROOT / "bench/results/record.json"
 SECRET = "correct horse battery st"
 NONCE = bytes(12)
 
@@ -47,7 +46,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--number", type=int, default=5000, help="operations in one measurement")
     parser.add_argument("--saves", type=int, default=200, help="saves in one measurement")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS / "record.json")
     options = parser.parse_args(arguments)
     records = _in_turn({**_own(), **_peers()}, options.number, options.rounds, time.process_time)
     _table("seal and open one secret", records, "Mailkeep seal", "CPU µs")
@@ -57,9 +56,7 @@ def main(arguments: list[str]) -> None:
     finally:
         shutil.rmtree(directory)
     _table("one durable save of a password", saves, "clear", "µs")
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps({"records_us": records, "saves_us": saves}, indent=1) + "\n")
-    print(f"\nwritten to {options.results}")
+    write(options.results, {"records_us": records, "saves_us": saves})
 
 
 def _own() -> dict[str, Operation]:
@@ -132,18 +129,9 @@ def _saves(directory: Path, saves: int, rounds: int) -> dict[str, float]:
 
 
 def _home(directory: Path, name: str) -> Settings:
-    settings = Settings.load({"PANEL_DATA_DIR": str(directory / "data"), "PANEL_ENV_FILE": "/dev/null"})
-    install.prepare(settings)
-    create_app(settings)
+    settings = made({"PANEL_DATA_DIR": str(directory / "data"), "PANEL_ENV_FILE": "/dev/null"})
     with db.database.connection_context():
-        account = Account.create(address="bench@example.org", created_at=db.now())
-        endpoint = Endpoint(
-            account=account, direction="in", protocol="imap", host="imap.example.org", port=993,
-            security="tls", username="bench", auth_method="plain", token_url="",
-            address=account.address, kind="password",
-        )  # fmt: skip
-        endpoint.secret = Secret(SECRET)
-        endpoint.save()
+        add("bench", 993, "imap.example.org", begin="now", secret=SECRET)
         if name == "encrypted":
             vault = Vault.of(settings, db.database)
             turn_on.turn_on(vault, BOTH, Actor("bench"))

@@ -27,17 +27,18 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from panel import create_app, db, install
+from bench._installs import RESULTS, made, write
+from panel import db
 from panel.audit import Actor
-from panel.config import ROOT, Settings
+from panel.config import ROOT
 from panel.submission import passwords
+from panel.vault.vault import Vault
 from tests.encryption.conftest import House
 from tests.running import environ_for, free_port, process_environ
 from tests.servers.certificates import Authority
 from tests.submission.conftest import ADDRESS, MESSAGE, add_mailbox
 from tests.submission.sink import Sink
 
-RESULTS = ROOT / "bench/results/submission.json"
 CLIENTS = 8
 LARGE = 50 * 2**20 - 1_000
 PROXY = """
@@ -70,7 +71,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="script/bench submission")
     parser.add_argument("--messages", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=1, help="of which the best by p50 counts")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS / "submission.json")
     parser.add_argument("--emailproxy", default=str(Path(sys.prefix) / "bin/emailproxy"), help="its program")
     chosen = parser.parse_args(arguments)
     results = {}
@@ -87,8 +88,7 @@ def main(arguments: list[str]) -> None:
                 rounds = [measured(target, chosen.messages) for _ in range(chosen.rounds)]
                 results[target.name] = min(rounds, key=lambda found: found["p50_ms"])
     show(results)
-    chosen.results.parent.mkdir(exist_ok=True)
-    chosen.results.write_text(json.dumps(results, indent=1) + "\n")
+    write(chosen.results, results)
 
 
 @contextmanager
@@ -100,9 +100,8 @@ def mailkeep(place: Path, authority: Authority, sink: Sink, _program: str) -> It
         "PANEL_MAIL_PORTS": f"993,{sink.port}",
     }  # fmt: skip
     (place / "mailkeep").mkdir()
-    settings = Settings.load(environ)
-    install.prepare(settings)
-    vault = create_app(settings).extensions["mailkeep"].vault
+    settings = made(environ)
+    vault = Vault.of(settings, db.database)
     with db.database.connection_context():
         house = House(settings, vault)
         house.enable()
@@ -125,14 +124,8 @@ def proxy(place: Path, authority: Authority, sink: Sink, program: str) -> Iterat
         file = place / "emailproxy.config"
         file.write_text(PROXY.format(port=port, upstream=sink.port, address=ADDRESS, tokens=token_port))
         environ = dict(os.environ) | {"SSL_CERT_FILE": str(authority.ca_file)}
-        command = [
-            program,
-            "--no-gui",
-            "--config-file",
-            str(file),
-            "--log-file",
-            str(place / "emailproxy.log"),
-        ]
+        log = str(place / "emailproxy.log")
+        command = [program, "--no-gui", "--config-file", str(file), "--log-file", log]
         with running(command, environ, port) as pid:
             yield Target("email-oauth2-proxy", port, "of the proxy", pid)
 

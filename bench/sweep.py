@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench._programs import NOBODY, PROGRAMS, installed
+from bench._programs import NOBODY, PROGRAMS, chosen, installed, median
 
 # Nothing of the panel is imported: children would be measured with what their parent needs.
 ROOT = Path(__file__).parent.parent
@@ -53,7 +52,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--programs", default="|".join(PROGRAMS), help="which to run, with | between")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    names = [name for name in options.programs.split("|") if _is_there(name)]
+    names = chosen(options.programs, installed)
     found: dict[str, dict[str, list[Measured]]] = {phase: {name: [] for name in names} for phase in PHASES}
     for number in range(options.rounds):
         for name in names:
@@ -65,13 +64,6 @@ def main(arguments: list[str]) -> None:
                     flush=True,
                 )
     _report(found, options)
-
-
-def _is_there(name: str) -> bool:
-    if installed(name):
-        return True
-    print(f"{name} is left out: its packages are not installed. script/bench installs them.")
-    return False
 
 
 def _one(name: str, rows: int) -> dict[str, Measured]:
@@ -145,7 +137,7 @@ def _told(child: subprocess.Popen[str]) -> str:
 
 def _report(found: dict[str, dict[str, list[Measured]]], options: argparse.Namespace) -> None:
     medians = {
-        phase: {name: _median(runs) for name, runs in programs.items()} for phase, programs in found.items()
+        phase: {name: median(runs) for name, runs in programs.items()} for phase, programs in found.items()
     }
     for phase, programs in medians.items():
         print(f"\n{phase}: {options.rows:,} rows, medians of {options.rounds} rounds\n")
@@ -180,7 +172,3 @@ def _table(programs: dict[str, Measured]) -> None:
         if name == NOBODY:  # only what it holds up is of interest
             cells[:3] = ["", "", ""]
         print(f"  {name:22}" + "".join(f"{cell:>12}" for cell in cells))
-
-
-def _median(runs: list[Measured]) -> Measured:
-    return Measured(**{key: statistics.median(asdict(run)[key] for run in runs) for key in asdict(runs[0])})

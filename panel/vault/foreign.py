@@ -15,7 +15,7 @@ from panel.vault import credential
 def opened(
     model: type[SecretRow], columns: Mapping[str, object], record: bytes, instance_id: bytes, file: KeyFile
 ) -> Secret | None:
-    """What `record` holds, read with the `columns` of its row of `model`; None where `file` does not open it."""
+    """What `record` holds, with the `columns` of its row of `model`; None where `file` does not open it."""
     fields = model._meta.fields
     row = model(**{name: columns.get(fields[name].column_name) for name in model.BOUND})
     row.__data__["sealed"] = StoredRecord(record)
