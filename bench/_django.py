@@ -64,7 +64,6 @@ class Django(Peer):
             yield page
 
     def check(self) -> int:
-        """How many come back."""
         found = dict(self.model.objects.values_list("id", "secret"))
         return sum(found[number] == secret for number, _, secret in passwords(len(found)))
 

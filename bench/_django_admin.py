@@ -76,7 +76,6 @@ class DjangoAdmin:
         return sign_in(self.application(), "/admin/login/", username="ada", password=PASSWORD)
 
     def application(self) -> Wsgi:
-        """Django's own handler."""
         from django.core.handlers.wsgi import WSGIHandler
 
         handler: Wsgi = WSGIHandler()

@@ -106,7 +106,6 @@ class Mailkeep:
         print(f"  {self._good} mailboxes collected once after {time.monotonic() - began:.0f} s")
 
     def stop(self) -> None:
-        """With SIGTERM."""
         self._server.stop()
 
     def pids(self) -> list[int]:
@@ -118,7 +117,6 @@ class Mailkeep:
         ]
 
     def files(self) -> Iterator[Path]:
-        """Those in the Maildirs."""
         return self.settings.mail_spool.glob("*/new/*")
 
 
@@ -191,7 +189,6 @@ class Peer:
         return [pid for process in self._processes for pid in (process.pid, *_children(process.pid))]
 
     def files(self) -> Iterator[Path]:
-        """Those in the Maildirs."""
         return (self._directory / "mail").glob("*/new/*")
 
 
@@ -232,7 +229,6 @@ PROGRAMS: dict[str, tuple[type[Program], str]] = {  # and what must be installed
 
 
 def installed(name: str) -> bool:
-    """Whether what the program needs is here."""
     return shutil.which(PROGRAMS[name][1], path=f"{os.environ['PATH']}:/usr/sbin") is not None
 
 

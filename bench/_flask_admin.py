@@ -26,8 +26,6 @@ class User(UserMixin, db.Model):
 
 
 class Mailbox(db.Model):
-    """One row of the list."""
-
     id = db.Column(db.Integer, primary_key=True)
     address = db.Column(db.String(254), unique=True)
     host = db.Column(db.Text)
@@ -75,7 +73,6 @@ class FlaskAdmin:
         return sign_in(self.application(), "/login", password=PASSWORD)
 
     def application(self) -> Wsgi:
-        """Flask's own."""
         return self.app
 
 

@@ -53,7 +53,6 @@ class Mailkeep:
                 )
 
     def open(self) -> None:
-        """Connect."""
         create_app(self.settings)
         db.database.connect(reuse_if_open=True)
 

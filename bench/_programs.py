@@ -68,7 +68,6 @@ PROGRAMS = {
 
 
 def installed(name: str) -> bool:
-    """Whether what the program needs is installed here."""
     return find_spec(PROGRAMS[name][2]) is not None
 
 
@@ -90,7 +89,6 @@ def median(runs: list[T]) -> T:
 
 
 def program(name: str, directory: Path) -> Program:
-    """The program of that name, working in `directory`."""
     module, kind, _ = PROGRAMS[name]
     made: Program = getattr(importlib.import_module(module), kind)(directory)
     return made
@@ -153,20 +151,16 @@ class Nobody(Peer):
     """Does nothing for a second: what the other writer waits for anyway, on this machine at this time."""
 
     def open(self) -> None:
-        """Look how many there are."""
         with connect(self.database) as connection:
             self.rows = int(connection.execute("SELECT count(*) FROM account").fetchone()[0])
 
     def enable(self) -> None:
-        """Wait."""
         time.sleep(1)
 
     def rotate(self) -> None:
-        """Wait."""
         time.sleep(1)
 
     def check(self) -> int:
-        """All are as they were."""
         return self.rows
 
 
@@ -174,17 +168,13 @@ class BareUpdate(Peer):
     """No cryptography at all: one statement writes a constant over every row. Nothing can be quicker."""
 
     def open(self) -> None:
-        """Connect."""
         self.connection = connect(self.database)
 
     def enable(self) -> None:
-        """Write over all."""
         self.connection.execute("UPDATE account SET clear = NULL, secret = ?", (bytes(146),))
 
     def rotate(self) -> None:
-        """Write over all, once more."""
         self.connection.execute("UPDATE account SET clear = NULL, secret = ?", (bytes([1]) * 146,))
 
     def check(self) -> int:
-        """How many were written over."""
         return int(self.connection.execute("SELECT count(*) FROM account WHERE clear IS NULL").fetchone()[0])

@@ -68,7 +68,6 @@ WRITES = {
 
 
 def installed(name: str) -> bool:
-    """Whether what the program needs is installed here."""
     return find_spec(SITES[name][2]) is not None
 
 
@@ -78,7 +77,6 @@ def pages(name: str) -> dict[str, str]:
 
 
 def site(name: str, directory: Path) -> Site:
-    """The program of that name."""
     module, kind = SITES[name][:2]
     made: Site = getattr(importlib.import_module(module), kind)(directory)
     return made

@@ -109,7 +109,6 @@ class Orm(Peer):
     """
 
     def open(self) -> None:
-        """Connect and map the table."""
         self.engine = _engine(self.database)
         self.key = OLD
         base: Any = declarative_base()
@@ -150,7 +149,6 @@ class Orm(Peer):
         self.key = key
 
     def check(self) -> int:
-        """How many come back."""
         with Session(self.engine) as session:
             found = session.execute(select(self.model.id, self.model.secret)).all()
         wanted = {number: secret for number, _, secret in passwords(len(found))}
@@ -166,7 +164,6 @@ class Airflow(Peer):
     """
 
     def open(self) -> None:
-        """Connect and map the table."""
         self.engine = _engine(self.database)
         base: Any = declarative_base()
 
@@ -203,7 +200,6 @@ class Airflow(Peer):
             yield from session.scalars(select(self.model).where(wanted)).yield_per(100)
 
     def check(self) -> int:
-        """How many come back."""
         both = MultiFernet([self.new_key, self.old_key])
         with Session(self.engine) as session:
             found = session.execute(select(self.model.id, self.model.secret)).all()

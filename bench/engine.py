@@ -48,7 +48,6 @@ class Figures:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the table and write the results."""
     parser = argparse.ArgumentParser(prog="script/bench engine")
     parser.add_argument("--mailboxes", default="1,100,1000")
     parser.add_argument("--messages", type=int, default=300)

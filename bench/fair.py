@@ -25,7 +25,6 @@ MANY = 3000  # accounts, for the query
 
 
 def main(arguments: list[str]) -> None:
-    """Print the figures and write them."""
     parser = argparse.ArgumentParser(prog="script/bench fair")
     parser.add_argument("--hung", type=int, default=40)
     parser.add_argument("--good", type=int, default=20)

@@ -40,7 +40,6 @@ LOGGED = "message_log (account_id, at, size, sender, sender_name, subject, messa
 
 
 def main(arguments: list[str]) -> None:
-    """Print both tables and write the results."""
     parser = argparse.ArgumentParser(prog="script/bench messages")
     parser.add_argument("--mailboxes", type=int, default=120)
     parser.add_argument("--messages", type=int, default=10_000, help="of one day")

@@ -114,7 +114,6 @@ class Mailbox:
 
 
 def main(arguments: list[str]) -> None:
-    """Print both tables and write the results."""
     parser = argparse.ArgumentParser(prog="script/bench oauth")
     parser.add_argument("--messages", type=int, default=4000)
     parser.add_argument("--pairs", type=int, default=5)

@@ -49,8 +49,6 @@ class Measured:
 
 @dataclass(frozen=True)
 class Running:
-    """One program's web server."""
-
     name: str
     database: Path
     cookie: str

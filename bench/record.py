@@ -41,7 +41,6 @@ Operation = Callable[[], object]
 
 
 def main(arguments: list[str]) -> None:
-    """Print both tables and write the results."""
     parser = argparse.ArgumentParser(prog="script/bench record")
     parser.add_argument("--number", type=int, default=5000, help="operations in one measurement")
     parser.add_argument("--saves", type=int, default=200, help="saves in one measurement")

@@ -67,7 +67,6 @@ class Target:
 
 
 def main(arguments: list[str]) -> None:
-    """Measure both and print the table."""
     parser = argparse.ArgumentParser(prog="script/bench submission")
     parser.add_argument("--messages", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=1, help="of which the best by p50 counts")
@@ -177,7 +176,6 @@ def tokens() -> Iterator[int]:
 
 
 def measured(target: Target, messages: int) -> dict[str, float]:
-    """What is measured of one server."""
     send(target, MESSAGE)  # the proxy derives a key from the password at the first one
     idle = memory(target.pid, "VmRSS")
     times = sorted(send(target, MESSAGE + b"%d\r\n" % number) for number in range(messages))
@@ -212,7 +210,6 @@ def memory(pid: int, name: str) -> int:
 
 
 def show(results: dict[str, dict[str, float]]) -> None:
-    """Print the table."""
     print(f"{'':20} {'p50':>8} {'p99':>8} {CLIENTS:>4} clients {'50 MiB':>8} {'more memory':>12} {'idle':>9}")
     for name, it in results.items():
         print(

@@ -56,7 +56,6 @@ class Connection(sqlite3.Connection):
     read_only = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """As sqlite3's."""
         super().__init__(*args, **options)
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
 
@@ -227,7 +226,6 @@ def refuse_writes() -> None:
 
 
 def now() -> int:
-    """The current time in whole UTC seconds."""
     return int(time.time())
 
 

@@ -54,7 +54,6 @@ class Listing(Generic[Row]):
 
     @property
     def last(self) -> int:
-        """The number of the last row."""
         return self.query.skipped + len(self.rows)
 
     @property

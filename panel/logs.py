@@ -69,7 +69,6 @@ class JsonFormatter(logging.Formatter):
     """The same as JSON: time, level, logger, message and, for exceptions, trace."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
         event = {
             "time": _time(record),
             "level": record.levelname.lower(),

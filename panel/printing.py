@@ -36,7 +36,6 @@ def say(text: str, *, err: bool = False, alarm: bool = False) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print `lines` for people."""
     for line in lines:
         say(line)
 

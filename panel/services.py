@@ -31,6 +31,5 @@ def one_rows() -> OneRows:
 
 
 def current() -> Services:
-    """The ones of the current application."""
     services: Services = current_app.extensions["mailkeep"]
     return services

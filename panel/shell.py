@@ -153,8 +153,6 @@ def _require_text(ctx: click.Context) -> None:
 
 
 class PanelGroup(_Parsed, AppGroup):
-    """A group whose commands are PanelCommands."""
-
     command_class = PanelCommand
 
     def group(self, *args: Any, **kwargs: Any) -> Any:

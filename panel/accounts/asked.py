@@ -24,8 +24,6 @@ SHAPE = re.compile(r"([0-9]{1,12})-([0-9]{1,18})\Z")
 
 
 class Phase(StrEnum):
-    """How far it is."""
-
     PENDING = "pending"
     LATE = "late"  # no worker has begun it
     RUNNING = "running"
@@ -41,7 +39,6 @@ class Asked:
 
     @classmethod
     def now(cls) -> Self:
-        """Asked for at this moment."""
         return cls(db.now(), Message.select(fn.MAX(Message.id)).scalar() or 0)
 
     @classmethod

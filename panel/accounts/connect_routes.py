@@ -156,7 +156,6 @@ def confirm(uuid: str, flow: str) -> Any:
 
 @blueprint.post("/<flow>/cancel")
 def cancel(uuid: str, flow: str) -> Any:
-    """Forget what was begun or granted."""
     try:
         flow_rows.end(flow_rows.find(current().vault, flow, owner()).uid)
     except Refused as error:

@@ -24,8 +24,6 @@ from panel.vault.vault import Vault
 
 @dataclass(frozen=True)
 class Connected:
-    """What was connected."""
-
     uuid: str
     address: str
     signed_in_as: str  # empty: the app itself, or the provider did not say

@@ -119,7 +119,6 @@ class NewForm(MailboxForm):
 
     @property
     def app_field(self) -> SelectField:
-        """The field for the apps at the provider."""
         fields = {"microsoft": self.app_microsoft, "google": self.app_google}
         return fields.get(self.provider.data, self.app)
 
@@ -186,7 +185,5 @@ def settings_digest(submitted: Mapping[str, str]) -> str:
 
 
 class EditForm(MailboxForm):
-    """A stored mailbox."""
-
     rev = IntegerField(widget=HiddenInput(), validators=[Optional()])  # of the server as this form shows it
     seen = HiddenField()  # the digest of that server

@@ -40,8 +40,6 @@ LONGEST_LINE = 256 * 2**10  # bytes: room for two passwords of the longest kind,
 
 @dataclass(frozen=True)
 class Wanted:
-    """One mailbox to add, and the number of its line."""
-
     line: int
     box: Mailbox
     login: Login
@@ -52,8 +50,6 @@ class Wanted:
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that adds no mailbox, and why."""
-
     line: int
     why: BadInput
 
@@ -68,8 +64,6 @@ class Lines:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The result of one batch."""
-
     added: int
     bad: list[BadLine]
 

@@ -49,7 +49,6 @@ def has_stopped(row: Job) -> bool:
 
 
 def is_live(row: Job) -> bool:
-    """Whether it goes on."""
     return row.finished_at is None and not has_stopped(row)
 
 

@@ -49,7 +49,6 @@ def _changes(query: ListQuery, seen: live.Shown) -> Any:
 
 @blueprint.post("/<uuid>/pause")
 def pause(uuid: str) -> Any:
-    """Stop collecting."""
     account = service.find_account(uuid)
     service.pause(account.uuid, actor())
     text = f"{account.address} was paused."
@@ -59,7 +58,6 @@ def pause(uuid: str) -> Any:
 
 @blueprint.post("/<uuid>/resume")
 def resume(uuid: str) -> Any:
-    """Collect again."""
     account, _ = service.find(uuid)
     service.resume(account.uuid, actor())
     current_app.extensions["mailkeep.jobs"].collect(account.uuid)
@@ -74,7 +72,6 @@ def _back() -> Response:
 
 @blueprint.get("/<uuid>/remove")
 def ask_remove(uuid: str) -> Any:
-    """Ask before a mailbox is removed."""
     account = service.find_account(uuid)
     return page("accounts/remove.html", account=account, spool=current().settings.mail_spool / account.uuid)
 
@@ -82,7 +79,6 @@ def ask_remove(uuid: str) -> Any:
 @blueprint.post("/<uuid>/remove")
 @reauth_required
 def remove(uuid: str) -> Any:
-    """Remove the mailbox and its passwords."""
     account = service.find_account(uuid)
     removal.remove(uuid, actor())
     text = f"{account.address} was removed. Delivered mail stays on this server."
@@ -92,7 +88,6 @@ def remove(uuid: str) -> Any:
 
 @blueprint.post("/<uuid>/restore")
 def restore(uuid: str) -> Any:
-    """Undo removing."""
     try:
         flash(f"{removal.restore(uuid, actor())} was restored.", "good")
     except PanelError as error:

@@ -127,7 +127,6 @@ def collect_older(uuid: str) -> Any:
 
 @blueprint.post("/<uuid>/retry")
 def retry_skipped(uuid: str) -> Any:
-    """Try what was skipped again, now."""
     account = asked.collectable(uuid, current().settings, current().vault)
     older.retry_skipped(account.uuid)
     return go(collecting(account.uuid))

@@ -58,7 +58,6 @@ class Names:
         return lines
 
     def host(self, line: int) -> bytes:
-        """The server of that line."""
         return self.text[self.starts[line] : self.starts[line + 1]].rpartition(b"\t")[2]
 
 

@@ -94,7 +94,6 @@ class Line:
 
     @property
     def health(self) -> Health:
-        """The status that pages and commands show."""
         if self.paused:
             return Health.PAUSED
         if self.waits_for_key:
@@ -152,7 +151,6 @@ def lines(vault: Vault) -> list[Line]:
 
 
 def line(vault: Vault, uuid: str) -> Line | None:
-    """One of them, or None."""
     return next(iter(_assessed(vault.latest(), _ONE.all(uuid=uuid))), None)
 
 

@@ -100,7 +100,6 @@ def purge(*, uuid: str | None = None) -> int:
 
 
 def is_due() -> bool:
-    """Whether there is something to purge."""
     return bool(Account.select().where(Account.removed_at.is_null(False) & ~_restorable()).exists())
 
 

@@ -39,7 +39,6 @@ def edit(uuid: str) -> Any:
 @blueprint.post("/<uuid>/edit")
 @preserve_form_input
 def change(uuid: str) -> Any:
-    """Store the changed settings."""
     form = _edit_form(uuid)
     if not form.validate_on_submit():
         return again(form)

@@ -340,5 +340,4 @@ def sending_of(uuid: str) -> Endpoint | None:
 
 
 def mailbox_of(account: Account) -> Mailbox:
-    """The stored settings as a value."""
     return Mailbox(**{field.name: getattr(account, field.name) for field in fields(Mailbox)})

@@ -106,7 +106,6 @@ class Totals:
 
     @property
     def total(self) -> int:
-        """All of them."""
         return self.health.total()
 
     @property

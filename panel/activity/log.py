@@ -54,8 +54,6 @@ UNION ALL SELECT 'who', CAST(value AS TEXT) FROM who WHERE value IS NOT NULL
 
 @dataclass(frozen=True)
 class Event:
-    """One event as pages, shell and CSV show it."""
-
     at: int
     who: str
     what: str
@@ -126,7 +124,6 @@ def page(chosen: Filter, before: int | None = None, after: int | None = None) ->
 
 
 def newest(chosen: Filter, count: int) -> list[Event]:
-    """The newest `count` events."""
     return list(islice(_all(chosen, min(count, EXPORTED)), count))
 
 

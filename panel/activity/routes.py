@@ -27,7 +27,6 @@ def _chosen() -> Filter:
 
 @blueprint.get("")
 def show() -> Any:
-    """One page of events, newest first."""
     chosen = _chosen()
     before, after = (request.args.get(name, type=int) for name in ("before", "after"))
     kinds, people = log.choices()
@@ -44,6 +43,5 @@ def show() -> Any:
 
 @blueprint.get("/activity.csv")
 def download() -> Any:
-    """All events that match the filter, as CSV."""
     headers = {"Content-Disposition": "attachment; filename=activity.csv"}
     return Response(stream_with_context(log.as_csv(_chosen())), mimetype="text/csv", headers=headers)

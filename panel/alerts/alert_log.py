@@ -41,8 +41,6 @@ log = logging.getLogger("mailkeep.alerts")
 
 @dataclass(frozen=True)
 class Entry:
-    """One alert, as it is sent and shown."""
-
     id: int
     condition: str
     severity: str
@@ -71,7 +69,6 @@ class Due:
 
     @property
     def all(self) -> tuple[Entry, ...]:
-        """All that must be sent."""
         return (*self.opened, *self.resolved)
 
 
@@ -92,7 +89,6 @@ def update(found: Collection[Condition]) -> None:
 
 
 def claim_due() -> Due:
-    """Claim all messages that are due."""
     now = db.now()
     with db.transaction():
         active = [row for row in _open() if row.quiet_since is None and not _is_muted(row, now)]

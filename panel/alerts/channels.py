@@ -57,12 +57,10 @@ class Channels:
 
 
 def read() -> Channels:
-    """The channels as stored."""
     return of(AlertChannels.get_or_none(AlertChannels.id == 1))
 
 
 def of(row: AlertChannels | None) -> Channels:
-    """The channels that the row holds."""
     if row is None:
         return Channels()
     return Channels(
@@ -106,7 +104,6 @@ def send_mail(due: Due | None, channels: Channels, settings: Settings, vault: Va
 
 
 def call_webhook(event: messages.Json, channels: Channels, settings: Settings) -> ProbeStep:
-    """One call of the webhook."""
     begun = time.monotonic()
     try:
         message, remedy, ok = webhook.call(channels.webhook, event, settings), "", True

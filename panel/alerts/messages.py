@@ -28,7 +28,6 @@ def install_name(settings: Settings) -> str:
 
 
 def url_of(settings: Settings, path: str) -> str:
-    """The address of a page."""
     host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
     return (settings.url or f"http://{host}:{settings.bind_port}") + path
 
@@ -37,7 +36,6 @@ def url_of(settings: Settings, path: str) -> str:
 
 
 def mail(due: Due, recipients: Iterable[str], settings: Settings, sender: str) -> EmailMessage:
-    """One mail for all that is due."""
     zone = settings.timezone
     opened = [
         f"- {_one_line(each.message)}\n"
@@ -60,7 +58,6 @@ def mail(due: Due, recipients: Iterable[str], settings: Settings, sender: str) -
 
 
 def test_mail(recipients: Iterable[str], settings: Settings, sender: str) -> EmailMessage:
-    """A mail that only shows that mail arrives."""
     text = (
         f"This is a test. Mailkeep on {install_name(settings)} can send alerts to you.\n\n"
         f"Recipients: {url_of(settings, PAGE)}\n"

@@ -50,7 +50,6 @@ def bell() -> dict[str, Any]:
 
 @blueprint.get("")
 def show() -> Any:
-    """Open alerts, recipients, thresholds and history."""
     return _page()
 
 
@@ -83,7 +82,6 @@ def _stored(overview: Overview) -> ChannelsForm:
 @blueprint.post("")
 @preserve_form_input
 def store() -> Any:
-    """Store the recipients."""
     form = ChannelsForm()
     if not form.validate_on_submit():
         return _page(form, 422)
@@ -105,7 +103,6 @@ def store() -> Any:
 @preserve_form_input
 @reauth_required
 def set_thresholds() -> Any:
-    """Store from when on a problem is an alert."""
     form = ThresholdsForm()
     if not form.validate_on_submit():
         return _page(status=422, limits=form)
@@ -126,7 +123,6 @@ def mute(alert_id: int) -> Any:
 
 @blueprint.post("/<int:alert_id>/unmute")
 def unmute(alert_id: int) -> Any:
-    """Send reminders of this alert again."""
     return _muted(alert_id, False, "Reminders are sent again.")
 
 
@@ -149,7 +145,6 @@ def test_mail() -> Any:
 @blueprint.post("/test-webhook")
 @reauth_required
 def test_webhook() -> Any:
-    """Send a test event to the webhook."""
     return _tested("Test webhook", lambda: service.test_webhook(current().settings, actor()))
 
 

@@ -24,12 +24,10 @@ class Thresholds:
 
     @property
     def failing_seconds(self) -> int:
-        """The minutes in seconds."""
         return self.failing_minutes * 60
 
     @property
     def unverified_seconds(self) -> int:
-        """The days in seconds."""
         return self.unverified_days * 24 * 3600
 
     def check(self) -> None:

@@ -26,7 +26,6 @@ class Watch:
     """The checks of one web process, and what it has seen of the worker."""
 
     def __init__(self, settings: Settings, vault: Vault) -> None:
-        """No heartbeat seen yet."""
         self._settings = settings
         self._vault = vault
         self._beat: int | None = None

@@ -28,8 +28,6 @@ OF_ACCOUNT = (
 
 @dataclass(frozen=True)
 class FoundDatabase:
-    """One database of ours."""
-
     name: str
     intact: bool
     integrity: str  # what PRAGMA integrity_check returned

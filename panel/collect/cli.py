@@ -123,7 +123,6 @@ class _Rounds:
 
     @property
     def all_ok(self) -> bool:
-        """Whether every round succeeded."""
         return self._paused is None and not any(result.error for result in self._results)
 
     def start(self, accounts: Sequence[DueAccount], *, force: bool = False) -> None:
@@ -138,7 +137,6 @@ class _Rounds:
         self._scheduler.offer(accounts)
 
     def finish(self) -> None:
-        """Wait for all rounds."""
         self._scheduler.finish()
 
     def summary(self) -> str:
@@ -161,7 +159,6 @@ class _Rounds:
         return f"{mailboxes}: {', '.join(parts)}."
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
         return {
             "mailboxes": len(self._results),
             "delivered": sum(result.delivered for result in self._results),

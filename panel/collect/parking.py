@@ -107,7 +107,6 @@ class Parking:
 
     @property
     def count(self) -> int:
-        """How many sessions are here."""
         return len(self._here)
 
     def admits(self, account: str, server: MailServer) -> bool:

@@ -95,7 +95,6 @@ class _Budget:
             return not self._closed
 
     def give(self, size: int) -> None:
-        """Give the room of a message back."""
         with self._changed:
             self._free += min(size, self._limit)
             self._changed.notify_all()

@@ -23,8 +23,6 @@ REMEMBER_AT_MOST = 10_000  # and how many of them per account
 
 
 class Stage(Enum):
-    """How far a known message is."""
-
     EXCLUDED = "not to be fetched: older than the account, or too large"
     WANTED = "to be fetched"
     FETCHED = "fetched"
@@ -45,7 +43,6 @@ class Known:
 
     @property
     def key(self) -> tuple[str, int]:
-        """Name and size."""
         return self.name, self.size
 
 

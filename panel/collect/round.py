@@ -41,8 +41,6 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Collector:
-    """Collects the accounts of one install."""
-
     settings: Settings
     vault: Vault
     parking: Parking | None = None  # where sessions stay open between rounds

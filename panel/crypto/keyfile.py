@@ -62,7 +62,6 @@ class Key:
 
     @classmethod
     def generate(cls) -> Key:
-        """A fresh usable key from the operating system's random source."""
         return cls(secrets.token_bytes(KEY_BYTES))
 
     @cached_property
@@ -103,7 +102,6 @@ class KeyFile:
         return self.usable[-1]
 
     def find(self, key_id: bytes | None) -> Key | None:
-        """The key of that id, or None."""
         return None if key_id is None else self._by_id.get(key_id)
 
     @cached_property
@@ -114,7 +112,6 @@ class KeyFile:
         return replace(self, generation=self.generation + 1, **changes)
 
     def with_primary(self, key: Key) -> KeyFile:
-        """The same keys and `key` as the primary one."""
         return self._next(keys=(*self.keys, key))
 
     def retire_others(self) -> KeyFile:
@@ -127,7 +124,6 @@ class KeyFile:
         return self._next(keys=(*self.keys, *(replace(key, state="retired") for key in others)))
 
     def without(self, others: Collection[Key]) -> KeyFile:
-        """The same keys but `others`."""
         gone = {key.id for key in others}
         return self._next(keys=tuple(key for key in self.keys if key.id not in gone))
 
@@ -136,11 +132,9 @@ class KeyFile:
         return self._next(decrypt_id=decrypt_id)
 
     def without_decrypting_flag(self) -> KeyFile:
-        """The same keys without the flag."""
         return self._next(decrypt_id=None)
 
     def to_bytes(self) -> bytes:
-        """The file as it is written."""
         flags = DECRYPTING if self.decrypt_id else 0
         body = HEADER.pack(
             MAGIC,

@@ -54,7 +54,6 @@ class Deliverer:
     def __init__(
         self, path: Path, targets_file: Path, policy: Policy, stopping: threading.Event, pace: Pace = USUAL
     ) -> None:
-        """Nothing is read yet."""
         self._spool = path
         self._targets_file = targets_file
         self._policy = policy

@@ -65,7 +65,6 @@ def _page(
 @mailbox_blueprint.post("")
 @preserve_form_input
 def choose(uuid: str) -> Any:
-    """Choose the target."""
     account, form = mailboxes.find(uuid), TargetForm()
     form.deliver_to.choices = []
     if not form.validate_on_submit():

@@ -29,7 +29,6 @@ class CommandTarget(DeliveryTarget):
     command: tuple[str, ...]
 
     def __str__(self) -> str:
-        """What it does, for people."""
         return f"runs {self.command[0]}"
 
 

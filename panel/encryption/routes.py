@@ -122,7 +122,6 @@ def _administrators_only() -> None:
 
 @blueprint.get("")
 def show() -> Any:
-    """What state the key is in and what can be done."""
     return _render()
 
 
@@ -144,7 +143,6 @@ def ask_off() -> Any:
 
 @blueprint.get("/rotate")
 def ask_rotate() -> Any:
-    """What changing the key would do, before it is done."""
     _administrators_only()
     now = current().vault.latest()
     try:
@@ -242,7 +240,6 @@ def cancel() -> Any:
 @blueprint.post("/resume")
 @reauth_required
 def resume() -> Any:
-    """Have the worker continue what is under way."""
     return _act(lambda: None)  # waking the worker is all there is to it
 
 
@@ -270,7 +267,6 @@ def verify() -> Any:
 @blueprint.post("/scan")
 @reauth_required
 def scan_again() -> Any:
-    """Have the worker scan for leftovers in clear text once more."""
     return _act(lambda: scan.again(current().vault))
 
 

@@ -19,8 +19,6 @@ from panel.vault.vault import Vault
 
 
 class Label(StrEnum):
-    """The status of a check, as people read it."""
-
     OK = "OK"
     ATTENTION = "Needs attention"
     FAILING = "Failing"
@@ -64,7 +62,6 @@ class Check:
 
     @property
     def status(self) -> Label:
-        """The status that page and shell show."""
         return self.passed_as if self.ok else Label.ATTENTION
 
     @property
@@ -90,5 +87,4 @@ class Install:
 
     @property
     def heartbeat(self) -> Heartbeat:
-        """What the running processes recorded of themselves."""
         return self.rows.of(Heartbeat) or Heartbeat()

@@ -62,7 +62,6 @@ def gather(settings: Settings, vault: Vault, *, rows: OneRows | None = None, dee
 
 
 def run(install: Install) -> list[Check]:
-    """The results of all checks."""
     return [result for name in CHECKS for result in _results(name, install)]
 
 

@@ -53,7 +53,6 @@ class ProxyWatch:
     """Records, for one web process, that a proxy is in front which PANEL_TRUSTED_PROXIES does not count."""
 
     def __init__(self) -> None:
-        """Nothing seen yet."""
         self._next = 0.0  # on the monotonic clock
 
     def see(self, names: Iterable[str], peer: str) -> None:

@@ -13,7 +13,6 @@ DAY = 24 * 3600
 
 
 def is_due() -> bool:
-    """Whether there is something to do."""
     return heartbeat.is_due("counted_at", COUNT_SECONDS)
 
 

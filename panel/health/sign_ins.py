@@ -60,14 +60,11 @@ class WaitingMailbox:
 
     @property
     def path(self) -> str:
-        """The page that connects it."""
         return f"/accounts/{quote(self.uuid, '')}"[:200]
 
 
 @dataclass(frozen=True)
 class AppFact:
-    """An app, and what is wrong with it."""
-
     uid: str
     name: str
     problem: str
@@ -78,7 +75,6 @@ class AppFact:
 
     @property
     def path(self) -> str:
-        """Its page."""
         return f"/server/oauth/{quote(self.uid, '')}"[:200]
 
     def expires_within(self, seconds: int) -> bool:

@@ -50,7 +50,6 @@ def count(spool: Path) -> list[Count]:
 
 
 def store(counts: Iterable[Count]) -> None:
-    """Record `counts` for the pages."""
     with db.transaction():
         existing = {account.uuid for account in Account.select(Account.uuid).where(LISTED)}
         SpoolCount.delete().execute()

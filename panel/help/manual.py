@@ -53,12 +53,10 @@ class Manual:
     """The manual below `root`, with addresses below `base` ('/help')."""
 
     def __init__(self, root: Path, base: str) -> None:
-        """Read nothing yet."""
         self._root, self._base = root, base
         self._rendered: dict[str, tuple[int, ManualPage]] = {}
 
     def page(self, name: str) -> ManualPage | None:
-        """The page `name`; None if there is none."""
         files = self._files()
         return self._read(name, files) if name in files else None
 

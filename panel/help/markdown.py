@@ -24,8 +24,6 @@ WEB = ("http", "https")
 
 @dataclass(frozen=True)
 class Heading:
-    """One heading, and the anchor that leads to it."""
-
     level: int
     text: str
     anchor: str
@@ -58,7 +56,6 @@ class Links:
     image: Callable[[str], str | None]
 
     def resolve(self, target: str) -> str | None:
-        """The address for `target`, or None."""
         parts = urlsplit(target)
         if parts.scheme or parts.netloc:
             return target if parts.scheme in WEB and parts.netloc else None
@@ -68,7 +65,6 @@ class Links:
         return f"{found}#{parts.fragment}" if found and parts.fragment else found
 
     def resolve_image(self, target: str) -> str | None:
-        """The address of the picture `target`, or None."""
         parts = urlsplit(target)
         return None if parts.scheme or parts.netloc else self.image(self._path(parts.path))
 
@@ -183,7 +179,6 @@ class _Renderer(RendererHTML):
     """Wide blocks can be scrolled by keyboard; a diagram, which needs a script, is folded away as text."""
 
     def fence(self, tokens: Sequence[Token], index: int, _options: Any, _env: Any) -> str:
-        """A block of code."""
         block = f'<pre tabindex="0">{escape(tokens[index].content)}</pre>\n'
         if tokens[index].info.split()[:1] != ["mermaid"]:
             return block
@@ -194,5 +189,4 @@ class _Renderer(RendererHTML):
         return '<div class="wide" role="group" aria-label="Table" tabindex="0"><table>\n'
 
     def table_close(self, *_arguments: Any) -> str:
-        """Its end."""
         return "</table></div>\n"

@@ -42,13 +42,11 @@ def show() -> Response:
 
 @blueprint.get("/about")
 def about_() -> Response:
-    """Version, licences and installed packages."""
     return page("help/about.html", about=about.read(ROOT))
 
 
 @blueprint.get("/images/<path:filename>")
 def image(filename: str) -> Response:
-    """A picture of the manual."""
     file = images.get(filename)
     if file is None:
         raise NotFound("This picture does not exist.", "Go back to the manual.")
@@ -57,7 +55,6 @@ def image(filename: str) -> Response:
 
 @blueprint.get("/<path:name>")
 def read(name: str) -> Response:
-    """One page of the manual."""
     return _page(name)
 
 

@@ -60,7 +60,6 @@ class Body:
 
     @classmethod
     def of_json(cls, value: object) -> Body:
-        """`value` as JSON in UTF-8."""
         return cls(json.dumps(value, ensure_ascii=False).encode(), "application/json")
 
 
@@ -96,8 +95,6 @@ class Response:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a URL leads."""
-
     scheme: str
     host: str  # normalised
     port: int

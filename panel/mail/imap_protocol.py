@@ -38,8 +38,6 @@ ABOUT_THE_PASSWORD = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "
 
 
 class Imap(ProtocolClient):
-    """The commands of one connection."""
-
     protocol, tls_port, starttls_port = "IMAP", 993, 143
     goodbye = b"bye LOGOUT\r\n"
 

@@ -132,7 +132,6 @@ def body_of(items: Items) -> bytes | None:
 
 
 def is_seen(items: Items) -> bool:
-    """Whether the flag \\Seen is set."""
     return any(token.upper() == b"\\SEEN" for _, token in items.get(b"FLAGS", []))
 
 

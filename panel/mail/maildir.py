@@ -90,7 +90,6 @@ class Maildir:
                 (self.path / "tmp" / name).unlink(missing_ok=True)
 
     def is_clean(self) -> bool:
-        """Whether there is nothing to remove."""
         with self._named("read"), os.scandir(self.path / "tmp") as entries:
             return not any(entry.is_file(follow_symlinks=False) for entry in entries)
 

@@ -29,7 +29,6 @@ class Interrupt:
     """Lets another thread end a session before its deadline: whatever it waits for on the network ends."""
 
     def __init__(self) -> None:
-        """Nothing is ended yet."""
         self.ended = False
         self._connection: socket.socket | None = None
         self._lock = threading.Lock()
@@ -76,5 +75,4 @@ class Policy:
 
     @classmethod
     def of(cls, settings: MailSettings) -> Self:
-        """The policy of this install."""
         return cls(settings.mail_ports, settings.mail_deny_networks, settings.mail_ca_file)

@@ -29,8 +29,6 @@ KNOWN_CODES = (*TRANSIENT, "SYS/PERM", "AUTH")
 
 
 class Pop3(ProtocolClient):
-    """The commands of one connection."""
-
     protocol, tls_port, starttls_port = "POP3", 995, 110
 
     def __init__(self, wire: Wire, policy: Policy, endpoint: MailServer, secret: Secret) -> None:
@@ -78,7 +76,6 @@ class Pop3(ProtocolClient):
         self._capabilities = None
 
     def login(self) -> None:
-        """As `ProtocolClient.login`."""
         super().login()
         self._forget_capabilities()  # RFC 2449, 5
 

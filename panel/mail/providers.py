@@ -24,7 +24,6 @@ class Provider:
     note: str = ""
 
     def server(self, protocol: str) -> tuple[str, int, str]:
-        """The one for that protocol."""
         return {"smtp": self.smtp, "pop3": self.pop3}.get(protocol) or self.imap
 
 

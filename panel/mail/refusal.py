@@ -60,7 +60,6 @@ class ServerRefused(Exception):
         self.transient = not code and self.mentions(BUSY) if transient is None else transient
 
     def mentions(self, phrases: tuple[bytes, ...]) -> bool:
-        """Whether the server's text holds one of `phrases`."""
         return any(phrase in self.raw for phrase in phrases)
 
     @property

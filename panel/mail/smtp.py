@@ -59,8 +59,6 @@ class _Connection:
 
 
 class Smtp(ProtocolClient):
-    """The commands of one connection."""
-
     protocol, tls_port, starttls_port = "SMTP", 465, 587
 
     def __init__(self, wire: Wire, policy: Policy, endpoint: MailServer, secret: Secret) -> None:

@@ -173,7 +173,6 @@ class Wire:
     # -- writing, TLS, time ----------------------------------------------------------
 
     def send(self, data: bytes) -> None:
-        """Write all of `data`."""
         self._timed_at = float("-inf")
         try:
             self._set_timeout()

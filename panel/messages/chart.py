@@ -54,12 +54,10 @@ class Chart:
 
     @property
     def width(self) -> float:
-        """Of the drawing."""
         return STEP * len(self.bars)
 
     @property
     def bar_width(self) -> float:
-        """Of one bar."""
         return STEP - GAP
 
     @property
@@ -70,7 +68,6 @@ class Chart:
 
     @property
     def total(self) -> int:
-        """All messages."""
         return sum(bar.value for bar in self.bars)
 
     @property
@@ -155,12 +152,10 @@ def compared(counts: Counts, now: int, zone: ZoneInfo) -> tuple[int, int | None,
 
 
 def start_of(day: date, zone: ZoneInfo) -> int:
-    """When `day` begins in `zone`."""
     return int(datetime.combine(day, time(), zone).timestamp())
 
 
 def noon_of(day: date, zone: ZoneInfo) -> int:
-    """The noon of `day` in `zone`."""
     return int(datetime.combine(day, time(12), zone).timestamp())
 
 

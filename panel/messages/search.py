@@ -92,7 +92,6 @@ def _conditions(gone: Gone | None) -> dict[str, str]:
 
 
 def _out_values(gone: Gone | None) -> tuple[str | int, ...]:
-    """The values of OUT."""
     if gone is None:
         return ()
     return json.dumps([*gone.aside]), json.dumps([*chain(*gone.aside.values())]), gone.default, gone.since

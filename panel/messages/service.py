@@ -114,7 +114,6 @@ class MailboxMail:
 
     @property
     def today(self) -> int:
-        """Messages of today."""
         return self.days[-1]
 
 

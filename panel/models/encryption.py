@@ -20,7 +20,6 @@ class Proof(UtcTime):
     """When a backup was verified: authentic by the tag beside it, not by the clock. No time reads as none."""
 
     def python_value(self, value: object) -> int | None:
-        """The seconds, or None."""
         return value if isinstance(value, int) and value >= 0 else None
 
 

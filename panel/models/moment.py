@@ -45,7 +45,6 @@ class PastTime(UtcTime):
     """The same, read as None where it is implausible. In SQL the column is raw: add `ahead` there."""
 
     def python_value(self, value: object) -> int | None:
-        """The seconds, or None."""
         known = isinstance(value, int) and value >= 0 and not is_ahead(value)
         return int(value) if known else None  # type: ignore[call-overload]
 
@@ -54,7 +53,6 @@ class FutureTime(BigIntegerField):
     """UTC seconds of a planned event, at most `longest` seconds ahead; beyond that it counts as due."""
 
     def __init__(self, longest: int, **options: Any) -> None:
-        """A column with the given Peewee `options`."""
         super().__init__(**options)
         self.longest = longest
 

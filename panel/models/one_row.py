@@ -28,14 +28,12 @@ class OneRows:
     """The row of each table, as it was when they were read; None where it was not made yet."""
 
     def __init__(self) -> None:
-        """Read them."""
         values = iter(db.database.execute_sql(_statement(), {"now": db.now()}).fetchone())
         self.open_alerts = int(next(values))
         self.grave_alerts = int(next(values))  # of these
         self._rows = {table: _row(table, values) for table in TABLES}
 
     def of(self, table: type[Row]) -> Row | None:
-        """The row of `table`."""
         return cast("Row | None", self._rows[table])
 
 

@@ -43,14 +43,12 @@ class Prepared:
         return text, parameters, [_reader(column) for column in columns], row
 
     def all(self, **values: object) -> list[Any]:
-        """All rows."""
         text, parameters, readers, row = self._written
         filled = [values[each.name] if isinstance(each, _Given) else each for each in parameters]
         found = db.database.execute_sql(text, filled).fetchall()
         return [row(*[read(value) for read, value in zip(readers, each, strict=True)]) for each in found]
 
     def first(self, **values: object) -> Any:
-        """The first row, or None."""
         return next(iter(self.all(**values)), None)
 
 

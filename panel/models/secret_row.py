@@ -131,7 +131,6 @@ class SecretRow(BaseModel):
 
     @property
     def words(self) -> Words:
-        """What this row and its secret are called."""
         return self.words_of(self.__data__.get("kind"))
 
     @property

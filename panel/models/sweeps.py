@@ -26,7 +26,6 @@ class RecordField(BlobField):
     """A sealed record, read as bytes whatever SQL put there."""
 
     def python_value(self, value: object) -> bytes | None:
-        """The bytes."""
         return None if value is None else as_bytes(value)
 
 

@@ -50,7 +50,6 @@ class RegisteredApp:
 
     @property
     def provider_name(self) -> str:
-        """For people."""
         return PROVIDERS.get(self.provider, self.provider)
 
     @property

@@ -64,8 +64,6 @@ class Flow:
 
 @dataclass(frozen=True)
 class Granted:
-    """What the provider granted."""
-
     wish: Wish
     refresh: Secret
     signed_in_as: str
@@ -113,7 +111,6 @@ def over() -> Refused:
 
 
 def uid_of(state: str) -> str:
-    """The uid of the flow with that state."""
     return hashlib.sha256(state.encode("utf-8", "replace")).hexdigest()
 
 

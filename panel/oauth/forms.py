@@ -41,8 +41,6 @@ class SecretForm(FlaskForm):
 
 
 class AppForm(SecretForm):
-    """A new app."""
-
     provider = RadioField("Provider", choices=WHOSE, default="microsoft", validate_choice=False)
     name = StringField("Name", filters=[stripped])
     tenant = StringField("Directory (tenant) ID", filters=[stripped])

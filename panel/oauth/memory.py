@@ -72,7 +72,6 @@ class Slot:
         return None if refused is not None and found.secret.reveal() == refused.reveal() else found
 
     def keep(self, stamp: object, token: AccessToken) -> None:
-        """Use `token` from now on."""
         self.stamp, self.token = stamp, token
 
 
@@ -100,7 +99,6 @@ class Memory:
         return found
 
     def slot(self, name: str) -> Slot:
-        """The slot of this consent or app."""
         with self._lock:
             return self._slots.setdefault(name, Slot())
 

@@ -54,7 +54,6 @@ class ProviderRequest:
 
     @property
     def memory(self) -> Memory:
-        """What this process remembers."""
         return Memory.of(self.vault)
 
     @property

@@ -23,7 +23,6 @@ allow(blueprint, read={"admin"}, write={"admin"})
 
 @blueprint.get("")
 def show() -> Any:
-    """The apps, and what is wrong with them."""
     return page("oauth/list.html", apps=apps.all_apps(), off=_off())
 
 
@@ -56,7 +55,6 @@ def _new_page(form: AppForm, status: int = 200, problem: PanelError | None = Non
 @blueprint.post("/new")
 @preserve_form_input
 def add() -> Any:
-    """Store the app."""
     form = AppForm()
     if not form.validate_on_submit():
         return _new_page(form, 422)
@@ -73,7 +71,6 @@ def add() -> Any:
 
 @blueprint.get("/<uid>")
 def app(uid: str) -> Any:
-    """One app: its redirect address, its mailboxes, its client secret."""
     return _app_page(uid, SecretForm(formdata=None))
 
 
@@ -90,7 +87,6 @@ def _app_page(uid: str, form: SecretForm, status: int = 200, problem: PanelError
 @blueprint.post("/<uid>/secret")
 @preserve_form_input
 def set_secret(uid: str) -> Any:
-    """Replace the client secret."""
     found, form = apps.find(uid), SecretForm()
     if not form.validate_on_submit():
         return _app_page(uid, form, 422)

@@ -32,7 +32,6 @@ def page(query: ListQuery) -> Listing[PersonInfo]:
 
 
 def sessions_of(person_id: int) -> int:
-    """In how many browsers a person is signed in."""
     return int(Session.select().where(Session.person == person_id).count())
 
 

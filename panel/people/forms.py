@@ -23,18 +23,12 @@ class PersonForm(FlaskForm):
 
 
 class EditForm(PersonForm):
-    """The same of a person who has been added."""
-
     seen = HiddenField()  # the digest of what the form showed
 
 
 class NewForm(PersonForm):
-    """A new person."""
-
     password = PasswordField("Password")  # empty: an invitation link instead
 
 
 class PasswordForm(FlaskForm):
-    """A new login password."""
-
     password = PasswordField("New password", validators=[InputRequired("Enter a new password.")])

@@ -27,13 +27,11 @@ allow(blueprint, read={"admin"}, write={"admin"})
 
 @blueprint.get("")
 def show() -> Any:
-    """The list of people."""
     return page("people/list.html", found=directory.page(read_query(directory.STATES, directory.SORTS)))
 
 
 @blueprint.get("/new")
 def new() -> Any:
-    """An empty form."""
     return page("people/new.html", form=NewForm(formdata=None))
 
 
@@ -58,7 +56,6 @@ def add() -> Any:
 
 @blueprint.get("/<int:person_id>")
 def edit(person_id: int) -> Any:
-    """One person: details, password, access."""
     return _edit_page(service.get(person_id))
 
 
@@ -88,7 +85,6 @@ def _edit_page(person: PersonInfo, status: int = 200, **context: Any) -> Respons
 @blueprint.post("/<int:person_id>")
 @preserve_form_input
 def change(person_id: int) -> Any:
-    """Change name, address and role."""
     person, form = service.get(person_id), EditForm()
     if not form.validate_on_submit():
         return _edit_page(person, 422, form=form)
@@ -123,7 +119,6 @@ def _link_page(person: PersonInfo) -> Response:
 @blueprint.post("/<int:person_id>/password")
 @preserve_form_input
 def password(person_id: int) -> Any:
-    """Set the login password."""
     person, form = _named(person_id), PasswordForm()
     if not form.validate_on_submit():
         return _edit_page(person, 422, password_form=form)
@@ -139,21 +134,18 @@ def password(person_id: int) -> Any:
 @blueprint.post("/<int:person_id>/disable")
 @reauth_required
 def disable(person_id: int) -> Any:
-    """Disable access."""
     return _change(person_id, service.disable, "Access for {} is disabled.")
 
 
 @blueprint.post("/<int:person_id>/enable")
 @reauth_required
 def enable(person_id: int) -> Any:
-    """Enable access again."""
     return _change(person_id, service.enable, "Access for {} is enabled.")
 
 
 @blueprint.post("/<int:person_id>/delete")
 @reauth_required
 def delete(person_id: int) -> Any:
-    """Delete the person."""
     return _change(person_id, service.delete, "{} was deleted.")
 
 

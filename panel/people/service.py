@@ -42,7 +42,6 @@ class PersonInfo:
 
     @classmethod
     def of(cls, row: Person) -> PersonInfo:
-        """The public columns of `row`."""
         return cls(
             row.id, row.email, row.name, row.role, row.created_at, row.disabled_at, row.last_sign_in_at,
             row.login_hash != login_hash.NONE, row.invited_until if row.invitation_hash else None,
@@ -233,7 +232,6 @@ def _require_another_admin(person: Person) -> None:
 
 
 def update(person: Person, **columns: object) -> None:
-    """Write some `columns` of `person`."""
     Person.update(**columns).where(Person.id == person.id).execute()
 
 
@@ -245,7 +243,6 @@ def _lower_sessions(person: Person, role: str) -> None:
 
 
 def end_sessions(person: Person) -> None:
-    """End all sessions of `person`."""
     Session.delete().where(Session.person == person.id).execute()
 
 

@@ -79,7 +79,6 @@ def _page(
 @blueprint.post("")
 @preserve_form_input
 def store(uuid: str) -> Any:
-    """Store the server."""
     account, _ = accounts.find(uuid)
     form = SendingForm()
     if not form.validate_on_submit():
@@ -114,7 +113,6 @@ def _server(form: SendingForm, account: Account) -> MailServer:
 @blueprint.post("/remove")
 @reauth_required
 def remove(uuid: str) -> Any:
-    """Delete the server and its password."""
     account, _ = accounts.find(uuid)
     service.remove(account.uuid, actor())
     flash(f"{account.address} no longer sends mail.", "good")

@@ -92,7 +92,6 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -114,7 +113,6 @@ class Child:
         return pause
 
     def send(self, signum: signal.Signals) -> None:
-        """Send it a signal."""
         if self._process is not None:
             self._process.send_signal(signum)
 

@@ -79,8 +79,6 @@ class Request(HTTPRequestParser):
 
 
 class Channel(HTTPChannel):
-    """One connection."""
-
     _moved = 0.0
     _postponed = False
     is_control = False  # the parent's: never closed, since the parent takes silence for a hang

@@ -16,6 +16,5 @@ allow(blueprint, read={"admin"}, write=set())
 
 @blueprint.get("")
 def show() -> Response:
-    """Every setting."""
     found = service.read(current().settings, ROOT / "docs/settings.md")
     return page("server_settings/show.html", found=found)

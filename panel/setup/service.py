@@ -96,7 +96,6 @@ class Step(IntEnum):
 
     @property
     def title(self) -> str:
-        """As pages name it."""
         return TITLES[self - 1]
 
 

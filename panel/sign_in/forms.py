@@ -32,14 +32,10 @@ class ConfirmForm(FlaskForm):
 
 
 class ChosenPasswordForm(FlaskForm):
-    """The password that an invited person chooses."""
-
     password = PasswordField("Password", validators=[InputRequired("Choose a password.")])
 
 
 class ProfileForm(FlaskForm):
-    """The person's own name, time zone and appearance."""
-
     name = StringField("Your name", validators=[InputRequired("Enter your name.")])
     timezone = StringField("Time zone", filters=[stripped])
     theme = SelectField("Appearance", choices=APPEARANCES, default="")

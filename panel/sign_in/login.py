@@ -99,7 +99,6 @@ def remember_device() -> None:
 
 
 def device() -> DeviceCookie:
-    """The device cookie of this browser."""
     return DeviceCookie(request.cookies.get(_device_name(current_app)), _key())
 
 
@@ -116,7 +115,6 @@ def address() -> str:
 
 
 def agent() -> str:
-    """The browser's User-Agent."""
     return request.user_agent.string
 
 

@@ -31,7 +31,6 @@ allow(profile_blueprint, read={"admin", "agent", "user"}, write={"admin", "agent
 @blueprint.route("/login", methods=["GET", "POST"])
 @preserve_form_input
 def login() -> Any:
-    """Ask for email address and password."""
     if current_user.is_authenticated:
         return _go_back()
     form = LoginForm()
@@ -52,7 +51,6 @@ def login() -> Any:
 
 @blueprint.post("/logout")
 def logout() -> Any:
-    """Sign out."""
     current_login.stop()
     return go(url_for("sign_in.login"))
 
@@ -60,7 +58,6 @@ def logout() -> Any:
 @blueprint.route("/confirm", methods=["GET", "POST"])
 @preserve_form_input
 def confirm() -> Any:
-    """Ask for the person's own password again."""
     if not current_user.is_authenticated:
         return go(url_for("sign_in.login", next=_next()))
     form, form_id = ConfirmForm(), request.values.get("form", "")
@@ -153,7 +150,6 @@ def _profile(status: int = 200, **context: Any) -> Any:
 @profile_blueprint.post("")
 @preserve_form_input
 def change() -> Any:
-    """Change name, time zone and appearance."""
     form = ProfileForm()
     if not form.validate_on_submit():
         return _profile(422, form=form)
@@ -170,7 +166,6 @@ def change() -> Any:
 @profile_blueprint.post("/password")
 @preserve_form_input
 def password() -> Any:
-    """Change the login password."""
     form = OwnPasswordForm()
     if not form.validate_on_submit():
         return _profile(422, password_form=form)
@@ -186,7 +181,6 @@ def password() -> Any:
 
 @profile_blueprint.post("/sessions")
 def end_others() -> Any:
-    """Sign out the other sessions."""
     ended = profile.end_others(current_user, current_login.address())
     flash(f"{ended} other {'session was' if ended == 1 else 'sessions were'} signed out.", "good")
     return go(url_for("profile.own"))

@@ -73,7 +73,6 @@ def check_password(visitor: Visitor, password: Secret, address: str) -> None:
 
 
 def sign_out(visitor: Visitor, token: str, address: str) -> None:
-    """End the visitor's session."""
     with db.transaction():
         sessions.end(token)
         record("signed out", visitor.email, who=visitor.email, address=address)

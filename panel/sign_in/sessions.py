@@ -129,7 +129,6 @@ def renew(visitor: Visitor, *, confirmed: bool) -> str | None:
 
 
 def end(token: str) -> None:
-    """End the session of `token`."""
     Session.delete().where(Session.token_hash == _hash(token)).execute()
 
 

@@ -24,10 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Answers:
-    """The answers of one install."""
-
     def __init__(self) -> None:
-        """None is under way."""
         self._under_way: set[str] = set()
         self._changed = threading.Condition()
 

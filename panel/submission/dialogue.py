@@ -34,7 +34,6 @@ class Dialogue:
     """One connection, from greeting to end."""
 
     def __init__(self, client: Client, exchange: Exchange) -> None:
-        """`run` does it."""
         self._client = client
         self._exchange = exchange
         self._greeted = False

@@ -30,10 +30,7 @@ class Hangup(Exception):
 
 
 class Client:
-    """One connected client."""
-
     def __init__(self, connection: socket.socket) -> None:
-        """Takes over `connection`."""
         self._connection = connection
         self._buffer = b""
 

@@ -47,8 +47,6 @@ class SendingMailbox:
 
 @dataclass(frozen=True)
 class Info:
-    """A password as pages show it."""
-
     aliases: tuple[str, ...]
     created_at: int
     sent: int

@@ -31,7 +31,6 @@ class UpstreamServer:
     """Signed in to the mailbox's server. Every method raises MailError where the connection breaks."""
 
     def __init__(self, relay: SmtpRelay) -> None:
-        """Takes over `relay`."""
         self._relay = relay
         self._utf8 = False
 
@@ -41,7 +40,6 @@ class UpstreamServer:
         return self._relay.seconds_left() > SECONDS_NEEDED
 
     def mail(self, route: Route) -> str:
-        """Begin a message."""
         self._utf8 = route.utf8
         eight_bit = route.eight_bit or self._relay.offers("8bitmime")  # clients send such without saying so
         reply = self._relay.mail(
@@ -53,7 +51,6 @@ class UpstreamServer:
         return self._worded(reply)
 
     def rcpt(self, recipient: str) -> str:
-        """Name one recipient."""
         return self._worded(self._relay.rcpt(recipient, smtputf8=self._utf8))
 
     def data(self, message: IO[bytes]) -> str:
@@ -66,7 +63,6 @@ class UpstreamServer:
         self._relay.reset()
 
     def close(self) -> None:
-        """End the session."""
         self._relay.close()
 
     def _worded(self, reply: Reply) -> str:
@@ -82,7 +78,6 @@ class Servers:
     """The servers of all mailboxes. One that refused a login is left alone a while: it may lock mailboxes."""
 
     def __init__(self, settings: Settings, vault: Vault) -> None:
-        """None has refused."""
         self._settings = settings
         self._vault = vault
         self._good: set[str] = set()

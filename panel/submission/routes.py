@@ -64,7 +64,6 @@ def create(uuid: str) -> Any:
 @blueprint.post("/remove")
 @reauth_required
 def remove(uuid: str) -> Any:
-    """End the password."""
     account, _ = accounts.find(uuid)
     passwords.remove(account.uuid, actor())
     flash(f"No helpdesk can send as {account.address} any more.", "good")

@@ -32,8 +32,6 @@ log = logging.getLogger("panel.submission")
 
 @dataclass(eq=False)
 class Caller:
-    """One client."""
-
     socket: socket.socket
     uuid: str = ""  # of the mailbox, once it has signed in
     since: float = field(default_factory=time.monotonic)

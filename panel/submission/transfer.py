@@ -124,7 +124,6 @@ class MessageTransfer:
         self.under_way = None
 
     def close(self) -> None:
-        """Leave the server."""
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.close()

@@ -55,7 +55,6 @@ class KeyStore:
 
     @classmethod
     def of(cls, settings: Settings) -> KeyStore:
-        """The key store that the settings name."""
         return cls(settings.key_file, settings.data_dir)
 
     @property

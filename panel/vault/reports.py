@@ -60,7 +60,6 @@ class Found:
 
     @property
     def remedy(self) -> str:
-        """What to do about it."""
         return as_typed(REMEDIES[self.kind])
 
 

@@ -24,8 +24,6 @@ STARTED = "encryption key rotation started"  # as Activity names it, with the ol
 
 @dataclass(frozen=True)
 class Preview:
-    """What a rotation would do."""
-
     passwords: int
     others: int  # what is stored besides, and moved too
     seconds: int  # at most, about

@@ -57,7 +57,6 @@ class Row(NamedTuple):
 
     @property
     def words(self) -> Words:
-        """What the row and its secret are called."""
         return self.model.words_of(self.bound[-1])
 
 
@@ -146,7 +145,6 @@ def _is_there(row: Row, wanted: ColumnBase) -> bool:
 
 
 def count(wanted: Wanted) -> int:
-    """How many rows are as `wanted`."""
     return sum(int(model.select().where(wanted(model)).count()) for model in SECRET_ROWS)
 
 

@@ -28,7 +28,6 @@ class Vault:
 
     @classmethod
     def of(cls, settings: Settings, database: Any) -> Vault:
-        """The vault that the settings name."""
         return cls(database, KeyStore.of(settings))
 
     def read(self, *, counts: bool = False) -> Snapshot:

@@ -30,7 +30,6 @@ HTTP = {
 
 
 def init_app(app: Flask) -> None:
-    """Answer every error with a page."""
     app.register_error_handler(PanelError, _panel_error)
     app.register_error_handler(peewee.DatabaseError, lambda error: _panel_error(db.explain(error)))
     app.register_error_handler(CSRFError, _csrf_error)

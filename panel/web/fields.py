@@ -100,7 +100,6 @@ class SignInFields(Form):
 
     @property
     def app_field(self) -> SelectField:
-        """The field with the app."""
         return self.app
 
     @property

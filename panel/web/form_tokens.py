@@ -48,7 +48,6 @@ def refused() -> bool:
 
 
 def out_of_date() -> BadInput:
-    """The message for such a form."""
     return BadInput(
         "This page was out of date, so nothing was saved.",
         "What you typed is still here, except passwords. Check it and submit it again.",

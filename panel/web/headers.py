@@ -65,7 +65,6 @@ class PublicAddress:
         self._inner, self._url, self._behind_proxy = inner, urlsplit(url or ""), behind_proxy
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Handle one request."""
         if self._url.netloc:
             environ["SCRIPT_NAME"] = self._url.path
         if self._url.netloc and self._behind_proxy and "HTTP_X_FORWARDED_FOR" in environ:

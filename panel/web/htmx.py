@@ -8,7 +8,6 @@ from flask import Response, make_response, redirect, render_template, request
 
 
 def is_htmx() -> bool:
-    """Whether the request comes from htmx."""
     return request.headers.get("HX-Request") == "true"
 
 

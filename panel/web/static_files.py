@@ -37,8 +37,6 @@ Signature = tuple[tuple[Path, int, int, int], ...]  # path, inode, size, change 
 
 @dataclass(frozen=True)
 class StaticFile:
-    """One file as it is served."""
-
     content: bytes
     compressed: bytes | None  # where that is smaller
     content_type: str
@@ -50,7 +48,6 @@ class StaticFiles:
     """The files below one directory. A file that changes on the disk is read again."""
 
     def __init__(self, directory: Path) -> None:
-        """Read nothing yet."""
         self._directory = directory
         self._read: dict[str, StaticFile] = {}
 

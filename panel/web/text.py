@@ -45,7 +45,6 @@ class Number(IntegerConverter):
     regex = r"\d{1,19}"
 
     def __init__(self, map_: Map) -> None:
-        """For the routes of `map_`."""
         super().__init__(map_, max=LARGEST_NUMBER)
 
 

@@ -48,7 +48,6 @@ ALTERED = "the database schema was changed; collecting is paused"
 
 
 def status_json(vault: Vault, now: Snapshot) -> dict[str, Any]:
-    """What `status --json` prints."""
     return {
         "state": str(now.state),
         "key": {
@@ -108,7 +107,6 @@ def _owner(failure: Failure) -> str:
 
 
 def preview(what: rotation.Preview) -> Iterator[str]:
-    """What changing the key will do."""
     if what.passwords or what.others:
         count = secrets(what.passwords + what.others, others=what.others)
         yield f"{count} will be encrypted again with a new key, in about {what.seconds} s."
@@ -143,7 +141,6 @@ def _scan(scan: Scan) -> Iterator[str]:
 
 
 def verdict_json(verdict: Verdict, scan: Scan | None, boxes: Checklist) -> dict[str, Any]:
-    """What `verify --json` prints."""
     result: dict[str, Any] = {
         "opened": verdict.opened,
         "failed": [{"account": f.address, "reason": f.reason, "what": f.what} for f in verdict.failures],

@@ -22,8 +22,6 @@ TEMPLATE = "sheet.html"
 
 @dataclass(frozen=True)
 class About:
-    """What the sheet says of its origin."""
-
     address: str | None  # of the panel, where it is known
     made_at: str  # as it is shown to people
 

@@ -29,8 +29,6 @@ class ChecklistEntry:
 
 
 class StoredPassword(NamedTuple):
-    """What the list reads of one password."""
-
     uuid: str
     address: str
     created_at: object
@@ -49,7 +47,6 @@ class Checklist:
 
     @property
     def total(self) -> int:
-        """How many there are."""
         return self.unchanged_count + self.changed_count
 
 
