@@ -31,12 +31,7 @@ APPLICATION = "application"
 
 
 def of(
-    vault: Vault,
-    account: Account,
-    direction: str,
-    login: Login,
-    actor: Actor,
-    begun: Secret | None = None,
+    vault: Vault, account: Account, direction: str, login: Login, actor: Actor, begun: Secret | None = None
 ) -> Secret:
     """What the record of the server holds: the password, the name of a file, or the uid of a consent.
 

@@ -111,12 +111,7 @@ def address_taken(address: str) -> Conflict:
 
 
 def insert_endpoint(
-    vault: Vault,
-    account: Account,
-    direction: str,
-    login: Login,
-    actor: Actor,
-    begun: Secret | None = None,
+    vault: Vault, account: Account, direction: str, login: Login, actor: Actor, begun: Secret | None = None
 ) -> Secret:
     """Store a new server of a mailbox; what its record holds. Inside `storing()`.
 

@@ -99,9 +99,7 @@ def highest_done(account: str, cursor: Cursor) -> int:
     The cursor may stand below it: `older` moves it back.
     """
     query = Message.select(fn.MAX(Message.uid)).where(
-        Message.account == account,
-        Message.uidvalidity == cursor.uidvalidity,
-        Message.uid > cursor.last_uid,
+        Message.account == account, Message.uidvalidity == cursor.uidvalidity, Message.uid > cursor.last_uid
     )
     return query.scalar() or 0
 

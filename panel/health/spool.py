@@ -112,8 +112,7 @@ def _count(account: str, new: Path) -> Count:
         pass  # nothing delivered yet
     except OSError as error:
         raise SpoolError(
-            f"The mail folder {new} cannot be read: {reason(error)}.",
-            "Correct its owner and mode.",
+            f"The mail folder {new} cannot be read: {reason(error)}.", "Correct its owner and mode."
         ) from None
     return Count(account, unread, oldest, db.now())
 

@@ -158,11 +158,7 @@ class Server(TcpWSGIServer):
     channel_class = Channel
 
     def __init__(
-        self,
-        application: Any,
-        listening: socket.socket,
-        threads: int,
-        body_limit: BodyLimit,
+        self, application: Any, listening: socket.socket, threads: int, body_limit: BodyLimit
     ) -> None:
         """Serve the WSGI `application` on the bound socket `listening`. `body_limit`: see Request."""
         adj = Adjustments(

@@ -118,8 +118,7 @@ def check(vault: Vault, address: str, password: bytes, owner: str) -> SendingMai
         if account is not None:
             log.warning("Unix user %s sent a wrong submission password for %s.", owner, account.address)
         raise WrongPassword(
-            "This is not the mailbox's submission password.",
-            "Create a new one on the page of the mailbox.",
+            "This is not the mailbox's submission password.", "Create a new one on the page of the mailbox."
         )
     throttle.succeeded(attempt)
     senders = frozenset(map(folded, (str(account.address), *str(row.aliases).split()))) - {""}

@@ -27,8 +27,7 @@ from panel.vault.files import typed
 from panel.wording import counted
 
 key = PanelGroup(
-    "key",
-    help="The key file and its copies: make, verify, put back; add older keys, remove retired ones.",
+    "key", help="The key file and its copies: make, verify, put back; add older keys, remove retired ones."
 )
 
 passphrase_option = password_option(required=False, name="passphrase")
