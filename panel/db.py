@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -217,6 +217,17 @@ def transaction() -> Iterator[None]:
     """
     with database.atomic():
         yield
+
+
+def read(statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+    """All rows that a statement of SQL finds."""
+    return list(database.execute_sql(statement, values))
+
+
+def write(statement: str, *values: object) -> int:
+    """How many rows a statement of SQL has changed."""
+    changed: int = database.execute_sql(statement, values).rowcount
+    return changed
 
 
 def refuse_writes() -> None:

@@ -168,7 +168,7 @@ class _All(_Matches):
         values = {"apart": json.dumps(rows), "skip": skip, "most": most}
         if backwards := 2 * skip > size:
             values |= {"skip": max(0, size - skip - most), "most": min(most, size - skip)}
-        found = [row[0] for row in _rows(_others(self._query.sort, backwards), values)]
+        found = [row[0] for row in db.read(_others(self._query.sort, backwards), values)]
         return found[::-1] if backwards else found
 
 
@@ -207,7 +207,7 @@ def _apart(key: Snapshot, *, server: bool) -> list[Apart]:
     if not key.state.no_key:  # without the key, one that failed waits for it like the others
         parts.append(FAILING.format(columns, SERVER if server else ""))
     text = totals.ASSESS.format(totals.SILENT) + " UNION ALL ".join(parts)
-    rows = {row[0]: row for row in reversed(_rows(text, totals.values(key)))}  # the first one counts
+    rows = {row[0]: row for row in reversed(db.read(text, totals.values(key)))}  # the first one counts
     return [Apart(number, STATE_OF[Health(health)], *rest) for number, health, *rest in rows.values()]
 
 
@@ -215,12 +215,8 @@ def _these(key: Snapshot, places: list[int]) -> list[Apart]:
     """Each of these rows of endpoint."""
     own = "number, health, CAST(address AS TEXT), place, CAST(host AS TEXT)"
     text = f"{totals.ASSESS.format(THESE)} SELECT {own} FROM judged"  # noqa: S608 - text of ours
-    rows = _rows(text, totals.values(key) | {"places": json.dumps(places)})
+    rows = db.read(text, totals.values(key) | {"places": json.dumps(places)})
     return [Apart(number, STATE_OF[Health(health)], *rest) for number, health, *rest in rows]
-
-
-def _rows(text: str, values: dict[str, Any]) -> list[Any]:
-    return list(db.database.execute_sql(text, values).fetchall())
 
 
 def _order(sort: str) -> Any:
@@ -245,4 +241,4 @@ def _removed() -> list[tuple[int, str, str]]:
         "SELECT endpoint.id, host, endpoint.address FROM account"
         " CROSS JOIN endpoint ON account_id = uuid AND direction = 'in' WHERE removed_at IS NOT NULL"
     )
-    return list(db.database.execute_sql(text))
+    return db.read(text)

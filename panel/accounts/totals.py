@@ -117,7 +117,7 @@ class Totals:
 def read(key: Snapshot) -> Totals:
     """The numbers of this moment; `key` says which passwords cannot be decrypted."""
     asked = values(key)
-    (_, accounts, served, newest, oldest, _), *states = _rows(COUNTED, asked)
+    (_, accounts, served, newest, oldest, _), *states = db.read(COUNTED, asked)
     health, sums = Counter[Health](), [0, 0, 0]
     for name, count, least, *parts in states:
         health[Health(name)] = count
@@ -145,7 +145,7 @@ def not_ok(key: Snapshot) -> tuple[str, ...]:
 
 def _named(which: str, asked: dict[str, Any]) -> tuple[str, ...]:
     text = f"{ASSESSED} SELECT CAST(address AS TEXT) FROM judged WHERE {which} ORDER BY 1 LIMIT {NAMED}"  # noqa: S608
-    return tuple(address for (address,) in _rows(text, asked))
+    return tuple(address for (address,) in db.read(text, asked))
 
 
 def values(key: Snapshot) -> dict[str, Any]:
@@ -160,7 +160,3 @@ def values(key: Snapshot) -> dict[str, Any]:
 
 def _earlier(one: int | None, other: int | None) -> int | None:
     return min((each for each in (one, other) if each is not None), default=None)
-
-
-def _rows(statement: str, asked: dict[str, Any]) -> list[Any]:
-    return list(db.database.execute_sql(statement, asked).fetchall())

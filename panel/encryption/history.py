@@ -42,7 +42,7 @@ class KeyHistory:
 def read(now: Snapshot) -> KeyHistory:
     """The newest steps. Whoever may write to the database may have forged them."""
     kinds = json.dumps([VERIFIED, CREATED, *CHANGES])
-    found = {what: (number, who, at) for what, who, at, number in _rows(kinds)}
+    found = {what: (number, who, at) for what, who, at, number in db.read(NEWEST, {"kinds": kinds})}
     verified, proved_at = found.pop(VERIFIED, None), now.times.backup_proved_at
     newest = max(found, key=lambda what: found[what][0], default=CREATED)
     by = verified[1] if verified and verified[2] == proved_at else ""
@@ -50,7 +50,3 @@ def read(now: Snapshot) -> KeyHistory:
         KeyEvent("Key backup verified", proved_at, by) if proved_at else None,
         KeyEvent(CHANGES[newest], found[newest][2], found[newest][1]) if newest in CHANGES else None,
     )
-
-
-def _rows(kinds: str) -> list[tuple[str, str, int, int]]:
-    return list(db.database.execute_sql(NEWEST, {"kinds": kinds}).fetchall())

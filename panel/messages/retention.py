@@ -16,7 +16,7 @@ from peewee import chunked
 
 from panel import db
 from panel.messages.chart import noon_of, start_of
-from panel.messages.rows import is_waiting, rows
+from panel.messages.rows import is_waiting
 
 DAY = 24 * 3600
 HOURLY_DAYS = 60  # then there is one count for each day,
@@ -38,13 +38,13 @@ SUM = "SELECT CAST(total(delivered) AS INTEGER) FROM mail_count WHERE account_id
 def note_taken(spool: Path) -> None:
     """Note which messages the helpdesk has taken since the last time."""
     last = 0
-    while found := rows(WAITING, (last, BATCH)):
+    while found := db.read(WAITING, (last, BATCH)):
         last = found[-1][0]
         taken = [number for number, *which in found if is_waiting(spool, *which) is False]
         if taken:
             with db.transaction():
                 marks = ", ".join("?" * len(taken))
-                _run(f"UPDATE message_log SET waiting = 0 WHERE id IN ({marks})", *taken)  # noqa: S608
+                db.write(f"UPDATE message_log SET waiting = 0 WHERE id IN ({marks})", *taken)  # noqa: S608
 
 
 def prune(days: int, zone: ZoneInfo) -> None:
@@ -60,19 +60,19 @@ def prune(days: int, zone: ZoneInfo) -> None:
 
 def _remove_old(table: str, column: str, before: int) -> None:
     statement = OLD.format(table=table, column=column)
-    while _run(statement, before, BATCH):
+    while db.write(statement, before, BATCH):
         pass
 
 
 def _remove_old_counts(before: int) -> None:
-    _run("DELETE FROM mail_total WHERE at < ?", before)
-    old = [row[0] for row in rows("SELECT DISTINCT account_id FROM mail_count WHERE at < ?", (before,))]
-    _each(old, lambda uuid: _run("DELETE FROM mail_count WHERE account_id = ? AND at < ?", uuid, before))
+    db.write("DELETE FROM mail_total WHERE at < ?", before)
+    old = [row[0] for row in db.read("SELECT DISTINCT account_id FROM mail_count WHERE at < ?", (before,))]
+    _each(old, lambda uuid: db.write("DELETE FROM mail_count WHERE account_id = ? AND at < ?", uuid, before))
 
 
 def _unfolded(before: int, zone: ZoneInfo) -> list[date]:
     """The days before `before` of which more than one hour is counted."""
-    times = [row[0] for row in rows("SELECT at FROM mail_total WHERE at >= 0 AND at < ?", (before,))]
+    times = [row[0] for row in db.read("SELECT at FROM mail_total WHERE at >= 0 AND at < ?", (before,))]
     days = Counter(datetime.fromtimestamp(at, zone).date() for at in times)
     return [day for day, hours in days.items() if hours > 1]
 
@@ -82,15 +82,15 @@ def _fold(day: date, zone: ZoneInfo) -> None:
     begin, noon, end = start_of(day, zone), noon_of(day, zone), start_of(day + timedelta(days=1), zone)
 
     def fold(uuid: str) -> None:
-        [(total,)] = rows(SUM, (uuid, begin, end))
-        _run("DELETE FROM mail_count WHERE account_id = ? AND at >= ? AND at < ?", uuid, begin, end)
-        _run("INSERT INTO mail_count SELECT uuid, ?, ? FROM account WHERE uuid = ?", noon, total, uuid)
+        [(total,)] = db.read(SUM, (uuid, begin, end))
+        db.write("DELETE FROM mail_count WHERE account_id = ? AND at >= ? AND at < ?", uuid, begin, end)
+        db.write("INSERT INTO mail_count SELECT uuid, ?, ? FROM account WHERE uuid = ?", noon, total, uuid)
 
-    _each([row[0] for row in rows(SEVERAL, (begin, end))], fold)
+    _each([row[0] for row in db.read(SEVERAL, (begin, end))], fold)
     with db.transaction():
-        [(total,)] = rows(TOTAL, (begin, end))
-        _run("DELETE FROM mail_total WHERE at >= ? AND at < ?", begin, end)
-        _run("INSERT INTO mail_total (at, delivered) VALUES (?, ?)", noon, total)
+        [(total,)] = db.read(TOTAL, (begin, end))
+        db.write("DELETE FROM mail_total WHERE at >= ? AND at < ?", begin, end)
+        db.write("INSERT INTO mail_total (at, delivered) VALUES (?, ?)", noon, total)
 
 
 def _each(mailboxes: list[str], change: Callable[[str], object]) -> None:
@@ -98,8 +98,3 @@ def _each(mailboxes: list[str], change: Callable[[str], object]) -> None:
         with db.transaction():
             for uuid in some:
                 change(uuid)
-
-
-def _run(statement: str, *values: object) -> int:
-    changed: int = db.database.execute_sql(statement, values).rowcount
-    return changed

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from panel import db
 from panel.deliver import status
 from panel.deliver.spool import ASIDE, SENT
 
@@ -105,8 +104,3 @@ def text(value: object) -> str:
 def whole(value: object) -> int:
     """The value as a whole number; 0 where it is none."""
     return value if isinstance(value, int) else 0
-
-
-def rows(statement: str, values: Sequence[object] | Mapping[str, object]) -> list[Any]:
-    """All rows of the statement."""
-    return list(db.database.execute_sql(statement, values).fetchall())

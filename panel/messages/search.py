@@ -31,7 +31,6 @@ from panel.messages.rows import (
     WAITING,
     MessageLine,
     line,
-    rows,
 )  # fmt: skip
 
 STATES = (WAITING, TAKEN, DELIVERED, SET_ASIDE, SKIPPED)
@@ -74,7 +73,7 @@ def find(
     where, values = _where(query.q, zone, scope)
     conditions = _conditions(gone)
     statement = _statement(where, conditions, query.state, gone is not None)
-    found = rows(statement, (*_out_values(gone), *values, count, query.skipped))
+    found = db.read(statement, (*_out_values(gone), *values, count, query.skipped))
     every, *numbers, _ = found[0][: len(conditions)]
     states = dict(zip(conditions, [every, *numbers, every - sum(numbers)], strict=True))
     lines = [line(each, spool, scope.subjects) for row in found if (each := row[len(conditions) :])[0]]

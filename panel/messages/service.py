@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from panel import db
 from panel.messages import chart
 from panel.messages.chart import Chart, Curve
-from panel.messages.rows import COLUMNS, JOINS, MessageLine, line, rows, text, whole
+from panel.messages.rows import COLUMNS, JOINS, MessageLine, line, text, whole
 
 LATEST = 7  # messages beside a chart
 ROUNDS_SHOWN = 5
@@ -121,7 +121,7 @@ def summary(zone: ZoneInfo, spool: Path, span: str) -> MailSummary:
     """The mail of all mailboxes; `span` is one of `chart.SPANS`."""
     now = db.now()
     begin = min(chart.since(span, now, zone), chart.day_starts(8, now, zone)[0])
-    found = rows(SUMMARY, (begin, now, now - SKIPPED_SECONDS, LATEST))
+    found = db.read(SUMMARY, (begin, now, now - SKIPPED_SECONDS, LATEST))
     counts = _counts(found)
     today, before, weekday = chart.compared(counts, now, zone)
     return MailSummary(
@@ -141,7 +141,7 @@ def mailbox_activity(uuid: str, zone: ZoneInfo, spool: Path, span: str = "14d") 
     now = db.now()
     begin = min(chart.since(span, now, zone), chart.day_starts(1, now, zone)[0])
     values = {"uuid": uuid, "begin": begin, "now": now, "latest": LATEST - 1, "rounds": ROUNDS_SHOWN}
-    found = rows(MAILBOX, values)
+    found = db.read(MAILBOX, values)
     counts = _counts(found)
     of = {row[0]: row for row in found}
     _, quiet, took, success = of["now"][:4] if "now" in of else ("now", 0, None, None)
@@ -164,7 +164,7 @@ def today_for(uuids: Sequence[str], zone: ZoneInfo, days: int = 14) -> dict[str,
     marks = ", ".join("?" * len(uuids))
     statement = BY_DAY.format(days=", ".join(["(?, ?, ?)"] * days), marks=marks)
     bounds = [each for n in range(days) for each in (n, starts[n], starts[n + 1])]
-    found = rows(f"{statement} UNION ALL {LAST.format(marks=marks)}", (*bounds, *uuids, *uuids))
+    found = db.read(f"{statement} UNION ALL {LAST.format(marks=marks)}", (*bounds, *uuids, *uuids))
     numbers = {uuid: [0] * days for uuid in uuids}
     last: dict[str, int | None] = {}
     for uuid, number, value in found:
