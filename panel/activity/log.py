@@ -207,7 +207,8 @@ def _scans(chosen: Filter, bounds: _Bounds) -> bool:
 def _rows(chosen: Filter, bounds: _Bounds, count: int, *, newest_first: bool = True) -> list[Activity]:
     order = Activity.id.desc() if newest_first else Activity.id
     where = [Activity.id >= bounds.low, Activity.id < bounds.high]
-    where += [column == value for column, value in _equal(chosen) if value]
+    equal = ((Activity.what, chosen.what), (Activity.who, chosen.who))
+    where += [column == value for column, value in equal if value]
     if chosen.days:
         where.append(Activity.at >= db.now() - chosen.days * DAY)
     if bounds.exact:  # each column by its own index, the newest of each
@@ -216,10 +217,6 @@ def _rows(chosen: Filter, bounds: _Bounds, count: int, *, newest_first: bool = T
     elif chosen.text:
         where.append(_any(name.contains(chosen.text) for name in NAMES))
     return list(Activity.select().where(*where).order_by(order).limit(count))
-
-
-def _equal(chosen: Filter) -> Iterable[tuple[Any, str]]:
-    return ((Activity.what, chosen.what), (Activity.who, chosen.who))
 
 
 def _any(conditions: Iterable[Any]) -> Any:

@@ -23,13 +23,13 @@ import peewee
 
 from panel import db, durable
 from panel.audit import Actor
-from panel.backup.database import bytes_of
 from panel.config import Settings
 from panel.crypto.keyfile import fingerprint
 from panel.errors import DatabaseError, Refused
 from panel.identity import ROW
 from panel.models import SECRET_ROWS
 from panel.models.endpoint import PASSWORD
+from panel.models.secret_fields import as_bytes
 from panel.vault.files import typed
 from panel.wording import reason
 
@@ -169,7 +169,7 @@ def _verified(path: Path) -> tuple[int, int, int, tuple[str, ...]]:
                 "Check the disk; then: flask doctor",
             )
         (clear,) = copy.execute("SELECT count(clear) FROM endpoint").fetchone()
-        by_key = [(bytes_of(key), count, other) for key, count, other in copy.execute(KEYS)]
+        by_key = [(as_bytes(key), count, other) for key, count, other in copy.execute(KEYS)]
     keys = tuple(sorted({fingerprint(key) for key, *_ in by_key}))
     others = sum(other for *_, other in by_key)
     return sum(count for _, count, _ in by_key) - others, others, int(clear), keys

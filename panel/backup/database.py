@@ -14,6 +14,7 @@ from panel.crypto.keyfile import KEY_ID_BYTES, KeyFile, fingerprint
 from panel.encryption.leftovers.scan import SEARCHED, worth_searching
 from panel.encryption.leftovers.search import Searcher
 from panel.models import SECRET_ROWS, Endpoint, SecretRow, schema
+from panel.models.secret_fields import as_bytes
 from panel.vault import foreign
 
 OURS = {"account", "encryption", "endpoint"}
@@ -77,7 +78,7 @@ def _altered(opened: sqlite3.Connection, entries: list[Any], tables: set[str]) -
 
 def _facts(opened: sqlite3.Connection, name: str, tables: set[str]) -> FoundDatabase:
     integrity = str(opened.execute("PRAGMA integrity_check(1)").fetchone()[0])
-    ids = [bytes_of(row[0]) for row in opened.execute("SELECT instance_id FROM encryption LIMIT 2")]
+    ids = [as_bytes(row[0]) for row in opened.execute("SELECT instance_id FROM encryption LIMIT 2")]
     made = opened.execute(MARKED).fetchone() if "this_copy" in tables else None
     return FoundDatabase(
         name=name,
@@ -105,7 +106,7 @@ def _stored(
             clear += [str(row["account_address"])] if is_password else []
             planted += not is_password
             continue
-        record = bytes_of(row["sealed"])
+        record = as_bytes(row["sealed"])
         keys[fingerprint(record[2 : 2 + KEY_ID_BYTES])] += 1
         others += not is_password
         belongs = row["account_address"] in (None, row.get("address"))
@@ -128,8 +129,3 @@ def _rows(opened: sqlite3.Connection, tables: set[str]) -> Iterator[tuple[type[S
         names = [column[0] for column in getattr(query, "description", ())]
         for row in query:
             yield model, dict(zip(names, row, strict=True))
-
-
-def bytes_of(value: object) -> bytes:
-    """A blob, whatever SQL put in its place."""
-    return value if isinstance(value, bytes) else str(value).encode()

@@ -22,6 +22,7 @@ from panel.errors import (
 )
 from panel.messages import record
 from panel.models import LISTED, Account, Collection, Endpoint
+from panel.models.base import as_whole
 from panel.models.collection import LONGEST_WAIT
 from panel.models.moment import ahead, is_ahead
 from panel.models.prepared import Prepared, given
@@ -120,14 +121,12 @@ _ONE = Prepared(lambda: _query(Account.uuid == given("uuid")))
 
 def _due(rows: Iterable[Any]) -> list[DueAccount]:
     return [
-        DueAccount(row.uuid, str(row.host), _whole(row.port), _whole(row.since), bool(row.worked))
+        DueAccount(
+            row.uuid, str(row.host), as_whole(row.port) or 0, as_whole(row.since) or 0, bool(row.worked)
+        )
         for row in rows
         if row.host is not None
     ]
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _incoming() -> Any:

@@ -15,6 +15,7 @@ from panel import db
 from panel.deliver.spool import is_uuid
 from panel.errors import SpoolError
 from panel.models import LISTED, Account, SpoolCount
+from panel.models.base import as_whole
 from panel.wording import reason
 
 MOST_LEFT = 20
@@ -71,16 +72,11 @@ def stored(rows: list[Any]) -> WaitingMail:
     """What the worker counted last, from the rows of FACTS."""
     _, _, _, _, counted_at, _, _, unread, _ = next(row for row in rows if row[0] == "unread")
     left = [
-        (address, Count(account, _whole(number) or 0, _whole(oldest_at), _whole(at) or 0))
+        (address, Count(account, as_whole(number) or 0, as_whole(oldest_at), as_whole(at) or 0))
         for kind, account, address, _, at, oldest_at, _, number, _ in rows
         if kind == "left"
     ]
     return WaitingMail(unread or 0, counted_at, left)
-
-
-def _whole(value: object) -> int | None:
-    """A number that SQL may have made anything else."""
-    return value if isinstance(value, int) else None
 
 
 def counted(spool: Path, many: int, long: int) -> WaitingMail:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from panel.deliver import status
 from panel.deliver.spool import ASIDE, SENT
+from panel.models.base import as_text, as_whole
 
 WAITING = "waiting"  # its file lies where it was delivered
 TAKEN = "taken"
@@ -96,11 +97,9 @@ def is_waiting(spool: Path, account: object, name: object, ready: object) -> boo
 
 def text(value: object) -> str:
     """The value as text; empty where there is none."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return "" if value is None else str(value)
+    return "" if value is None else as_text(value)
 
 
 def whole(value: object) -> int:
     """The value as a whole number; 0 where it is none."""
-    return value if isinstance(value, int) else 0
+    return as_whole(value) or 0

@@ -12,6 +12,7 @@ from panel import db
 from panel.messages import chart
 from panel.messages.chart import Chart, Curve
 from panel.messages.rows import COLUMNS, JOINS, MessageLine, line, text, whole
+from panel.models.base import as_whole
 
 LATEST = 7  # messages beside a chart
 ROUNDS_SHOWN = 5
@@ -149,12 +150,12 @@ def mailbox_activity(uuid: str, zone: ZoneInfo, spool: Path, span: str = "14d") 
         chart=chart.chart(counts, span, now, zone),
         today=chart.compared(counts, now, zone)[0],
         ever=whole(of["ever"][2]),
-        ever_since=_time(of["ever"][1]),
+        ever_since=as_whole(of["ever"][1]),
         latest=[line(row[1:], spool, True) for row in found if row[0] == "message"],
         rounds=[_round(row) for row in found if row[0] == "round"],
         quiet=whole(quiet),
-        last_success_at=_time(success),
-        took=_time(took),
+        last_success_at=as_whole(success),
+        took=as_whole(took),
     )
 
 
@@ -171,7 +172,7 @@ def today_for(uuids: Sequence[str], zone: ZoneInfo, days: int = 14) -> dict[str,
         if number >= 0:
             numbers[uuid][number] = whole(value)
         else:
-            last[uuid] = _time(value)
+            last[uuid] = as_whole(value)
     return {uuid: MailboxMail(tuple(each), last.get(uuid)) for uuid, each in numbers.items()}
 
 
@@ -192,7 +193,3 @@ def _round(row: Sequence[Any]) -> RoundLine:
 
 def _counts(found: Iterable[Sequence[Any]]) -> dict[int, int]:
     return {row[1]: whole(row[2]) for row in found if row[0] == "count" and isinstance(row[1], int)}
-
-
-def _time(value: object) -> int | None:
-    return value if isinstance(value, int) else None

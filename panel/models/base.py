@@ -10,14 +10,19 @@ from peewee import Model
 from panel.db import database
 
 
-class _Text:
+def as_text(value: object) -> str:
     """Text, whatever SQL put there: a value that is not UTF-8 must not break the page that lists it."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
+
+def as_whole(value: object) -> int | None:
+    """A whole number; None for whatever else SQL put there."""
+    return value if isinstance(value, int) else None
+
+
+class _Text:
     def python_value(self, value: object) -> str | None:
-        """The text; a blob is decoded."""
-        if value is None or isinstance(value, str):
-            return value
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        return None if value is None else as_text(value)
 
 
 class _Whole:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from peewee import BlobField, Field, ForeignKeyField, IntegerField, Node, TextField
 
+from panel.models.base import as_text
 from panel.secret import Secret
 
 
@@ -96,9 +97,7 @@ class ClearField(_SecretField, TextField):
         return value.secret.reveal()
 
     def python_value(self, value: Any) -> StoredClear | None:
-        if value is None:
-            return None
-        return StoredClear(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
+        return None if value is None else StoredClear(as_text(value))
 
 
 class _BoundField(Field):
@@ -117,7 +116,7 @@ class BoundText(_BoundField, TextField):
     """Text, read leniently: a value forced in by SQL fails when it is opened, not when it is listed."""
 
     def python_value(self, value: Any) -> str:
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        return as_text(value)
 
 
 class BoundInteger(_BoundField, IntegerField):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from huey import SqliteHuey
@@ -120,13 +120,14 @@ class Jobs:
 
         Two threads that come here at once open the same queue file twice, which is harmless.
         """
-        huey = _open(self._services.settings)
+        settings, vault = self._services.settings, self._services.vault
+        huey = _open(settings)
         tasks: dict[str, Callable[..., None]] = {
             "collect_account": self._collect_account,
             "sweep": _one_at_a_time(self._sweep),
-            "scan": _one_at_a_time(self._scan),
-            "maintain": self._maintain,
-            "purge": _one_at_a_time(self._purge),
+            "scan": _one_at_a_time(partial(scan.finish_report, vault, settings)),
+            "maintain": partial(maintenance.run, settings),
+            "purge": _one_at_a_time(removal.purge),
             "tick": self._tick,
         }
         return {name: huey.task(name=name)(_logged(task, name)) for name, task in tasks.items()}
@@ -139,15 +140,6 @@ class Jobs:
         unfinished.resume(self._services.vault)
         if reports.pending() is not None:
             self._enqueue("scan")
-
-    def _scan(self) -> None:
-        scan.finish_report(self._services.vault, self._services.settings)
-
-    def _maintain(self) -> None:
-        maintenance.run(self._services.settings)
-
-    def _purge(self) -> None:
-        removal.purge()
 
     def _tick(self) -> None:
         """Enqueue whatever the tables say is due."""
@@ -213,7 +205,7 @@ def _signing_key(secret: Secret | None) -> str:
     return hmac.new(secret.reveal_bytes(), b"mailkeep/queue", hashlib.sha256).hexdigest()
 
 
-def _one_at_a_time(task: Callable[[], None]) -> Callable[[], None]:
+def _one_at_a_time(task: Callable[[], object]) -> Callable[[], None]:
     """`task`, skipped while it runs: a long one must not occupy all threads."""
     lock = threading.Lock()
 

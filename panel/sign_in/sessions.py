@@ -91,9 +91,8 @@ def find(token: str) -> Visitor | None:
     is_active, session_id, seen_at, role, person_role, confirmed_at, renewal_due, form_token, *person = row
     zone, theme, *who = person
     if not is_active:
-        Session.delete().where(
-            Session.id == session_id
-        ).execute()  # one from the future would become active one day
+        # One from the future would become active one day.
+        Session.delete().where(Session.id == session_id).execute()
         return None
     if seen_at <= now - SEEN_SECONDS:
         Session.update(seen_at=now).where(Session.id == session_id).execute()
