@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench._engine import MBSYNC
 from bench._installs import PASSWORD, RESULTS, add, made, write
 from panel import db
 from panel.config import ROOT
@@ -26,31 +27,6 @@ from tests.servers.dovecot import DovecotServer
 
 USER = "bench"
 SIZES = (2_000, 4_000, 8_000, 20_000, 140_000)  # in turn: 34.8 kB on average, as in a mixed mailbox
-
-MBSYNC = """
-FSync yes
-IMAPAccount bench
-Host localhost
-Port {port}
-User {user}
-Pass "{password}"
-SSLType IMAPS
-CertificateFile {ca_file}
-
-IMAPStore far
-Account bench
-
-MaildirStore near
-Inbox {maildir}
-
-Channel bench
-Far :far:
-Near :near:
-Patterns INBOX
-Sync Pull New
-Create Near
-SyncState *
-"""
 
 FETCHMAIL = """
 poll localhost protocol IMAP port {port}
@@ -83,7 +59,7 @@ class Run:
 
     def mbsync(self) -> float:
         """mbsync (isync), FSync yes."""
-        configuration = self._configuration("mbsyncrc", MBSYNC)
+        configuration = self._configuration("mbsyncrc", f"FSync yes\n{MBSYNC}")
         for name in ("new", "cur", "tmp"):
             (self.maildir / name).mkdir(parents=True)
         return timed(["mbsync", "-q", "-c", str(configuration), "bench"], self._environ())

@@ -3,29 +3,30 @@
 Starts a server on an install of its own, opens connections that are held, and asks /healthz and
 /login every 100 ms meanwhile. Kinds of holding: a body of which one byte came, headers that come
 one by one, connections that say nothing after an answer, readers that take nothing of twenty
-answers. `--root` runs another working copy with its own .venv, for before and after.
+answers.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
-import json
 import os
-import re
 import socket
 import statistics
-import subprocess
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlencode
 
-from tests.running import environ_for, process_environ
+from bench._installs import PASSWORD, add, made
+from bench._sites import sign_in
+from panel import create_app, db
+from panel.secret import Secret
+from panel.setup import service as setup
+from tests.running import PanelServer, environ_for
 
-SECRET = "correct horse battery staple"
 SLOW_BODY = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nx"
 SLOW_HEADERS = b"GET /login HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\n"
 WHOLE = b"GET /static/panel.css HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -36,7 +37,6 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="script/bench slow")
     parser.add_argument("--clients", type=int, default=200, help="of each kind (default: 200)")
     parser.add_argument("--seconds", type=float, default=8.0, help="that each kind is held (default: 8)")
-    parser.add_argument("--root", type=Path, default=Path.cwd(), help="the working copy that is served")
     chosen = parser.parse_args(arguments)
     kinds = {
         "nobody": [],
@@ -49,7 +49,8 @@ def main(arguments: list[str]) -> None:
     print(f"{'held':20} {'answers':>8} {'median ms':>10} {'worst ms':>9}")
     with tempfile.TemporaryDirectory() as directory:
         for name, firsts in kinds.items():
-            with Served(chosen.root, Path(directory) / name.replace(" ", "-")) as port:
+            with served(Path(directory) / name.replace(" ", "-")) as server:
+                port = _port(server)
                 held = [_hold(port, first) for first in firsts for _ in range(chosen.clients)]
                 times = _ask(port, chosen.seconds)
                 for connection in held:
@@ -57,73 +58,38 @@ def main(arguments: list[str]) -> None:
             done = [t for t in times if t is not None]
             row = (statistics.median(done) * 1000, max(done) * 1000) if done else (float("nan"),) * 2
             print(f"{name:20} {len(done):4}/{len(times):<3} {row[0]:10.0f} {row[1]:9.0f}", flush=True)
-        with Served(chosen.root, Path(directory) / "speed") as port:
+        with served(Path(directory) / "speed") as server:
             for path in ("/healthz", "/login"):
-                _speed(port, path, chosen.seconds)
-        served = Served(chosen.root, Path(directory) / "signed-in")
-        with served as port:
-            cookie = served.sign_in(port)
+                _speed(_port(server), path, chosen.seconds)
+            cookie = _signed_in(server)
             for path in ("/", "/accounts", "/people"):
-                _speed(port, path, chosen.seconds, cookie=cookie)
+                _speed(_port(server), path, chosen.seconds, cookie=cookie)
 
 
-class Served:
-    """A running server on an install of its own; gives its port."""
+@contextmanager
+def served(directory: Path) -> Iterator[PanelServer]:
+    """A running server on an install of its own."""
+    directory.mkdir()
+    server = PanelServer(environ_for(directory), directory / "server.log", cold=True)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
-    def __init__(self, root: Path, directory: Path) -> None:
-        """`root` is the working copy, `directory` where its data goes."""
-        directory.mkdir()
-        self._root = root
-        self._environ = environ_for(directory)
 
-    def __enter__(self) -> int:
-        self._process = subprocess.Popen(
-            [self._root / ".venv/bin/python", "-m", "panel.serve"],
-            cwd=self._root,
-            env=process_environ(self._environ),
-            stderr=subprocess.DEVNULL,
-        )
-        port = int(self._environ["PANEL_BIND"].rpartition(":")[2])
-        while _get(port, "/healthz", 1.0) is None:
-            time.sleep(0.1)
-        return port
+def _port(server: PanelServer) -> int:
+    return int(server.environ["PANEL_BIND"].rpartition(":")[2])
 
-    def sign_in(self, port: int) -> str:
-        """Make an administrator and 25 mailboxes in the shell, sign in, and return the session's cookie."""
-        boxes = "".join(
-            json.dumps(
-                {"address": f"{n}@example.org", "host": "127.0.0.1", "security": "none", "password": SECRET}
-            )
-            + "\n"
-            for n in range(25)
-        )
-        for arguments, said in (
-            (
-                ["setup", "--admin-email", "ada@example.org", "--admin-name", "Ada", "--password-file", "-"],
-                SECRET,
-            ),
-            (["accounts", "import", "-"], boxes),
-        ):
-            subprocess.run(
-                [self._root / ".venv/bin/python", "-m", "flask", *arguments],
-                cwd=self._root, env=process_environ(self._environ), input=said, text=True, check=True,
-                stdout=subprocess.DEVNULL,
-            )  # fmt: skip
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        connection.request("GET", "/login")
-        answer = connection.getresponse()
-        [token] = re.findall(r'name="csrf_token" value="([^"]+)"', answer.read().decode())[:1]
-        form = urlencode({"email": "ada@example.org", "password": SECRET, "csrf_token": token})
-        cookie = str(answer.headers["Set-Cookie"]).partition(";")[0]
-        kind = "application/x-www-form-urlencoded"
-        connection.request("POST", "/login", form, {"Cookie": cookie, "Content-Type": kind})
-        answer = connection.getresponse()
-        assert answer.status == 303, answer.read()
-        return "; ".join(each.partition(";")[0] for each in answer.headers.get_all("Set-Cookie") or ())
 
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
+def _signed_in(server: PanelServer) -> str:
+    """Make an administrator and 25 mailboxes, and sign in; the session's cookie."""
+    settings = made(server.environ)
+    with db.database.connection_context(), db.transaction():
+        for number in range(25):
+            add(str(number), 993, "127.0.0.1", begin="now", security="none")
+        setup.create_admin(settings, "Ada", "ada@example.org", Secret(PASSWORD), None)
+    return sign_in(create_app(settings), "/login", email="ada@example.org", password=PASSWORD)
 
 
 def _hold(port: int, first: bytes) -> socket.socket:
