@@ -1,20 +1,16 @@
-"""Installs of Mailkeep for benchmarks, with mailboxes in them; and where results are written."""
+"""Installs of Mailkeep for benchmarks, with mailboxes in them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from panel import create_app, db, install
-from panel.config import ROOT, Settings
+from panel.config import Settings
 from panel.models import Account, Endpoint
 from panel.secret import Secret
 from tests.servers.hostile import Talk
 
 PASSWORD = "correct horse battery staple"
-RESULTS = ROOT / "bench/results"
 
 
 def made(environ: Mapping[str, str]) -> Settings:
@@ -50,10 +46,3 @@ def hang(talk: Talk) -> None:
     """A mail server that greets with one byte and says no more."""
     talk.send(b"*")
     talk.line()
-
-
-def write(path: Path, found: Any) -> None:
-    """Write results as JSON, and say where."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    print(f"\nwritten to {path}")

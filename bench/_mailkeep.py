@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from bench._programs import passwords
+from bench._programs import Program, passwords
 from bench._sites import PASSWORD, Wsgi, sign_in
 from panel import create_app, db, install
 from panel.audit import Actor
@@ -21,7 +21,7 @@ from tests.installs import BOTH
 ACTOR = Actor("bench")
 
 
-class Mailkeep:
+class Mailkeep(Program):
     """An install with one mailbox a row."""
 
     def __init__(self, directory: Path) -> None:
@@ -83,7 +83,6 @@ class Mailkeep:
             raise SystemExit(f"The state is {self.vault.latest().state}.")
 
     def check(self) -> int:
-        """How many open."""
         verdict = verification.run(self.vault)
         return verdict.opened if self.vault.latest().clear == 0 else 0
 

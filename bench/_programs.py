@@ -8,49 +8,23 @@ The peers re-encrypt as their own commands or manuals do, in the quickest form t
 from __future__ import annotations
 
 import importlib
+import json
 import sqlite3
 import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
+# Nothing of the panel is imported: children would be measured with what their parent needs.
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench/results"
 T = TypeVar("T")
 PRAGMAS = ("journal_mode = wal", "synchronous = full", "secure_delete = on", "busy_timeout = 60000")
 OLD, NEW = "an old key of the benchmark", "a new key of the benchmark"
-
-
-class Program(Protocol):
-    """One way of encrypting a table of passwords, in `directory`."""
-
-    def __init__(self, directory: Path) -> None: ...
-
-    @property
-    def database(self) -> Path:
-        """The SQLite file."""
-
-    def seed(self, rows: int) -> None:
-        """Make the database with that many passwords in clear."""
-
-    def open(self) -> None:
-        """Connect; what is done here is not measured."""
-
-    def begin(self, phase: str) -> None:
-        """What must go before enabling or rotating, measured apart."""
-
-    def enable(self) -> None:
-        """Encrypt every password."""
-
-    def rotate(self) -> None:
-        """Encrypt every password under another key."""
-
-    def finish(self) -> None:
-        """What belongs to it afterwards, measured apart."""
-
-    def check(self) -> int:
-        """How many passwords are encrypted now and come back as they were."""
 
 
 # name: module and class, and the package that must be installed for it
@@ -88,6 +62,13 @@ def median(runs: list[T]) -> T:
     return type(runs[0])(**{name: statistics.median(each[name] for each in figures) for name in figures[0]})
 
 
+def write(path: Path, found: Any) -> None:
+    """Write results as JSON, and say where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, default=asdict, indent=1) + "\n", "utf-8")
+    print(f"\nwritten to {path}")
+
+
 def program(name: str, directory: Path) -> Program:
     module, kind, _ = PROGRAMS[name]
     made: Program = getattr(importlib.import_module(module), kind)(directory)
@@ -119,14 +100,45 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-class Peer:
-    """A program on one plain table, with the columns that a mail account has."""
+class Program:
+    """One way of encrypting a table of passwords, in the file `database`."""
+
+    database: Path
+
+    def seed(self, rows: int) -> None:
+        """Make the database with that many passwords in clear."""
+        raise NotImplementedError
+
+    def open(self) -> None:
+        """Connect; what is done here is not measured."""
+        raise NotImplementedError
+
+    def begin(self, phase: str) -> None:
+        """What must go before enabling or rotating, measured apart."""
+
+    def enable(self) -> None:
+        """Encrypt every password."""
+        raise NotImplementedError
+
+    def rotate(self) -> None:
+        """Encrypt every password under another key."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """What belongs to it afterwards, measured apart."""
+
+    def check(self) -> int:
+        """How many passwords are encrypted now and come back as they were."""
+        raise NotImplementedError
+
+
+class Peer(Program):
+    """A program on one plain table, with the columns that a mail account has. It leaves old values there."""
 
     def __init__(self, directory: Path) -> None:
         self.database = directory / "peer.db"
 
     def seed(self, rows: int) -> None:
-        """Make the table with that many passwords in clear."""
         connection = connect(self.database)
         connection.execute(
             "CREATE TABLE account (id INTEGER PRIMARY KEY, address TEXT, host TEXT, port INTEGER,"
@@ -139,12 +151,6 @@ class Peer:
         )
         connection.execute("COMMIT")
         connection.close()
-
-    def begin(self, phase: str) -> None:
-        """Peers have nothing to do before."""
-
-    def finish(self) -> None:
-        """Peers leave old values where they are."""
 
 
 class Nobody(Peer):

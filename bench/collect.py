@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench._engine import MBSYNC
-from bench._installs import PASSWORD, RESULTS, add, made, write
+from bench._installs import PASSWORD, add, made
+from bench._programs import RESULTS, write
 from panel import db
 from panel.config import ROOT
 from tests.running import process_environ

@@ -15,12 +15,14 @@ import shutil
 import statistics
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench._engine import PROGRAMS, BigDovecot, Mailkeep, Program, installed
-from bench._installs import PASSWORD, RESULTS, add, hang, write
+from bench._installs import PASSWORD, add, hang
+from bench._programs import RESULTS, write
 from panel import db
 from tests.servers.hostile import ScriptedServer
 
@@ -75,17 +77,28 @@ def main(arguments: list[str]) -> None:
         write(options.results, [asdict(one) for one in found])
 
 
-def _measure(name: str, number: int, options: argparse.Namespace) -> Figures:
+@contextmanager
+def _dovecot(number: int) -> Iterator[tuple[BigDovecot, list[str], Path]]:
+    """A server with so many mailboxes, their users, and a directory for the program."""
     directory = Path(tempfile.mkdtemp(prefix="bench-engine-"))
     server = BigDovecot(directory / "dovecot")
     users = [f"user{n}" for n in range(number)]
     try:
         for user in users:
             server.add_user(user, PASSWORD)
-            server.deliver(user, _message(-1))
         directory.chmod(0o755)  # getmail delivers as another user
         (directory / "program").mkdir()
-        program: Program = PROGRAMS[name][0](server, users, directory / "program")
+        yield server, users, directory / "program"
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _measure(name: str, number: int, options: argparse.Namespace) -> Figures:
+    with _dovecot(number) as (server, users, directory):
+        for user in users:
+            server.deliver(user, _message(-1))
+        program: Program = PROGRAMS[name][0](server, users, directory)
         hung = [ScriptedServer(hang) for _ in range(options.hung)]
         if isinstance(program, Mailkeep):
             program.beside([one.port for one in hung])
@@ -97,9 +110,6 @@ def _measure(name: str, number: int, options: argparse.Namespace) -> Figures:
             worker = _memory(program.pids()[-1:]) if isinstance(program, Mailkeep) else 0.0
         finally:
             program.stop()
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
     p99 = statistics.quantiles(waits, n=100, method="inclusive")[98] if len(waits) > 1 else float("nan")
     return Figures(
         name, number, len(waits), missing, statistics.median(waits or [float("nan")]), p99,
@@ -112,7 +122,7 @@ def _played(
 ) -> tuple[float, float, float, dict[int, float]]:
     """CPU while nothing comes, and while mail does; memory; and when each message was delivered."""
     chance = random.Random(2026)
-    idle = _cpu(program, 20.0)
+    idle = _cpu(program.pids(), 20.0)
     sent: dict[int, float] = {}
     began, used = time.monotonic(), _seconds(program.pids())
     for number in range(options.messages):
@@ -144,14 +154,8 @@ def _waits(program: Program, sent: dict[int, float]) -> tuple[list[float], int]:
 
 def _watch_idle(number: int, options: argparse.Namespace) -> None:
     """What Mailkeep's worker takes while no mail comes."""
-    directory = Path(tempfile.mkdtemp(prefix="bench-engine-"))
-    server = BigDovecot(directory / "dovecot")
-    try:
-        users = [f"user{n}" for n in range(number + options.pop3)]
-        for user in users:
-            server.add_user(user, PASSWORD)
-        (directory / "program").mkdir()
-        program = Mailkeep(server, users[:number], directory / "program")
+    with _dovecot(number + options.pop3) as (server, users, directory):
+        program = Mailkeep(server, users[:number], directory)
         with db.database.connection_context(), db.transaction():
             for user in users[number:]:
                 add(user, server.pop3_port, protocol="pop3")
@@ -161,22 +165,17 @@ def _watch_idle(number: int, options: argparse.Namespace) -> None:
             ends = time.monotonic() + options.idle
             while time.monotonic() < ends:
                 worker = program.pids()[-1:]
-                used, began = _seconds(worker), time.monotonic()
-                time.sleep(min(60.0, max(ends - time.monotonic(), 1.0)))
-                cpu = (_seconds(worker) - used) / (time.monotonic() - began) * 100
+                cpu = _cpu(worker, min(60.0, max(ends - time.monotonic(), 1.0)))
                 print(f"{number} IMAP, {options.pop3} POP3: worker {cpu:.2f} % of a core, "
                       f"{_memory(worker):.0f} MiB, load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
         finally:
             program.stop()
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
-def _cpu(program: Program, seconds: float) -> float:
-    used, began = _seconds(program.pids()), time.monotonic()
+def _cpu(pids: list[int], seconds: float) -> float:
+    used, began = _seconds(pids), time.monotonic()
     time.sleep(seconds)
-    return (_seconds(program.pids()) - used) / (time.monotonic() - began) * 100
+    return (_seconds(pids) - used) / (time.monotonic() - began) * 100
 
 
 def _seconds(pids: list[int]) -> float:

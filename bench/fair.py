@@ -14,7 +14,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench._installs import RESULTS, add, hang, made, write
+from bench._installs import add, hang, made
+from bench._programs import RESULTS, write
 from panel import db
 from panel.collect import due
 from panel.models import Account, Collection

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from bench._installs import RESULTS, write
+from bench._programs import RESULTS, write
 from panel import db
 from panel.listing import ListQuery
 from panel.messages import retention, search, service

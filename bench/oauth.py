@@ -23,7 +23,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench import collect
-from bench._installs import RESULTS, add, made, write
+from bench._installs import add, made
+from bench._programs import RESULTS, write
 from panel import create_app, db
 from panel.audit import Actor
 from panel.collect.round import Collector

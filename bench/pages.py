@@ -23,13 +23,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench._programs import chosen, median
+from bench._programs import RESULTS, ROOT, chosen, median, write
 from bench._sites import LIST, SITES, WRITES, installed, pages
 
-ROOT = Path(__file__).parent.parent
 OWN = "Mailkeep"
 PROCESSES = 2
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -75,16 +74,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--writes", type=float, default=10.0, help="a second, beside the readers")
     parser.add_argument("--programs", default="|".join(SITES), help="which to run, with | between")
-    parser.add_argument("--results", type=Path, default=ROOT / "bench/results/pages.json")
+    parser.add_argument("--results", type=Path, default=RESULTS / "pages.json")
     options = parser.parse_args(arguments)
     names = chosen(options.programs, installed)
     found: dict[int, dict[str, dict[str, list[Measured]]]] = {}
     for size in map(int, options.sizes.split(",")):
         found[size] = _at(size, names, options)
         _table(size, _medians(found[size]), options)
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps({"mailboxes": found}, default=asdict, indent=1) + "\n", "utf-8")
-    print(f"\nwritten to {options.results}")
+    write(options.results, {"mailboxes": found})
 
 
 def _at(size: int, names: list[str], options: argparse.Namespace) -> dict[str, dict[str, list[Measured]]]:
@@ -147,12 +144,12 @@ def _written(server: Running, per_second: float) -> Iterator[None]:
     """Write one row `per_second` times a second meanwhile."""
     over = threading.Event()
 
-    def write() -> None:
+    def work() -> None:
         with sqlite3.connect(server.database, isolation_level=None, timeout=60) as connection:
             while per_second and not over.wait(1 / per_second):
                 connection.execute(WRITES[server.name][1])
 
-    thread = threading.Thread(target=write)
+    thread = threading.Thread(target=work)
     thread.start()
     try:
         yield

@@ -22,7 +22,8 @@ from pathlib import Path
 from cryptography.fernet import Fernet, MultiFernet
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from bench._installs import RESULTS, add, made, write
+from bench._installs import add, made
+from bench._programs import RESULTS, write
 from panel import create_app, db
 from panel.audit import Actor
 from panel.config import Settings

@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from bench._installs import RESULTS, made, write
+from bench._installs import made
+from bench._programs import RESULTS, write
 from panel import db
 from panel.audit import Actor
 from panel.config import ROOT

@@ -17,14 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench._programs import NOBODY, PROGRAMS, chosen, installed, median
+from bench._programs import NOBODY, PROGRAMS, RESULTS, ROOT, chosen, installed, median, write
 
-# Nothing of the panel is imported: children would be measured with what their parent needs.
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "bench/results/sweep.json"
 PHASES = ("enable", "rotate")
 
 
@@ -50,7 +47,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--programs", default="|".join(PROGRAMS), help="which to run, with | between")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS / "sweep.json")
     options = parser.parse_args(arguments)
     names = chosen(options.programs, installed)
     found: dict[str, dict[str, list[Measured]]] = {phase: {name: [] for name in names} for phase in PHASES}
@@ -142,16 +139,7 @@ def _report(found: dict[str, dict[str, list[Measured]]], options: argparse.Names
     for phase, programs in medians.items():
         print(f"\n{phase}: {options.rows:,} rows, medians of {options.rounds} rounds\n")
         _table(programs)
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "rows": options.rows,
-        "runs": {
-            phase: {n: [asdict(r) for r in runs] for n, runs in p.items()} for phase, p in found.items()
-        },
-        "medians": {phase: {n: asdict(m) for n, m in p.items()} for phase, p in medians.items()},
-    }
-    options.results.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"\nwritten to {options.results}")
+    write(options.results, {"rows": options.rows, "runs": found, "medians": medians})
 
 
 def _table(programs: dict[str, Measured]) -> None:
