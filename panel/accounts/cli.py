@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from panel import db, identity
+from panel import db, identity, shell
 from panel.accounts import auth, bulk, importing, listing, overview, probe, removal, rules, service
 from panel.accounts.auth import Oauth, is_same
 from panel.accounts.overview import Health, Line
@@ -25,23 +25,12 @@ from panel.printing import print_json, progress, say
 from panel.program import command_line
 from panel.secret import Secret
 from panel.services import current
-from panel.shell import (
-    REFUSED,
-    SIGN_IN_NAMES,
-    PanelGroup,
-    ask,
-    ask_new,
-    json_option,
-    password_option,
-    sign_in_options,
-    yes_option,
-)
 from panel.times import ago
 
 NAMED = 20  # invalid lines listed one by one
 REMOVED_NAMED = 5  # mailboxes in the question
 
-accounts = PanelGroup("accounts", help="The mailboxes that mail is collected from.")
+accounts = shell.PanelGroup("accounts", help="The mailboxes that mail is collected from.")
 
 OPTIONS = (
     click.option("--protocol", help="imap or pop3. New mailboxes: imap."),
@@ -69,17 +58,17 @@ def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 @accounts.command()
 @click.argument("address")
 @partial(_options, new=True)
-@sign_in_options
+@shell.sign_in_options
 @click.option("--begin", default="now", show_default=True, help="Start with: now (new mail), unread or all.")
 def add(address: str, begin: str, **options: Any) -> None:
     """Add the mailbox ADDRESS. Without a way to sign in, its password is asked for."""
-    entered = auth.chosen(**_given(options, SIGN_IN_NAMES))
+    entered = auth.chosen(**_given(options, shell.SIGN_IN_NAMES))
     if entered is None and not sys.stdin.isatty():
         raise click.UsageError("Missing option '--password-file', or else '--app' or '--secret-name'.")
     box = rules.mailbox(address, **_given(options, rules.MAILBOX_FIELDS))
     server = {"protocol": "imap", "security": "tls", "port": None, "username": box.address}
     where = rules.server(current().settings, **server | _given(options, rules.SERVER_FIELDS))
-    entered = entered if entered is not None else ask_new("Password")
+    entered = entered if entered is not None else shell.ask_new("Password")
     uuid = service.add(current().vault, service.New(box, where, entered, begin), Actor())
     test = f", not tested. To test it: {command_line('accounts test')} {box.address}"
     say(f"{box.address} was added ({uuid}){_waits(uuid, box.address) or test}")
@@ -110,7 +99,7 @@ def import_(context: click.Context, source: BinaryIO) -> None:
     finally:  # also where a batch failed: those before it are stored
         _print_import_result(added, bad)
     if bad:
-        context.exit(1 if added else REFUSED)
+        context.exit(1 if added else shell.REFUSED)
 
 
 def _print_import_result(added: int, bad: list[importing.BadLine]) -> None:
@@ -122,7 +111,7 @@ def _print_import_result(added: int, bad: list[importing.BadLine]) -> None:
 
 
 @accounts.command("list")
-@json_option
+@shell.json_option
 def list_(json_: bool) -> None:
     """List the mailboxes and their status."""
     lines = overview.lines(current().vault)
@@ -137,7 +126,7 @@ def list_(json_: bool) -> None:
 
 @accounts.command()
 @click.argument("account")
-@json_option
+@shell.json_option
 def show(account: str, json_: bool) -> None:
     """Show one mailbox."""
     line = _line(account)
@@ -287,7 +276,7 @@ def resume(account: tuple[str, ...], search: str | None) -> None:
 
 @accounts.command("set-password")
 @click.argument("account")
-@password_option(required=False)
+@shell.password_option(required=False)
 @click.option("--expect-host", default=None, help="Refuse unless this is the stored host.")
 @click.option("--expect-username", default=None, help="Refuse unless this is the stored username.")
 def set_password(
@@ -308,7 +297,7 @@ def set_password(
             say(_set_by(change))
         if not sys.stdin.isatty():
             raise click.UsageError("Missing option '--password-file'.")
-        password = ask_new(f"Password of {found.address}")
+        password = shell.ask_new(f"Password of {found.address}")
     elif expect_host is None:
         _require_latest(change, "Name the server that you mean: --expect-host.")
     service.set_password(current().vault, found.uuid, password, seen, Actor())
@@ -349,7 +338,7 @@ def _set_by(change: Change) -> str:
 @accounts.command()
 @click.argument("account")
 @_options
-@sign_in_options
+@shell.sign_in_options
 @click.option(
     "--deliver-to", default=None, help="Target of its mail; see flask deliver targets. Empty: the default."
 )
@@ -358,7 +347,7 @@ def edit(account: str, deliver_to: str | None, **options: Any) -> None:
 
     With another way the mailbox goes on where it stopped: nothing is delivered twice.
     """
-    entered = auth.chosen(**_given(options, SIGN_IN_NAMES))
+    entered = auth.chosen(**_given(options, shell.SIGN_IN_NAMES))
     found, endpoint = service.find(account)
     stored = vars(service.mailbox_of(found))
     box = rules.mailbox(**stored | _given(options, rules.MAILBOX_FIELDS))
@@ -376,7 +365,7 @@ def edit(account: str, deliver_to: str | None, **options: Any) -> None:
         where = rules.server(current().settings, **server | given)
         is_new = not is_same(endpoint, where)
         if is_new and entered is None and endpoint.kind == PASSWORD and sys.stdin.isatty():
-            entered = ask_new(f"Password of {found.address} at {where.host}")
+            entered = shell.ask_new(f"Password of {found.address} at {where.host}")
     if deliver_to is not None:
         mailboxes.require(current().settings, deliver_to)
     service.edit(current().vault, found.uuid, box, where, entered, Seen.of(endpoint), Actor())
@@ -398,7 +387,7 @@ def collect_older(account: str) -> None:
 @accounts.command()
 @_several
 @click.option("--now", is_flag=True, help="Delete for good at once.")
-@yes_option
+@shell.yes_option
 def remove(account: tuple[str, ...], search: str | None, now: bool, yes: bool) -> None:
     """Remove mailboxes; after ten minutes they are deleted with their passwords. Delivered mail stays."""
     uuids = _chosen(account, search, removed=now)
@@ -406,7 +395,7 @@ def remove(account: tuple[str, ...], search: str | None, now: bool, yes: bool) -
     named = ", ".join(addresses) + (
         f" and {len(uuids) - len(addresses)} more" if len(uuids) > len(addresses) else ""
     )
-    ask(f"Remove {named} and {'its' if len(uuids) == 1 else 'their'} passwords?", yes)
+    shell.ask(f"Remove {named} and {'its' if len(uuids) == 1 else 'their'} passwords?", yes)
     _run(uuids, "remove", "removed")
     if now:
         for uuid in uuids:

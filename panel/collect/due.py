@@ -9,17 +9,8 @@ from typing import Any
 
 from peewee import JOIN, SQL, Case, fn
 
-from panel import db
+from panel import db, errors
 from panel.collect import lease, parked
-from panel.errors import (
-    AppFault,
-    CannotOpen,
-    ConsentNeeded,
-    MailError,
-    PanelError,
-    PasswordNeeded,
-    TokenUnavailable,
-)
 from panel.messages import record
 from panel.models import LISTED, Account, Collection, Endpoint
 from panel.models.base import as_whole
@@ -33,7 +24,7 @@ BACKOFF = (60, 120, 300, 900, 3600)
 BACKOFF_REFUSED = (900, 3600, 6 * 3600)
 # The longest while a provider gives no access token: it is asked less often than this for all its mailboxes.
 BACKOFF_TOKEN = 300
-NEEDS_A_PERSON = (CannotOpen, PasswordNeeded, ConsentNeeded, AppFault)
+NEEDS_A_PERSON = (errors.CannotOpen, errors.PasswordNeeded, errors.ConsentNeeded, errors.AppFault)
 # A session at rest is used again after so long: routers and servers forget one that is silent for longer.
 RENEW_SECONDS = (480, 540)
 
@@ -177,7 +168,7 @@ def after_success(
     }
 
 
-def store_failure(account: Account, error: PanelError, ended: record.Round) -> None:
+def store_failure(account: Account, error: errors.PanelError, ended: record.Round) -> None:
     """Store what went wrong, when to try again, and how the round `ended`."""
     with db.transaction():
         before = Collection.get_or_none(Collection.account == account)
@@ -187,7 +178,7 @@ def store_failure(account: Account, error: PanelError, ended: record.Round) -> N
         record.round_ended(account.uuid, ended, before.quiet_rounds)
 
 
-def _store_failure(account: Account, error: PanelError, before: Collection) -> None:
+def _store_failure(account: Account, error: errors.PanelError, before: Collection) -> None:
     now, delay = db.now(), _delay(account, error, before.failures)
     Collection.update(
         problem=error.message,
@@ -201,20 +192,20 @@ def _store_failure(account: Account, error: PanelError, before: Collection) -> N
     ).where(Collection.account == account).execute()
 
 
-def _is_refusal(error: PanelError) -> bool:
-    return isinstance(error, MailError) and error.permanent
+def _is_refusal(error: errors.PanelError) -> bool:
+    return isinstance(error, errors.MailError) and error.permanent
 
 
-def _delay(account: Account, error: PanelError, failures: int) -> int:
+def _delay(account: Account, error: errors.PanelError, failures: int) -> int:
     """Seconds until the next try after `failures` earlier ones, never fewer than the server asks for."""
-    if isinstance(error, ConsentNeeded):
+    if isinstance(error, errors.ConsentNeeded):
         return LONGEST_WAIT  # connecting makes it due
     delays = BACKOFF_REFUSED if _is_refusal(error) else BACKOFF
     delay = delays[min(failures, len(delays) - 1)]
-    if isinstance(error, AppFault | TokenUnavailable):
+    if isinstance(error, errors.AppFault | errors.TokenUnavailable):
         delay = min(delay, BACKOFF_TOKEN)
-    if not isinstance(error, MailError | TokenUnavailable):
+    if not isinstance(error, errors.MailError | errors.TokenUnavailable):
         return delay
-    if isinstance(error, MailError) and error.step == "after":
+    if isinstance(error, errors.MailError) and error.step == "after":
         delay = account.interval  # mail does come in
     return max(delay, error.retry_after or 0)

@@ -20,20 +20,9 @@ from panel import db
 from panel.deliver.status import Gone
 from panel.deliver.targets import MAILDIR
 from panel.listing import LONGEST_SEARCH, ROWS, Listing, ListQuery
-from panel.messages import chart
-from panel.messages.rows import (
-    COLUMNS,
-    DELIVERED,
-    JOINS,
-    SET_ASIDE,
-    SKIPPED,
-    TAKEN,
-    WAITING,
-    MessageLine,
-    line,
-)  # fmt: skip
+from panel.messages import chart, rows
 
-STATES = (WAITING, TAKEN, DELIVERED, SET_ASIDE, SKIPPED)
+STATES = (rows.WAITING, rows.TAKEN, rows.DELIVERED, rows.SET_ASIDE, rows.SKIPPED)
 TERMS = 8  # of a search
 DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})|(\d{1,2})\.(\d{1,2})\.(\d{4})")
 SPECIAL = re.compile("([!%_])")
@@ -64,7 +53,7 @@ class Scope:
 
 def find(
     query: ListQuery, zone: ZoneInfo, spool: Path, scope: Scope, count: int = ROWS, gone: Gone | None = None
-) -> Listing[MessageLine]:
+) -> Listing[rows.MessageLine]:
     """Messages with all words of `query.q` in sender, subject or mailbox, newest first.
 
     A date (2026-11-25, 25.11.2026, today, yesterday) stands for the messages of that day. With `gone`, those
@@ -76,18 +65,18 @@ def find(
     found = db.read(statement, (*_out_values(gone), *values, count, query.skipped))
     every, *numbers, _ = found[0][: len(conditions)]
     states = dict(zip(conditions, [every, *numbers, every - sum(numbers)], strict=True))
-    lines = [line(each, spool, scope.subjects) for row in found if (each := row[len(conditions) :])[0]]
+    lines = [rows.line(each, spool, scope.subjects) for row in found if (each := row[len(conditions) :])[0]]
     return Listing(lines, states.get(query.state, 0), query, states)
 
 
 def _conditions(gone: Gone | None) -> dict[str, str]:
     """Each state by what the worker last saw, TAKEN last; where a shown message is now is looked up."""
-    taken, states = LEFT, {"": "1", WAITING: "waiting", SKIPPED: "reason IS NOT NULL"}
+    taken, states = LEFT, {"": "1", rows.WAITING: "waiting", rows.SKIPPED: "reason IS NOT NULL"}
     if gone is not None:
-        states[SET_ASIDE] = f"{LEFT} AND {IS_ASIDE}"
-        states[DELIVERED] = f"{LEFT} AND NOT {IS_ASIDE} AND {IS_DELIVERED}"
+        states[rows.SET_ASIDE] = f"{LEFT} AND {IS_ASIDE}"
+        states[rows.DELIVERED] = f"{LEFT} AND NOT {IS_ASIDE} AND {IS_DELIVERED}"
         taken = f"{LEFT} AND NOT ({IS_ASIDE} OR {IS_DELIVERED})"
-    return {**states, TAKEN: taken}
+    return {**states, rows.TAKEN: taken}
 
 
 def _out_values(gone: Gone | None) -> tuple[str | int, ...]:
@@ -102,14 +91,14 @@ def _statement(where: str, conditions: Mapping[str, str], state: str, out: bool)
     tables = ", ".join([OUT] * out + [hit] * bool(where))
     table = "hit" if where else "message_log"
     counts = [
-        "NULL" if each == TAKEN else f"(SELECT count(*) FROM {table} WHERE {condition})"  # noqa: S608
+        "NULL" if each == rows.TAKEN else f"(SELECT count(*) FROM {table} WHERE {condition})"  # noqa: S608
         for each, condition in conditions.items()
     ]
     page = f"SELECT id FROM {table} WHERE {conditions[state]} ORDER BY id DESC LIMIT ? OFFSET ?"  # noqa: S608
     return (
         f"{'WITH ' + tables if tables else ''} SELECT {', '.join(counts)}, f.* FROM (SELECT 1)"  # noqa: S608
-        f" LEFT JOIN (SELECT {COLUMNS} FROM ({page}) p"
-        f" JOIN message_log l ON l.id = p.id {JOINS}) f ON 1 ORDER BY f.id DESC"
+        f" LEFT JOIN (SELECT {rows.COLUMNS} FROM ({page}) p"
+        f" JOIN message_log l ON l.id = p.id {rows.JOINS}) f ON 1 ORDER BY f.id DESC"
     )
 
 

@@ -5,17 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wtforms import (
-    Field,
-    Form,
-    FormField,
-    HiddenField,
-    IntegerField,
-    PasswordField,
-    RadioField,
-    SelectField,
-    StringField,
-)  # fmt: skip
+import wtforms
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import StopValidation
 
@@ -41,24 +31,24 @@ def stripped(text: str | None) -> str:
     return (text or "").strip()
 
 
-def show_on_field(form: Form, error: PanelError) -> PanelError | None:
+def show_on_field(form: wtforms.Form, error: PanelError) -> PanelError | None:
     """Show `error` beside the field it is about; the error itself if there is no such field."""
     for field in _fields(form):
-        if field.name == error.field and not isinstance(field, HiddenField):
+        if field.name == error.field and not isinstance(field, wtforms.HiddenField):
             field.errors = [str(error)]
             return None
     return error
 
 
-def _fields(form: Form) -> Iterator[Field]:
+def _fields(form: wtforms.Form) -> Iterator[wtforms.Field]:
     for field in form:
-        if isinstance(field, FormField):
+        if isinstance(field, wtforms.FormField):
             yield from _fields(field.form)
         else:
             yield field
 
 
-class NumberField(IntegerField):
+class NumberField(wtforms.IntegerField):
     """A whole number, with the panel's own error message."""
 
     def __init__(self, label: str, message: str, *, may_be_empty: bool = False, **more: Any) -> None:
@@ -85,13 +75,13 @@ class NumberField(IntegerField):
             raise StopValidation(self.message)
 
 
-class SignInFields(Form):
+class SignInFields(wtforms.Form):
     """How a server is signed in to: `auth` says which of the other fields count."""
 
-    auth = RadioField("Sign-in", choices=AUTHS, default="password", validate_choice=False)
-    app = SelectField("App", choices=[], validate_choice=False)
-    signs_in_as = StringField("Signs in as", filters=[stripped])
-    secret_name = StringField("Name of the secret", filters=[stripped])
+    auth = wtforms.RadioField("Sign-in", choices=AUTHS, default="password", validate_choice=False)
+    app = wtforms.SelectField("App", choices=[], validate_choice=False)
+    signs_in_as = wtforms.StringField("Signs in as", filters=[stripped])
+    secret_name = wtforms.StringField("Name of the secret", filters=[stripped])
 
     @property
     def by(self) -> str:
@@ -99,7 +89,7 @@ class SignInFields(Form):
         return self.auth.data if self.auth.data in ("oauth", "outside") else "password"
 
     @property
-    def app_field(self) -> SelectField:
+    def app_field(self) -> wtforms.SelectField:
         return self.app
 
     @property
@@ -108,14 +98,14 @@ class SignInFields(Form):
         return self.by, self.app_field.data or "", self.signs_in_as.data or "", self.secret_name.data or ""
 
 
-class ServerFields(Form):
+class ServerFields(wtforms.Form):
     """Server and login. `panel.accounts.rules` checks the values."""
 
-    host = StringField("Mail server", filters=[stripped])
+    host = wtforms.StringField("Mail server", filters=[stripped])
     port = NumberField("Port", "Enter the port as a number.", may_be_empty=True)
-    security = SelectField("Security", choices=SECURITIES, default="tls", validate_choice=False)
-    username = StringField("Username")
-    password = PasswordField("Password")  # never stripped, never shown again
+    security = wtforms.SelectField("Security", choices=SECURITIES, default="tls", validate_choice=False)
+    username = wtforms.StringField("Username")
+    password = wtforms.PasswordField("Password")  # never stripped, never shown again
 
     @property
     def entered_password(self) -> Secret | None:
@@ -126,8 +116,8 @@ class ServerFields(Form):
 class SendingFields(ServerFields):
     """The same for SMTP, with labels of its own, so that both fit on one page."""
 
-    host = StringField("SMTP server", filters=[stripped])
+    host = wtforms.StringField("SMTP server", filters=[stripped])
     port = NumberField("SMTP port", "Enter the port as a number.", may_be_empty=True)
-    security = SelectField("SMTP security", choices=SECURITIES, default="tls", validate_choice=False)
-    username = StringField("SMTP username")
-    password = PasswordField("SMTP password")
+    security = wtforms.SelectField("SMTP security", choices=SECURITIES, default="tls", validate_choice=False)
+    username = wtforms.StringField("SMTP username")
+    password = wtforms.PasswordField("SMTP password")
