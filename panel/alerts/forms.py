@@ -1,7 +1,5 @@
 """The forms of recipients and thresholds."""
 
-from __future__ import annotations
-
 from flask_wtf import FlaskForm
 from wtforms import IntegerField, SelectField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice

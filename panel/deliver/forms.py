@@ -1,7 +1,5 @@
 """The form of a mailbox's target."""
 
-from __future__ import annotations
-
 from flask_wtf import FlaskForm
 from wtforms import SelectField
 

@@ -1,7 +1,5 @@
 """The shapes of what the Encryption page sends."""
 
-from __future__ import annotations
-
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, StringField
 from wtforms.validators import DataRequired, Regexp

@@ -1,7 +1,5 @@
 """What happened, which alerts there are, and who receives them."""
 
-from __future__ import annotations
-
 from peewee import AutoField
 
 from panel.models.base import BaseModel, CharField, IntegerField, TextField

@@ -1,7 +1,5 @@
 """The state of the install itself, one row each: its setup, its identity, its running processes."""
 
-from __future__ import annotations
-
 from peewee import BlobField
 
 from panel.models.base import BaseModel, BigIntegerField, CharField, IntegerField, TextField

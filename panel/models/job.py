@@ -1,7 +1,5 @@
 """Work on many mailboxes that takes longer than a request should."""
 
-from __future__ import annotations
-
 from peewee import AutoField
 
 from panel.models.base import BaseModel, CharField, IntegerField, TextField

@@ -1,7 +1,5 @@
 """Who may sign in, who is signed in, and failed sign-ins."""
 
-from __future__ import annotations
-
 from peewee import AutoField, BlobField, BooleanField, Check, ForeignKeyField
 
 from panel.models.base import BaseModel, BigIntegerField, CharField, TextField

@@ -1,7 +1,5 @@
 """The forms of the people pages."""
 
-from __future__ import annotations
-
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, PasswordField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice

@@ -1,7 +1,5 @@
 """The form of the server for sending."""
 
-from __future__ import annotations
-
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, IntegerField
 from wtforms.validators import Optional

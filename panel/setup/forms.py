@@ -1,7 +1,5 @@
 """The form for the first administrator."""
 
-from __future__ import annotations
-
 from flask_wtf import FlaskForm
 from wtforms import PasswordField, StringField
 from wtforms.validators import InputRequired

@@ -1,7 +1,5 @@
 """The forms of the sign-in pages and the profile."""
 
-from __future__ import annotations
-
 from flask_wtf import FlaskForm
 from wtforms import PasswordField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice

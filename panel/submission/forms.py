@@ -1,7 +1,5 @@
 """The form of the addresses that a helpdesk may send from."""
 
-from __future__ import annotations
-
 from flask_wtf import FlaskForm
 from wtforms import StringField
 from wtforms.validators import Length
