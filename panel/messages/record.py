@@ -67,29 +67,29 @@ def delivered(account: str, uidvalidity: int, messages: Iterable[Arrived]) -> No
     for each in messages:
         count += 1
         if (head := each.envelope) is not None:
-            db.write(
+            _run(
                 LOG, now, each.size, head.sender, head.sender_name, head.subject, head.message_id,
                 account, uidvalidity, each.uid,
             )  # fmt: skip
     if count:
         hour = now - now % HOUR
-        db.write(COUNT, account, hour, count)
-        db.write(TOTAL, hour, count)
+        _run(COUNT, account, hour, count)
+        _run(TOTAL, hour, count)
 
 
 def skipped(account: str, uidvalidity: int, uid: int, size: int, reason: str) -> None:
     """Log one that is left on its server, once however often it is tried."""
     which = (account, uidvalidity, uid)
-    db.write(LOG_SKIPPED, account, db.now(), size, reason, uidvalidity, uid, *which)
-    db.write(AGAIN_SKIPPED, size, reason, *which)
+    _run(LOG_SKIPPED, account, db.now(), size, reason, uidvalidity, uid, *which)
+    _run(AGAIN_SKIPPED, size, reason, *which)
 
 
 def forget_skipped(account: str, uidvalidity: int | None = None, uids: Iterable[int] = ()) -> None:
     """Remove the lines of skipped messages that were delivered after all; without `uids` all of a mailbox."""
     if uidvalidity is None:
-        db.write("DELETE FROM message_log WHERE account_id = ? AND reason IS NOT NULL", account)
+        _run("DELETE FROM message_log WHERE account_id = ? AND reason IS NOT NULL", account)
     for uid in uids:
-        db.write(NO_LONGER_SKIPPED, account, uidvalidity, uid)
+        _run(NO_LONGER_SKIPPED, account, uidvalidity, uid)
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,15 @@ def round_ended(account: str, this: Round, quiet: int) -> None:
     error = this.error if this.error is None else this.error[:ERROR]
     with db.transaction():
         again = error is not None and this.delivered == 0
-        if again and db.write(AGAIN, this.started_at, this.took, account, error, quiet):
+        if again and _run(AGAIN, this.started_at, this.took, account, error, quiet):
             return
-        db.write(
+        _run(
             ROUND, this.started_at, this.took, this.found, this.delivered, this.skipped, error,
             this.started_at, quiet, account,
         )  # fmt: skip
-        db.write(OLD_ROUNDS, account, account, ROUNDS)
+        _run(OLD_ROUNDS, account, account, ROUNDS)
+
+
+def _run(statement: str, *values: object) -> int:
+    changed: int = db.database.execute_sql(statement, values).rowcount
+    return changed
