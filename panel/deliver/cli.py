@@ -27,7 +27,7 @@ deliver = PanelGroup("deliver", help="Delivering mail to a helpdesk.")
 @click.pass_context
 def targets_(context: click.Context, json_: bool) -> None:
     """List the targets and how they are doing. Exit status 1 if mail does not go out."""
-    found = status.outgoing(current().settings)
+    found = status.outgoing(current().settings, reported_waiting=True)
     if json_:
         print_json([asdict(each) for each in found.targets])
     elif not found.broken:

@@ -27,8 +27,9 @@ def show() -> Response:
     """The targets and how they are doing; with `test`, what came of a sample message."""
     settings, tested = current().settings, request.args.get("test", "")
     result = mailboxes.sample_result(settings, tested) if tested.isalnum() and len(tested) == 32 else None
+    found = status.outgoing(settings, reported_waiting=True)
     return page(
-        "deliver/targets.html", found=status.outgoing(settings), tested=tested, result=result,
+        "deliver/targets.html", found=found, tested=tested, result=result,
         name=request.args.get("name", "")[:32], file=settings.targets_file,
     )  # fmt: skip
 

@@ -6,8 +6,12 @@ and nothing else hangs on them.
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from panel.program import as_typed
 
 DAY = 24 * 3600
 SILENT_SECONDS = 60  # after which the deliverer counts as not running
+MOST_SEEN = 10_000  # files of one folder that a page looks at; the worker counts more
 LEAVES = "leaves mail for the helpdesk to pick up"
 USED = """
 SELECT CAST(a.deliver_to AS TEXT), count(*), CAST(total(w.unread) AS INTEGER),
@@ -39,7 +44,7 @@ WHERE a.removed_at IS NULL AND w.unread > 0 AND w.oldest_at < ? ORDER BY a.addre
 class TargetState:
     """One target, and how it is doing. `does` empty: it is not in the file; `since`: it fails.
 
-    What waits in all its mailboxes is as the worker last counted it.
+    What waits in all its mailboxes is as the deliverer or, every five minutes, the worker last counted it.
     """
 
     name: str
@@ -110,10 +115,11 @@ def read_targets(settings: Settings) -> tuple[Targets, SettingsError | None]:
         return Targets(), error
 
 
-def outgoing(settings: Settings, *, reported_use: bool = False) -> Outgoing:
+def outgoing(settings: Settings, *, reported_use: bool = False, reported_waiting: bool = False) -> Outgoing:
     """The state of all targets. One statement of SQL, or with `reported_use` none while the deliverer runs.
 
-    What mailboxes use, and what waits, is then what the deliverer reports.
+    What mailboxes use, and what waits, is then what the deliverer reports; with `reported_waiting` only what
+    waits is, which is seconds old. Alerts believe the worker's count alone: the helpdesk can write a report.
     """
     found, broken = read_targets(settings)
     reported = spool.read(spool.beside(settings.mail_spool, "state", "deliverer.json"))
@@ -121,8 +127,9 @@ def outgoing(settings: Settings, *, reported_use: bool = False) -> Outgoing:
     lines = _dict(reported.get("targets"))
     for name, target in found.by_name.items():
         states[name] = _state(name, str(target), _dict(lines.get(name)))
-    rows = _reported_use(reported) if reported_use and _is_recent(reported) else None
-    for chosen, count, waiting, oldest in rows or db.database.execute_sql(USED).fetchall():
+    counted = _reported_use(reported) if _is_recent(reported) else []
+    rows = (reported_use and counted) or db.database.execute_sql(USED).fetchall()
+    for chosen, count, waiting, oldest in _with_waiting(rows, counted) if reported_waiting else rows:
         name = found.chosen(chosen)
         state = states.get(name) or TargetState(name, "")
         times = [at for at in (state.oldest_at, _past(oldest)) if at]
@@ -167,6 +174,13 @@ def _reported_use(reported: dict[str, Any]) -> list[tuple[str, int, int, int]]:
     return [(spool.text(name), *map(spool.whole, numbers)) for name, *numbers in whole]  # type: ignore[misc]
 
 
+def _with_waiting(rows: Iterable[Any], counted: list[tuple[str, int, int, int]]) -> Iterator[Any]:
+    """These rows of USED, with what the deliverer counted; it leaves the Maildirs alone."""
+    waits = {name: numbers for name, _, *numbers in counted if name != MAILDIR}
+    for name, count, *numbers in rows:
+        yield name, count, *waits.get(str(name), numbers)
+
+
 def late(settings: Settings, found: Outgoing, before: int) -> list[str]:
     """Addresses of mailboxes whose mail has waited since before then, though their targets do not fail."""
     chosen = read_targets(settings)[0].chosen
@@ -176,12 +190,11 @@ def late(settings: Settings, found: Outgoing, before: int) -> list[str]:
 
 
 def mailbox(settings: Settings, uuid: str, chosen: str) -> MailboxOut:
-    """How the mail of one mailbox goes out. One statement of SQL."""
+    """How the mail of one mailbox goes out. One statement of SQL at most."""
     found, broken = read_targets(settings)
     name = found.chosen(chosen) if broken is None else chosen or "the default"
     beside = spool.beside(settings.mail_spool, uuid)
     reported = _of_mailbox(settings.mail_spool, uuid)
-    count = SpoolCount.get_or_none(SpoolCount.account == uuid)
     does = LEAVES if name == MAILDIR else str(found.by_name.get(name, ""))
     missing = f"The target “{name[:40]}” is not in the targets file, so mail waits."
     missing = broken.message if broken else missing
@@ -189,11 +202,12 @@ def mailbox(settings: Settings, uuid: str, chosen: str) -> MailboxOut:
     if name != MAILDIR and not problem:
         problem, _ = _stopped(spool.read(spool.beside(settings.mail_spool, "state", "deliverer.json")))
     aside = _aside(beside, reported)
+    waiting, oldest_at = _waiting(settings.mail_spool, uuid)
     return MailboxOut(
         target=name,
         does=does,
-        waiting=count.unread if count else 0,
-        oldest_at=count.oldest_at if count and count.unread else None,
+        waiting=waiting,
+        oldest_at=oldest_at,
         attempts=spool.whole(reported.get("attempts")),
         answer=spool.text(reported.get("answer")),
         next_at=spool.whole(reported.get("next_at")) or None,
@@ -203,6 +217,27 @@ def mailbox(settings: Settings, uuid: str, chosen: str) -> MailboxOut:
         aside=aside[: spool.ASIDE_LISTED],
         aside_count=len(aside),
     )
+
+
+def _waiting(root: Path, uuid: str) -> tuple[int, int | None]:
+    """How many messages wait, and when the oldest came: now, or as last counted where there are very many."""
+    with suppress(OSError):
+        # A path that SQL put there is not looked at.
+        names = _some(root / uuid / "new") if spool.is_uuid(uuid) else None
+        if names is not None:
+            return len(names), min((spool.order(name)[0] for name in names), default=0) or None
+    count = SpoolCount.get_or_none(SpoolCount.account == uuid)
+    return (count.unread, count.oldest_at) if count and count.unread else (0, None)
+
+
+def _some(new: Path) -> list[str] | None:
+    """What lies in the folder; None where that is too much to look at. Raises OSError."""
+    try:
+        with os.scandir(new) as entries:
+            names = [each.name for each in islice(entries, MOST_SEEN + 1) if each.name[0] != "."]
+    except FileNotFoundError:  # nothing was collected yet
+        return []
+    return names if len(names) <= MOST_SEEN else None
 
 
 @dataclass(frozen=True)
@@ -227,18 +262,23 @@ def gone(settings: Settings) -> Gone | None:
 
 def _aside(beside: Path, reported: dict[str, Any]) -> list[SetAside]:
     """What lies set aside, the newest first, with the answers that are known."""
-    listed = reported.get("aside")
-    lines = map(_dict, listed if isinstance(listed, list) else [])
-    known = {spool.text(line.get("name")): line for line in lines}
+    known = _refusals(reported)
     try:
-        names = spool.names(beside / ASIDE)
+        names = [spool.text(name) for name in spool.names(beside / ASIDE)]
     except OSError:
         return []
-    return [_set_aside(name, known.get(spool.text(name), {})) for name in reversed(names)]
+    return [known.get(name, SetAside(name, 0, "")) for name in reversed(names)]
 
 
-def _set_aside(name: str, line: dict[str, Any]) -> SetAside:
-    return SetAside(spool.text(name), spool.whole(line.get("at")), spool.text(line.get("answer")))
+def _refusals(reported: dict[str, Any]) -> dict[str, SetAside]:
+    """By the names of the files, as far as the deliverer lists them."""
+    listed = reported.get("aside")
+    lines = map(_dict, listed if isinstance(listed, list) else [])
+    found = (
+        SetAside(spool.text(each.get("name")), spool.whole(each.get("at")), spool.text(each.get("answer")))
+        for each in lines
+    )
+    return {each.name: each for each in found}
 
 
 def where(root: Path, uuid: str, name: str) -> tuple[str, int] | None:
@@ -257,6 +297,11 @@ def tries(root: Path, uuid: str, name: str) -> tuple[int, str]:
     if not name or reported.get("head") != name:
         return 0, ""
     return spool.whole(reported.get("attempts")), spool.text(reported.get("answer"))
+
+
+def refusal(root: Path, uuid: str, name: str) -> str:
+    """What the target answered to a message that was set aside; empty where that is not known any more."""
+    return _refusals(_of_mailbox(root, uuid)).get(spool.text(name), SetAside(name, 0, "")).answer
 
 
 def _of_mailbox(root: Path, uuid: str) -> dict[str, Any]:

@@ -242,7 +242,8 @@ def delivery(install: Install) -> Iterator[Check]:
     if install.settings.targets_file is None:
         yield Check("delivery", True, LEFT, passed_as=Label.OFF)
         return
-    found, good = status.outgoing(install.settings, reported_use=not install.deep), True
+    found = status.outgoing(install.settings, reported_use=not install.deep, reported_waiting=True)
+    good = True
     for name, message, remedy in _undelivered(found):
         good = False
         yield Check(name, False, message, remedy, DELIVERY, "Mail does not go out to the helpdesk.")

@@ -82,7 +82,7 @@ def _numbers(install: Install) -> dict[str, tuple[str, int]]:
         "accounts_paused": ("Paused mailboxes.", found.health[Health.PAUSED]),
         "accounts_failing": ("Mailboxes whose last run failed, without the paused ones.", found.problems),
         "accounts_connected": ("Mailboxes whose server announces new mail.", parked.connected()),
-        **_delivery(status.outgoing(install.settings)),
+        **_delivery(status.outgoing(install.settings, reported_waiting=True)),
         "spool_unread_messages": ("Messages waiting for the helpdesk, as last counted.", unread),
         "submission_mailboxes": ("Mailboxes that a helpdesk can send as.", sending.mailboxes),
         "submission_sent_messages": ("Messages that helpdesks sent as those mailboxes.", sending.sent),

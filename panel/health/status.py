@@ -91,8 +91,8 @@ class Summary:
 
     @property
     def agent_messages(self) -> list[str]:
-        """The problems that concern support staff."""
-        return [check.agent_message for check in self.problems if check.agent_message]
+        """The problems that concern support staff, each said once."""
+        return list(dict.fromkeys(check.agent_message for check in self.problems if check.agent_message))
 
     @property
     def why_none(self) -> str:

@@ -55,7 +55,8 @@ def list_(
         say(nothing if days else "Messages are not logged.")
     for each in found.rows:
         place = "set aside" if each.place == "aside" else each.place
-        state = f"{place}: {each.reason}" if each.reason else place
+        why = each.reason or each.answer
+        state = f"{place}: {why}" if why else place
         sender = f"{each.sender_name} <{each.sender}>" if each.sender_name else each.sender
         head = f"{sender or '(no sender)'}: {each.subject or '(no subject)'}"
         say(f"{exact(each.at, settings.timezone)}  {each.mailbox}  {head}  {each.size} bytes, {state}")

@@ -42,7 +42,7 @@ class MessageLine:
     file: str  # in the Maildir; empty where it was skipped
     went_at: int | None = None  # when it was delivered or set aside
     attempts: int = 0  # to deliver it
-    answer: str = ""  # of its target, for whoever may read subjects
+    answer: str = ""  # of its target, which has refused it at least once; for whoever may read subjects
 
     @property
     def known_as(self) -> str:
@@ -60,6 +60,8 @@ def line(row: Sequence[Any], spool: Path, subjects: bool) -> MessageLine:
     attempts, answer = status.tries(spool, text(account), text(file)) if place == WAITING else (0, "")
     if place == TAKEN and (went := status.where(spool, text(account), text(file))):
         place, went_at = PLACES[went[0]], went[1]
+        if place == SET_ASIDE:
+            answer = status.refusal(spool, text(account), text(file))
     return MessageLine(
         at=whole(at),
         mailbox=text(mailbox),

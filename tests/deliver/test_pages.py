@@ -21,8 +21,10 @@ from panel.config import Settings
 from panel.deliver import mailboxes, spool, status
 from panel.health import checks, metrics
 from panel.health.check import Check
+from panel.listing import ListQuery
 from panel.mail.maildir import Maildir
-from panel.messages import retention
+from panel.messages import retention, search
+from panel.messages.search import Scope
 from panel.models import Account, LoggedMessage, Message, SpoolCount
 from tests.deliver.conftest import Post, letter
 from tests.encryption.conftest import House
@@ -266,6 +268,21 @@ def test_messages_tell_how_each_one_is_doing(admin: Browser, place: Install) -> 
     after, waits, bad, goes = (" ".join(each.split()) for each in found)
     assert after == "Waiting" and "tries: Exit status 75. no Subject: waits" in waits
     assert bad.startswith("Set aside") and goes.startswith("Delivered")
+    assert bad.endswith(": Exit status 65. no Subject: bad")
+
+
+def test_an_agent_is_not_told_what_a_target_answered(place: Install) -> None:
+    account = place.account()
+    place.rules("bad=65")
+    [name] = maildir(place, account, letter("bad"))
+    row = Message.create(account=account, uidvalidity=1, uid=1, name=name, digest=bytes(32), ready=False)
+    db.database.execute_sql(LOGGED, (account.uuid, row.id, db.now()))
+    with place.delivering():
+        wait_until(lambda: status.refusal(place.spool, account.uuid, name), "the refusal")
+    zone = place.house.settings.timezone
+    for may_read, answer in ((True, "Exit status 65. no bad"), (False, "")):
+        [line] = search.find(ListQuery(), zone, place.spool, Scope(may_read), 9).rows
+        assert (line.place, line.answer) == ("aside", answer)
 
 
 def test_messages_are_filtered_by_what_became_of_them(admin: Browser, place: Install) -> None:
@@ -398,6 +415,40 @@ def test_numbers_for_prometheus(place: Install) -> None:
     text = metrics.text(place.house.settings, place.house.vault).decode()
     assert "mailkeep_delivery_waiting_messages 2.0" in text
     assert "mailkeep_delivery_set_aside 0.0" in text
+
+
+def test_what_waits_is_told_before_the_worker_counts_it(admin: Browser, cli: Cli, place: Install) -> None:
+    account = place.account()
+    place.rules("Subject=75")
+    maildir(place, account, letter("one"), letter("two"))
+    assert re.search(r"<dt>Waiting</dt><dd>2, the oldest since", admin.get(f"/accounts/{account.uuid}").text)
+    with place.delivering():
+        wait_until(
+            lambda: ["helpdesk", 1, 2] in [each[:3] for each in place.told().get("used", ())], "the report"
+        )
+        text = metrics.text(place.house.settings, place.house.vault).decode()
+        assert "mailkeep_delivery_waiting_messages 2.0" in text
+        listed = {each["name"]: each for each in json.loads(cli("deliver", "targets", "--json").stdout)}
+        assert listed["helpdesk"]["waiting"] == 2 and listed["helpdesk"]["oldest_at"]
+        assert re.search(r'data-label="Waiting">2<', admin.get("/server/delivery").text)
+
+
+def test_an_agent_reads_once_that_mail_does_not_go_out(app: Flask, place: Install) -> None:
+    for target in ("gone", "lost"):
+        Account.update(deliver_to=target).where(Account.uuid == place.account().uuid).execute()
+    assert len([each for each in results(place) if not each.ok]) > 1
+    add_person("agent@example.org", "agent")
+    agent = Browser(app)
+    agent.sign_in("agent@example.org")
+    assert agent.get("/status").text.count("Mail does not go out to the helpdesk.") == 1
+
+
+def test_an_alert_believes_the_worker_alone_what_waits(place: Install) -> None:
+    account = place.account()
+    SpoolCount.create(account=account, unread=2, oldest_at=db.now() - 3700, counted_at=db.now())
+    told = {"at": int(time.time()), "used": [["helpdesk", 1, 0, 0]]}  # which the helpdesk can write
+    spool.write(spool.beside(place.spool, "state", "deliverer.json"), told, 0o600)
+    assert list(alerts(place)) == ["mail-waiting"]
 
 
 def test_mail_that_only_lies_in_maildirs_is_no_alert(place: Install) -> None:
