@@ -47,6 +47,9 @@ def add(name: str, client_secret: Secret | None, expires: str, provider: str, **
     """Add the app NAME, which was registered at its provider."""
     app = app_rules.place(new_uid(), name, provider, in_shell=True, **options)
     apps.add(current().vault, app, client_secret or Secret(""), app_rules.expiry(expires), Actor())
+    if app.access == "application":
+        say(f"{app.name} was added. Nobody signs in through it, so it needs no redirect address.")
+        return
     say(f"{app.name} was added. Register exactly this redirect address:")
     say(apps.redirect_address(current().settings, app.uid))
 

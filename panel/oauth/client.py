@@ -112,10 +112,10 @@ def refresh(app: AppPlace, secret: Secret, refresh_token: Secret, policy: Policy
 
 
 def start_device(app: AppPlace, secret: Secret, policy: Policy) -> Device:
-    """Begin with a device code (RFC 8628). Raises AppFault where the provider has none for mail."""
+    """Begin with a device code (RFC 8628). Raises Refused where the provider has none for mail."""
     at = providers.endpoints(app, policy)
     if not at.device:
-        raise sentences.no_device_code(app)
+        raise sentences.no_device_code()
     return _device(
         at, TokenSession(app, at, policy).post_form(secret, at.device, {"scope": providers.scopes(app)})
     )

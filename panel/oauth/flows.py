@@ -184,7 +184,10 @@ def parse(pasted: str) -> tuple[str, dict[str, str]]:
 
 
 def begin_device(vault: Vault, settings: Settings, wish: Wish, owner: Owner) -> Flow:
-    """Have the provider issue a code that is typed on any device. Raises as `begin`, and AppFault."""
+    """Have the provider issue a code that is typed on any device.
+
+    Raises as `begin`, AppFault, and Refused where the provider has none.
+    """
     app, secret = open_app(vault, wish.app)
     with _asked_once():
         device = client.start_device(app, secret, Policy.of(settings))

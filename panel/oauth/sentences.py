@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from panel.errors import AppFault, ConsentNeeded, PanelError, TokenUnavailable
+from panel.errors import AppFault, ConsentNeeded, PanelError, Refused, TokenUnavailable
 from panel.models.oauth import AppPlace
 from panel.oauth import providers
 
@@ -164,9 +164,9 @@ def no_offline_access() -> ConsentNeeded:
     )
 
 
-def no_device_code(app: AppPlace) -> AppFault:
-    """For a provider that has no way in by device code, or none for mail."""
-    return AppFault("This provider has no device code for mail.", "Connect in a browser.", app=app.uid)
+def no_device_code() -> Refused:
+    """For a provider that has no way in by device code, or none for mail. The app is not at fault."""
+    return Refused("This provider has no device code for mail.", "Connect in a browser.")
 
 
 def busy(status: int, retry_after: int | None) -> TokenUnavailable:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from panel.errors import AppFault, BadInput, ConsentNeeded, MailError, TokenUnavailable
+from panel.errors import AppFault, BadInput, ConsentNeeded, MailError, Refused, TokenUnavailable
 from panel.mail import https
 from panel.mail.policy import Policy
 from panel.models.oauth import AppPlace
@@ -456,7 +456,7 @@ def test_an_error_of_a_token_is_understood_in_any_capitals(rogue: RogueIssuer) -
 def test_google_and_others_without_a_device_code_say_so(rogue: RogueIssuer) -> None:
     rogue.describe(device_authorization_endpoint="")
     for app in (GOOGLE, app_at(rogue.url)):
-        with pytest.raises(AppFault, match="no device code"):
+        with pytest.raises(Refused, match="no device code"):
             client.start_device(app, Secret(""), POLICY)
 
 

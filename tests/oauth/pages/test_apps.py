@@ -317,6 +317,30 @@ def test_the_shell_does_the_same(cli: Cli, connecting: Connecting) -> None:
     assert cli("oauth", "show", "nothing").returncode == 3
 
 
+def test_an_app_that_nobody_signs_in_through_has_no_redirect_address_to_register(
+    cli: Cli, connecting: Connecting
+) -> None:
+    added = cli(
+        "oauth", "add", "Robot", "--provider", "microsoft", "--tenant", "contoso.example", "--client-id", "c",
+        "--client-secret-file", "-", "--application", stdin=CLIENT_SECRET,
+    )  # fmt: skip
+    assert added.stdout == "Robot was added. Nobody signs in through it, so it needs no redirect address.\n"
+    for name, there in (("Robot", False), ("Company", True)):
+        uid = json.loads(cli("oauth", "show", name, "--json").stdout)["uid"]
+        assert ("Register exactly" in connecting.admin.get(f"/server/oauth/{uid}").text) is there
+
+
+def test_the_shell_refuses_a_device_code_where_the_provider_has_none(
+    cli: Cli, connecting: Connecting
+) -> None:
+    connecting.known_app("google")
+    server = "--host", "imap.gmail.com", "--port", "993", "--auth", "oauth", "--app", "google"
+    assert cli("accounts", "add", "office@example.net", *server).returncode == 0
+    refused = cli("oauth", "connect", "office@example.net", "--device")
+    assert refused.returncode == 3 and "no device code for mail. Connect in a browser." in refused.stderr
+    assert "at-fault" not in refused.stderr
+
+
 def test_a_mailbox_is_connected_from_the_shell(cli: Cli, connecting: Connecting) -> None:
     address = connecting.user()
     added = cli(
