@@ -15,6 +15,9 @@ from panel.vault import credential, outside
 from panel.vault.state import State
 from panel.vault.vault import Vault
 
+OPTIONS = {"password": "--password-file F", "oauth": "--app NAME", "outside": "--secret-name NAME"}
+COLUMNS = {"password": "password", "oauth": "app", "outside": "secret_name"}  # of an import
+
 
 @dataclass(frozen=True)
 class Oauth:
@@ -48,23 +51,30 @@ def chosen(
     app: str | None = None,
     signs_in_as: str | None = None,
     secret_name: str | None = None,
+    *,
+    imported: bool = False,
 ) -> Auth | None:
-    """How to sign in, as a command names it; None where it does not. Raises BadInput."""
+    """How to sign in, as a command or a line that is `imported` names it; None where it does not.
+
+    Raises BadInput.
+    """
     ways = {"password": password, "oauth": app, "outside": secret_name}
     named = [name for name, value in ways.items() if value is not None]
     if signs_in_as is not None and not named:
-        raise BadInput("--sign-in-as needs --app NAME.", "Add it.", "signs_in_as")
+        needs = "“sign_in_as” needs “app”." if imported else "--sign-in-as needs --app NAME."
+        raise BadInput(needs, "Add it.", "signs_in_as")
     if len(named) > 1 or (signs_in_as is not None and named != ["oauth"]):
         raise BadInput(
             "More than one way to sign in is named.", "Name a password, an app, or a secret's name.", "auth"
         )
     if auth is not None and named != [auth]:
-        options = {"password": "--password-file F", "oauth": "--app NAME", "outside": "--secret-name NAME"}
-        if auth not in options:
+        if auth not in OPTIONS:
             raise BadInput(
                 f"“{auth[:20]}” is no way to sign in.", "Choose password, oauth or outside.", "auth"
             )
-        raise BadInput(f"--auth {auth} needs {options[auth]}.", "Add it.", "auth")
+        if imported:
+            raise BadInput(f"“auth” {auth} needs “{COLUMNS[auth]}”.", "Add it.", "auth")
+        raise BadInput(f"--auth {auth} needs {OPTIONS[auth]}.", "Add it.", "auth")
     if app is not None:
         return Oauth(app, signs_in_as or "")
     return Outside(secret_name) if secret_name is not None else password

@@ -275,7 +275,7 @@ def _auth(value: dict[str, Any]) -> Auth | None:
     """How to sign in; None where the line does not say."""
     named = (value.get(name) for name in ("auth", "app", "sign_in_as", "secret_name"))
     password = Secret(value["password"]) if "password" in value else None
-    found = auth.chosen(password, *named)
+    found = auth.chosen(password, *named, imported=True)
     if found is not None:
         auth.require_valid(found)
     return found

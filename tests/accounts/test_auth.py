@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from panel import db
-from panel.accounts import auth, importing, listing, overview, probe, rules, service, totals
+from panel.accounts import auth, export, importing, listing, overview, probe, rules, service, totals
 from panel.accounts.auth import Auth, Login, Oauth, Outside
 from panel.accounts.overview import Health
 from panel.accounts.service import New, Seen
@@ -370,6 +371,35 @@ def test_all_ways_can_be_imported(on: House) -> None:
     kinds = {row.address: row.auth for row in overview.lines(on.vault)}
     assert kinds == {"a@example.org": "password", "b@example.org": "oauth", "c@example.org": "outside"}
     assert on.opened(Endpoint.get(Endpoint.direction == "out")) == "support"
+
+
+def test_a_line_is_told_in_names_of_columns_what_its_way_needs(on: House) -> None:
+    one = {"address": "a@example.org", "host": "imap.example.org"}
+    wrong = [
+        one | {"auth": "oauth"},
+        one | {"auth": "outside", "app": "corporate"},
+        one | {"auth": "password"},
+        one | {"sign_in_as": "kim@example.org"},
+    ]
+    assert imported(on, "\n".join(json.dumps(each) for each in wrong)) == (
+        0,
+        [
+            "1: “auth” oauth needs “app”.",
+            "2: “auth” outside needs “secret_name”.",
+            "3: “auth” password needs “password”.",
+            "4: “sign_in_as” needs “app”.",
+        ],
+    )
+
+
+def test_the_export_names_no_stored_password_where_there_is_none(on: House) -> None:
+    add(on, Outside("support"), address="a@example.org")
+    add(on, Oauth("corporate"), address="b@example.org")
+    add(on, Secret("x"), address="c@example.org")
+    rows = csv.DictReader(io.StringIO("".join(export.as_csv(on.vault, ListQuery(sort="address")))))
+    assert [(row["auth"], row["stored_password"]) for row in rows] == [
+        ("outside", "none"), ("oauth", "none"), ("password", "encrypted"),
+    ]  # fmt: skip
 
 
 def test_csv_has_columns_for_all_ways(on: House) -> None:

@@ -324,6 +324,7 @@ def test_a_mailbox_changes_its_way_in_the_shell(cli: Cli, on: House) -> None:
     ("options", "says"),
     [(("--app", "corporate", "--secret-name", "x"), "More than one way"),
      (("--secret-name", "x", "--sign-in-as", "kim@example.org"), "More than one way"),
+     (("--sign-in-as", "kim@example.org"), "--sign-in-as needs --app NAME"),
      (("--auth", "oauth"), "--auth oauth needs --app NAME"), (("--auth", "smoke"), "no way to sign in"),
      (("--app", "unknown"), "There is no app"), (("--secret-name", "../../etc/shadow"), "not the name"),
      (("--app", "--password-file"), "There is no app"), ((), "--password-file")],
