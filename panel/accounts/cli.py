@@ -20,7 +20,8 @@ from panel.deliver import mailboxes
 from panel.errors import BadInput, NotFound, Refused
 from panel.listing import ListQuery
 from panel.mail.server import MailServer, normalise_host
-from panel.models.endpoint import PASSWORD
+from panel.models import Endpoint
+from panel.models.endpoint import CONSENT, PASSWORD
 from panel.printing import print_json, progress, say
 from panel.program import command_line
 from panel.secret import Secret
@@ -293,6 +294,8 @@ def set_password(
     change = service.last_change(current().vault, endpoint)
     if password is None:
         say(f"{found.address}: {_login(where)}")
+        if endpoint.kind != PASSWORD:
+            say(f"With a password it signs in {_no_longer(endpoint)}.")
         if change:
             say(_set_by(change))
         if not sys.stdin.isatty():
@@ -301,7 +304,15 @@ def set_password(
     elif expect_host is None:
         _require_latest(change, "Name the server that you mean: --expect-host.")
     service.set_password(current().vault, found.uuid, password, seen, Actor())
-    say(f"The password of {found.address} was changed, for {_login(where)}.")
+    if endpoint.kind == PASSWORD:
+        say(f"The password of {found.address} was changed, for {_login(where)}.")
+    else:
+        say(f"{found.address} signs in with this password now, {_no_longer(endpoint)}, for {_login(where)}.")
+
+
+def _no_longer(endpoint: Endpoint) -> str:
+    """What a password takes the place of."""
+    return "no longer by OAuth2" if endpoint.kind == CONSENT else "no longer with a secret kept outside"
 
 
 def _expected_host(typed: str) -> str:

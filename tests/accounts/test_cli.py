@@ -320,6 +320,22 @@ def test_a_mailbox_changes_its_way_in_the_shell(cli: Cli, on: House) -> None:
         assert (line["auth"], line["consent"]) == (auth, consent)
 
 
+def test_a_password_in_the_place_of_another_way_is_said_to_end_it(cli: Cli, on: House) -> None:
+    assert add(cli).returncode == 0
+    for options, ended in (
+        (("--app", "corporate"), "no longer by OAuth2"),
+        (("--secret-name", "support"), "no longer with a secret kept outside"),
+    ):
+        assert cli("accounts", "edit", "support@example.org", *options).returncode == 0
+        done = cli("accounts", "set-password", "support@example.org", "--password-file", "-", stdin="another")
+        assert done.returncode == 0
+        assert done.stdout.startswith(
+            f"support@example.org signs in with this password now, {ended}, for imap "
+        )
+    done = cli("accounts", "set-password", "support@example.org", "--password-file", "-", stdin="third")
+    assert done.stdout.startswith("The password of support@example.org was changed, for imap ")
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [(("--app", "corporate", "--secret-name", "x"), "More than one way"),
