@@ -198,8 +198,8 @@ def finish(vault: Vault) -> None:
         with db.transaction():
             if vault.read().file is None:
                 Encryption.update(
-                    decrypt_id=None, scrub_pending=None, enabled_at=None, verified_at=None,
-                    **backup_proof.UNVERIFIED,
+                    decrypt_id=None, scrub_pending=None, key_created_at=None, enabled_at=None,
+                    verified_at=None, **backup_proof.UNVERIFIED,
                 ).execute()  # fmt: skip
     audit.record("encryption turned off", who="worker")
 

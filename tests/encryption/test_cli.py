@@ -87,7 +87,11 @@ def test_enable_verify_scan_and_disable_do_the_whole_round(cli: Cli, house: Hous
     assert cli("encryption", "disable").returncode == 3  # nobody to ask: refused, nothing changed
     assert status(cli)["state"] == "on"
     assert cli("encryption", "disable", "--yes").returncode == 0
-    assert status(cli)["state"] == "off"
+    after = status(cli)
+    assert (after["state"], after["key"]) == (
+        "off",
+        {"file": "encryption-key.bin", "found": None, "expected": None, "created_at": None},
+    )
 
 
 def test_a_scan_finds_a_password_that_stands_in_the_database(cli: Cli, house: House) -> None:
