@@ -42,7 +42,8 @@ def server(
     settings: Settings, protocol: str, host: str, port: int | None, security: str, username: str
 ) -> MailServer:
     """The mail server, normalised; `port` None is the usual one. Raises BadInput, naming the field."""
-    _require_choice(protocol, (*INCOMING, *OUTGOING), "protocol", "protocol")
+    if protocol not in OUTGOING:  # which no person chooses
+        _require_choice(protocol, INCOMING, "protocol", "protocol")
     _require_choice(security, SECURITIES, "security", "security setting")
     host = normalise_host(host)
     port = PORTS[protocol, security] if port is None else port

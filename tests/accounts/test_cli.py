@@ -79,7 +79,7 @@ def test_no_password_is_taken_from_the_command_line(cli: Cli, house: House) -> N
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--protocol", "nntp"), "nntp"),
+        (("--protocol", "nntp"), "“nntp” is not a valid protocol. Choose imap or pop3."),
         (("--host", "imaps://x"), "not the name of a server"),
         (("--port", "22"), "PANEL_MAIL_PORTS"),
         (("--security", "none"), "cross the network"),
