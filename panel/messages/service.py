@@ -69,11 +69,11 @@ class MailSummary:
         if self.before is None:
             return ""
         if not self.before or not self.today:
-            return f"{self.before:,} last {self.weekday} by now"
+            return f"{self.before:,} by this time last {self.weekday}"
         percent = round(100 * (self.today - self.before) / self.before)
         if not percent:
-            return f"As many as last {self.weekday} by now"
-        return f"{abs(percent):,}% {'more' if percent > 0 else 'less'} than last {self.weekday} by now"
+            return f"As many as by this time last {self.weekday}"
+        return f"{abs(percent):,}% {'more' if percent > 0 else 'fewer'} than by this time last {self.weekday}"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ class Tokens:
     access: Secret
     expires_in: int  # seconds that `access` is good for
     refresh: Secret | None
-    scope: str
     id_claims: Claims
 
 
@@ -173,4 +172,4 @@ def _tokens(app: AppPlace, found: dict[str, Any], sent: str = "") -> Tokens:
         raise AnswerLost(*sentences.SENSELESS)
     life = whole_seconds(found.get("expires_in"), USUAL_LIFE)
     refresh_token = Secret(str(renewed)) if is_new else None
-    return Tokens(Secret(str(access)), life, refresh_token, found.get("scope", "")[:1000], who)
+    return Tokens(Secret(str(access)), life, refresh_token, who)

@@ -28,7 +28,6 @@ class ConsentState:
     """How a mailbox's consent is, as pages show it."""
 
     state: str  # needed, ok, ended
-    app_uid: str
     app_name: str  # empty where the app is gone
     provider: str
     access: str
@@ -106,8 +105,8 @@ def _mark_connected(consent: Consent) -> None:
 def state_of(account: str) -> ConsentState | None:
     """How the consent of a mailbox is, as the database has it; None where it has none. One statement."""
     columns = (
-        OauthApp.name, OauthApp.provider, OauthApp.access, Consent.app, Consent.signs_in_as,
-        Consent.subject, Consent.connected_at, Consent.ended_at, Consent.ended_code,
+        OauthApp.name, OauthApp.provider, OauthApp.access, Consent.signs_in_as, Consent.subject,
+        Consent.connected_at, Consent.ended_at, Consent.ended_code,
     )  # fmt: skip
     query = Consent.select(*columns).join(OauthApp, JOIN.LEFT_OUTER, on=(OauthApp.uid == Consent.app))
     row = query.where(Consent.account == account).order_by(Consent.id.desc()).namedtuples().first()
@@ -115,6 +114,6 @@ def state_of(account: str) -> ConsentState | None:
         return None
     state = "ended" if row.ended_at is not None else "needed" if row.connected_at is None else "ok"
     return ConsentState(
-        state, str(row.app), str(row.name or ""), str(row.provider or ""), str(row.access or ""),
-        str(row.signs_in_as), str(row.subject), row.connected_at, row.ended_at, str(row.ended_code or ""),
+        state, str(row.name or ""), str(row.provider or ""), str(row.access or ""), str(row.signs_in_as),
+        str(row.subject), row.connected_at, row.ended_at, str(row.ended_code or ""),
     )  # fmt: skip

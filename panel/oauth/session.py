@@ -24,8 +24,8 @@ LIMITS = HttpLimits(seconds=10.0, connect_seconds=4.0, body=128 * KIB)
 LONGEST_CALL = providers.LIMITS.seconds + 2 * LIMITS.seconds
 LONGEST_LIFE = 24 * 3600  # seconds
 TEXTS = (
-    "error", "error_description", "access_token", "token_type", "refresh_token", "scope", "id_token",
-    "device_code", "user_code", "verification_uri",
+    "error", "error_description", "access_token", "token_type", "refresh_token", "id_token", "device_code",
+    "user_code", "verification_uri",
 )  # fmt: skip
 OTHER_WORDS = {"authorization_declined": "access_denied"}  # Microsoft's
 NETWORK = "Check this server's DNS and firewall, then try again."

@@ -76,7 +76,7 @@ def box(app: Flask) -> Iterator[Account]:
 def test_the_comparison_is_a_sentence(box: Account, settings: Settings) -> None:
     MailTotal.create(at=db.now() - 7 * DAY - 8 * DAY, delivered=1)
     found = service.summary(BERLIN, settings.mail_spool, "90d")
-    assert found.comparison == f"0 last {found.weekday} by now" and found.ever and not found.today
+    assert found.comparison == f"0 by this time last {found.weekday}" and found.ever and not found.today
     MailTotal.create(at=db.now() // HOUR * HOUR, delivered=3)
     assert service.summary(BERLIN, settings.mail_spool, "14d").today == 3
 

@@ -90,7 +90,7 @@ def test_tokens_of_two_seconds_are_renewed_in_time(office: Office) -> None:
     ("life", "before_its_end"), [(3600, 360), (3000, 300), (1200, 300), (600, 300), (100, 50), (2, 1), (0, 0)]
 )
 def test_a_token_is_renewed_before_it_ends(life: int, before_its_end: int) -> None:
-    came = Tokens(Secret("token"), life, None, "", Claims())
+    came = Tokens(Secret("token"), life, None, Claims())
     token = memory.AccessToken.of(came, 1000.0, forced=False)
     assert (token.ends_at, token.renew_at) == (1000 + life, 1000 + life - before_its_end)
 
