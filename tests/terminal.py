@@ -11,9 +11,11 @@ import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from panel.config import ROOT
+from tests.running import wait_until
 
 SECONDS = 60
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\r|\x07|\x08")
@@ -53,7 +55,12 @@ class Terminal:
         os.write(self._master, text.encode() + b"\n")
 
     def press(self, keys: str) -> None:
-        """Press `keys` and nothing else."""
+        """Press `keys` and nothing else, once the command waits for them.
+
+        Ctrl-C that comes between Python's question and its reading is noticed only at the next key.
+        """
+        stat = Path(f"/proc/{self._process.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", "it to wait for keys")
         os.write(self._master, keys.encode())
 
     def end(self) -> int:
