@@ -46,7 +46,9 @@ def split_command(text: str) -> tuple[str, str]:
 
 def _is_ours(command: str) -> bool:
     words = command.removeprefix("sudo ")
-    known = words.startswith(f"{flask()} ") or words.partition(" ")[0] in PROGRAMS
+    # An option of flask itself, such as --app, would have it load another program.
+    ours = words.startswith(f"{flask()} ") and words.removeprefix(f"{flask()} ")[:1].isalpha()
+    known = ours or words.partition(" ")[0] in PROGRAMS
     return known and not NO_COMMAND.search(command)
 
 

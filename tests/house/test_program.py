@@ -82,6 +82,7 @@ def test_a_command_that_ends_a_remedy_can_be_copied(remedy: str, lead: str, comm
         "Run: chmod o+x /srv/the/folder/of/mail, or move PANEL_MAIL_SPOOL.",
         "Run: curl https://example.org/a/long/one",
         "Run: chmod 600 /srv/the/key/file && curl https://example.org", "Run: chmod 600 /srv/the/key/file & curl x",
+        "Run: .venv/bin/flask --app /tmp/another.py run",
         "Run: chmod 600 /srv/the/key/file\ncurl x", "Run: chmod 600 /srv/the/\u202ekey/file",
         "Run: chmod 600 /srv/the/key/file; curl https://example.org",
         "Run: chmod 600 $(curl https://example.org/a) /x", "Run: cp /srv/the/key/file /dev/x | sh", "Run: cp /srv/a/file `x` y",
